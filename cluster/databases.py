@@ -1,0 +1,87 @@
+"""The roles and databases that should exist, compared with what does, as SQL. Passwords go as SCRAM verifiers only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import paths
+from .scram import verifier
+from .topology import Cluster
+from .vault import Vault
+
+# What the primary is asked. A verifier is compared by its hash, so that it never shows in an output.
+QUERY = """
+select json_build_object(
+  'roles', (select json_object_agg(rolname, json_build_object(
+      'login', rolcanlogin, 'limit', rolconnlimit,
+      'password', encode(sha256(convert_to(coalesce(rolpassword, ''), 'UTF8')), 'hex'),
+      'member_of', (select coalesce(json_agg(g.rolname), '[]') from pg_auth_members m join pg_roles g on g.oid = m.roleid
+                    where m.member = a.oid))) from pg_authid a),
+  'databases', (select json_object_agg(datname, pg_get_userbyid(datdba)) from pg_database))
+"""
+
+PROBE_TABLE = """\
+create table if not exists probe (writer int not null, seq bigint not null, at timestamptz not null default clock_timestamp(),
+  run uuid not null, primary key (run, writer, seq));
+"""
+
+
+@dataclass(frozen=True)
+class WantedRole:
+    name: str
+    verifier: str = field(repr=False)
+    connection_limit: int
+    member_of: tuple[str, ...]
+
+
+def wanted_roles(cluster: Cluster, vault: Vault) -> list[WantedRole]:
+    """The user's roles and the tool's probe. Patroni makes the replication and rewind roles itself."""
+
+    def role(name: str, secret: str, limit: int = -1, member_of: tuple[str, ...] = ()) -> WantedRole:
+        return WantedRole(name, verifier(vault.password(secret), f"{vault.scram_seed}:{name}"), limit, member_of)
+
+    return [
+        role(paths.PROBE_ROLE, "probe"),
+        *(role(r.name, f"role_{r.name}", r.connection_limit, r.member_of) for r in cluster.postgres.roles),
+    ]
+
+
+def wanted_databases(cluster: Cluster) -> dict[str, str]:
+    """Owner by database name."""
+    return {paths.PROBE_DATABASE: paths.PROBE_ROLE} | {d.name: d.owner for d in cluster.postgres.databases}
+
+
+def statements(cluster: Cluster, vault: Vault, live: dict[str, Any]) -> list[str]:
+    """The SQL that brings `live` (the answer to QUERY) to what is wanted; empty when nothing is to do. Drops nothing."""
+    return [
+        *_role_statements(wanted_roles(cluster, vault), live["roles"]),
+        *_database_statements(cluster, live["databases"]),
+    ]
+
+
+def _role_statements(wanted: list[WantedRole], live: dict[str, Any]) -> Iterator[str]:
+    for role in wanted:
+        have = live.get(role.name)
+        attributes = f"login connection limit {role.connection_limit} password '{role.verifier}'"
+        digest = hashlib.sha256(role.verifier.encode()).hexdigest()
+        if have is None:
+            yield f'create role "{role.name}" {attributes};'
+        elif (have["login"], have["limit"], have["password"]) != (True, role.connection_limit, digest):
+            yield f'alter role "{role.name}" {attributes};'
+    for role in wanted:
+        member_of = set(live.get(role.name, {}).get("member_of", ()))
+        yield from (f'grant "{group}" to "{role.name}";' for group in role.member_of if group not in member_of)
+
+
+def _database_statements(cluster: Cluster, live: dict[str, str]) -> Iterator[str]:
+    for name, owner in wanted_databases(cluster).items():
+        if name not in live:
+            yield f'create database "{name}" owner "{owner}";'
+            if name == paths.PROBE_DATABASE:
+                yield f"revoke connect on database {name} from public;"
+                yield f"\\connect {name}\nset role {owner};\n{PROBE_TABLE}reset role;\n\\connect postgres"
+        elif live[name] != owner:
+            yield f'alter database "{name}" owner to "{owner}";'

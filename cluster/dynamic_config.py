@@ -1,0 +1,105 @@
+"""Patroni's dynamic configuration: the part of the settings that lives in etcd and holds for every member.
+
+Patroni reads `bootstrap.dcs` once in a cluster's life. Afterwards the only way is PATCH /config, so a deploy compares what
+should be with what is and sends the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from . import paths
+from .topology import Cluster
+
+Json = dict[str, Any]
+
+SYNCHRONOUS_MODE = {"quorum": "quorum", "synchronous": True, "asynchronous": False}
+# Under this key the deploy remembers which parameters it has set, so that one taken out of the settings goes back to its
+# default while one set by hand with `patronictl edit-config` is left alone.
+MEMORY = "pgquorum"
+
+
+def wanted_config(cluster: Cluster) -> Json:
+    """What GET /config should answer, apart from keys that are not ours."""
+    timing = cluster.timing
+    parameters = postgres_parameters(cluster)
+    return {
+        "ttl": timing.ttl,
+        "loop_wait": timing.loop_wait,
+        "retry_timeout": timing.retry_timeout,
+        "primary_start_timeout": timing.primary_start_timeout,
+        "primary_stop_timeout": timing.primary_stop_timeout,
+        "maximum_lag_on_failover": 16 * 1024**2,
+        "check_timeline": True,
+        "failsafe_mode": True,
+        "synchronous_mode": SYNCHRONOUS_MODE[cluster.all.durability],
+        "synchronous_mode_strict": False,
+        "postgresql": {"use_pg_rewind": True, "use_slots": True, "parameters": parameters},
+        MEMORY: {"parameters": sorted(parameters)},
+    }
+
+
+def postgres_parameters(cluster: Cluster) -> Json:
+    """PostgreSQL's parameters on every host: what the tool decides, under what the user asked for."""
+    timing = cluster.timing
+    return {
+        # A server that is lost without a word must not hold a client, a replica or a lock for two hours.
+        "tcp_keepalives_idle": 30,
+        "tcp_keepalives_interval": 5,
+        "tcp_keepalives_count": 3,
+        "tcp_user_timeout": "30s",
+        "wal_sender_timeout": "10s",
+        # Longer than it takes to replace a primary: replicas that hear nothing from theirs stay fit to be read until then.
+        "wal_receiver_timeout": f"{timing.ttl + 10}s",
+        # How long a replica that lost its primary waits before it tries again; until one streams, no write is acknowledged.
+        "wal_retrieve_retry_interval": "500ms",
+        "log_checkpoints": "on",
+        "log_line_prefix": "%m [%p] %q%u@%d ",
+        "track_io_timing": "on",
+        **cluster.postgres.parameters,
+        "logging_collector": "off",  # to the journal, with Patroni's own lines
+        "password_encryption": "scram-sha-256",
+        "ssl": "on",
+        "ssl_cert_file": f"{paths.PATRONI_TLS}/server.crt",
+        "ssl_key_file": f"{paths.PATRONI_TLS}/server.key",
+        "ssl_ca_file": f"{paths.PATRONI_TLS}/ca.crt",
+        "synchronous_commit": "on",
+        "wal_log_hints": "on",
+    }
+
+
+def difference(wanted: Json, live: Json) -> Json:
+    """The PATCH that makes `live` agree with `wanted`: only what differs; None removes a key. Empty when they agree.
+
+    Keys in `live` that `wanted` does not name are left alone, except parameters the deploy itself has set earlier.
+    """
+    patch = _changes(wanted, live)
+    set_before = set(live.get(MEMORY, {}).get("parameters", ()))
+    running = live.get("postgresql", {}).get("parameters") or {}
+    gone = {name: None for name in set_before - set(wanted["postgresql"]["parameters"]) if name in running}
+    if gone:
+        patch.setdefault("postgresql", {}).setdefault("parameters", {}).update(gone)
+    return patch
+
+
+def described(patch: Json, live: Json, prefix: str = "") -> Iterator[str]:
+    """A patch in words, a line a setting: `work_mem: 4MB -> 8MB`."""
+    for key, value in patch.items():
+        if key == MEMORY:
+            continue
+        if isinstance(value, dict):
+            yield from described(value, live.get(key) or {}, "" if key in ("postgresql", "parameters") else f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}: {live.get(key, 'unset')} -> {'unset' if value is None else value}"
+
+
+def _changes(wanted: Json, live: Json) -> Json:
+    changes: Json = {}
+    for key, value in wanted.items():
+        if isinstance(value, dict) and isinstance(live.get(key), dict):
+            if inner := _changes(value, live[key]):
+                changes[key] = inner
+        elif key not in live or live[key] != value or type(live[key]) is not type(value):
+            changes[key] = value
+    return changes

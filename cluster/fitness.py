@@ -1,0 +1,170 @@
+"""Whether the hosts are fit for this cluster, judged from what a survey of them saw. Pure: the deploy asks and obeys."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from . import paths
+from .topology import Cluster
+
+SUPPORTED_SYSTEMS = {"debian", "ubuntu"}
+CLOCK_SKEW_SECONDS = 2.0
+DISK_FREE_BYTES = 1024**3
+
+
+@dataclass(frozen=True)
+class HostSurvey:
+    """What one host says of itself. Sizes in bytes; `clock_offset` in seconds against the operator's clock."""
+
+    system: str = ""  # ID of /etc/os-release
+    system_version: str = ""
+    uid: int = 0
+    init: str = "systemd"
+    marker: str = ""  # the content of paths.MARKER, empty when there is none
+    postgres_data: str = "absent"  # absent, empty, cluster, foreign
+    etcd_foreign: bool = False  # the directory holds something that is not etcd's
+    patroni_scope: str = ""  # the scope of a Patroni configuration that runs, ours or not
+    postgres_service: bool = False
+    free_bytes: int = DISK_FREE_BYTES
+    clock_offset: float = 0.0
+
+    @property
+    def belongs_to(self) -> dict[str, str]:
+        """The marker as a mapping; empty when there is none or it can't be read."""
+        try:
+            value = json.loads(self.marker)
+        except ValueError:
+            return {}
+        return {str(k): str(v) for k, v in value.items()} if isinstance(value, dict) else {}
+
+
+# Runs with any shell, on a host that has nothing yet.
+_SURVEY = """
+. /etc/os-release 2>/dev/null
+echo "system $ID"; echo "system_version $VERSION_ID"
+echo "uid $(id -u)"
+echo "init $(cat /proc/1/comm)"
+[ -e {marker} ] && echo "marker $(cat {marker} | tr -d '\\n')"
+if [ -e {data}/PG_VERSION ]; then echo "postgres_data cluster"
+elif [ -d {data} ] && [ -n "$(ls -A {data} 2>/dev/null)" ]; then echo "postgres_data foreign"
+elif [ -d {data} ]; then echo "postgres_data empty"; else echo "postgres_data absent"; fi
+[ ! -d {etcd}/member ] && [ -n "$(ls -A {etcd} 2>/dev/null)" ] && echo "etcd_foreign yes"
+if systemctl is-active --quiet patroni.service; then
+  for f in {patroni}/patroni.yml /etc/patroni/config.yml; do
+    [ -e $f ] && sed -n 's/^scope: */patroni_scope /p' $f | tr -d '"' && break
+  done
+fi
+systemctl list-units --state=active --plain --no-legend 'postgresql@*.service' 2>/dev/null | grep -q . &&
+  echo "postgres_service yes"
+d={data}; while [ ! -d "$d" ]; do d=$(dirname "$d"); done
+echo "free_bytes $(df --output=avail -B1 "$d" | tail -n 1 | tr -d ' ')"
+echo "clock $(date +%s.%N)"
+"""
+
+
+def survey_command(cluster: Cluster) -> str:
+    """The command for a host whose output parse_survey takes. It uses sudo by itself, and never asks for a password."""
+    script = _SURVEY.format(
+        marker=paths.MARKER,
+        data=cluster.postgres.data_directory,
+        etcd=cluster.etcd.data_directory,
+        patroni=paths.PATRONI_CONFIG,
+    )
+    quoted = shlex.quote(script)
+    as_root = f'if [ "$(id -u)" = 0 ]; then sh -c {quoted}; elif sudo -n true 2>/dev/null; then sudo -n sh -c {quoted};'
+    return f'{as_root} else echo "uid $(id -u)"; . /etc/os-release; echo "system $ID"; echo "init systemd"; fi'
+
+
+def parse_survey(lines: list[str], now: float) -> HostSurvey:
+    """The answer of the survey script, `key value` a line. `now` is the operator's clock when it arrived."""
+    said = {key: value for key, _, value in (line.partition(" ") for line in lines)}
+    return HostSurvey(
+        system=said.get("system", ""),
+        system_version=said.get("system_version", ""),
+        uid=int(said.get("uid", "-1")),
+        init=said.get("init", ""),
+        marker=said.get("marker", ""),
+        postgres_data=said.get("postgres_data", "absent"),
+        etcd_foreign=said.get("etcd_foreign") == "yes",
+        patroni_scope=said.get("patroni_scope", ""),
+        postgres_service=said.get("postgres_service") == "yes",
+        free_bytes=int(said.get("free_bytes", "0")),
+        clock_offset=float(said.get("clock", now)) - now,
+    )
+
+
+def refusals(cluster: Cluster, surveys: Mapping[str, HostSurvey], cluster_id: str, secrets_existed: bool) -> list[str]:
+    """Why a deploy must not go on, one sentence each; empty when it may. `surveys` are the hosts of this run by name."""
+    found: list[str] = []
+    for name, survey in sorted(surveys.items()):
+        problems = [*_unfit(survey), *_foreign(cluster, name, survey)]
+        found += [f"host {name}: {problem}" for problem in problems]
+    found += _identity(cluster, surveys, cluster_id, secrets_existed)
+    found += _clocks(surveys)
+    return found
+
+
+def _unfit(survey: HostSurvey) -> Iterator[str]:
+    if survey.system not in SUPPORTED_SYSTEMS:
+        yield f"runs {survey.system or 'an unknown system'} {survey.system_version}: should be Debian or Ubuntu"
+    if survey.uid != 0:
+        yield "the SSH user is not root and has no sudo without a password: set ssh_user = 'root', or allow it"
+        return  # the rest could not be seen
+    if survey.init != "systemd":
+        yield f"is run by {survey.init!r}: should be systemd"
+    if survey.free_bytes < DISK_FREE_BYTES:
+        yield f"has {survey.free_bytes // 1024**2} MiB free for data: should be at least {DISK_FREE_BYTES // 1024**2} MiB"
+
+
+def _foreign(cluster: Cluster, name: str, survey: HostSurvey) -> Iterator[str]:
+    """What is on the host and not ours."""
+    owner = survey.belongs_to.get("cluster")
+    if owner is not None and owner != cluster.name:
+        yield f"belongs to cluster {owner!r}, not to {cluster.name!r}: take it out of the inventory, or set cluster_name"
+        return
+    known_as = survey.belongs_to.get("host", name)
+    if known_as != name:
+        yield f"is {known_as!r} of this cluster, and can't be called {name!r} now: mend its name or its address in the inventory"
+    if survey.postgres_data == "foreign" or (survey.postgres_data == "cluster" and owner is None):
+        yield (
+            f"{cluster.postgres.data_directory} holds something that this tool did not put there:"
+            " choose another postgres_data_directory, or move it away"
+        )
+    if survey.etcd_foreign and any(h.name == name for h in cluster.etcd_hosts):
+        yield f"{cluster.etcd.data_directory} holds something that is not etcd's: choose another etcd_data_directory"
+    if survey.patroni_scope and survey.patroni_scope != cluster.name:
+        yield f"runs Patroni for another cluster, {survey.patroni_scope!r}"
+    if survey.postgres_service and owner is None and any(h.name == name for h in cluster.postgres_hosts):
+        yield "already runs a PostgreSQL of its own (postgresql.service): stop it, or choose another host"
+
+
+def _identity(cluster: Cluster, surveys: Mapping[str, HostSurvey], cluster_id: str, secrets_existed: bool) -> Iterator[str]:
+    """A cluster that lives must only be deployed to by somebody who has its secrets."""
+    ours = {n: s.belongs_to for n, s in sorted(surveys.items()) if s.belongs_to.get("cluster") == cluster.name}
+    strangers = {n: marker for n, marker in ours.items() if marker.get("id") != cluster_id}
+    if not strangers:
+        return
+    origin = next(iter(strangers.values())).get("deployed_from", "unknown")
+    directory = f"{cluster.all.secrets_directory}/{cluster.name}"
+    what = "are not those of" if secrets_existed else "are missing here for"
+    yield (
+        f"the secrets in {directory} {what} the cluster {cluster.name!r} that lives on {', '.join(strangers)}."
+        f" It was first deployed from {origin}: copy {directory} from there, or from a backup, and run again."
+        " Without it the passwords of the roles and the certificate authorities are gone: then make a new cluster beside"
+        " it and move the data with pg_dump. Nothing new was made"
+    )
+
+
+def _clocks(surveys: Mapping[str, HostSurvey]) -> Iterator[str]:
+    offsets = {name: survey.clock_offset for name, survey in surveys.items()}
+    if len(offsets) < 2:
+        return
+    first, last = min(offsets, key=lambda n: offsets[n]), max(offsets, key=lambda n: offsets[n])
+    if offsets[last] - offsets[first] > CLOCK_SKEW_SECONDS:
+        yield (
+            f"the clocks of {first} and {last} are {offsets[last] - offsets[first]:.1f} s apart: should be less than"
+            f" {CLOCK_SKEW_SECONDS:.0f} s (install chrony)"
+        )

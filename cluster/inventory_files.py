@@ -1,0 +1,102 @@
+"""Reads inventory.py and group_data/ the way pyinfra does, for the tasks, which cannot import it (DESIGN 6.12).
+
+A test holds this reader and pyinfra's own to the same result.
+"""
+
+from __future__ import annotations
+
+import ast
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .errors import SettingsError
+from .topology import Cluster, RawHost, build
+
+
+def load_cluster(inventory: str | Path = "inventory.py", overrides: dict[str, Any] | None = None) -> Cluster:
+    """The cluster that the inventory file and the group_data beside it describe.
+
+    `overrides` win over everything, as pyinfra's --data does. Raises SettingsError.
+    """
+    return build(read_hosts(Path(inventory), overrides or {}))
+
+
+def read_hosts(inventory: Path, overrides: dict[str, Any]) -> dict[str, RawHost]:
+    """Every host by name, its data merged: overrides, then the host's own, then its groups' (the last wins), then all."""
+    if not inventory.is_file():
+        # Keys and secrets are looked for in the working directory too, so nothing is guessed from another one.
+        where = "" if inventory.is_absolute() else f" in {Path.cwd()}; work from the directory of the checkout, or name another"
+        raise SettingsError([f"inventory = {str(inventory)!r}: there is no such file{where}"])
+    groups = {name: value for name, value in _variables(inventory).items() if isinstance(value, list | tuple)}
+    for name, value in groups.items():
+        _check_form(inventory, name, value)
+    # Every host is also in a group named after the inventory file, so group_data/prod.py goes with inventories/prod.py.
+    everyone = [entry[0] if isinstance(entry, tuple) else entry for v in groups.values() for entry in _entries(v)]
+    groups.setdefault(inventory.stem, list(dict.fromkeys(everyone)))
+    group_data = _read_group_data(inventory)
+
+    memberships: dict[str, list[str]] = {}
+    own: dict[str, dict[str, Any]] = {}
+    for group, value in groups.items():
+        data = value[1] if isinstance(value, tuple) else {}
+        group_data[group] = {**data, **group_data.get(group, {})}
+        for entry in _entries(value):
+            name, host_data = entry if isinstance(entry, tuple) else (entry, {})
+            memberships.setdefault(name, []).append(group)
+            own.setdefault(name, {}).update(host_data)
+
+    hosts = {}
+    for name, host_groups in memberships.items():
+        merged = dict(group_data.get("all", {}))
+        for group in host_groups:
+            merged.update(group_data[group] if group != "all" else {})
+        hosts[name] = RawHost(frozenset(host_groups), {**merged, **own[name], **overrides})
+    return hosts
+
+
+def _entries(group: list[Any] | tuple[list[Any], dict[str, Any]]) -> list[Any]:
+    return group[0] if isinstance(group, tuple) else group
+
+
+def _check_form(inventory: Path, name: str, group: Any) -> None:
+    """A group is a list of hosts, or such a list and a mapping; a host is a name, or a name and a mapping."""
+    with_data = isinstance(group, tuple)
+    well_formed = not with_data or (len(group) == 2 and isinstance(group[0], list) and isinstance(group[1], dict))
+    if not well_formed or not all(_is_host(entry) for entry in _entries(group)):
+        raise SettingsError([f"{inventory}: group {name!r} should be a list of hosts, each 'NAME' or ('NAME', {{settings}})"])
+
+
+def _is_host(entry: Any) -> bool:
+    if isinstance(entry, tuple):
+        return len(entry) == 2 and isinstance(entry[0], str) and isinstance(entry[1], dict)
+    return isinstance(entry, str)
+
+
+def _read_group_data(inventory: Path) -> dict[str, dict[str, Any]]:
+    """The group_data of the working directory, then over it that beside the inventory."""
+    merged: dict[str, dict[str, Any]] = {}
+    folders = dict.fromkeys([Path.cwd(), inventory.resolve().parent])
+    for folder in folders:
+        for file in sorted((folder / "group_data").glob("*.py")):
+            merged.setdefault(file.stem, {}).update(_variables(file))
+    return merged
+
+
+def _variables(file: Path) -> dict[str, Any]:
+    """The top-level variables of a settings file. A mistake in it is the user's, so it is told as one."""
+    try:
+        values = runpy.run_path(str(file))
+    except SyntaxError as error:
+        raise SettingsError([f"{file}, line {error.lineno}: {error.msg}"]) from None
+    except Exception as error:
+        raise SettingsError([f"{file}: {type(error).__name__}: {error}"]) from None
+    imported = {alias.asname or alias.name for alias in _imports(file)}
+    return {k: v for k, v in values.items() if not k.startswith("_") and k not in imported and not callable(v)}
+
+
+def _imports(file: Path) -> Iterator[ast.alias]:
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from node.names

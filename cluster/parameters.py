@@ -1,0 +1,177 @@
+"""PostgreSQL's own parameters: which exist, what values they take, and which of them this tool sets itself.
+
+What PostgreSQL 18 knows stands in parameters-18.tsv, taken from its pg_settings view.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from .errors import did_you_mean
+
+# Parameters the tool or Patroni sets, and the setting that decides them.
+OWNED = {
+    "listen_addresses": "the host's address",
+    "port": "postgres_port",
+    "data_directory": "postgres_data_directory",
+    "config_file": "Patroni",
+    "external_pid_file": "Patroni",
+    "ssl_passphrase_command": "the tool's certificates",
+    "hba_file": "client_networks",
+    "ident_file": "client_networks",
+    "cluster_name": "cluster_name",
+    "synchronous_standby_names": "durability",
+    "synchronous_commit": "durability",
+    "ssl": "TLS, which is always on",
+    "ssl_cert_file": "the tool's certificates",
+    "ssl_key_file": "the tool's certificates",
+    "ssl_ca_file": "the tool's certificates",
+    "password_encryption": "scram-sha-256, which is always on",
+    "unix_socket_directories": "the package's socket directory",
+    "hot_standby": "Patroni",
+    "wal_level": "Patroni (replica; logical can be asked for)",
+    "wal_log_hints": "Patroni, for pg_rewind",
+    "primary_conninfo": "Patroni",
+    "primary_slot_name": "Patroni",
+    "recovery_target_timeline": "Patroni",
+    "restore_command": "Patroni",
+}
+EXTENSION_PARAMETER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
+ALLOWED_VALUES = {"wal_level": {"replica", "logical"}}
+
+MEMORY_UNITS: dict[str, float] = {
+    "B": 1,
+    "kB": 1024,
+    "8kB": 8192,
+    "MB": 1024**2,
+    "16MB": 16 * 1024**2,
+    "GB": 1024**3,
+    "TB": 1024**4,
+}
+TIME_UNITS = {"us": 0.001, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+BOOLEANS = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One row of pg_settings. `unit` is that of a bare number; `context` is 'postmaster' when a change needs a restart."""
+
+    name: str
+    kind: str
+    context: str
+    unit: str
+    minimum: str
+    maximum: str
+    choices: tuple[str, ...]
+
+    @property
+    def needs_restart(self) -> bool:
+        return self.context == "postmaster"
+
+
+@cache
+def known_parameters() -> Mapping[str, Parameter]:
+    """All parameters of PostgreSQL 18 by name."""
+    with Path(__file__).with_name("parameters-18.tsv").open(encoding="utf-8", newline="") as file:
+        rows = csv.reader((line for line in file if not line.startswith("#")), delimiter="\t")
+        return {
+            name: Parameter(name, kind, context, unit, low, high, tuple(filter(None, choices.split(","))))
+            for name, kind, context, unit, low, high, choices in rows
+        }
+
+
+def normalize(name: str, value: object) -> object:
+    """`value` in the parameter's base unit and Python's type, so that '64MB' and '65536kB' compare equal.
+
+    Raises ValueError, saying what would be right, for a value that PostgreSQL would refuse.
+    """
+    parameter = known_parameters()[name]
+    text = str(value).strip()
+    match parameter.kind:
+        case "bool":
+            if text.lower() not in BOOLEANS:
+                raise ValueError("should be 'on' or 'off'")
+            return BOOLEANS[text.lower()]
+        case "enum":
+            choices = {choice.lower(): choice for choice in parameter.choices}
+            # An enum that knows on and off takes every spelling of a boolean for them.
+            word = text.lower()
+            if word not in choices and word in BOOLEANS:
+                word = "on" if BOOLEANS[word] else "off"
+            if word not in choices:
+                raise ValueError(f"should be one of {', '.join(parameter.choices)}")
+            return choices[word]
+        case "integer" | "real":
+            return _number(parameter, text)
+        case _:
+            return text
+
+
+def in_one_unit(name: str, *values: object) -> tuple[object, ...]:
+    """Values of a parameter to be read side by side, in the largest unit in which all are whole: 1024MB and 256MB.
+
+    A number without a unit, such as -1 for `no limit`, and what PostgreSQL would refuse are left as they are.
+    """
+    parameter = known_parameters()[name]
+    units = _units(parameter)
+    if not units:
+        return values
+    smallest, *_ = units.values()
+    try:
+        sizes = [round(float(str(normalize(name, value))) * units[parameter.unit] / smallest) for value in values]
+    except ValueError:
+        return values
+    # The largest first.
+    written = {unit: round(size / smallest) for unit, size in reversed(units.items()) if unit[0].isalpha()}
+    unit = next(u for u, size in written.items() if not any(number % size for number in sizes if number > 0))
+    return tuple(f"{number // written[unit]}{unit}" if number > 0 else v for number, v in zip(sizes, values, strict=True))
+
+
+def _units(parameter: Parameter) -> dict[str, float]:
+    """The units that values of a parameter may have; none where it is a bare number."""
+    return next((units for units in (MEMORY_UNITS, TIME_UNITS) if parameter.unit in units), {})
+
+
+def _number(parameter: Parameter, text: str) -> float:
+    units = _units(parameter)
+    match = re.fullmatch(r"([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*([A-Za-z]*)", text)
+    if not match or (match[2] and match[2] not in units):
+        names = [unit for unit in units if not unit[0].isdigit()]
+        kind = "a whole number" if parameter.kind == "integer" else "a number"
+        raise ValueError(f"should be {kind}" + (f", alone or with one of the units {', '.join(names)}" if names else ""))
+    number = float(match[1])
+    if match[2]:
+        number = number * units[match[2]] / units[parameter.unit]
+    if parameter.kind == "integer":
+        number = round(number)
+    if not float(parameter.minimum) <= number <= float(parameter.maximum):
+        unit = f" (in units of {parameter.unit})" if parameter.unit else ""
+        raise ValueError(f"should be from {parameter.minimum} to {parameter.maximum}{unit}")
+    return number
+
+
+def parameter_problems(parameters: Mapping[str, object]) -> Iterator[str]:
+    """What is wrong with postgres_parameters, one sentence each."""
+    known = known_parameters()
+    for name, value in parameters.items():
+        where = f"postgres_parameters[{name}] = {value!r}"
+        if name in OWNED and value not in ALLOWED_VALUES.get(name, ()):
+            yield f"{where}: is decided by {OWNED[name]}"
+        elif not str(value).isprintable():
+            yield f"{where}: has a character that can't be printed, such as a line break"
+        elif EXTENSION_PARAMETER.fullmatch(name):
+            continue  # only a server with the extension can judge it
+        elif name not in known:
+            yield f"{where}: PostgreSQL 18 has no such parameter{did_you_mean(name, known)}"
+        elif known[name].context == "internal":
+            yield f"{where}: can only be read, not set"
+        else:
+            try:
+                normalize(name, value)
+            except ValueError as error:
+                yield f"{where}: {error}"

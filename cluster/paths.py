@@ -1,0 +1,46 @@
+"""Where things lie on a host. The deploy writes them, templates name them, the tasks read them."""
+
+from __future__ import annotations
+
+MARKER = "/etc/pgquorum/cluster.json"  # which cluster this host belongs to
+MANIFEST = "/etc/pgquorum/files.sha256"  # every file the deploy wrote here
+LOCK = "/run/pgquorum.lock"  # held by whoever is changing the cluster
+
+ETCD_CONFIG = "/etc/etcd/etcd.env"
+ETCD_BOOTSTRAP = "/etc/etcd/bootstrap.env"  # read by a member that has no data yet, written once
+ETCD_TLS = "/etc/etcd/tls"  # ca.crt, server.crt, server.key: owner etcd
+
+PATRONI_CONFIG = "/etc/patroni/conf.d"  # patroni.yml and others; patronictl -c takes the directory
+YIELD_ETCD_LEADERSHIP = "/usr/local/lib/pgquorum/yield-etcd-leadership"  # Patroni's callback
+PATRONI_TLS = "/etc/patroni/tls"  # ca.crt, server.{crt,key}, etcd-ca.crt, etcd-client.{crt,key}: owner postgres
+POSTGRES_SOCKETS = "/var/run/postgresql"
+
+HAPROXY_CONFIG = "/etc/haproxy/haproxy.cfg"
+HAPROXY_USERS = "/etc/haproxy/statistics-users.cfg"
+HAPROXY_TLS = "/etc/haproxy/tls"  # ca.crt, client.pem, haproxy.pem
+HAPROXY_SOCKET = "/run/haproxy/admin.sock"
+
+PROBE_DATABASE = "pgquorum"  # where the tool's own test writes go; nothing of the user's
+PROBE_ROLE = "pgquorum_probe"
+REPLICATION_ROLE = "replicator"
+REWIND_ROLE = "rewinder"
+
+
+def postgres_binaries(version: int) -> str:
+    """The directory of PostgreSQL's programs in Debian's packages and the PostgreSQL project's."""
+    return f"/usr/lib/postgresql/{version}/bin"
+
+
+def etcdctl(endpoint: str) -> str:
+    """The etcdctl command line, run as root on an etcd host, for one endpoint such as `https://10.0.0.1:2379`."""
+    return (
+        f"ETCDCTL_API=3 etcdctl --endpoints={endpoint} --cacert={ETCD_TLS}/ca.crt"
+        f" --cert={ETCD_TLS}/server.crt --key={ETCD_TLS}/server.key"
+    )
+
+
+def rest_curl() -> str:
+    """The curl command for Patroni's REST API, run as root on a PostgreSQL host: with that host's certificate."""
+    return (
+        f"curl --silent --show-error --cacert {PATRONI_TLS}/ca.crt --cert {PATRONI_TLS}/server.crt --key {PATRONI_TLS}/server.key"
+    )

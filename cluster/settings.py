@@ -1,0 +1,196 @@
+"""Every setting a user can make, by group, with its type, default and range. What they mean together is in topology.py.
+
+The names here are those of group_data without the group's prefix: `etcd_client_port` is `EtcdSettings.client_port`.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
+
+from .timing import ProfileName
+
+Durability = Literal["quorum", "synchronous", "asynchronous"]
+ParameterValue = StrictBool | StrictInt | float | str
+
+IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+RESERVED_ROLES = {"postgres", "replicator", "rewinder", "pgquorum_probe", "public", "none"}
+RESERVED_DATABASES = {"postgres", "template0", "template1", "pgquorum", "replication"}
+SIZE_UNITS = {"": 1, "B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
+
+
+def parse_size(value: object) -> int:
+    """Bytes of a size such as `64MB`, `2GB` or a plain number of bytes. Raises ValueError with what would be right."""
+    match = re.fullmatch(r"(\d+)\s*(B|kB|MB|GB|TB)?", str(value).strip())
+    if not match or isinstance(value, bool):
+        raise ValueError("should be a size such as '64MB' or '2GB'")
+    return int(match[1]) * SIZE_UNITS[match[2] or ""]
+
+
+def _identifier(value: str) -> str:
+    if not IDENTIFIER.fullmatch(value):
+        raise ValueError("should be lower-case letters, digits and underscores, at most 63, not starting with a digit")
+    return value
+
+
+def _cluster_name(value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", value):
+        raise ValueError("should be a lower-case letter followed by up to 30 letters, digits and hyphens")
+    return value
+
+
+def _directory(value: str) -> str:
+    path = PurePosixPath(value)
+    if not path.is_absolute() or ".." in path.parts or len(path.parts) < 3 or not re.fullmatch(r"[\w./-]+", value):
+        raise ValueError("should be an absolute path at least two levels deep, of letters, digits and . _ - /")
+    return str(path)
+
+
+Port = Annotated[StrictInt, Field(ge=1, le=65535)]
+Size = Annotated[int, BeforeValidator(parse_size)]
+Identifier = Annotated[str, AfterValidator(_identifier)]
+ClusterName = Annotated[str, AfterValidator(_cluster_name)]
+Directory = Annotated[str, AfterValidator(_directory)]
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+class Settings(BaseModel):
+    """Base of every group of settings: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HostSettings(Settings):
+    """What may differ from host to host (inventory.py). Names as pyinfra has them."""
+
+    address: Address
+    ssh_hostname: str | None = None
+    ssh_port: Port = 22
+    ssh_user: str = "root"
+    ssh_key: str | None = None
+    ssh_known_hosts_file: str | None = None
+    # A command, run on the operator's machine, that cuts (restores) this host's power: the fault of a failover test.
+    power_off: str | None = None
+    power_on: str | None = None
+
+
+class AllSettings(Settings):
+    """group_data/all.py"""
+
+    cluster_name: ClusterName
+    durability: Durability = "quorum"
+    failover_profile: ProfileName = "lan"
+    failover_timing: dict[str, StrictInt] = {}
+    client_networks: tuple[Network, ...]
+    certificate_days: Annotated[StrictInt, Field(ge=90, le=3650)] = 730
+    secrets_directory: str = "secrets"
+
+
+class EtcdSettings(Settings):
+    """group_data/etcd.py"""
+
+    client_port: Port = 2379
+    peer_port: Port = 2380
+    data_directory: Directory = "/var/lib/etcd/pgquorum"
+    quota: Annotated[Size, Field(ge=64 * 1024**2, le=8 * 1024**3)] = 2 * 1024**3
+    compaction_hours: Annotated[StrictInt, Field(ge=1, le=168)] = 1
+
+
+class Role(Settings):
+    """A login role an application uses. Its password is made at the first deploy (cluster/vault.py)."""
+
+    name: Identifier
+    connection_limit: Annotated[StrictInt, Field(ge=-1)] = -1
+    member_of: tuple[Identifier, ...] = ()
+
+
+class Database(Settings):
+    """A database and the role that owns it."""
+
+    name: Identifier
+    owner: Identifier
+
+
+class PostgresSettings(Settings):
+    """group_data/postgres.py"""
+
+    version: Literal[18] = 18
+    port: Port = 5432
+    patroni_port: Port = 8008
+    data_directory: Directory = "/var/lib/postgresql/18/pgquorum"
+    wal_directory: Directory | None = None
+    parameters: dict[str, ParameterValue] = {}
+    roles: tuple[Role, ...] = ()
+    databases: tuple[Database, ...] = ()
+
+
+class HaproxySettings(Settings):
+    """group_data/haproxy.py"""
+
+    write_port: Port = 5000
+    read_port: Port = 5001
+    stats_port: Port = 7000
+    read_max_lag: Annotated[Size, Field(ge=1)] = 16 * 1024**2
+    max_connections: Annotated[StrictInt, Field(ge=10, le=100_000)] = 1000
+
+
+# The variable names of each group's file, as a user writes them, with the field behind each.
+VARIABLES: dict[str, tuple[type[Settings], dict[str, str]]] = {
+    "all": (AllSettings, {field: field for field in AllSettings.model_fields}),
+    "etcd": (EtcdSettings, {f"etcd_{field}": field for field in EtcdSettings.model_fields}),
+    "postgres": (
+        PostgresSettings,
+        {field if field.startswith("patroni_") else f"postgres_{field}": field for field in PostgresSettings.model_fields},
+    ),
+    "haproxy": (HaproxySettings, {f"haproxy_{field}": field for field in HaproxySettings.model_fields}),
+}
+
+# Settings of pyinfra's own SSH connector that tasks do not need.
+CONNECTOR_SETTINGS = {
+    "ssh_password",
+    "ssh_key_password",
+    "ssh_allow_agent",
+    "ssh_look_for_keys",
+    "ssh_forward_agent",
+    "ssh_config_file",
+    "ssh_strict_host_key_checking",
+    "ssh_paramiko_connect_kwargs",
+    "ssh_connect_retries",
+    "ssh_connect_retry_min_delay",
+    "ssh_connect_retry_max_delay",
+    "ssh_file_transfer_protocol",
+}
+
+
+def explain(error: dict[str, Any]) -> str:
+    """One pydantic error as words: what would be right."""
+    context = error.get("ctx") or {}
+    match error["type"]:
+        case "missing":
+            return "is needed and not set"
+        case "extra_forbidden":
+            return "is not a setting"
+        case "literal_error":
+            return f"should be {context['expected']}"
+        case "int_type" | "int_parsing" | "int_from_float":
+            return "should be a whole number"
+        case "tuple_type" | "list_type":
+            return "should be a list, such as [...]"
+        case "dict_type":
+            return "should be a mapping, such as {...}"
+        case "bool_type":
+            return "should be True or False"
+        case "greater_than_equal":
+            return f"should be at least {context['ge']}"
+        case "less_than_equal":
+            return f"should be at most {context['le']}"
+        case "value_error":
+            return str(context["error"])
+        case _:
+            message: str = error["msg"]
+            return message[0].lower() + message[1:]

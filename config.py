@@ -1,0 +1,31 @@
+"""pyinfra reads this before anything else: it refuses what can be refused without asking a host.
+
+pyinfra itself would go on, or exit with 0, in most of these cases.
+"""
+
+import os
+import signal
+import sys
+
+import click
+from pyinfra import config
+
+from cluster.command_line import refusals
+
+# The first failure on any host ends the run.
+config.FAIL_PERCENT = 0
+config.REQUIRE_PYINFRA_VERSION = ">=3.10,<4"
+
+_context = click.get_current_context(silent=True)
+_problems = refusals(_context.params, terminal=bool(sys.stdin and sys.stdin.isatty())) if _context is not None else []
+if _problems:
+    sys.exit("\n".join(["nothing was touched:", *(f"  - {p}" for p in _problems)]))
+
+
+def _interrupted(signum, frame):
+    # pyinfra would exit with 0. The lock is released with the connection that holds it.
+    os.write(2, b"\ninterrupted: what was begun is not undone; the same command again mends it\n")
+    os._exit(130)
+
+
+signal.signal(signal.SIGINT, _interrupted)

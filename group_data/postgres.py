@@ -1,0 +1,38 @@
+"""Settings of PostgreSQL and Patroni."""
+
+# The major version. 18 is what this tool knows.
+postgres_version = 18
+
+# Where PostgreSQL listens, for HAProxy and the replicas, and where Patroni answers health checks and commands (REST).
+postgres_port = 5432
+patroni_port = 8008
+
+# Can't be changed once deployed.
+postgres_data_directory = "/var/lib/postgresql/18/pgquorum"
+
+# A directory on another disk for the write-ahead log, or None to keep it within the data directory.
+postgres_wal_directory = None
+
+# PostgreSQL's own parameters, the same on every host. Most are applied by a deploy at once; those that need a restart are
+# reported as pending and wait for `invoke rolling-restart`. What the tool decides itself (ssl, wal_level, ...) is refused.
+postgres_parameters = {
+    "max_connections": 200,
+    "shared_buffers": "256MB",
+    "effective_cache_size": "768MB",
+    "work_mem": "4MB",
+    "maintenance_work_mem": "64MB",
+    "max_wal_size": "2GB",
+    "max_slot_wal_keep_size": "8GB",
+    "log_min_duration_statement": "1s",
+}
+
+# Login roles that exist after a deploy. Each one's password is made at the first deploy; `invoke dsn` prints the connection
+# string. connection_limit -1 is none. Taking an entry out of the list does not drop the role.
+postgres_roles = [
+    {"name": "app", "connection_limit": -1, "member_of": []},
+]
+
+# Databases that exist after a deploy, each owned by one of the roles. Taking one out of the list does not drop it.
+postgres_databases = [
+    {"name": "app", "owner": "app"},
+]

@@ -1,0 +1,34 @@
+"""The hosts of the cluster, by group. This is what you edit first; the settings are in group_data/.
+
+As it stands it describes the built-in lab (`invoke lab.up`, four hosts on this machine). For servers of your own, put their
+names and addresses here, or write inventories/NAME.py in the same form and use it with
+`pyinfra inventories/NAME.py deploy.py` and `INVOKE_INVENTORY=inventories/NAME.py invoke status`.
+
+    address       the IP address by which the other hosts reach it
+    ssh_hostname  where you reach it by SSH (default: the host's name); ssh_user, ssh_port, ssh_key,
+                  ssh_known_hosts_file as pyinfra has them
+    power_off     a command on your machine that cuts the host's power: what `invoke failover-test` does to the primary
+    power_on      and the one that gives it back
+"""
+
+
+def _lab(name, address):
+    return name, {
+        "address": address,
+        "ssh_hostname": address,
+        "ssh_user": "root",
+        "ssh_key": ".lab/demo/id_ed25519",
+        "ssh_known_hosts_file": ".lab/demo/known_hosts",
+        "ssh_strict_host_key_checking": "yes",
+        "power_off": f"invoke lab.off {name}",
+        "power_on": f"invoke lab.on {name}",
+    }
+
+
+postgres = [
+    _lab("pg-sv01", "10.77.0.11"),
+    _lab("pg-sv02", "10.77.0.12"),
+    _lab("pg-sv03", "10.77.0.13"),
+]
+etcd = [name for name, _ in postgres]
+haproxy = [_lab("pg-haproxy", "10.77.0.21")]

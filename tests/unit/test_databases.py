@@ -1,0 +1,88 @@
+"""Roles and databases: what is missing is made, what differs is mended, nothing is dropped, no password is sent."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clusters import cluster
+
+from cluster import paths
+from cluster.databases import statements, wanted_databases, wanted_roles
+from cluster.topology import Cluster
+from cluster.vault import Vault
+
+ROLES = [{"name": "app", "connection_limit": 20}, {"name": "reports", "member_of": ["app", "pg_monitor"]}]
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Cluster:
+    return cluster(secrets_directory=str(tmp_path), postgres_roles=ROLES, postgres_databases=[{"name": "shop", "owner": "app"}])
+
+
+@pytest.fixture
+def vault(shop: Cluster) -> Vault:
+    return Vault(shop, {})
+
+
+def as_wanted(shop: Cluster, vault: Vault) -> dict[str, Any]:
+    """What the server answers when all is as it should be, beside things of the user's own."""
+    roles = {
+        role.name: {
+            "login": True, "limit": role.connection_limit, "member_of": list(role.member_of),
+            "password": hashlib.sha256(role.verifier.encode()).hexdigest(),
+        }
+        for role in wanted_roles(shop, vault)
+    }  # fmt: skip
+    mine = {"login": False, "limit": 3, "member_of": [], "password": hashlib.sha256(b"").hexdigest()}
+    return {"roles": roles | {"mine": mine}, "databases": wanted_databases(shop) | {"mine": "mine"}}
+
+
+def test_on_an_empty_server_all_is_made_roles_before_what_needs_them(shop: Cluster, vault: Vault) -> None:
+    sql = statements(shop, vault, {"roles": {}, "databases": {}})
+    heads = [" ".join(line.split()[:3]) for line in sql]
+    assert heads[:3] == ['create role "pgquorum_probe"', 'create role "app"', 'create role "reports"']
+    assert sql[3:5] == ['grant "app" to "reports";', 'grant "pg_monitor" to "reports";']
+    assert 'create database "shop" owner "app";' in sql[5:]
+    assert f'create database "{paths.PROBE_DATABASE}" owner "{paths.PROBE_ROLE}";' in sql[5:]
+    assert any("create table if not exists probe" in line for line in sql)
+
+
+def test_when_all_is_there_nothing_is_done(shop: Cluster, vault: Vault) -> None:
+    assert statements(shop, vault, as_wanted(shop, vault)) == []
+
+
+@pytest.mark.parametrize(("what", "value"), [("login", False), ("limit", -1), ("password", "0" * 64)])
+def test_a_role_that_differs_is_mended(shop: Cluster, vault: Vault, what: str, value: object) -> None:
+    live = as_wanted(shop, vault)
+    live["roles"]["app"][what] = value
+    (line,) = statements(shop, vault, live)
+    assert line.startswith('alter role "app" login connection limit 20 password \'SCRAM-SHA-256$')
+
+
+def test_a_membership_is_granted_once_and_others_are_left(shop: Cluster, vault: Vault) -> None:
+    live = as_wanted(shop, vault)
+    live["roles"]["reports"]["member_of"] = ["app", "mine"]
+    assert statements(shop, vault, live) == ['grant "pg_monitor" to "reports";']
+
+
+def test_a_database_of_another_owner_is_given_back(shop: Cluster, vault: Vault) -> None:
+    live = as_wanted(shop, vault)
+    live["databases"]["shop"] = "mine"
+    assert statements(shop, vault, live) == ['alter database "shop" owner to "app";']
+
+
+def test_nothing_is_ever_dropped(shop: Cluster, vault: Vault) -> None:
+    smaller = cluster(secrets_directory=shop.all.secrets_directory)
+    assert statements(smaller, vault, as_wanted(shop, vault)) == []
+
+
+def test_no_password_is_sent(shop: Cluster, vault: Vault) -> None:
+    sql = "\n".join(statements(shop, vault, {"roles": {}, "databases": {}}))
+    assert not [secret for secret in vault.all_secrets() if secret in sql]
+
+
+def test_no_verifier_shows_in_a_repr(shop: Cluster, vault: Vault) -> None:
+    assert "SCRAM" not in repr(wanted_roles(shop, vault))

@@ -1,0 +1,123 @@
+"""Whether the hosts are fit for a deploy, judged from what they say of themselves."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from clusters import cluster
+
+from cluster.fitness import CLOCK_SKEW_SECONDS, DISK_FREE_BYTES, HostSurvey, parse_survey, refusals
+
+SHOP = cluster()
+ID = "11111111-2222"
+BLANK = HostSurvey(system="debian", system_version="14")
+NAMES = [h.name for h in SHOP.hosts]
+
+
+def marker(cluster_name: str = "shop", identity: str = ID) -> str:
+    return json.dumps({"cluster": cluster_name, "id": identity, "deployed_from": "ann@desk:/home/ann/pg"})
+
+
+LIVE = replace(BLANK, marker=marker(), postgres_data="cluster", patroni_scope="shop")
+
+
+def judged(of: dict[str, HostSurvey] | None = None, others: HostSurvey = BLANK, secrets_existed: bool = True) -> list[str]:
+    return refusals(SHOP, {name: (of or {}).get(name, others) for name in NAMES}, ID, secrets_existed)
+
+
+def test_blank_hosts_are_fit_with_and_without_secrets() -> None:
+    assert judged() == []
+    assert judged(secrets_existed=False) == []
+
+
+def test_hosts_of_this_cluster_are_fit() -> None:
+    assert judged(others=LIVE) == []
+    assert judged({"db3": BLANK}, LIVE) == []
+
+
+@pytest.mark.parametrize(
+    ("is_", "sentence"),
+    [
+        ({"system": "fedora", "system_version": "43"}, "host db2: runs fedora 43: should be Debian or Ubuntu"),
+        ({"system": "", "system_version": ""}, "host db2: runs an unknown system : should be Debian or Ubuntu"),
+        (
+            {"uid": 1000},
+            "host db2: the SSH user is not root and has no sudo without a password: set ssh_user = 'root', or allow it",
+        ),
+        ({"init": "sysvinit"}, "host db2: is run by 'sysvinit': should be systemd"),
+        ({"free_bytes": 5 * 1024**2}, f"host db2: has 5 MiB free for data: should be at least {DISK_FREE_BYTES >> 20} MiB"),
+        (
+            {"marker": marker("other")},
+            "host db2: belongs to cluster 'other', not to 'shop': take it out of the inventory, or set cluster_name",
+        ),
+        ({"postgres_data": "foreign"}, "host db2: /var/lib/postgresql/18/pgquorum holds something that this tool did not put"),
+        ({"postgres_data": "cluster"}, "host db2: /var/lib/postgresql/18/pgquorum holds something that this tool did not put"),
+        ({"patroni_scope": "other"}, "host db2: runs Patroni for another cluster, 'other'"),
+        ({"postgres_service": True}, "host db2: already runs a PostgreSQL of its own"),
+    ],
+)
+def test_an_unfit_host_is_named_with_the_reason(is_: dict[str, Any], sentence: str) -> None:
+    (found,) = judged({"db2": replace(BLANK, **is_)})
+    assert found.startswith(sentence)
+
+
+def test_a_proxy_may_run_a_postgresql_of_its_own() -> None:
+    assert judged({"proxy1": replace(BLANK, postgres_service=True)}) == []
+
+
+def test_every_host_is_judged() -> None:
+    found = judged({"db1": replace(BLANK, uid=1), "proxy1": replace(BLANK, init="sh", system="arch")})
+    assert [sentence.partition(":")[0] for sentence in found] == ["host db1", "host proxy1", "host proxy1"]
+
+
+def test_a_host_that_told_nothing_is_unfit() -> None:
+    assert judged({"db2": parse_survey([], 0.0)}) != []
+
+
+@pytest.mark.parametrize("existed", [True, False])
+def test_without_its_secrets_a_living_cluster_is_left_alone(existed: bool) -> None:
+    stranger = replace(LIVE, marker=marker(identity="another"))
+    (found,) = judged({"db1": stranger, "db2": stranger}, secrets_existed=existed)
+    assert f"the secrets in secrets/shop {'are not those of' if existed else 'are missing here for'}" in found
+    assert "lives on db1, db2" in found
+    assert "first deployed from ann@desk:/home/ann/pg: copy secrets/shop from there, or from a backup" in found
+    assert found.endswith("Nothing new was made")
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "[]", "42"])
+def test_a_marker_that_cannot_be_read_is_none(text: str) -> None:
+    assert replace(BLANK, marker=text).belongs_to == {}
+    assert judged({"db1": replace(LIVE, marker=text)}) != []
+
+
+@pytest.mark.parametrize(("apart", "refused"), [(0.0, False), (CLOCK_SKEW_SECONDS, False), (CLOCK_SKEW_SECONDS + 1, True)])
+def test_clocks_that_are_apart(apart: float, refused: bool) -> None:
+    found = judged({"db1": replace(BLANK, clock_offset=-apart / 2), "db3": replace(BLANK, clock_offset=apart / 2)})
+    assert bool(found) == refused
+    if refused:
+        assert found[0].startswith(f"the clocks of db1 and db3 are {apart:.1f} s apart")
+
+
+def test_a_clock_that_all_hosts_share_may_differ_from_the_operators() -> None:
+    assert judged(others=replace(BLANK, clock_offset=3600.0)) == []
+
+
+def test_the_survey_of_a_host() -> None:
+    said = ["system debian", "system_version 14", "uid 0", "init systemd", f"marker {marker()}", "postgres_data cluster",
+            "etcd_foreign yes", "patroni_scope shop", "postgres_service yes", "free_bytes 123456789", "clock 1000.5"]  # fmt: skip
+    survey = parse_survey(said, now=1000.0)
+    assert survey == HostSurvey(
+        system="debian", system_version="14", uid=0, init="systemd", marker=marker(), postgres_data="cluster", etcd_foreign=True,
+        patroni_scope="shop", postgres_service=True, free_bytes=123456789, clock_offset=0.5,
+    )  # fmt: skip
+    assert survey.belongs_to["id"] == ID
+
+
+def test_a_host_that_is_another_of_the_same_cluster_is_refused() -> None:
+    """A typo in a name must not make a member of a living cluster start a second life."""
+    marker = json.dumps({"cluster": "shop", "id": ID, "host": "db2"})
+    [line] = judged({"db3": HostSurvey(system="debian", marker=marker)})
+    assert "is 'db2' of this cluster" in line

@@ -1,0 +1,109 @@
+"""PostgreSQL's parameters are judged as the server would, by what it says about itself."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster.parameters import OWNED, in_one_unit, known_parameters, normalize, parameter_problems
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("work_mem", "64MB", "65536kB"),
+        ("work_mem", 4096, "4MB"),
+        ("work_mem", "0.5GB", "512MB"),
+        ("shared_buffers", 32768, "256MB"),
+        ("shared_buffers", "256 MB", "262144kB"),
+        ("max_wal_size", "2GB", 2048),
+        ("checkpoint_timeout", "5min", 300),
+        ("checkpoint_timeout", "300s", "300000ms"),
+        ("statement_timeout", "1.5s", 1500),
+        ("jit", True, "on"),
+        ("jit", "YES", 1),
+        ("jit", False, "off"),
+        ("random_page_cost", "1.10", 1.1),
+        ("wal_level", "Logical", "logical"),
+        ("wal_compression", "on", True),
+    ],
+)
+def test_two_ways_to_say_the_same(name: str, one: object, other: object) -> None:
+    assert normalize(name, one) == normalize(name, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"), [("work_mem", "64MB", "64kB"), ("jit", "on", "off"), ("wal_level", "replica", "logical")]
+)
+def test_two_different_values(name: str, one: object, other: object) -> None:
+    assert normalize(name, one) != normalize(name, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "right"),
+    [
+        ("work_mem", "63kB", "should be from 64 to 2147483647 (in units of kB)"),
+        ("work_mem", "4KB", "should be a whole number, alone or with one of the units B, kB, MB, GB, TB"),
+        ("work_mem", "4min", "alone or with one of the units B, kB"),
+        ("checkpoint_timeout", "1MB", "alone or with one of the units us, ms, s, min, h, d"),
+        ("max_connections", "many", "should be a whole number"),
+        ("random_page_cost", "cheap", "should be a number"),
+        ("jit", "2", "should be 'on' or 'off'"),
+        ("log_min_messages", "loud", "should be one of debug5"),
+    ],
+)
+def test_a_value_the_server_would_refuse(name: str, value: object, right: str) -> None:
+    (problem,) = parameter_problems({name: value})
+    assert problem.startswith(f"postgres_parameters[{name}] = {value!r}: ")
+    assert right in problem
+
+
+@pytest.mark.parametrize("name", ["block_size", "server_version", "data_checksums"])
+def test_what_can_only_be_read(name: str) -> None:
+    assert list(parameter_problems({name: "1"})) == [f"postgres_parameters[{name}] = '1': can only be read, not set"]
+
+
+@pytest.mark.parametrize("name", sorted(OWNED))
+def test_what_the_tool_decides_is_refused_and_says_by_what(name: str) -> None:
+    (problem,) = parameter_problems({name: "x"})
+    assert problem == f"postgres_parameters[{name}] = 'x': is decided by {OWNED[name]}"
+
+
+def test_logical_decoding_may_be_asked_for() -> None:
+    assert list(parameter_problems({"wal_level": "logical"})) == []
+    assert list(parameter_problems({"wal_level": "minimal"})) != []
+
+
+def test_what_belongs_to_an_extension_is_left_to_the_server() -> None:
+    assert list(parameter_problems({"pg_stat_statements.max": 1000, "shared_preload_libraries": "pg_stat_statements"})) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "shown"),
+    [
+        ("shared_buffers", ("1GB", "32768"), ("1024MB", "256MB")),  # what has no unit is in blocks of 8kB
+        ("work_mem", ("4MB", "1000kB"), ("4096kB", "1000kB")),
+        ("max_slot_wal_keep_size", ("8GB", "-1"), ("8GB", "-1")),
+        ("log_min_duration_statement", ("1s", "250"), ("1000ms", "250ms")),
+        ("checkpoint_timeout", ("300", "1h"), ("5min", "60min")),
+        ("vacuum_cost_delay", ("0.5ms", "2"), ("500us", "2000us")),
+        ("autovacuum_vacuum_cost_delay", ("2ms", "1.00001"), ("2ms", "1ms")),
+        ("max_connections", (200, "100"), (200, "100")),
+        ("work_mem", ("4MB", "much"), ("4MB", "much")),
+    ],
+)
+def test_values_side_by_side_have_one_unit(name: str, values: tuple[object, ...], shown: tuple[object, ...]) -> None:
+    assert in_one_unit(name, *values) == shown
+
+
+def test_which_need_a_restart() -> None:
+    known = known_parameters()
+    assert all(known[name].needs_restart for name in ("shared_buffers", "max_connections", "max_worker_processes"))
+    assert not any(known[name].needs_restart for name in ("work_mem", "max_wal_size", "log_min_duration_statement"))
+
+
+def test_every_row_of_the_table_can_be_judged() -> None:
+    for name, parameter in known_parameters().items():
+        if parameter.kind in ("integer", "real"):
+            assert normalize(name, parameter.minimum) <= normalize(name, parameter.maximum), name  # type: ignore[operator]
+        elif parameter.kind == "enum":
+            assert [normalize(name, choice) for choice in parameter.choices] == list(parameter.choices), name

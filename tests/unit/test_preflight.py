@@ -1,0 +1,131 @@
+"""What a preflight makes of the answers of the probe, and the probe itself, run here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import socket
+import subprocess
+import sys
+
+import pytest
+from clusters import cluster
+
+from cluster.preflight import HostProbe, judge, parse_probe, probe_command, too_old
+from cluster.topology import Cluster
+
+GOOD_PACKAGES = {"postgresql-18": "18.1-1", "patroni": "4.1.3-1", "etcd-server": "3.5.28-1", "haproxy": "3.2.1-1"}
+
+
+def good(of: Cluster, name: str) -> HostProbe:
+    """A host about which there is nothing to say."""
+    host = of.host(name)
+    asked = json.loads(probe_command(of, host)[0].split("'")[1])
+    names = {h.address: h.name for h in of.hosts}
+    targets = [(names[address], port) for address, port in asked["connect"]]
+    return HostProbe(
+        name=name,
+        free=dict.fromkeys(asked["directories"], 100 * 1024**3),
+        sync_p99=dict.fromkeys(asked["directories"], 0.002),
+        reached=dict.fromkeys(targets, "refused"),
+        addresses=("127.0.0.1", host.address),
+        memory=8 * 1024**3,
+        packages={package: {"installed": None, "candidate": GOOD_PACKAGES[package]} for package in asked["packages"]},
+        active=("chrony.service",),
+        needrestart=False,
+        watchdog=True,
+    )
+
+
+def lines(deployed: bool = False, **changes: dict[str, object]) -> list[tuple[str, str, str]]:
+    """The lines that are not ok, when the hosts named in `changes` (`db1`, ...) differ from good ones."""
+    of = cluster()
+    probes = {h.name: dataclasses.replace(good(of, h.name), **changes.get(h.name, {})) for h in of.hosts}
+    return [(line.level, line.about, line.text) for line in judge(of, probes, deployed) if line.level != "ok"]
+
+
+def test_good_hosts_give_nothing_but_ok() -> None:
+    assert lines() == []
+
+
+def test_a_port_that_a_firewall_eats_is_refused_with_both_ends() -> None:
+    of = cluster()
+    reached = {**good(of, "db1").reached, ("db2", 2380): "no answer"}
+    assert lines(db1={"reached": reached}) == [
+        ("refusal", "db1", "can't reach port 2380 of db2 (no answer): let it through the firewall")
+    ]
+
+
+def test_a_port_that_is_taken_is_refused_before_the_first_deploy_only() -> None:
+    taken = {**good(cluster(), "db1").reached, ("db1", 5432): "connected"}
+    assert [line[:2] for line in lines(db1={"reached": taken})] == [("refusal", "db1")]
+    assert lines(deployed=True, db1={"reached": taken}) == []
+
+
+def test_an_address_of_another_host_is_refused() -> None:
+    [(level, about, text)] = lines(db2={"addresses": ("127.0.0.1", "10.9.9.9")})
+    assert (level, about) == ("refusal", "db2") and "10.9.9.9" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"sync_p99": {"etcd_data_directory": 0.03}, "free": {"etcd_data_directory": 10**12}}, "sync p99 30.0 ms"),
+        ({"free": {"etcd_data_directory": 10**6, "postgres_data_directory": 10**12}}, "twice etcd_quota"),
+        ({"memory": 2**29}, "512 MiB"),
+        ({"active": ()}, "nothing keeps them on db3"),
+        ({"watchdog": False}, "none on db3"),
+        ({"active": ("chrony.service", "postgresql.service")}, "postgresql.service is active"),
+    ],
+)
+def test_what_makes_a_bad_host_is_a_warning(change: dict[str, object], word: str) -> None:
+    [(level, _, text)] = lines(db3=change)
+    assert level == "warning" and word in text
+
+
+def test_a_package_that_is_too_old_is_refused_with_the_floor() -> None:
+    packages = {**good(cluster(), "db1").packages, "patroni": {"installed": "3.3.2-1", "candidate": "4.1.5-1"}}
+    [(level, about, text)] = lines(db1={"packages": packages})
+    assert (level, about) == ("refusal", "db1") and "3.3.2-1" in text and "4.1.3" in text
+
+
+def test_a_package_that_is_nowhere_is_a_warning() -> None:
+    assert [line[:2] for line in lines(db1={"packages": {}})] == [("warning", "db1")] * 3
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "answer"),
+    [
+        ("etcd-server", "3.5.27-1", True),
+        ("etcd-server", "3.5.28-1", False),
+        ("etcd-server", "3.6.8-1", True),
+        ("etcd-server", "3.6.9-1", False),
+        ("etcd-server", "3.4.40-1", True),
+        ("haproxy", "3.0.11-1", True),
+        ("haproxy", "3.1.0-1", False),
+        ("patroni", "2:4.1.3-1.pgdg13+1", False),
+        ("postgresql-18", "18.0-1", False),
+    ],
+)
+def test_floors(package: str, version: str, answer: bool) -> None:
+    assert too_old(package, version) is answer
+
+
+def test_the_probe_itself_measures_and_leaves_nothing(tmp_path) -> None:
+    of = cluster()
+    host = of.host("db1")
+    command, source = probe_command(of, host)
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        argument = json.loads(command.split("'")[1])
+        argument["connect"] = [list(listening.getsockname()), list(bound.getsockname())]
+        argument["directories"] = {"etcd_data_directory": str(tmp_path / "not" / "yet")}
+        done = subprocess.run(
+            [sys.executable, "-", json.dumps(argument)], input=source, text=True, capture_output=True, check=True
+        )
+    said = json.loads(done.stdout)
+    assert said["connect"] == ["connected", "refused"]
+    assert said["directories"]["etcd_data_directory"]["sync_p99"] > 0
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="zip"):
+        parse_probe(of, host, done.stdout)

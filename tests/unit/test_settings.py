@@ -1,0 +1,271 @@
+"""Settings are checked as a whole, before any host is touched: each mistake has its sentence, and all are told at once."""
+
+from __future__ import annotations
+
+import pytest
+from clusters import NEEDED, cluster, hosts, problems
+
+from cluster.errors import SettingsError
+from cluster.settings import parse_size
+from cluster.topology import RawHost, build
+
+
+def test_a_cluster_of_defaults() -> None:
+    made = cluster()
+    assert (made.name, made.all.durability, made.all.failover_profile) == ("shop", "quorum", "lan")
+    assert [h.name for h in made.hosts] == ["db1", "db2", "db3", "proxy1"]
+    assert [h.address for h in made.etcd_hosts] == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    assert made.postgres_hosts == made.etcd_hosts
+    assert made.host("proxy1") == made.haproxy_hosts[0]
+
+
+def test_hosts_are_ordered_by_name_whatever_the_inventory_says() -> None:
+    backwards = dict(reversed(hosts().items()))
+    assert build(backwards) == cluster()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        # unknown, with the nearest name
+        ({"durabilty": "quorum"}, "durabilty is not a setting (did you mean 'durability'?)"),
+        ({"postgres_prot": 5433}, "postgres_prot is not a setting (did you mean 'postgres_port'?)"),
+        ({"zzz": 1}, "zzz is not a setting"),
+        ({"failover_timing": {"tll": 30}}, "failover_timing[tll] is not a timer (did you mean 'ttl'?)"),
+        ({"postgres_roles": [{"name": "a", "passwort": "x"}]}, "postgres_roles[0][passwort] = 'x': is not a setting"),
+        (
+            {"postgres_parameters": {"work_men": "4MB"}},
+            "postgres_parameters[work_men] = '4MB': PostgreSQL 18 has no such parameter (did you mean 'work_mem'?)",
+        ),
+        # mistyped
+        ({"postgres_port": "5432"}, "postgres_port = '5432': should be a whole number"),
+        ({"postgres_port": True}, "postgres_port = True: should be a whole number"),
+        ({"etcd_quota": "2 gigs"}, "etcd_quota = '2 gigs': should be a size such as '64MB' or '2GB'"),
+        ({"postgres_version": 17}, "postgres_version = 17: should be 18"),
+        ({"durability": "yes"}, "durability = 'yes': should be 'quorum', 'synchronous' or 'asynchronous'"),
+        ({"failover_profile": "fast"}, "failover_profile = 'fast': should be 'lan', 'standard' or 'wan'"),
+        (
+            {"cluster_name": "Shop 1"},
+            "cluster_name = 'Shop 1': should be a lower-case letter followed by up to 30 letters, digits and hyphens",
+        ),
+        (
+            {"postgres_roles": [{"name": "App"}]},
+            "postgres_roles[0][name] = 'App': should be lower-case letters, digits and underscores, at most 63, not starting"
+            " with a digit",
+        ),
+        (
+            {"postgres_data_directory": "/data"},
+            "postgres_data_directory = '/data': should be an absolute path at least two levels deep, of letters, digits"
+            " and . _ - /",
+        ),
+        (
+            {"postgres_wal_directory": "../wal"},
+            "postgres_wal_directory = '../wal': should be an absolute path at least two levels deep, of letters, digits"
+            " and . _ - /",
+        ),
+        ({"postgres_parameters": {"work_mem": "4 megs"}}, "postgres_parameters[work_mem] = '4 megs': should be a whole number"),
+        ({"postgres_parameters": {"jit": "maybe"}}, "postgres_parameters[jit] = 'maybe': should be 'on' or 'off'"),
+        # out of range
+        ({"postgres_port": 0}, "postgres_port = 0: should be at least 1"),
+        ({"haproxy_read_port": 65536}, "haproxy_read_port = 65536: should be at most 65535"),
+        ({"certificate_days": 30}, "certificate_days = 30: should be at least 90"),
+        ({"etcd_compaction_hours": 0}, "etcd_compaction_hours = 0: should be at least 1"),
+        ({"etcd_quota": "1MB"}, "etcd_quota = '1MB': should be at least 67108864"),
+        (
+            {"postgres_parameters": {"max_connections": 0}},
+            "postgres_parameters[max_connections] = 0: should be from 1 to 262143",
+        ),
+        # contradictory
+        (
+            {"haproxy_read_port": 5000},
+            "haproxy_write_port and haproxy_read_port are both 5000 on proxy1: choose different ports",
+        ),
+        ({"patroni_port": 2379}, "etcd_client_port and patroni_port are both 2379 on db1, db2, db3: choose different ports"),
+        (
+            {"failover_timing": {"ttl": 21, "loop_wait": 2, "retry_timeout": 10}},
+            "failover timing: ttl = 21: must be at least loop_wait + 2 * retry_timeout = 2 + 2 * 10 = 22 seconds",
+        ),
+        ({"client_networks": []}, "client_networks = (): name at least one network"),
+        (
+            {"postgres_databases": [{"name": "shop", "owner": "shpo"}], "postgres_roles": [{"name": "shop"}]},
+            "postgres_databases: 'shop' is owned by 'shpo', which is not in postgres_roles (did you mean 'shop'?)",
+        ),
+        (
+            {"postgres_roles": [{"name": "a", "member_of": ["b"]}]},
+            "postgres_roles: 'a' is a member of 'b', which is not in postgres_roles",
+        ),
+        ({"postgres_roles": [{"name": "a"}, {"name": "a"}]}, "postgres_roles: 'a' is there 2 times"),
+        (
+            {"postgres_roles": [{"name": "replicator"}]},
+            "postgres_roles: 'replicator' is a name that PostgreSQL or this tool keeps for itself",
+        ),
+        (
+            {"postgres_databases": [{"name": "template1", "owner": "a"}], "postgres_roles": [{"name": "a"}]},
+            "postgres_databases: 'template1' is a name that PostgreSQL or this tool keeps for itself",
+        ),
+        ({"postgres_parameters": {"ssl": "off"}}, "postgres_parameters[ssl] = 'off': is decided by TLS, which is always on"),
+        (
+            {"postgres_parameters": {"synchronous_commit": "off"}},
+            "postgres_parameters[synchronous_commit] = 'off': is decided by durability",
+        ),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_is_refused(settings: dict[str, object], sentence: str) -> None:
+    found = problems(hosts(**settings))
+    assert len(found) == 1, found
+    assert found[0].startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"failover_timing": {"fall": 0}},
+        {"failover_timing": {"rise": -1}},
+        {"failover_timing": {"inter_ms": 0}},
+        {"failover_timing": {"downinter_ms": -500}},
+        {"failover_timing": {"heartbeat_ms": 0}},
+        {"failover_timing": {"primary_start_timeout": -1}},
+        {"failover_timing": {"ttl": 19}},
+    ],
+)
+def test_a_timer_out_of_range_is_refused_by_name(settings: dict[str, dict[str, int]]) -> None:
+    (timer,) = settings["failover_timing"]
+    found = problems(hosts(**settings))
+    assert found
+    assert all(timer in problem for problem in found)
+
+
+@pytest.mark.parametrize(
+    ("of", "sentence"),
+    [
+        ({"db1": {"address": "db1.example"}}, "host db1: address = 'db1.example': should be the IP address"),
+        ({"db1": {"address": None}}, "host db1: address = None: should be the IP address"),
+        ({"db2": {"address": "10.0.0.1"}}, "address 10.0.0.1 is given to db1, db2: every host needs its own"),
+        ({"db2": {"address": "fd00::2"}}, "addresses: all hosts should be of one kind, IPv4 or IPv6"),
+        ({"db2": {"ssh_port": "22"}}, "host db2: ssh_port = '22': should be a whole number"),
+        ({"db2": {"ssh_usr": "root"}}, "ssh_usr is not a setting (did you mean 'ssh_user'?)"),
+        (
+            {"db2": {"postgres_port": 5433}, "db1": {"postgres_port": 5432}},
+            "postgres_port is one setting for the whole cluster, but is 5432 on db1, 5433 on db2",
+        ),
+    ],
+)
+def test_a_wrong_host_is_refused(of: dict[str, dict[str, object]], sentence: str) -> None:
+    found = problems(hosts(of))
+    assert len(found) == 1, found
+    assert found[0].startswith(sentence)
+
+
+def test_a_setting_of_one_host_that_the_others_lack_is_refused() -> None:
+    """It would be obeyed on one host and not on the others."""
+    found = problems(hosts({"db1": {"postgres_port": 5433}}))
+    assert len(found) == 1
+    assert "postgres_port" in found[0]
+
+
+def test_a_setting_in_the_file_of_another_group_is_refused() -> None:
+    """haproxy_write_port in group_data/postgres.py would be silently without effect."""
+    found = problems(hosts({name: {"haproxy_write_port": 6000} for name in ("db1", "db2", "db3")}))
+    assert len(found) == 1
+    assert "haproxy_write_port" in found[0]
+
+
+@pytest.mark.parametrize(("members", "refused"), [(1, False), (2, True), (3, False), (4, True), (7, False), (9, True)])
+def test_etcd_needs_an_odd_number_of_members(members: int, refused: bool) -> None:
+    inventory = hosts()
+    for name in ("db1", "db2", "db3"):
+        inventory[name] = RawHost(frozenset({"postgres"}), inventory[name].data)
+    for n in range(members):
+        inventory[f"e{n}"] = RawHost(frozenset({"etcd"}), {**NEEDED, "address": f"10.0.1.{n + 1}"})
+    found = problems(inventory)
+    assert bool(found) == refused
+    if refused:
+        names = ", ".join(f"e{n}" for n in range(members))
+        assert found == [f"group 'etcd' has {members} members ({names}): should be 1, 3, 5 or 7, so that a majority survives"]
+
+
+def test_every_group_needs_hosts() -> None:
+    lonely = {name: host for name, host in hosts().items() if name != "proxy1"}
+    assert problems(lonely) == ["group 'haproxy' of the inventory has no hosts"]
+    found = problems({})
+    assert [p for p in found if "has no hosts" in p] == [
+        f"group {group!r} of the inventory has no hosts" for group in ("etcd", "postgres", "haproxy")
+    ]
+
+
+def test_what_one_host_can_not_promise_must_be_asked_for_by_name() -> None:
+    inventory = hosts()
+    for name in ("db2", "db3"):
+        inventory[name] = RawHost(frozenset({"etcd"}), inventory[name].data)
+    assert problems(inventory) == [
+        "durability = 'quorum': needs at least two hosts in group 'postgres', or 'asynchronous'",
+    ]
+    for raw in inventory.values():
+        raw.data["durability"] = "asynchronous"
+    assert problems(inventory) == []
+
+
+def test_what_is_needed_and_missing_says_where_it_belongs() -> None:
+    inventory = hosts()
+    for raw in inventory.values():
+        del raw.data["cluster_name"]
+    assert problems(inventory) == ["cluster_name is needed and not set (group_data/all.py)"]
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    wrong = hosts(
+        {"db1": {"address": "nowhere"}}, cluster_name="SHOP", postgres_port=0, haproxy_stats_port="x", wibble=1
+    )  # fmt: skip
+    found = problems(wrong)
+    for name in ("db1: address", "cluster_name", "postgres_port", "haproxy_stats_port", "wibble"):
+        assert sum(name in problem for problem in found) == 1, (name, found)
+    with pytest.raises(SettingsError) as told:
+        build(wrong)
+    heading, *lines = str(told.value).splitlines()
+    assert heading == f"{len(found)} settings are wrong, nothing was touched:"
+    assert lines == [f"  - {problem}" for problem in found]
+
+
+def test_all_contradictions_are_told_at_once() -> None:
+    found = problems(
+        hosts({"db2": {"address": "10.0.0.1"}}, haproxy_read_port=5000, postgres_parameters={"ssl": "off", "wrok_mem": 1})
+    )
+    for part in ("10.0.0.1", "haproxy_read_port", "[ssl]", "[wrok_mem]"):
+        assert any(part in problem for problem in found), (part, found)
+
+
+def test_an_unknown_host_gets_the_nearest_name() -> None:
+    with pytest.raises(SettingsError, match=r"no host is called 'db0' \(did you mean 'db\d'\?\): there are db1, db2"):
+        cluster().host("db0")
+
+
+def test_ipv6_addresses_stand_in_brackets_in_a_url_only() -> None:
+    six = {name: {"address": f"fd00::{n}"} for n, name in enumerate(hosts(), 1)}
+    host = cluster(six, client_networks=["fd00::/64"]).host("db1")
+    assert (host.address, host.url_address) == ("fd00::1", "[fd00::1]")
+
+
+def test_ssh_goes_to_the_name_unless_told_otherwise() -> None:
+    made = cluster({"db2": {"ssh_hostname": "203.0.113.7"}})
+    assert [h.ssh_hostname for h in made.postgres_hosts] == ["db1", "203.0.113.7", "db3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("0", 0), (12, 12), ("64MB", 64 << 20), ("2 GB", 2 << 30), ("1kB", 1024), ("3B", 3), ("1TB", 1 << 40)]
+)
+def test_sizes(text: object, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5GB", "1KB", "GB", True, None, "1 G"])
+def test_what_is_no_size(text: object) -> None:
+    with pytest.raises(ValueError, match="should be a size such as"):
+        parse_size(text)
+
+
+def test_a_cluster_cannot_be_changed() -> None:
+    made = cluster()
+    with pytest.raises(AttributeError):
+        made.name = "other"  # type: ignore[misc]
+    with pytest.raises(ValueError, match="frozen"):
+        made.postgres.port = 1  # type: ignore[misc]
