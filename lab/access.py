@@ -1,0 +1,104 @@
+"""What an operator needs to reach the hosts, in the checkout: key, pinned host keys, configuration, inventory."""
+
+import os
+from pathlib import Path
+
+from lab import disk, state
+from lab.command import run
+from lab.spec import LabHost, LabSpec
+
+
+def folder(lab: str) -> Path:
+    """Where these files are, relative to the checkout."""
+    return Path(".lab") / lab
+
+
+def client_key(lab: str) -> Path:
+    """The private key that may log in to all hosts of a lab; made at first use, kept with the lab's disks."""
+    keys = state.directory(lab) / "keys"
+    if not keys.is_dir():
+        draft = keys.with_name("keys.new")
+        run("rm", "--recursive", "--force", str(draft))
+        draft.mkdir(mode=0o700)
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", f"lab-{lab}", "-f", str(draft / "id_ed25519"))
+        draft.rename(keys)
+    return keys / "id_ed25519"
+
+
+def write(spec: LabSpec, checkout: Path) -> None:
+    """Write all files, for whoever owns the checkout."""
+    target, key = checkout / folder(spec.name), client_key(spec.name)
+    (target / "group_data").mkdir(parents=True, exist_ok=True)
+    files = {
+        "id_ed25519": key.read_text(),
+        "id_ed25519.pub": key.with_suffix(".pub").read_text(),
+        "known_hosts": known_hosts({host: disk.host_key(spec.name, host.name) for host in spec.hosts}),
+        "ssh_config": ssh_config(spec, target),
+        "inventory.py": inventory(spec),
+        "group_data/all.py": group_data(spec),
+        "group_data/postgres.py": postgres_data(with_wal=_wal_everywhere(spec)),
+    }
+    for name, text in files.items():
+        state.write_whole(target / name, text, 0o600)
+    owner = checkout.stat()
+    for path in (target.parent, target, target / "group_data", *(target / name for name in files)):
+        os.chown(path, owner.st_uid, owner.st_gid)
+        if path.is_dir():
+            path.chmod(0o700)
+
+
+def known_hosts(keys: dict[LabHost, str]) -> str:
+    """The pinned host keys, by name and by address."""
+    return "".join(f"{host.name},{host.address} {key}\n" for host, key in keys.items())
+
+
+def ssh_config(spec: LabSpec, target: Path) -> str:
+    """The configuration for `ssh -F`, with host names as the user knows them. `target` is where the files are."""
+    common = f"""\
+Host *
+    User root
+    IdentityFile "{target / "id_ed25519"}"
+    IdentitiesOnly yes
+    UserKnownHostsFile "{target / "known_hosts"}"
+    GlobalKnownHostsFile none
+    StrictHostKeyChecking yes
+    ConnectTimeout 5
+"""
+    return "".join(f"Host {host.name}\n    HostName {host.address}\n" for host in spec.hosts) + common
+
+
+def inventory(spec: LabSpec) -> str:
+    """A pyinfra inventory of the lab, to be used from the checkout."""
+    at = folder(spec.name)
+    shared = {
+        "ssh_user": "root",
+        "ssh_key": str(at / "id_ed25519"),
+        "ssh_known_hosts_file": str(at / "known_hosts"),
+        "ssh_strict_host_key_checking": "yes",
+    }
+    lines = [f'"""The hosts of lab {spec.name}. Written by `invoke lab.up`."""', ""]
+    for group, kind in (("etcd", "database"), ("postgres", "database"), ("haproxy", "proxy")):
+        lines.append(f"{group} = [")
+        for host in spec.hosts:
+            if host.kind == kind:
+                own = {"ssh_hostname": host.address, "address": host.address}
+                power = {f"power_{way}": f"invoke lab.{way} {host.name} --name {spec.name}" for way in ("off", "on")}
+                lines.append(f"    {(host.name, {**own, **shared, **power})!r},")
+        lines.append("]")
+    return "\n".join(lines) + "\n"
+
+
+def group_data(spec: LabSpec) -> str:
+    """What differs from the checkout's own settings: a cluster name of its own, so that two labs share no secrets."""
+    heading = f'"""Settings of lab {spec.name}, over those of group_data/. Written by `invoke lab.up`."""'
+    return f"{heading}\n\ncluster_name = {spec.name!r}\n"
+
+
+def postgres_data(*, with_wal: bool) -> str:
+    """What differs for PostgreSQL: the write-ahead log is on the disk of its own that every database host has, if so."""
+    heading = '"""Settings of PostgreSQL in this lab, over those of group_data/. Written by `invoke lab.up`."""'
+    return f"{heading}\n" + (f"\npostgres_wal_directory = {disk.WAL_MOUNT + '/pgquorum'!r}\n" if with_wal else "")
+
+
+def _wal_everywhere(spec: LabSpec) -> bool:
+    return all(disk.has_wal(spec.name, host.name) for host in spec.hosts if host.kind == "database")

@@ -1,0 +1,54 @@
+"""The base image: built once from its recipe, kept outside the repository, never half there."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from lab import recipe
+from lab.command import LabError, run
+from lab.spec import LabSpec
+from lab.state import IMAGES
+
+
+def path(name: str) -> Path:
+    """Where the image of that name is."""
+    return IMAGES / name
+
+
+def ensure(name: str, spec: LabSpec, say: Callable[[str], None]) -> None:
+    """Build the image unless it is there. The caller holds the lock of the images.
+
+    Raises LabError if it cannot be built, or if `name` is not what today's recipe makes.
+    """
+    if path(name).is_dir():
+        return
+    if name != recipe.image_name(spec):
+        raise LabError(f"image {name}, which the disks of lab {spec.name} lie over, is gone: `invoke lab.down`, then up")
+    say(f"building the image {name} (once; half a minute, more on a slow network)")
+    draft = IMAGES / "unfinished"
+    IMAGES.mkdir(mode=0o700, parents=True, exist_ok=True)
+    delete(draft)
+    # In namespaces of its own that die with this process: an interrupted build leaves neither process nor mount.
+    alone = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+    try:
+        run(*alone, *recipe.command(spec, str(draft)))
+        draft.rename(path(name))
+    finally:
+        with suppress(LabError):  # the next build begins with it as well
+            delete(draft)
+
+
+def remove_outdated(suite: str, keep: set[str], say: Callable[[str], None]) -> None:
+    """Remove the images of a suite's older recipes that no lab lies over. The caller holds the lock of the images.
+
+    `keep` has the names of those that stay.
+    """
+    for old in sorted(IMAGES.glob(f"{suite}-*")):
+        if old.name not in keep:
+            say(f"removing the image {old.name}, which no lab uses any more")
+            delete(old)
+
+
+def delete(folder: Path) -> None:
+    """Remove a directory and what is in it, but nothing that is mounted there."""
+    run("rm", "--recursive", "--force", "--one-file-system", str(folder))

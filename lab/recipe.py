@@ -1,0 +1,85 @@
+"""The recipe of the base image: which packages, which settings, which command. Pure; its hash names the image."""
+
+import hashlib
+import json
+
+from lab.spec import LabSpec
+
+# Installed in the image: what a plain server has before anybody deploys to it.
+BASE_PACKAGES = (
+    "systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "sudo", "iproute2", "iputils-ping", "procps",
+    "ca-certificates", "curl", "nftables",
+)  # fmt: skip
+
+# Only downloaded, so that a deploy installs for real and needs no network for it.
+ROLE_PACKAGES = (
+    "postgresql-18", "postgresql-client-18", "patroni", "python3-etcd", "python3-psycopg2", "etcd-server",
+    "etcd-client", "haproxy", "socat",
+)  # fmt: skip
+
+# No hardware, no console and no outside world: these would only cost boot time or write into a log.
+MASKED_UNITS = (
+    "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer", "getty.target",
+    "console-getty.service", "systemd-networkd.service", "systemd-networkd.socket",
+    "systemd-resolved.service", "systemd-timesyncd.service", "systemd-pstore.service", "systemd-firstboot.service",
+    "systemd-random-seed.service", "sshd-keygen.service",
+)  # fmt: skip
+
+CUSTOMIZE = f"""set -eu
+chroot "$1" apt-get clean
+chroot "$1" apt-get install --yes --download-only {" ".join(ROLE_PACKAGES)}
+chroot "$1" systemctl mask --quiet {" ".join(MASKED_UNITS)}
+chroot "$1" systemctl set-default --quiet multi-user.target
+rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/hostname
+# Sessions are by key only; the one host key is laid on each host's disk, where the operator pins it.
+cat > "$1/etc/ssh/sshd_config.d/lab.conf" <<'EOF'
+HostKey /etc/ssh/ssh_host_ed25519_key
+PasswordAuthentication no
+PermitRootLogin prohibit-password
+UseDNS no
+# Whoever looks whether a host is up does so often and never logs in; that is no attack here.
+PerSourcePenalties no
+EOF
+echo 'LANG=C.UTF-8' > "$1/etc/default/locale"
+# Logs outlive a power cut.
+mkdir -p "$1/etc/systemd/journald.conf.d"
+printf '[Journal]\\nStorage=persistent\\nSyncIntervalSec=1s\\n' > "$1/etc/systemd/journald.conf.d/lab.conf"
+# The network card is there before systemd sets the kernel's settings; on a machine it comes after, and udev sets them first.
+# So what the kernel knows of its neighbours by then is judged by other settings, for up to 45 s.
+mkdir -p "$1/etc/systemd/system/systemd-sysctl.service.d"
+printf '[Service]\\nExecStartPost=-/usr/sbin/ip neigh flush all\\n' > "$1/etc/systemd/system/systemd-sysctl.service.d/lab.conf"
+# Nobody answers names but /etc/hosts: an unknown one fails at once instead of hanging.
+echo '# no name server: a lab host reaches its own subnet and nothing else' > "$1/etc/resolv.conf"
+# Tells systemd that caches built from /usr are current, which saves their rebuild at every first boot.
+touch "$1/etc/.updated" "$1/var/.updated"
+"""
+
+
+def command(spec: LabSpec, target: str) -> list[str]:
+    """The command that builds the image of `spec` in the directory `target`."""
+    return [
+        "mmdebstrap",
+        "--mode=root",
+        "--variant=minbase",
+        "--format=directory",
+        "--include=" + ",".join(BASE_PACKAGES),
+        '--aptopt=APT::Install-Recommends "false"',
+        # The Release file of a suite in development may be older than it allows itself to be.
+        '--aptopt=Acquire::Check-Valid-Until "false"',
+        # There is nothing to reach: `apt-get update` on a host is to see that at once, and go on with the lists it has.
+        '--aptopt=Acquire::Retries "0"',
+        "--dpkgopt=path-exclude=/usr/share/doc/*",
+        "--dpkgopt=path-exclude=/usr/share/man/*",
+        # Keeps the package lists and the downloaded packages in the image.
+        "--skip=cleanup/apt",
+        "--customize-hook=" + CUSTOMIZE,
+        spec.suite,
+        target,
+        *([spec.mirror] if spec.mirror else []),
+    ]
+
+
+def image_name(spec: LabSpec) -> str:
+    """The name of the image of `spec`: its suite and a hash of everything that decides what is in it."""
+    recipe = json.dumps(command(spec, "target"))
+    return f"{spec.suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"

@@ -1,0 +1,211 @@
+"""What a lab is, and the decisions about it that need no machine."""
+
+from pathlib import Path
+
+import pytest
+
+from lab import LabError, LabSpec, access, cgroup, disk, host_packages, network, ownership, recipe, state
+from lab.spec import LabHost, refuse_unlike
+from lab.state import State
+
+HERE, ELSEWHERE = Path("/here"), Path("/elsewhere")
+
+
+def test_default_hosts() -> None:
+    assert [(host.name, host.address, host.kind) for host in LabSpec().hosts] == [
+        ("pg-sv01", "10.77.0.11", "database"),
+        ("pg-sv02", "10.77.0.12", "database"),
+        ("pg-sv03", "10.77.0.13", "database"),
+        ("pg-haproxy", "10.77.0.21", "proxy"),
+    ]
+
+
+def test_as_many_hosts_as_there_can_be_have_addresses_of_their_own_within_the_smallest_subnet() -> None:
+    spec = LabSpec(subnet="192.168.5.32/27", databases=10, proxies=10)
+    assert [host.name for host in spec.hosts][9:12] == ["pg-sv10", "pg-haproxy", "pg-haproxy2"]
+    addresses = {host.address for host in spec.hosts} | {spec.gateway}
+    assert len(addresses) == 21
+    usable = {str(address) for address in spec.network.hosts()}
+    assert addresses <= usable
+
+
+def test_every_interface_name_fits_into_15_characters() -> None:
+    spec = LabSpec(name="a" * 11, proxies=10)
+    assert len(network.switch(spec.name)) <= 15
+    assert all(len(host.name) <= 15 for host in spec.hosts)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", "my-lab"),
+        ("name", "a" * 12),
+        ("name", ""),
+        ("name", "../x"),
+        ("subnet", "10.77.0.1/24"),
+        ("subnet", "8.8.8.0/24"),
+        ("subnet", "127.0.0.0/24"),
+        ("subnet", "10.77.0.0/28"),
+        ("subnet", "10.0.0.0/8"),
+        ("subnet", "fd00::/64"),
+        ("subnet", "office"),
+        ("suite", "Forky; rm"),
+        ("suite", ""),
+        ("databases", 0),
+        ("databases", 11),
+        ("databases", "3"),
+        ("proxies", -1),
+        ("proxies", 11),
+    ],
+)
+def test_a_wrong_value_is_refused_with_field_and_value(field: str, value: object) -> None:
+    with pytest.raises(LabError, match=f"lab {field} {value!r} is not usable: give ".replace("/", r"\/")):
+        LabSpec(**{field: value})  # type: ignore[arg-type]
+
+
+def test_an_unknown_host_gets_the_nearest_name() -> None:
+    with pytest.raises(LabError, match=r"lab demo has no host 'pg-sv1'; did you mean pg-sv01\?"):
+        LabSpec().host("pg-sv1")
+    with pytest.raises(LabError, match=r"its hosts: pg-sv01, pg-sv02, pg-sv03, pg-haproxy"):
+        LabSpec().host("zzz")
+
+
+def test_a_lab_may_grow_but_not_shrink_or_change() -> None:
+    refuse_unlike(LabSpec(), LabSpec(databases=5, proxies=2))
+    with pytest.raises(LabError, match=r"lab demo has 3 databases; for only 2, `invoke lab.down` first"):
+        refuse_unlike(LabSpec(), LabSpec(databases=2))
+    with pytest.raises(LabError, match=r"lab demo has suite forky, not trixie"):
+        refuse_unlike(LabSpec(), LabSpec(suite="trixie"))
+
+
+def test_the_image_is_named_after_all_that_decides_what_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = recipe.image_name(LabSpec())
+    assert name.startswith("forky-")
+    assert recipe.image_name(LabSpec(name="other", subnet="10.9.0.0/24", databases=1)) == name
+    assert recipe.image_name(LabSpec(suite="trixie")) != name
+    assert recipe.image_name(LabSpec(mirror="file:///srv/mirror")) != name
+    monkeypatch.setattr(recipe, "BASE_PACKAGES", (*recipe.BASE_PACKAGES, "less"))
+    assert recipe.image_name(LabSpec()) != name
+
+
+def test_only_missing_packages_are_installed() -> None:
+    known = "mmdebstrap installed\niproute2 config-files\n"
+    assert host_packages.missing(known, ["iproute2", "mmdebstrap", "systemd-container"]) == [
+        "iproute2",
+        "systemd-container",
+    ]
+
+
+ROUTES = [
+    {"dst": "default", "gateway": "192.0.2.1", "dev": "eth0"},
+    {"type": "unreachable", "dst": "10.77.0.0/16"},
+    {"dst": "10.77.0.0/24", "dev": "pgq-demo"},
+    {"dst": "10.80.0.0/16", "dev": "vpn0"},
+    {"dst": "10.81.0.7", "dev": "vpn0"},
+]
+
+
+@pytest.mark.parametrize(
+    ("lab", "subnet", "refused"),
+    [
+        ("demo", "10.77.0.0/24", None),
+        ("dem", "10.77.0.0/24", "10.77.0.0/24, which this machine has on pgq-demo"),
+        ("other", "10.77.0.0/16", "10.77.0.0/24, which this machine has on pgq-demo"),
+        ("demo", "10.80.3.0/24", "10.80.0.0/16, which this machine has on vpn0"),
+        ("demo", "10.81.0.0/24", "10.81.0.7, which this machine has on vpn0"),
+        ("demo", "10.82.0.0/24", None),
+    ],
+)
+def test_a_subnet_that_the_machine_uses_is_refused(lab: str, subnet: str, refused: str | None) -> None:
+    spec = LabSpec(name=lab, subnet=subnet)
+    if refused is None:
+        network.refuse_overlap(spec, ROUTES)
+    else:
+        with pytest.raises(LabError, match=refused):
+            network.refuse_overlap(spec, ROUTES)
+
+
+MINE = State(LabSpec(), HERE, "forky-1")
+OTHERS = State(LabSpec(), ELSEWHERE, "forky-1")
+BESIDE = State(LabSpec(name="beside", subnet="10.77.1.0/24"), ELSEWHERE, "forky-1")
+ASTRIDE = State(LabSpec(name="astride", subnet="10.77.0.0/16"), ELSEWHERE, "forky-1")
+
+
+@pytest.mark.parametrize(
+    ("name", "found", "in_use", "owner_there", "verdict"),
+    [
+        ("demo", MINE, True, True, "keep"),
+        ("demo", MINE, False, True, "keep"),
+        ("demo", None, True, False, "clear"),
+        ("demo", None, False, False, "clear"),
+        ("demo", OTHERS, True, True, None),
+        ("demo", OTHERS, False, True, "clear"),
+        ("demo", OTHERS, True, False, "clear"),
+        ("beside", BESIDE, True, True, "keep"),
+        ("beside", BESIDE, False, True, "keep"),
+        ("beside", BESIDE, True, False, "clear"),
+        ("beside", None, False, False, "clear"),
+        ("beside", None, True, False, "keep"),
+        ("astride", ASTRIDE, True, True, None),
+        ("astride", ASTRIDE, False, True, "clear"),
+    ],
+)
+def test_what_becomes_of_a_lab_that_is_there(
+    name: str, found: State | None, in_use: bool, owner_there: bool, verdict: str | None
+) -> None:
+    if verdict:
+        assert ownership.judge(name, found, LabSpec(), HERE, in_use, owner_there=owner_there) == verdict
+    else:
+        with pytest.raises(LabError, match=r"of /elsewhere is running.*another name and another subnet"):
+            ownership.judge(name, found, LabSpec(), HERE, in_use, owner_there=owner_there)
+
+
+def test_cgroup_v2_is_found_wherever_it_is_mounted() -> None:
+    hybrid = (
+        "24 1 0:22 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n"
+        "25 24 0:23 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"
+        "26 24 0:24 / /sys/fs/cgroup/unified rw shared:4 - cgroup2 cgroup2 rw\n"
+    )
+    assert cgroup.mount_point(hybrid) == Path("/sys/fs/cgroup/unified")
+    with pytest.raises(LabError, match=r"no cgroup v2 is mounted"):
+        cgroup.mount_point("24 1 0:22 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n")
+
+
+def test_the_inventory_has_the_groups_of_the_deploy() -> None:
+    groups: dict[str, list[tuple[str, dict[str, str]]]] = {}
+    exec(access.inventory(LabSpec(databases=2)), groups)
+    assert [name for name, _ in groups["etcd"]] == ["pg-sv01", "pg-sv02"]
+    assert groups["postgres"] == groups["etcd"]
+    assert groups["haproxy"] == [
+        (
+            "pg-haproxy",
+            {
+                "ssh_hostname": "10.77.0.21",
+                "address": "10.77.0.21",
+                "ssh_user": "root",
+                "ssh_key": ".lab/demo/id_ed25519",
+                "ssh_known_hosts_file": ".lab/demo/known_hosts",
+                "ssh_strict_host_key_checking": "yes",
+                "power_off": "invoke lab.off pg-haproxy --name demo",
+                "power_on": "invoke lab.on pg-haproxy --name demo",
+            },
+        )
+    ]
+
+
+def test_the_log_goes_to_the_disk_of_its_own_where_there_is_one() -> None:
+    settings: dict[str, object] = {}
+    exec(access.postgres_data(with_wal=True), settings)
+    assert settings["postgres_wal_directory"] == f"{disk.WAL_MOUNT}/pgquorum"  # the mount point itself has a lost+found
+    assert "postgres_wal_directory" not in access.postgres_data(with_wal=False)
+
+
+def test_the_disk_of_the_log_stays_with_the_hosts_other_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(state, "LABS", tmp_path)
+    assert disk.wal("demo", "pg-sv01").parent == disk.root("demo", "pg-sv01").parent
+    assert not disk.has_wal("demo", "pg-sv01")
+
+
+def test_host_keys_are_pinned_by_name_and_address() -> None:
+    host = LabHost("pg-sv01", "10.77.0.11", "database")
+    assert access.known_hosts({host: "ssh-ed25519 AAAA"}) == "pg-sv01,10.77.0.11 ssh-ed25519 AAAA\n"
