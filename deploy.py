@@ -1,0 +1,63 @@
+"""The deploy, phase by phase: `pyinfra inventory.py deploy.py`, the first time and every time after.
+
+Everything that can be refused is refused in current_run(), before anything is touched. Each phase ends with a barrier.
+"""
+
+from pyinfra import host
+
+from operations import databases, etcd, haproxy, kernel, packages, patroni, verify
+from operations.context import current_run
+from operations.managed import manage
+from operations.manifest import manifest
+from operations.phases import barrier, confirm, take_lock
+
+run = current_run()
+me, cluster = run.host, run.cluster
+
+take_lock(name="Lock the cluster", run=run)
+barrier(name="The cluster is locked")
+confirm(name="Keep the secrets", run=run)
+barrier(name="The secrets are kept")
+
+manage(name="Keep others off the cluster's services", wanted=packages.host_files(run.marker))
+packages.install(name="Install packages", names=packages.packages_of(cluster, me))
+if me in cluster.postgres_hosts:
+    packages.mask_postgres(name="Mask postgresql.service")
+manage(name="Configure the kernel", wanted=kernel.files())
+kernel.apply(name="Apply the kernel's settings")
+barrier(name="Packages are installed")
+
+if me in cluster.etcd_hosts:
+    manage(name="Configure etcd", wanted=etcd.files(run))
+    etcd.start(name="Start etcd", run=run)
+for member in host.loop(cluster.etcd_hosts):
+    if me == member:
+        etcd.join(name=f"Join etcd: {member.name}", run=run)
+        etcd.restart_if_outdated(name=f"Restart etcd if outdated: {member.name}", run=run)
+barrier(name="etcd has a quorum")
+
+if me in cluster.postgres_hosts:
+    manage(name="Configure Patroni", wanted=patroni.files(run))
+# An empty cluster begins on its first host by name. Later this order means nothing: whoever runs is left running.
+if me == cluster.postgres_hosts[0]:
+    patroni.start(name="Start the first PostgreSQL", run=run)
+barrier(name="The first PostgreSQL runs")
+if me in cluster.postgres_hosts:
+    patroni.start(name="Start PostgreSQL", run=run)
+    patroni.reload_if_outdated(name="Reload Patroni if outdated", run=run)
+if me == run.first(cluster.postgres_hosts):
+    patroni.apply_dynamic_config(name="Apply the dynamic configuration", run=run)
+if me in cluster.postgres_hosts:
+    databases.ensure(name="Roles and databases", run=run)
+    if me in cluster.etcd_hosts:
+        patroni.keep_leaders_apart(name="Keep the leaders of etcd and PostgreSQL apart")
+barrier(name="PostgreSQL runs")
+
+if me in cluster.haproxy_hosts:
+    manage(name="Configure HAProxy", wanted=haproxy.files(run))
+    haproxy.start_or_reload(name="Start or reload HAProxy", run=run)
+manage(name="Note what was written", wanted=[manifest(run)])
+barrier(name="HAProxy runs")
+
+if me == run.first(cluster.postgres_hosts):
+    verify.verify(name="Verify", run=run)

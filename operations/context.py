@@ -1,0 +1,147 @@
+"""What every phase of a deploy knows: the cluster, its secrets, and what a survey of the hosts saw before anything changed."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+import sys
+import weakref
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gevent.lock
+from pyinfra import host, logger
+from pyinfra.api import DeployError, State, StringCommand
+from pyinfra.context import ctx_state
+
+from cluster.errors import ClusterError
+from cluster.fitness import HostSurvey, refusals
+from cluster.preflight import judge
+from cluster.topology import Cluster, Host, RawHost, build
+from cluster.vault import Vault
+
+from .survey import probe_hosts, survey_hosts
+
+# pyinfra loads deploy.py once for each host, side by side: the first does the work, the others wait for it.
+_runs: weakref.WeakKeyDictionary[State, Run] = weakref.WeakKeyDictionary()
+_turn = gevent.lock.RLock()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the deploy."""
+
+    cluster: Cluster
+    vault: Vault
+    surveys: dict[str, HostSurvey]
+
+    @property
+    def host(self) -> Host:
+        """The host that deploy.py is being loaded for."""
+        return self.cluster.host(host.name)
+
+    @property
+    def marker(self) -> str | None:
+        """What to write into the host's marker, or None when it already bears the cluster's."""
+        if self.surveys[host.name].belongs_to.get("id") == self.vault.cluster_id:
+            return None
+        origin = f"{getpass.getuser()}@{socket.gethostname()}:{Path.cwd()}"
+        marker = {"cluster": self.cluster.name, "id": self.vault.cluster_id, "host": host.name, "deployed_from": origin}
+        return json.dumps(marker) + "\n"
+
+    def first(self, hosts: Iterable[Host]) -> Host | None:
+        """The first of `hosts` that takes part in this run."""
+        return next((h for h in hosts if h.name in self.surveys), None)
+
+    @property
+    def new_cluster(self) -> bool:
+        """Whether no host of this run has ever been part of the cluster."""
+        return not any(survey.postgres_data == "cluster" for survey in self.surveys.values())
+
+
+def current_run() -> Run:
+    """The run that is being prepared, made on the first call. Raises DeployError when the deploy must not go on."""
+    state = ctx_state.get()
+    with _turn:
+        if state not in _runs:
+            _runs[state] = _begin(state)
+        return _runs[state]
+
+
+def _begin(state: State) -> Run:
+    try:
+        cluster = build(hosts_of(state))
+        vault = Vault(cluster)
+    except ClusterError as error:
+        raise refusal(str(error)) from None
+    absent = sorted({h.name for h in state.inventory if state.is_host_in_limit(h)} - {h.name for h in state.active_hosts})
+    if absent:
+        raise refusal(f"{', '.join(absent)} did not answer: nothing was changed. Mend it, or leave it out with --exclude")
+    surveys = survey_hosts(state, cluster)
+    problems = refusals(cluster, surveys, vault.cluster_id, vault.existed)
+    problems += _incomplete(cluster, surveys)
+    if not problems:
+        # Not before the survey, which has seen that sudo asks no password: pyinfra would ask for one.
+        for one in state.inventory:
+            one.data._sudo = cluster.host(one.name).settings.ssh_user != "root"
+        problems = _preflight(state, cluster, surveys)
+    if problems:
+        raise refusal("this deploy can't go on, nothing was changed:", problems)
+    return Run(cluster, vault, surveys)
+
+
+def _preflight(state: State, cluster: Cluster, surveys: dict[str, HostSurvey]) -> list[str]:
+    """Measures the hosts that are new to the cluster; what is only worth a warning is told, the refusals are returned."""
+    new = {name for name, survey in surveys.items() if not survey.belongs_to}
+    lines = judge(cluster, probe_hosts(state, cluster, new), deployed=len(new) < len(surveys))
+    for line in lines:
+        if line.level == "warning":
+            warn(f"{line.about}: {line.text}")
+    return [f"{line.about}: {line.text}" for line in lines if line.level == "refusal"]
+
+
+def _incomplete(cluster: Cluster, surveys: dict[str, HostSurvey]) -> list[str]:
+    """A cluster can only be made on all of its hosts at once; afterwards --limit is the user's choice."""
+    missing = [h.name for h in cluster.hosts if h.name not in surveys]
+    if missing and not any(survey.belongs_to for survey in surveys.values()):
+        return [f"a new cluster needs all its hosts, but {', '.join(missing)} are left out by --limit or --exclude"]
+    return []
+
+
+def hosts_of(state: State) -> dict[str, RawHost]:
+    """Every host of pyinfra's inventory with its data as pyinfra resolves it."""
+    return {h.name: RawHost(frozenset(h.groups), _data(h)) for h in state.inventory}
+
+
+def _data(one: Any) -> dict[str, Any]:
+    """Its settings: not the helpers a settings file may define, nor what pyinfra's own @fake connector reads."""
+    return {k: v for k, v in one.data.dict().items() if not callable(v) and not k.startswith("fake_")}
+
+
+class Refusal(DeployError):
+    """Stops the run. It is the user's to mend: pyinfra, which tells where in the code an error arose, finds no place."""
+
+    __traceback__ = property(lambda self: None, lambda self, value: None)  # type: ignore[assignment]
+
+
+def refusal(heading: str, problems: Iterable[str] = ()) -> Refusal:
+    """A Refusal with one line a problem."""
+    return Refusal("\n".join([heading, *(f"  - {problem}" for problem in problems)]))
+
+
+def stop(heading: str, problems: Iterable[str] = ()) -> Iterator[StringCommand]:
+    """To `yield from` in an operation that must not go on: says why, then fails as a command does, which ends the run.
+
+    An exception would end it too, but with a traceback.
+    """
+    for line in (heading, *(f"  - {problem}" for problem in problems)):
+        host.log_styled(line, fg="red", log_func=logger.error)
+    yield StringCommand("false")
+
+
+def warn(text: str) -> None:
+    """A line that the user should see and that stops nothing."""
+    print(f"    {text}", file=sys.stderr)

@@ -1,0 +1,53 @@
+"""The roles and databases of the settings, made on whichever host is the primary."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from pyinfra import host, state
+from pyinfra.api import FactBase, StringCommand, operation
+
+from cluster import paths
+from cluster.databases import QUERY, statements
+
+from .context import Run
+
+# Neither the verifiers nor anything else of this session shall stand in PostgreSQL's log.
+QUIET = "set log_statement = 'none'; set log_min_duration_statement = -1; set log_min_error_statement = 'panic';\n"
+
+
+def psql(port: int, *arguments: str) -> str:
+    """psql as the superuser, through the socket."""
+    return f"runuser -u postgres -- psql -X -q -v ON_ERROR_STOP=1 -h {paths.POSTGRES_SOCKETS} -p {port} -d postgres " + " ".join(
+        shlex.quote(a) for a in arguments
+    )
+
+
+class LiveDatabases(FactBase):
+    """The primary's answer to QUERY; None on every other host and where PostgreSQL does not run."""
+
+    def command(self, port: int) -> str:
+        ask = psql(port, "-At", "-c", "select 1 where not pg_is_in_recovery()")
+        return f'if [ "$({ask} 2>/dev/null)" = 1 ]; then {psql(port, "-At", "-c", " ".join(QUERY.split()))}; fi'
+
+    def process(self, output: list[str]) -> dict[str, Any] | None:
+        return json.loads("".join(output)) if output else None
+
+
+@operation()
+def ensure(run: Run):
+    """Makes what is missing and mends what differs; drops nothing. Does nothing on a replica."""
+    port = run.cluster.postgres.port
+    live = host.get_fact(LiveDatabases, port=port)
+    if live is None:
+        if not state.is_executing and run.new_cluster and run.host == run.first(run.cluster.postgres_hosts):
+            yield StringCommand("true")  # what a dry run tells of: the first PostgreSQL will have none of them
+        return
+    sql = statements(run.cluster, run.vault, live)
+    for statement in sql:
+        if not statement.startswith("\\"):
+            host.log(statement.partition(" login")[0].rstrip(";"))  # never the verifier, which comes after
+    if sql:
+        yield StringCommand(psql(port, "-f", "-"), _stdin=QUIET + "\n".join(sql))

@@ -1,0 +1,140 @@
+"""etcd: files, first start, joining a live cluster, and restarts one member at a time."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from pyinfra import host
+from pyinfra.api import FactBase, StringCommand, operation
+
+from cluster import paths
+from cluster.etcd_membership import Member, join_plan, parse_members
+
+from .context import Run, stop
+from .managed import Managed, data_directory, directory, render, secret, write
+from .services import Unit, UnitFact, first_start, or_journal
+
+UNIT = "etcd.service"
+HEALTHY_TRIES = 15  # a second apart: an election after the last restart must have time to end
+UNIT_FILE = f"/etc/systemd/system/{UNIT}"
+
+
+def files(run: Run) -> list[Managed]:
+    """Everything etcd reads on this host, but how it first joins."""
+    pair = run.vault.certificate(run.host.name, "etcd")
+    return [
+        directory("/etc/etcd"),
+        directory(paths.ETCD_TLS, "etcd", "750"),
+        data_directory(run.cluster.etcd.data_directory, "etcd"),
+        secret(f"{paths.ETCD_TLS}/server.key", pair.key, "etcd"),
+        Managed(f"{paths.ETCD_TLS}/server.crt", pair.certificate.decode()),
+        Managed(f"{paths.ETCD_TLS}/ca.crt", run.vault.authorities["etcd"].certificate.decode()),
+        Managed(paths.ETCD_CONFIG, render("etcd/etcd.env.j2", cluster=run.cluster, host=run.host)),
+        Managed(UNIT_FILE, render("etcd/etcd.service.j2", cluster=run.cluster)),
+    ]
+
+
+@dataclass(frozen=True)
+class Membership:
+    """Whether this host has etcd data, and the live member list (None when no quorum answers)."""
+
+    has_data: bool = False
+    members: list[Member] | None = None
+
+
+class MembershipFact(FactBase):
+    """The Membership of this host, the member list as any of `endpoints` tells it."""
+
+    def command(self, data: str, endpoints: str) -> str:
+        etcdctl = paths.etcdctl(endpoints)
+        script = (
+            f"[ -d {data}/member ] && echo data; "
+            f"command -v etcdctl >/dev/null && {etcdctl} --command-timeout=5s member list --write-out=json 2>/dev/null; true"
+        )
+        return f"sh -c {shlex.quote(script)}"
+
+    def process(self, output: list[str]) -> Membership:
+        listed = [line for line in output if line.startswith("{")]
+        return Membership("data" in output, parse_members(listed[0]) if listed else None)
+
+
+def _peer_url(run: Run) -> str:
+    return f"https://{run.host.url_address}:{run.cluster.etcd.peer_port}"
+
+
+def _endpoints(run: Run) -> str:
+    return ",".join(f"https://{h.url_address}:{run.cluster.etcd.client_port}" for h in run.cluster.etcd_hosts)
+
+
+def _membership(run: Run) -> Membership:
+    found = host.get_fact(MembershipFact, data=run.cluster.etcd.data_directory, endpoints=_endpoints(run))
+    return found or Membership()
+
+
+def _unit() -> Unit:
+    return host.get_fact(UnitFact, unit=UNIT, files=(paths.ETCD_CONFIG, UNIT_FILE)) or Unit()
+
+
+def _bootstrap_file(run: Run, state: str) -> Managed:
+    return Managed(paths.ETCD_BOOTSTRAP, render("etcd/bootstrap.env.j2", cluster=run.cluster, state=state))
+
+
+@operation()
+def start(run: Run):
+    """Starts the member, in a new cluster together with all others: none is ready before a majority is."""
+    unit = _unit()
+    if unit.stale:
+        yield StringCommand("systemctl daemon-reload")
+    membership = _membership(run)
+    if unit.active and not membership.has_data:
+        # The package's lone member, which an interrupted installation has let start: it is none of ours.
+        yield StringCommand(f"systemctl stop {UNIT}")
+    elif unit.active and unit.enabled:
+        return
+    if not membership.has_data:
+        if membership.members is not None:
+            return  # join() does it, one member at a time
+        if not run.new_cluster:
+            yield from stop("this host has lost its etcd data and no majority of the other members answers: start those first")
+            return
+        yield from write(_bootstrap_file(run, "new"))
+    yield or_journal(first_start(UNIT), UNIT)
+
+
+@operation()
+def join(run: Run):
+    """Adds this host to a live cluster, in place of its former self where its data is gone. For one host at a time."""
+    membership = _membership(run)
+    if membership.has_data or membership.members is None:
+        return
+    plan = join_plan(_peer_url(run), membership.members)
+    etcdctl = paths.etcdctl(_endpoints(run))
+    if plan.remove:
+        yield StringCommand(f"{etcdctl} member remove {plan.remove}")
+    if plan.add:
+        yield StringCommand(f"{etcdctl} member add {run.host.name} --peer-urls={_peer_url(run)}")
+    yield from write(_bootstrap_file(run, plan.state))
+    yield or_journal(first_start(UNIT), UNIT)
+
+
+@operation()
+def restart_if_outdated(run: Run):
+    """Restarts the member when its settings were written after it started. For one host at a time.
+
+    Refused while any member is unhealthy: with one of three down, a restart would take the majority. A member that stops
+    in order hands over the leadership first.
+    """
+    if not _unit().restart_due:
+        return
+    yield or_journal(_all_healthy(run, "an etcd member is unhealthy, so this one is not restarted"), UNIT)
+    yield or_journal(f"systemctl restart {UNIT}", UNIT)
+    yield or_journal(_all_healthy(run, "etcd is not healthy after the restart"), UNIT)
+
+
+def _all_healthy(run: Run, complaint: str) -> str:
+    """A command that waits until every member is healthy, and fails with the complaint when that takes too long."""
+    healthy = f"{paths.etcdctl(_endpoints(run))} endpoint health --command-timeout=5s >/dev/null 2>&1"
+    return (
+        f"i=0; until {healthy}; do i=$((i+1)); [ $i -lt {HEALTHY_TRIES} ] || {{ echo '{complaint}' >&2; exit 1; }}; sleep 1; done"
+    )

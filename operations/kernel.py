@@ -1,0 +1,39 @@
+"""The kernel's settings on every host: how soon it knows that another host is gone."""
+
+from __future__ import annotations
+
+from pyinfra import host
+from pyinfra.api import FactBase, StringCommand, operation
+
+from cluster.timing import NEIGHBOUR_RETRANS_MS
+
+from .managed import Managed, directory, render
+
+FILE = "/etc/sysctl.d/60-pgquorum.conf"
+
+
+def files() -> list[Managed]:
+    """What systemd-sysctl reads at every boot, and udev for every network device that comes later."""
+    text = render("kernel/60-pgquorum.conf.j2", retrans_ms=NEIGHBOUR_RETRANS_MS)
+    return [directory("/etc/sysctl.d"), Managed(FILE, text)]
+
+
+class Outdated(FactBase):
+    """The settings that run otherwise; none where they can't be changed, as in some containers."""
+
+    def command(self) -> str:
+        # Each line of the file, its pattern as one of paths: `net.ipv4.neigh.*.x = 1` is /proc/sys/net/ipv4/neigh/*/x.
+        return (
+            f"[ ! -e {FILE} ] || grep = {FILE} | while read -r key _ value; do for s in /proc/sys/$(echo $key | tr . /);"
+            ' do [ ! -w "$s" ] || [ "$(cat "$s")" = "$value" ] || echo "$s"; done; done'
+        )
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+@operation()
+def apply():
+    """Lets the kernel read the file, where it runs otherwise."""
+    if host.get_fact(Outdated):
+        yield StringCommand(f"/usr/lib/systemd/systemd-sysctl {FILE}")

@@ -1,0 +1,101 @@
+"""Debian packages: installed without starting what they bring."""
+
+from __future__ import annotations
+
+import shlex
+
+from pyinfra import host
+from pyinfra.api import FactBase, StringCommand, operation
+
+from cluster import paths
+from cluster.topology import Cluster, Host
+
+from .managed import Managed, directory, file_text
+
+# What would start by itself when its package is unpacked: etcd a lone member of its own, PostgreSQL a server nobody asked for.
+KEPT_FROM_STARTING = ("etcd.service", "patroni.service", "haproxy.service", "postgresql.service")
+
+
+def packages_of(cluster: Cluster, member: Host) -> list[str]:
+    """The packages a host needs for its roles. python3-etcd is what Patroni's `etcd3:` needs and its package does not pull."""
+    names = ["curl", "ca-certificates", "python3"]
+    if member in cluster.etcd_hosts:
+        names += ["etcd-server", "etcd-client"]
+    if member in cluster.postgres_hosts:
+        version = cluster.postgres.version
+        names += [
+            f"postgresql-{version}",
+            f"postgresql-client-{version}",
+            "patroni",
+            "python3-etcd",
+            "python3-psycopg2",
+        ]
+    if member in cluster.haproxy_hosts:
+        names += ["haproxy", "socat"]
+    return names
+
+
+def host_files(marker: str | None) -> list[Managed]:
+    """What must be there before the packages are: the marker, and what keeps others from touching the cluster's services."""
+    wanted = [
+        directory("/etc/pgquorum"),
+        directory("/etc/apt/apt.conf.d"),
+        directory("/etc/needrestart"),
+        directory("/etc/needrestart/conf.d"),
+        directory("/etc/postgresql-common"),
+        Managed("/etc/apt/apt.conf.d/52pgquorum", file_text("apt/52pgquorum")),
+        Managed("/etc/needrestart/conf.d/pgquorum.conf", file_text("needrestart/pgquorum.conf")),
+        Managed("/etc/postgresql-common/createcluster.conf", file_text("postgresql/createcluster.conf")),
+    ]
+    return wanted + ([Managed(paths.MARKER, marker, mode="600")] if marker else [])
+
+
+class Installed(FactBase):
+    """The installed ones of the named packages, with their versions."""
+
+    def command(self, names: tuple[str, ...]) -> str:
+        return f"dpkg-query -W -f '${{Package}} ${{Version}} ${{db:Status-Status}}\\n' {' '.join(names)} 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> dict[str, str]:
+        rows = [line.split() for line in output]
+        return {row[0]: row[1] for row in rows if row[2:] == ["installed"]}
+
+
+class MaskedPostgres(FactBase):
+    """Whether postgresql.service is masked, as it must be: Patroni alone starts PostgreSQL."""
+
+    def command(self) -> str:
+        return "readlink /etc/systemd/system/postgresql.service || true"
+
+    def process(self, output: list[str]) -> bool:
+        return output == ["/dev/null"]
+
+
+@operation()
+def install(names: list[str]):
+    """Installs what is missing, with every service of ours masked until the deploy itself starts it (services.first_start).
+
+    The package lists are refreshed only when the ones at hand don't do: on a host that was just made they are empty, and
+    elsewhere an installation should not depend on every configured source answering.
+    """
+    present = host.get_fact(Installed, names=tuple(names)) or {}
+    missing = [name for name in names if name not in present]
+    if not missing:
+        return
+    masked = " ".join(KEPT_FROM_STARTING)
+    apt = "apt-get -q -y --no-install-recommends -o DPkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 -o Dpkg::Options::=--force-confold"
+    # An installation that was cut off may still be at work, or have died half way: apt waits for it, dpkg then mends it.
+    script = (
+        f"export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1; exec 2>&1; "
+        f"systemctl mask --runtime --quiet {masked} 2>/dev/null; "
+        f"log=/var/log/pgquorum-packages.log; i() {{ {apt} install {' '.join(missing)} >$log; }}; "
+        "i || { dpkg --configure -a && i; } || { apt-get -q update && i; } || { tail -n 20 $log; exit 1; }"
+    )
+    yield StringCommand(f"sh -c {shlex.quote(script)}")
+
+
+@operation()
+def mask_postgres():
+    """Keeps the packaged postgresql.service from ever starting a server beside Patroni's."""
+    if not host.get_fact(MaskedPostgres):
+        yield StringCommand("systemctl mask --now --quiet postgresql.service")

@@ -1,0 +1,140 @@
+"""Patroni and the PostgreSQL it runs: files, first start, reload, and the dynamic configuration."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+from pyinfra import host
+from pyinfra.api import FactBase, StringCommand, operation
+
+from cluster import paths
+from cluster.dynamic_config import described, difference, wanted_config
+
+from .context import Run
+from .managed import Managed, data_directory, directory, file_text, render, secret
+from .services import Unit, UnitFact, first_start, or_journal
+
+UNIT = "patroni.service"
+UNIT_FILE = f"/etc/systemd/system/{UNIT}"
+CONFIG_FILES = (f"{paths.PATRONI_CONFIG}/patroni.yml", f"{paths.PATRONI_CONFIG}/secrets.yml")
+TLS_FILES = tuple(
+    f"{paths.PATRONI_TLS}/{name}"
+    for name in ("server.key", "server.crt", "ca.crt", "etcd-client.key", "etcd-client.crt", "etcd-ca.crt")
+)
+APART_TIMER = "pgquorum-leaders-apart.timer"
+APART_FILES = tuple(f"/etc/systemd/system/pgquorum-leaders-apart.{kind}" for kind in ("service", "timer"))
+START_SECONDS = 120
+RESTARTS = 3  # by systemd, while waiting: more won't help
+
+
+def files(run: Run) -> list[Managed]:
+    """Everything Patroni and PostgreSQL read on this host."""
+    cluster, vault = run.cluster, run.vault
+    server, client = vault.certificate(run.host.name, "postgres"), vault.certificate(run.host.name, "etcd-client")
+    wal = [data_directory(cluster.postgres.wal_directory, "postgres")] if cluster.postgres.wal_directory else []
+    script = render("patroni/yield-etcd-leadership.sh.j2", cluster=cluster, host=run.host)
+    return [
+        directory(str(Path(paths.YIELD_ETCD_LEADERSHIP).parent)),
+        Managed(paths.YIELD_ETCD_LEADERSHIP, script, mode="755"),
+        directory("/etc/patroni"),
+        directory(paths.PATRONI_CONFIG, "postgres", "750"),
+        directory(paths.PATRONI_TLS, "postgres", "750"),
+        data_directory(cluster.postgres.data_directory, "postgres"),
+        *wal,
+        secret(f"{paths.PATRONI_TLS}/server.key", server.key, "postgres"),
+        Managed(f"{paths.PATRONI_TLS}/server.crt", server.certificate.decode()),
+        Managed(f"{paths.PATRONI_TLS}/ca.crt", vault.authorities["postgres"].certificate.decode()),
+        secret(f"{paths.PATRONI_TLS}/etcd-client.key", client.key, "postgres"),
+        Managed(f"{paths.PATRONI_TLS}/etcd-client.crt", client.certificate.decode()),
+        Managed(f"{paths.PATRONI_TLS}/etcd-ca.crt", vault.authorities["etcd"].certificate.decode()),
+        Managed(CONFIG_FILES[0], _main_config(run)),
+        Managed(f"{paths.PATRONI_CONFIG}/bootstrap.yml", _bootstrap_config(run)),
+        secret(CONFIG_FILES[1], render("patroni/secrets.yml.j2", vault=vault), "postgres"),
+        Managed(UNIT_FILE, render("patroni/patroni.service.j2", cluster=cluster)),
+        Managed(APART_FILES[0], render("patroni/pgquorum-leaders-apart.service.j2", cluster=cluster, host=run.host)),
+        Managed(APART_FILES[1], file_text("systemd/pgquorum-leaders-apart.timer")),
+    ]
+
+
+def _main_config(run: Run) -> str:
+    prefix = 32 if run.host.settings.address.version == 4 else 128
+    return render("patroni/patroni.yml.j2", cluster=run.cluster, host=run.host, prefix=prefix)
+
+
+def _bootstrap_config(run: Run) -> str:
+    return render("patroni/bootstrap.yml.j2", cluster=run.cluster, dynamic_config=wanted_config(run.cluster))
+
+
+def _unit() -> Unit:
+    return host.get_fact(UnitFact, unit=UNIT, files=(*CONFIG_FILES, *TLS_FILES)) or Unit()
+
+
+def _rest(run: Run, path: str) -> str:
+    return f"{paths.rest_curl()} --max-time 10 https://{run.host.url_address}:{run.cluster.postgres.patroni_port}{path}"
+
+
+@operation()
+def start(run: Run):
+    """Starts Patroni where it does not run, and waits until its PostgreSQL is a running member of the cluster."""
+    unit = _unit()
+    if unit.stale:
+        yield StringCommand("systemctl daemon-reload")
+    if unit.active and unit.enabled:
+        return
+    ready = f"{_rest(run, '/readiness')} --fail --output /dev/null 2>/dev/null"
+    restarts = f"$(systemctl show -P NRestarts {UNIT})"
+    wait = (
+        f"i=0; r={restarts}; until {ready}; do i=$((i+1)); "
+        f'[ $(({restarts} - r)) -lt {RESTARTS} ] || {{ echo "{UNIT} starts and fails again and again" >&2; exit 1; }}; '
+        f'[ $i -lt {START_SECONDS * 4} ] || {{ echo "PostgreSQL is not ready after {START_SECONDS} s" >&2; exit 1; }}; '
+        "sleep 0.25; done"
+    )
+    yield or_journal(f"{first_start(UNIT)} && {wait}", UNIT)
+
+
+@operation()
+def reload_if_outdated(run: Run):
+    """Lets Patroni and PostgreSQL read files that were written after they last did. Restarts nothing."""
+    if _unit().reload_due:
+        yield or_journal(f"systemctl reload {UNIT}", UNIT)
+
+
+@operation()
+def keep_leaders_apart():
+    """Starts the timer that moves the leadership of etcd off the primary's host: losing both at once costs more than one."""
+    timer, service = (host.get_fact(UnitFact, unit=Path(file).name, files=()) or Unit() for file in APART_FILES[::-1])
+    if not (timer.active and timer.enabled):
+        yield StringCommand(f"systemctl daemon-reload && systemctl enable --now --quiet {APART_TIMER}")
+    elif timer.stale or service.stale:
+        yield StringCommand("systemctl daemon-reload")
+
+
+class DynamicConfig(FactBase):
+    """The answer of GET /config, or None when Patroni does not answer."""
+
+    def command(self, url_command: str) -> str:
+        return f"{url_command} --fail 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> dict[str, Any] | None:
+        return json.loads("".join(output)) if output else None
+
+
+@operation()
+def apply_dynamic_config(run: Run):
+    """Sends Patroni the difference between the settings and what lives in etcd. For one host: it holds for all."""
+    wanted = wanted_config(run.cluster)
+    live = host.get_fact(DynamicConfig, url_command=_rest(run, "/config"))
+    if live is None:
+        return  # a blank host being planned: the cluster will be made with these settings
+    patch = difference(wanted, live)
+    if not patch:
+        return
+    for line in described(patch, live):
+        host.log(line)
+    # The password goes through curl's standard input, as a configuration; the patch holds no secret.
+    request = "--fail-with-body --request PATCH --config - --output /dev/null"
+    script = f"{_rest(run, '/config')} {request} --data {shlex.quote(json.dumps(patch))}"
+    yield StringCommand(script, _stdin=f'user = "patroni:{run.vault.password("rest_api")}"')

@@ -1,0 +1,78 @@
+"""What holds the phases of a deploy together: the lock, the barriers, and saving new secrets."""
+
+from __future__ import annotations
+
+import gevent
+from pyinfra import host, state
+from pyinfra.api import operation
+
+from cluster import lock
+from cluster.errors import ClusterError
+from cluster.fitness import survey_command
+
+from .context import Run, stop
+from .survey import Survey
+
+ANSWER_SECONDS = 20
+# The channels that hold the lock: they live until this process ends.
+_held = []
+
+
+@operation()
+def barrier():
+    """Ends a phase: no host goes on before all have come here.
+
+    pyinfra orders operations of disjoint groups by their lines and would start PostgreSQL on one group while another still
+    lacks etcd. An operation that every host calls ties the orders together. It does nothing and counts as no change.
+    """
+    yield from ()
+
+
+@operation()
+def take_lock(run: Run):
+    """Keeps everybody else from changing this cluster until this process ends (cluster/lock.py)."""
+    if not state.is_executing or host.connector_cls.__name__ != "SSHConnector":
+        return
+    answer = _hold_lock("deploy")
+    if answer != lock.HELD:
+        yield from stop(lock.refusal(host.name, answer))
+
+
+@operation()
+def confirm(run: Run):
+    """With the lock held: stops when another run has deployed between this run's survey and its lock, else keeps new secrets.
+
+    Secrets made for hosts that were blank a minute ago must not be laid over those of a cluster that lives now.
+    """
+    if not state.is_executing:
+        return
+    survey = host.get_fact(Survey, command=survey_command(run.cluster))
+    if survey is not None and survey.belongs_to.get("id", run.vault.cluster_id) != run.vault.cluster_id:
+        yield from stop("another run has deployed a cluster here meanwhile: run again")
+        return
+    try:
+        run.vault.save()
+    except ClusterError as error:
+        yield from stop(str(error))
+
+
+def _hold_lock(doing: str) -> str:
+    """Opens the channel that holds the lock on this host; returns the holder's first line."""
+    command = lock.holder_command(lock.owner(doing))
+    if host.data.get("_sudo"):
+        command = f"sudo -n {command}"
+    stdin, stdout, _ = host.connector.client.exec_command(command, timeout=ANSWER_SECONDS)
+    try:
+        answer = stdout.readline().strip()
+    except TimeoutError:
+        return "no answer"
+    if answer == lock.HELD:
+        _held.append((stdin, stdout, gevent.spawn(_heartbeat, stdin)))
+    return answer
+
+
+def _heartbeat(stdin) -> None:
+    while True:
+        gevent.sleep(lock.HEARTBEAT_SECONDS)
+        stdin.write("\n")
+        stdin.flush()

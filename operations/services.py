@@ -1,0 +1,82 @@
+"""systemd units, judged by what runs rather than by what this run has changed: a run that died half way is mended by the next."""
+
+from __future__ import annotations
+
+import datetime as dt
+import shlex
+from dataclasses import dataclass
+
+from pyinfra.api import FactBase, StringCommand
+
+PROPERTIES = "LoadState,ActiveState,UnitFileState,NeedDaemonReload,ReloadResult,StateChangeTimestamp,ExecMainStartTimestamp"
+JOURNAL_LINES = 25
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit and the files it reads. Times in seconds since 1970; `changed` is the last start or reload, 0 when never."""
+
+    active: bool = False
+    enabled: bool = False
+    stale: bool = False  # systemd has not read the unit file as it is now
+    reload_failed: bool = False  # the last one, which counts as a change of state all the same
+    changed: float = 0.0
+    started: float = 0.0
+    files_written: float = 0.0
+    command_line: str = ""  # of the main process, as it was started
+
+    @property
+    def reload_due(self) -> bool:
+        """Whether a file was written after the last start or reload, or that reload failed."""
+        return self.active and (self.files_written > self.changed or self.reload_failed)
+
+    @property
+    def restart_due(self) -> bool:
+        """Whether a file was written after the program started, for programs that can't reload."""
+        return self.active and self.files_written > self.started
+
+
+class UnitFact(FactBase):
+    """A Unit: the state of `unit`, and when the newest of `files` was written."""
+
+    def command(self, unit: str, files: tuple[str, ...]) -> str:
+        quoted = " ".join(shlex.quote(path) for path in files)
+        return (
+            f"systemctl show --timestamp=us+utc -p {PROPERTIES} {unit};"
+            f" pid=$(systemctl show -P MainPID {unit});"
+            ' echo "CommandLine=$(tr "\\000" " " 2>/dev/null </proc/${pid:-0}/cmdline)";'
+            f' echo "FilesWritten=$(stat -c %.6Y {quoted} 2>/dev/null | sort -n | tail -n 1)"'
+        )
+
+    def process(self, output: list[str]) -> Unit:
+        said = dict(line.split("=", 1) for line in output if "=" in line)
+        return Unit(
+            # Not "activating": so systemd calls a program, too, that fails and is started again and again.
+            active=said.get("ActiveState") in ("active", "reloading"),
+            enabled=said.get("UnitFileState") == "enabled",
+            stale=said.get("NeedDaemonReload") == "yes",
+            reload_failed=said.get("ReloadResult", "success") != "success",
+            changed=_seconds(said.get("StateChangeTimestamp", "")),
+            started=_seconds(said.get("ExecMainStartTimestamp", "")),
+            files_written=float(said.get("FilesWritten") or 0),
+            command_line=said.get("CommandLine", ""),
+        )
+
+
+def _seconds(timestamp: str) -> float:
+    """`Tue 2026-11-24 13:10:24.123456 UTC` as seconds since 1970; 0 for none."""
+    if not timestamp:
+        return 0.0
+    moment = dt.datetime.strptime(timestamp.split(" ", 1)[1], "%Y-%m-%d %H:%M:%S.%f UTC")
+    return moment.replace(tzinfo=dt.UTC).timestamp()
+
+
+def first_start(unit: str) -> str:
+    """The command that starts a unit now and at every boot, and ends its masking, which lasts while packages are installed."""
+    return f"systemctl unmask --runtime --quiet {unit} 2>/dev/null; systemctl enable --now --quiet {unit}"
+
+
+def or_journal(command: str, unit: str) -> StringCommand:
+    """A command that, when it fails, shows the last lines the unit wrote to the journal, and still fails."""
+    script = f"( {command} ) || {{ journalctl -u {unit} -n {JOURNAL_LINES} --no-pager -o short-iso >&2; exit 1; }}"
+    return StringCommand(f"sh -c {shlex.quote(script)}")

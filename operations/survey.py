@@ -1,0 +1,59 @@
+"""One look at every host before anything is touched."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import gevent
+from pyinfra.api import FactBase, State, StringCommand
+from pyinfra.context import ctx_host, ctx_state
+
+from cluster.fitness import HostSurvey, parse_survey, survey_command
+from cluster.preflight import HostProbe, parse_probe, probe_command
+from cluster.topology import Cluster
+
+
+class Survey(FactBase):
+    """A HostSurvey of the host."""
+
+    def command(self, command: str) -> str:
+        return command
+
+    def process(self, output: list[str]) -> HostSurvey:
+        return parse_survey(output, time.time())
+
+
+def survey_hosts(state: State, cluster: Cluster) -> dict[str, HostSurvey]:
+    """The survey of every host of this run by name."""
+    answers = _ask_all(state, state.active_hosts, lambda one: one.get_fact(Survey, command=survey_command(cluster)))
+    return {name: survey or HostSurvey(uid=-1) for name, survey in answers.items()}
+
+
+def probe_hosts(state: State, cluster: Cluster, names: set[str]) -> dict[str, HostProbe]:
+    """What the probe of the preflight saw on the named hosts; those where it can't run (no python3 yet) are left out."""
+
+    def probe(one: Any) -> HostProbe | None:
+        command, source = probe_command(cluster, cluster.host(one.name))
+        _, output = one.run_shell_command(StringCommand(command), _stdin=source, _sudo=one.data._sudo)
+        try:
+            return parse_probe(cluster, cluster.host(one.name), output.stdout)
+        except ValueError:
+            return None
+
+    answers = _ask_all(state, [one for one in state.active_hosts if one.name in names], probe)
+    return {name: seen for name, seen in answers.items() if seen}
+
+
+def _ask_all(state: State, hosts: Iterable[Any], question: Callable[[Any], Any]) -> dict[str, Any]:
+    """The answers of hosts that are all asked at once, by name."""
+
+    def ask(one: Any) -> Any:
+        with ctx_state.use(state), ctx_host.use(one):
+            return question(one)
+
+    # Not from pyinfra's own pool: whoever calls this already holds a place in it.
+    asked = {one.name: gevent.spawn(ask, one) for one in sorted(hosts, key=lambda h: h.name)}
+    gevent.joinall(asked.values(), raise_error=True)
+    return {name: greenlet.value for name, greenlet in asked.items()}

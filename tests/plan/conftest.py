@@ -1,0 +1,162 @@
+"""A rehearsal of the deploy: pyinfra's real command line and the real deploy.py, on hosts that do nothing and are recorded."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from repository import ROOT
+
+from cluster.dynamic_config import postgres_parameters
+from cluster.topology import Cluster, RawHost, build
+from cluster.vault import Vault
+
+DATABASES = [f"@fake/db{n}" for n in (1, 2, 3)]
+PROXIES = ["@fake/proxy1", "@fake/proxy2"]
+HOSTS = {name: f"10.0.0.{n}" for n, name in enumerate([*DATABASES, *PROXIES], 1)}
+INVENTORY = f"""
+def _host(name, address):
+    return name, {{"address": address}}
+etcd = postgres = [_host(name, address) for name, address in {[(name, HOSTS[name]) for name in DATABASES]}]
+haproxy = [_host(name, address) for name, address in {[(name, HOSTS[name]) for name in PROXIES]}]
+"""
+SETTINGS = "cluster_name = 'shop'\nclient_networks = ['10.0.0.0/24']\n"
+ROLES = "postgres_roles = [{'name': 'app'}]\npostgres_databases = [{'name': 'app', 'owner': 'app'}]\n"
+PASSWORDS = ("REPLICATION", "REWIND", "REST_API", "HAPROXY_STATS", "PROBE", "ROLE_APP")
+GIVEN = {f"PGQUORUM_PASSWORD_{name}": f"rehearsed-{name.lower()}-0123456789" for name in PASSWORDS}
+
+Answers = list[tuple[str, str, list[str] | None]]
+SURVEY = "os-release"
+BLANK_HOST = ["system debian", "system_version 14", "uid 0", "init systemd", f"free_bytes {10**12}"]
+# How the last phase sees the cluster once it runs.
+MEMBERS = [{"name": name, "role": "replica", "state": "streaming"} for name in DATABASES]
+MEMBERS[0] = {"name": DATABASES[0], "role": "leader", "state": "running"}
+STATISTICS = [
+    "# pxname,svname,status",
+    *(f"{backend},{name},UP" for backend, names in (("write", DATABASES[:1]), ("read", DATABASES[1:])) for name in names),
+    "write,BACKEND,UP",
+    "read,BACKEND,UP",
+]
+
+
+def healthy(cluster: Cluster) -> Answers:
+    """What the last phase asks for, when all is well."""
+    parameters = {name: str(value) for name, value in postgres_parameters(cluster).items()}
+
+    def server(recovery: bool) -> list[str]:
+        return [json.dumps({"recovery": recovery, "parameters": parameters})]
+
+    return [
+        (".", r"/cluster\b", [json.dumps({"members": MEMBERS})]),
+        (DATABASES[0], r"pg_is_in_recovery\(\), ", server(recovery=False)),
+        (".", r"pg_is_in_recovery\(\), ", server(recovery=True)),
+        (".", "show stat", STATISTICS),
+        (".", "^sh -s", ["probe passed"]),
+    ]
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command that pyinfra gave to a host."""
+
+    host: str
+    command: str
+    stdin: str = field(repr=False)
+    executing: bool
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What came of one run. `commands` are in the order in which the hosts got them."""
+
+    exit_code: int
+    output: str
+    commands: list[Command]
+
+    def executed(self, pattern: str, host: str = "") -> list[int]:
+        """The places, in the order of the run, of the commands of the execute phase that contain `pattern`."""
+        return [n for n, c in enumerate(self.commands) if c.executing and pattern in c.command and host in c.host]
+
+    def first(self, pattern: str, host: str = "") -> int:
+        return min(self.executed(pattern, host))
+
+    def last(self, pattern: str, host: str = "") -> int:
+        return max(self.executed(pattern, host))
+
+    @property
+    def changed_nothing(self) -> bool:
+        return not any(c.executing for c in self.commands)
+
+
+class Stage:
+    """A checkout with hosts that do nothing: the real deploy by links, an inventory and settings of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("cluster", "operations", "templates", "files", "deploy.py", "config.py"):
+            (folder / name).symlink_to(ROOT / name)
+        (folder / "group_data").mkdir()
+        (folder / "secrets/shop/@fake").mkdir(parents=True)  # the connector's name is a part of the hosts' names here
+        for directory in ("secrets/shop", "secrets/shop/@fake"):
+            (folder / directory).chmod(0o700)
+        self.write("inventory.py", INVENTORY)
+        self.write("group_data/all.py", SETTINGS)
+        self.write("group_data/postgres.py", ROLES)
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+
+    def rehearse(self, *arguments: str, answers: Answers | None = None, operation: str = "deploy.py") -> Rehearsal:
+        """Runs pyinfra with some arguments; hosts say what `answers` have, else that they are blank and, at last, healthy."""
+        said = [*(answers or []), (".", SURVEY, BLANK_HOST), *healthy(self.cluster())]
+        self.write("answers.json", json.dumps(said))
+        self.write("record.jsonl", "")
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("rehearse.py")), "answers.json", "record.jsonl",
+             "inventory.py", operation, *arguments],
+            cwd=self.folder, env=os.environ | GIVEN, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        record = (self.folder / "record.jsonl").read_text().splitlines()
+        return Rehearsal(done.returncode, done.stdout, [Command(**json.loads(line)) for line in record])
+
+    def cluster(self) -> Cluster:
+        """The cluster that is deployed, but for its roles."""
+        settings = {
+            "cluster_name": "shop",
+            "client_networks": ["10.0.0.0/24"],
+            "secrets_directory": str(self.folder / "secrets"),
+        }
+        groups = {name: {"etcd", "postgres"} if name in DATABASES else {"haproxy"} for name in HOSTS}
+        return build({name: RawHost(frozenset(groups[name]), {"address": HOSTS[name], **settings}) for name in HOSTS})
+
+    def deployed_before(self) -> Vault:
+        """The secrets of an earlier deploy, saved where the next one looks for them."""
+        vault = Vault(self.cluster(), {})
+        vault.save()
+        return vault
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def first_deploy(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
+    """A deploy to blank hosts, with all that pyinfra can be made to say about it."""
+    primary: Answers = [("db1", "pg_auth_members", ['{"roles": {}, "databases": {}}']), ("db1", "/config --fail", ["{}"])]
+    run = Stage(tmp_path_factory.mktemp("first")).rehearse("-y", "-vvv", "--diff", answers=primary)
+    assert run.exit_code == 0, run.output
+    return run
+
+
+def living(vault: Vault) -> list[str]:
+    """The survey of a host that belongs to the cluster with these secrets."""
+    marker = json.dumps({"cluster": "shop", "id": vault.cluster_id, "deployed_from": "ann@desk:/home/ann/pg"})
+    return [*BLANK_HOST, f"marker {marker}", "postgres_data cluster"]

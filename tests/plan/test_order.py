@@ -1,0 +1,204 @@
+"""The order of the deploy: phase by phase on all hosts, and one host at a time where it must be."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+
+import pytest
+from conftest import DATABASES, HOSTS, INVENTORY, PROXIES, SURVEY, Rehearsal, Stage, living
+
+WRITE = "t=$(mktemp "
+START = "systemctl enable --now --quiet"
+HEALTH = "endpoint health"
+MEMBERS = "member list"
+# A unit whose files were written after it was started.
+OUTDATED = [
+    "ActiveState=active", "UnitFileState=enabled", "NeedDaemonReload=no",
+    "StateChangeTimestamp=Tue 2026-11-24 13:10:24.123456 UTC", "ExecMainStartTimestamp=Tue 2026-11-24 13:10:24.123456 UTC",
+    "FilesWritten=4000000000.0",
+]  # fmt: skip
+
+
+def member_list(*hosts: str, unstarted: tuple[str, ...] = ()) -> str:
+    urls = {name: f"https://{HOSTS[name]}:2380" for name in (*hosts, *unstarted)}
+    return json.dumps(
+        {"members": [{"ID": n, "name": name if name in hosts else "", "peerURLs": [url], "clientURLs": ["x"] * (name in hosts)}
+                     for n, (name, url) in enumerate(urls.items(), 1)]}
+    )  # fmt: skip
+
+
+def test_phases_follow_each_other_on_all_hosts(first_deploy: Rehearsal) -> None:
+    phases = [
+        "apt-get",
+        f"{START} etcd.service",
+        f"{START} patroni.service",
+        f"{WRITE}/etc/haproxy/haproxy.cfg",
+        f"{START} haproxy.service",
+        "sh -s",
+    ]
+    wanted = [set(HOSTS), set(DATABASES), set(DATABASES), set(PROXIES), set(PROXIES), {DATABASES[0]}]
+    for phase, hosts in zip(phases, wanted, strict=True):
+        assert {first_deploy.commands[n].host for n in first_deploy.executed(phase)} == hosts, phase
+    for one, after in itertools.pairwise(phases):
+        assert first_deploy.last(one) < first_deploy.first(after), (one, after)
+
+
+def test_no_service_starts_while_packages_are_being_installed(first_deploy: Rehearsal) -> None:
+    for host in HOSTS:
+        (place,) = first_deploy.executed("apt-get", host)
+        assert "systemctl mask --runtime" in first_deploy.commands[place].command
+    assert first_deploy.last("createcluster.conf") < first_deploy.first("apt-get")
+    assert first_deploy.last("systemctl mask --now --quiet postgresql.service") < first_deploy.first(START)
+
+
+def test_the_marker_is_there_before_anything_that_could_be_taken_for_somebody_elses(first_deploy: Rehearsal) -> None:
+    assert first_deploy.last("cluster.json.XXXX") < first_deploy.first("apt-get")
+
+
+@pytest.mark.parametrize("inventory", [INVENTORY, INVENTORY + "\netcd.reverse(); postgres.reverse()\n"])
+def test_an_empty_cluster_begins_on_the_first_host_by_name(stage: Stage, inventory: str) -> None:
+    stage.write("inventory.py", inventory)
+    run = stage.rehearse("-y")
+    places = run.executed(f"{START} patroni.service")
+    begins = places[0]
+    assert run.commands[begins].host == DATABASES[0]
+    assert "/readiness" in run.commands[begins].command  # it waits for it before the others are started
+    assert all(n > begins for n in places if run.commands[n].host != DATABASES[0])
+
+
+def test_on_blank_hosts_etcd_begins_anew_and_on_all_at_once(first_deploy: Rehearsal) -> None:
+    states = [first_deploy.commands[n].stdin for n in first_deploy.executed("bootstrap.env")]
+    assert len(states) == len(DATABASES)
+    assert all("ETCD_INITIAL_CLUSTER_STATE=new\n" in state for state in states)
+    assert first_deploy.executed("member add") == []
+
+
+def test_etcd_members_that_lost_their_data_join_one_after_the_other(stage: Stage) -> None:
+    one, *lost = DATABASES
+    answers = [
+        (".", SURVEY, living(stage.deployed_before())),
+        (one, MEMBERS, ["data", member_list(*DATABASES)]),
+        (".", MEMBERS, [member_list(*DATABASES)]),
+    ]
+    run = stage.rehearse("-y", answers=answers)
+    assert run.exit_code == 0, run.output
+    spans = []
+    for host in lost:
+        steps = [run.first(step, host) for step in ("member remove", "member add", "bootstrap.env", f"{START} etcd.service")]
+        assert steps == sorted(steps)
+        assert "ETCD_INITIAL_CLUSTER_STATE=existing\n" in run.commands[steps[2]].stdin
+        spans.append((steps[0], steps[-1]))
+    assert spans[0][1] < spans[1][0]
+    assert run.executed("member remove", one) == []
+
+
+def test_a_member_that_was_added_but_never_started_is_only_started(stage: Stage) -> None:
+    *there, added = DATABASES
+    listed = member_list(*there, unstarted=(added,))
+    answers = [
+        (".", SURVEY, living(stage.deployed_before())),
+        (added, MEMBERS, [listed]),
+        (".", MEMBERS, ["data", listed]),
+    ]
+    run = stage.rehearse("-y", answers=answers)
+    assert run.executed("member add") == run.executed("member remove") == []
+    assert run.executed(f"{START} etcd.service", added)
+
+
+def test_outdated_etcd_members_restart_one_by_one_with_a_healthy_cluster_before_and_after(stage: Stage) -> None:
+    answers = [
+        (".", SURVEY, living(stage.deployed_before())),
+        (".", MEMBERS, ["data", member_list(*DATABASES)]),
+        (".", "systemctl show .*etcd.service", OUTDATED),
+    ]
+    run = stage.rehearse("-y", answers=answers)
+    assert run.exit_code == 0, run.output
+    steps = [(run.commands[n].host, "restart" if "restart etcd" in run.commands[n].command else "health")
+             for n in sorted({*run.executed("systemctl restart etcd.service"), *run.executed(HEALTH)})]  # fmt: skip
+    assert steps == [(host, step) for host in DATABASES for step in ("health", "restart", "health")]
+
+
+def test_no_etcd_member_restarts_while_another_is_ill(stage: Stage) -> None:
+    answers = [
+        (".", SURVEY, living(stage.deployed_before())),
+        (".", MEMBERS, ["data", member_list(*DATABASES)]),
+        (".", "systemctl show .*etcd.service", OUTDATED),
+        (".", HEALTH, None),
+    ]
+    run = stage.rehearse("-y", answers=answers)
+    assert run.exit_code != 0
+    assert run.executed("systemctl restart") == []
+
+
+@pytest.mark.parametrize(
+    ("broken", "step", "never"),
+    [
+        (DATABASES[2], "apt-get", START),
+        (DATABASES[1], f"{START} etcd.service", f"{START} patroni.service"),
+        (DATABASES[0], f"{START} patroni.service", "/etc/haproxy"),
+        (DATABASES[2], f"{START} patroni.service", "/etc/haproxy"),
+        (PROXIES[0], f"{WRITE}/etc/haproxy/haproxy.cfg", "sh -s"),
+    ],
+)
+def test_a_failure_on_one_host_ends_the_run_on_all(stage: Stage, broken: str, step: str, never: str) -> None:
+    run = stage.rehearse("-y", answers=[(broken, re.escape(step), None)])
+    assert run.exit_code != 0
+    failed = run.first(step, broken)
+    assert [n for n in run.executed(never) if n > failed] == []
+    assert broken in run.output
+    assert "Traceback" not in run.output
+
+
+def test_a_host_gets_what_its_roles_need_and_nothing_else(first_deploy: Rehearsal) -> None:
+    for host in PROXIES:
+        (install,) = [first_deploy.commands[n].command for n in first_deploy.executed("apt-get", host)]
+        assert "haproxy" in install
+        for package in ("postgresql-18", "patroni ", "etcd-server"):
+            assert package not in install.partition(" install ")[2]
+        assert not [
+            c
+            for c in first_deploy.commands
+            if c.executing and c.host == host and ("mktemp /etc/patroni" in c.command or "mktemp /etc/etcd" in c.command)
+        ]
+    for host in DATABASES:
+        assert first_deploy.executed("/etc/haproxy", host) == []
+
+
+def test_the_first_by_name_in_this_run_speaks_for_the_cluster(stage: Stage) -> None:
+    """The dynamic configuration is sent and the cluster verified once, by a host that takes part."""
+    answers = [(".", SURVEY, living(stage.deployed_before())), (".", "/config --fail", [json.dumps({"ttl": 99})])]
+    run = stage.rehearse("-y", "--exclude", DATABASES[0], answers=answers)
+    assert {c.host for c in run.commands} == set(HOSTS) - {DATABASES[0]}
+    assert [run.commands[n].host for n in run.executed("--request PATCH")] == [DATABASES[1]]
+
+
+def test_a_limit_reaches_no_other_host(stage: Stage) -> None:
+    answers = [(".", SURVEY, living(stage.deployed_before()))]
+    run = stage.rehearse("-y", "--limit", DATABASES[1], answers=answers)
+    assert {c.host for c in run.commands} == {DATABASES[1]}
+
+
+def test_the_kernel_reads_its_settings_only_where_it_runs_otherwise(stage: Stage) -> None:
+    answers = [("db2", "/proc/sys/", ["/proc/sys/net/ipv4/neigh/eth0/retrans_time_ms"])]
+    run = stage.rehearse("-y", answers=answers)
+    assert {run.commands[n].host for n in run.executed("systemd-sysctl")} == {"@fake/db2"}
+    assert run.last("60-pgquorum.conf.XXXX") < run.first("systemd-sysctl") < run.first(f"{START} etcd.service")
+
+
+def test_a_reload_that_failed_is_done_again_though_no_file_is_newer(stage: Stage) -> None:
+    unit = [
+        "ActiveState=active", "UnitFileState=enabled", "NeedDaemonReload=no",
+        "CommandLine=haproxy -f /etc/haproxy/statistics-users.cfg",
+        "StateChangeTimestamp=Tue 2026-11-24 13:10:24.123456 UTC", "FilesWritten=1.0",
+    ]  # fmt: skip
+    for result, reloads in (("exit-code", 1), ("success", 0)):
+        answers = [
+            (".", SURVEY, living(stage.deployed_before())),
+            (".", MEMBERS, ["data", member_list(*DATABASES)]),
+            (".", "systemctl show .*haproxy.service", [*unit, f"ReloadResult={result}"]),
+        ]
+        run = stage.rehearse("-y", answers=answers)
+        assert run.exit_code == 0, run.output
+        assert len(run.executed("systemctl reload haproxy.service")) == reloads * len(PROXIES)

@@ -1,0 +1,101 @@
+"""What must not be deployed to is refused before anything is touched: one message, a non-zero exit, no traceback."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import BLANK_HOST, DATABASES, PROXIES, SETTINGS, SURVEY, Rehearsal, Stage, living
+
+
+def refused(run: Rehearsal, *sentences: str) -> None:
+    assert run.exit_code != 0
+    assert run.changed_nothing
+    for sentence in sentences:
+        assert run.output.count(sentence) == 1, run.output
+    for word in ("Traceback", "Error:", "Exception"):
+        assert word not in run.output, run.output
+
+
+def says(host: str, *lines: str) -> list[tuple[str, str, list[str]]]:
+    """A blank host whose survey also has `lines`, which win."""
+    keys = {line.partition(" ")[0] for line in lines}
+    return [(host, SURVEY, [line for line in BLANK_HOST if line.partition(" ")[0] not in keys] + list(lines))]
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        (["system fedora", "system_version 43"], "runs fedora 43: should be Debian or Ubuntu"),
+        (["uid 1000"], "the SSH user is not root and has no sudo without a password"),
+        (["init runit"], "is run by 'runit': should be systemd"),
+        (["free_bytes 1000"], "has 0 MiB free for data"),
+        (["postgres_data foreign"], "/var/lib/postgresql/18/pgquorum holds something that"),
+        (['marker {"cluster": "other", "id": "1"}'], "belongs to cluster 'other', not to 'shop'"),
+    ],
+)
+def test_an_unfit_host(stage: Stage, lines: list[str], sentence: str) -> None:
+    refused(stage.rehearse("-y", answers=says(DATABASES[1], *lines)), f"host {DATABASES[1]}: {sentence}")
+
+
+def test_dry_refuses_too(stage: Stage) -> None:
+    refused(stage.rehearse("--dry", answers=says(DATABASES[1], "uid 1000")), f"host {DATABASES[1]}: the SSH user is not root")
+
+
+def test_all_that_is_wrong_is_told_at_once(stage: Stage) -> None:
+    answers = says(DATABASES[1], "init runit") + says(PROXIES[0], "system arch")
+    refused(stage.rehearse("-y", answers=answers), f"host {DATABASES[1]}: is run by", f"host {PROXIES[0]}: runs arch")
+
+
+def test_a_wrong_setting_reaches_no_host(stage: Stage) -> None:
+    stage.write("group_data/all.py", SETTINGS + "durabilty = 'quorum'\ncertificate_days = 1\n")
+    run = stage.rehearse("-y")
+    refused(run, "durabilty is not a setting (did you mean 'durability'?)", "certificate_days = 1: should be at least 90")
+    assert run.commands == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--limit", "nobody"), "--limit nobody: no host or group is called that"),
+        (("--exclude", "proxy9"), "--exclude proxy9: no host or group is called that"),
+        (("--no-wait",), "--no-wait: every phase"),
+        (("--serial",), "--serial: every phase"),
+        (("--data", "durability=maybe"), "durability = 'maybe': should be"),
+    ],
+)
+def test_a_wrong_command_line_reaches_no_host(stage: Stage, arguments: tuple[str, ...], sentence: str) -> None:
+    run = stage.rehearse("-y", *arguments)
+    refused(run, sentence)
+    assert run.commands == []
+
+
+def test_a_new_cluster_is_made_on_all_its_hosts_or_not_at_all(stage: Stage) -> None:
+    refused(stage.rehearse("-y", "--limit", DATABASES[0]), "a new cluster needs all its hosts")
+
+
+@pytest.mark.parametrize("secrets", ["lost", "others"])
+def test_a_living_cluster_is_not_touched_without_its_secrets(stage: Stage, secrets: str) -> None:
+    vault = stage.deployed_before()
+    marker = json.dumps({"cluster": "shop", "id": "another", "deployed_from": "ann@desk:/home/ann/pg"})
+    if secrets == "lost":
+        vault.directory.rename(stage.folder / "lost")
+    lines = [line for line in living(vault) if not line.startswith("marker")] + [f"marker {marker}"]
+    refused(stage.rehearse("-y", answers=[(".", SURVEY, lines)]), "It was first deployed from ann@desk:/home/ann/pg: copy")
+    assert vault.directory.exists() == (secrets == "others")
+
+
+def test_dry_on_blank_hosts_changes_nothing_and_says_what_would_be_done(stage: Stage) -> None:
+    run = stage.rehearse("--dry")
+    assert run.exit_code == 0, run.output
+    assert run.changed_nothing
+    for step in (
+        "Install packages",
+        "Configure etcd",
+        "Start etcd",
+        "Configure Patroni",
+        "Start PostgreSQL",
+        "Configure HAProxy",
+    ):
+        assert step in run.output
+    assert not [path for path in (stage.folder / "secrets").rglob("*") if path.is_file()]
