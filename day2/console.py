@@ -1,0 +1,83 @@
+"""What the tasks share in talking to a person or a program: exit codes, errors as one message, units, JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+
+from cluster.errors import ClusterError
+
+FINE, BAD_NEWS, REFUSED, INTERRUPTED = 0, 1, 2, 130
+# Where output goes to a file, nothing wraps it: lines as wide as a screen usually is.
+FILE_WIDTH = 120
+
+
+def console(*, as_json: bool = False) -> Console:
+    """Where words for a person go: stdout, or stderr when stdout is for JSON. Colour only on a terminal."""
+    made = Console(stderr=as_json, highlight=False)
+    return made if made.is_terminal else Console(stderr=as_json, highlight=False, width=FILE_WIDTH)
+
+
+def call(body: Callable[..., int | None], *arguments: Any, errors: tuple[type[Exception], ...] = (), **options: Any) -> None:
+    """Runs a task's body and leaves with the code it returns (None is 0), 2 for an error the user can mend, 130 for Ctrl-C.
+
+    `errors` are types beside ClusterError whose text is complete. Termination is taken like Ctrl-C, so that what a task
+    has set is undone.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    expected: tuple[type[Exception], ...] = (ClusterError, *errors)
+    try:
+        code = body(*arguments, **options)
+    except expected as error:
+        print(error, file=sys.stderr)
+        code = REFUSED
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:  # whoever reads has read enough, like `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = FINE
+    if code:
+        sys.exit(code)
+
+
+def confirm(out: Console, *, yes: bool) -> None:
+    """Gets the operator's word for what was just described. Raises ClusterError without it."""
+    if yes:
+        return
+    if not (sys.stdin and sys.stdin.isatty()):
+        raise ClusterError("there is no terminal to ask on: say --yes if this is what you want")
+    out.print("Go on? \\[y/N] ", end="")
+    if input().strip().lower() not in ("y", "yes"):
+        raise ClusterError("nothing was done")
+
+
+def print_json(document: Any) -> None:
+    """A JSON document on stdout; dataclasses as objects."""
+    print(to_json(document))
+
+
+def to_json(document: Any) -> str:
+    return json.dumps(document, indent=2, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.repr}
+    return str(value)
+
+
+def size(count: float) -> str:
+    """Bytes in words: `0 B`, `16.0 MB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1024:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TB"

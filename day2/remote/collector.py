@@ -1,0 +1,217 @@
+"""Everything one host can say about the cluster, as one JSON document on stdout. Runs on the host, as root.
+
+The argument is a JSON object (made by day2/observe.py). All parts are asked for at the same time, each within SECONDS;
+one that fails is `{"problem": "why"}`, and never keeps the others from being told.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import http.client
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+SECONDS = 1.2
+
+SQL = """
+WITH here AS (SELECT pg_is_in_recovery() AS recovering),
+     now AS (SELECT CASE WHEN recovering THEN NULL ELSE pg_current_wal_lsn() END AS lsn FROM here),
+     control AS (SELECT min_recovery_end_timeline AS reached, timeline_id AS written
+                 FROM pg_control_recovery(), pg_control_checkpoint())
+SELECT json_build_object(
+  'in_recovery', recovering,
+  'version', current_setting('server_version'),
+  'timeline', CASE WHEN NOT recovering THEN ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int
+              ELSE coalesce((SELECT received_tli FROM pg_stat_wal_receiver), greatest(reached, written)) END,
+  'lsn', now.lsn - '0/0',
+  'received', pg_last_wal_receive_lsn() - '0/0',
+  'replayed', pg_last_wal_replay_lsn() - '0/0',
+  'replay_age', extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float,
+  'replay_paused', CASE WHEN recovering THEN pg_is_wal_replay_paused() ELSE false END,
+  'receiver', (SELECT status FROM pg_stat_wal_receiver),
+  'pending_restart', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_settings WHERE pending_restart),
+  'synchronous_standby_names', current_setting('synchronous_standby_names'),
+  'synchronous_commit', current_setting('synchronous_commit'),
+  'senders', (SELECT coalesce(json_agg(json_build_object(
+      'name', application_name, 'state', state, 'sync_state', sync_state,
+      'received_lag', coalesce(now.lsn - flush_lsn, 0), 'replayed_lag', coalesce(now.lsn - replay_lsn, 0),
+      'received_seconds', coalesce(extract(epoch FROM flush_lag), 0)::float,
+      'replayed_seconds', coalesce(extract(epoch FROM replay_lag), 0)::float)), '[]') FROM pg_stat_replication),
+  'parameters', (SELECT coalesce(json_object_agg(name, reset_val), '{}') FROM pg_settings
+      WHERE name = ANY (string_to_array(:'names', ','))),
+  'oldest_transaction', (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(xact_start)), 0)::float
+      FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()),
+  'base_backups', (SELECT count(*) FROM pg_stat_progress_basebackup),
+  'backup_bytes', (SELECT coalesce(sum(backup_streamed), 0)::bigint FROM pg_stat_progress_basebackup),
+  'slots', (SELECT coalesce(json_agg(json_build_object('name', slot_name, 'type', slot_type, 'active', active,
+      'wal_status', wal_status, 'retained', coalesce(coalesce(now.lsn, pg_last_wal_replay_lsn()) - restart_lsn, 0),
+      'room', safe_wal_size)), '[]') FROM pg_replication_slots)
+) FROM here, now, control
+"""
+
+
+class Https:
+    """Requests to one server of this cluster, with this host's certificate."""
+
+    def __init__(self, url: str, tls: dict[str, str]) -> None:
+        context = ssl.create_default_context(cafile=tls["ca"])
+        context.load_cert_chain(tls["cert"], tls["key"])
+        self.connection = http.client.HTTPSConnection(url, timeout=SECONDS, context=context)
+
+    def json(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        self.connection.request(method, path, json.dumps(body) if body is not None else None)
+        response = self.connection.getresponse()
+        content = response.read()
+        if response.status != 200:
+            raise OSError(f"{path} says {response.status}: {content[:200].decode(errors='replace').strip()}")
+        return json.loads(content)
+
+
+def etcd(spec: dict[str, Any]) -> dict[str, Any]:
+    """This member's own word: none of these needs a quorum, but for the last, which tells whether there is one."""
+    member = Https(spec["url"], spec["tls"])
+    status = member.json("POST", "/v3/maintenance/status", {})
+    members = member.json("POST", "/v3/cluster/member/list", {"linearizable": False})
+    prefix = spec["prefix"].encode()
+    scope = {"key": encoded(prefix), "range_end": encoded(prefix[:-1] + bytes([prefix[-1] + 1]))}
+    found = member.json("POST", "/v3/kv/range", {**scope, "serializable": True})
+    try:
+        member.json("POST", "/v3/kv/range", {"key": encoded(prefix)})
+        quorum = True
+    except OSError:
+        quorum = False
+    return {
+        "status": status,
+        "compaction": compaction(),
+        "members": members["members"],
+        "quorum": quorum,
+        "keys": {decoded(kv["key"])[len(prefix) :]: decoded(kv.get("value", "")) for kv in found.get("kvs", [])},
+    }
+
+
+def compaction() -> str:
+    """How much history etcd keeps, as it was started with: its API does not tell. Empty when it keeps all of it."""
+    pid = run("systemctl", "show", "--property=MainPID", "--value", "etcd.service").strip()
+    variables = Path(f"/proc/{pid}/environ").read_text(errors="replace").split("\0")
+    return dict(v.partition("=")[::2] for v in variables).get("ETCD_AUTO_COMPACTION_RETENTION", "")
+
+
+def encoded(text: bytes) -> str:
+    return base64.b64encode(text).decode()
+
+
+def decoded(text: str) -> str:
+    return base64.b64decode(text).decode(errors="replace")
+
+
+def patroni(spec: dict[str, Any]) -> Any:
+    return Https(spec["url"], spec["tls"]).json("GET", "/patroni")
+
+
+def postgres(spec: dict[str, Any]) -> Any:
+    options = f"PGOPTIONS=-c statement_timeout={int(SECONDS * 1000)} -c search_path=pg_catalog"
+    names = f"names={','.join(spec['parameters'])}"
+    psql = (spec["psql"], "-XAtq", "-v", names, "-h", spec["sockets"], "-p", str(spec["port"]), "postgres")
+    return json.loads(run("runuser", "-u", "postgres", "--", "env", options, "PGAPPNAME=pgquorum", *psql, given=SQL))
+
+
+def haproxy(spec: dict[str, Any]) -> Any:
+    """The lines of `show stat` for servers, as HAProxy names its columns."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(SECONDS)
+        connection.connect(spec["socket"])
+        connection.sendall(b"show stat\n")
+        with connection.makefile() as answer:
+            rows = csv.DictReader(answer.read().lstrip("# ").splitlines())
+    wanted = ("pxname", "svname", "status", "check_status", "last_chk", "scur")
+    return [{key: row[key] for key in wanted} for row in rows if row["svname"] not in ("FRONTEND", "BACKEND")]
+
+
+def units(spec: dict[str, Any]) -> dict[str, str]:
+    """Unit name to its active state, or to `not-found` or `masked`."""
+    shown = run("systemctl", "show", "--property=Id,LoadState,ActiveState", *spec["names"])
+    states = {}
+    for block in shown.strip().split("\n\n"):
+        unit = dict(line.split("=", 1) for line in block.splitlines())
+        states[unit["Id"]] = unit["ActiveState"] if unit["LoadState"] == "loaded" else unit["LoadState"]
+    return states
+
+
+def certificates(spec: dict[str, Any]) -> dict[str, str]:
+    """Path to PEM text of every certificate there is."""
+    found = [path for directory in spec["directories"] for path in Path(directory).glob("*")]
+    return {str(path): public_part(path.read_text()) for path in found if path.suffix in (".crt", ".pem")}
+
+
+def public_part(pem: str) -> str:
+    """The first certificate of a PEM file that may hold a private key too."""
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    return begin + pem.split(begin, 1)[1].split(end, 1)[0] + end if begin in pem else ""
+
+
+def marker(spec: dict[str, Any]) -> Any:
+    """Which cluster this host belongs to; None for a host that was never deployed to."""
+    path = Path(spec["path"])
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def edited(spec: dict[str, Any]) -> list[str]:
+    """The files that are not (any more) as the deploy wrote them."""
+    listed = [line.split("  ", 1) for line in Path(spec["path"]).read_text().splitlines()]
+    return [path for digest, path in listed if _digest(Path(path)) != digest]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def operator(spec: dict[str, Any]) -> str | None:
+    """The line of whoever is changing the cluster now, or None."""
+    try:
+        about = Path(spec["path"]).stat()
+    except FileNotFoundError:
+        return None
+    # Asked of the kernel, because trying to take the lock could get in the way of somebody who wants it.
+    inode = f":{about.st_ino} "
+    locked = any(" FLOCK " in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
+    return Path(spec["path"]).read_text() if locked else None
+
+
+def run(*command: str, given: str = "") -> str:
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=SECONDS + 1, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise OSError(said[0] if said else f"{command[0]} exited with {done.returncode}")
+    return done.stdout
+
+
+PARTS = {f.__name__: f for f in (etcd, patroni, postgres, haproxy, units, certificates, marker, edited, operator)}
+
+
+def collect(argument: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The document: for each part asked for, what its function returned or why it failed."""
+
+    def ask(part: str) -> Any:
+        try:
+            return {"is": PARTS[part](argument[part])}
+        except Exception as error:  # whatever it is, the other parts must still be told
+            return {"problem": getattr(error, "strerror", None) or str(error) or type(error).__name__}
+
+    with ThreadPoolExecutor(len(argument)) as pool:
+        parts = dict(zip(argument, pool.map(ask, argument), strict=True))
+    return {**parts, "time": time.time()}
+
+
+if __name__ == "__main__":
+    print(json.dumps(collect(json.loads(sys.argv[1]))), flush=True)
+    os._exit(0)  # a thread that still waits for an answer must not hold up the others' results

@@ -1,0 +1,235 @@
+"""One observation of the cluster from all sides, as plain frozen data. Rules over it are in rules.py and takeover.py.
+
+Sizes and lags are bytes, WAL positions bytes since 0/0, durations seconds. A part that could not be asked is None, and
+the host's `problems` say why.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+UNITS = ("etcd.service", "patroni.service", "haproxy.service", "postgresql.service")
+
+
+@dataclass(frozen=True)
+class EtcdState:
+    """One etcd member's own word. `quorum`: it could serve a read that a majority agreed to."""
+
+    version: str
+    member_id: str
+    leader_id: str
+    revision: int
+    database_size: int
+    in_use: int
+    alarms: tuple[str, ...]
+    members: dict[str, str]  # id to name
+    quorum: bool
+    keys: dict[str, str] = field(repr=False)  # Patroni's, without the cluster's prefix
+    compaction: str = ""  # how much history it keeps, such as 1h; empty: all of it
+
+    @property
+    def leads(self) -> bool:
+        return self.quorum and self.member_id == self.leader_id
+
+
+@dataclass(frozen=True)
+class PatroniState:
+    """GET /patroni of one member. `dcs_age`: seconds since it last reached etcd."""
+
+    state: str
+    role: str
+    version: str
+    dcs_age: float
+    tags: dict[str, Any]
+    pending_restart: bool
+    paused: bool
+
+
+@dataclass(frozen=True)
+class Sender:
+    """One row of pg_stat_replication. Lags are behind the primary's WAL; received means on the replica's disk."""
+
+    name: str
+    state: str
+    sync_state: str
+    received_lag: int
+    replayed_lag: int
+    received_seconds: float
+    replayed_seconds: float
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One replication slot. `retained`: WAL it holds back; `room`: how much more until it is lost (None: no limit)."""
+
+    name: str
+    type: str
+    active: bool
+    wal_status: str
+    retained: int
+    room: int | None
+
+
+@dataclass(frozen=True)
+class PostgresState:
+    """PostgreSQL's own word on one host. `receiver`: state of its connection to the primary, None for none."""
+
+    in_recovery: bool
+    version: str
+    timeline: int
+    lsn: int | None
+    received: int | None
+    replayed: int | None
+    replay_age: float | None
+    replay_paused: bool
+    receiver: str | None
+    pending_restart: tuple[str, ...]
+    parameters: dict[str, str]  # those the settings decide, in base units
+    oldest_transaction: float  # how long it has been open
+    base_backups: int  # how many are being taken from here
+    backup_bytes: int  # how much of them has been sent
+    synchronous_standby_names: str
+    synchronous_commit: str
+    senders: tuple[Sender, ...]
+    slots: tuple[Slot, ...]
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server line of a HAProxy backend: `status` is UP or DOWN or MAINT ..., `check` why."""
+
+    name: str
+    status: str
+    check: str
+    sessions: int
+
+    @property
+    def up(self) -> bool:
+        return self.status.startswith("UP")
+
+
+@dataclass(frozen=True)
+class Dcs:
+    """What Patroni keeps in etcd, as the most recent etcd member has it."""
+
+    leader: str | None
+    initialized: bool
+    config: dict[str, Any]
+    members: dict[str, dict[str, Any]]
+    sync_leader: str | None
+    voters: tuple[str, ...]
+    quorum: int
+    position: int  # the leader's last WAL position as it noted it
+
+    @property
+    def paused(self) -> bool:
+        return bool(self.config.get("pause"))
+
+    @property
+    def durability(self) -> str:
+        """Our word for Patroni's synchronous_mode."""
+        mode = self.config.get("synchronous_mode", False)
+        return "quorum" if mode == "quorum" else "synchronous" if mode in (True, "on") else "asynchronous"
+
+
+@dataclass(frozen=True)
+class HostView:
+    """One host. `clock`: how far its clock is ahead of the operator's; `operator`: the line of who holds the lock."""
+
+    name: str
+    problems: dict[str, str]  # part ("host", "etcd", "patroni", ...) to why it has no answer
+    clock: float | None = None
+    cluster_name: str | None = None
+    operator: str | None = None
+    units: dict[str, str] = field(default_factory=dict)
+    certificates: dict[str, int] = field(default_factory=dict)  # path to whole days left
+    etcd: EtcdState | None = None
+    patroni: PatroniState | None = None
+    postgres: PostgresState | None = None
+    proxy: dict[str, tuple[Server, ...]] | None = None  # backend to servers
+    edited: tuple[str, ...] = ()  # files that are not as the deploy wrote them
+
+    @property
+    def reachable(self) -> bool:
+        return "host" not in self.problems
+
+    def runs(self, unit: str) -> bool:
+        """Whether a unit is active, as far as can be seen."""
+        return self.units.get(f"{unit}.service") == "active"
+
+    @property
+    def blank(self) -> bool:
+        """Reachable, and nothing of the cluster's has been installed on it."""
+        return self.reachable and all(self.units.get(unit, "not-found") == "not-found" for unit in UNITS[:3])
+
+
+@dataclass(frozen=True)
+class ClusterView:
+    """All hosts by name, and what follows from them together."""
+
+    hosts: dict[str, HostView]
+    seconds: float = 0.0  # how long the observation took
+
+    @property
+    def dcs(self) -> Dcs | None:
+        """Patroni's keys, from the etcd member that knows the most. None when no member answers."""
+        answers = [h.etcd for h in self.hosts.values() if h.etcd]
+        best = max(answers, key=lambda etcd: (etcd.quorum, etcd.revision), default=None)
+        return parse_dcs(best.keys) if best else None
+
+    @property
+    def leader(self) -> str | None:
+        """Who holds the leader key."""
+        return self.dcs.leader if self.dcs else None
+
+    @property
+    def writable(self) -> tuple[str, ...]:
+        """Hosts whose PostgreSQL is not in recovery. More than one is a split brain."""
+        return tuple(name for name, h in self.hosts.items() if h.postgres and not h.postgres.in_recovery)
+
+    @property
+    def primary(self) -> PostgresState | None:
+        """PostgreSQL's word on the one primary; None when there is none or more than one."""
+        return self.hosts[self.writable[0]].postgres if len(self.writable) == 1 else None
+
+    @property
+    def etcd_leader(self) -> str | None:
+        return next((name for name, h in self.hosts.items() if h.etcd and h.etcd.leads), None)
+
+    def sender(self, replica: str) -> Sender | None:
+        """The primary's row about a replica."""
+        return next((s for s in self.primary.senders if s.name == replica), None) if self.primary else None
+
+    def servers_up(self, proxy: str, backend: str) -> tuple[str, ...]:
+        """The servers a HAProxy sends to from the port of `backend`, write or read. Where no replica is fit to be read,
+        reads go to the primary."""
+        backends = self.hosts[proxy].proxy or {}
+        up = {name: tuple(server.name for server in servers if server.up) for name, servers in backends.items()}
+        return up.get(backend) or up.get("write", ())
+
+
+def parse_dcs(keys: dict[str, str]) -> Dcs:
+    """The keys under /service/<cluster>/, parsed. What is missing or can't be read is empty."""
+    sync = _object(keys.get("sync"))
+    status = _object(keys.get("status"))
+    members = {key.removeprefix("members/"): value for key, value in keys.items() if key.startswith("members/")}
+    return Dcs(
+        leader=keys.get("leader"),
+        initialized="initialize" in keys,
+        config=_object(keys.get("config")),
+        members={name: _object(value) for name, value in members.items()},
+        sync_leader=sync.get("leader"),
+        voters=tuple(name for name in (sync.get("sync_standby") or "").split(",") if name),
+        quorum=int(sync.get("quorum") or 0),
+        position=int(status.get("optime") or 0),
+    )
+
+
+def _object(text: str | None) -> dict[str, Any]:
+    try:
+        value = json.loads(text or "")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
