@@ -1,0 +1,77 @@
+"""etcd: a member that dies and comes back, and all of them stopped."""
+
+from __future__ import annotations
+
+from cluster.topology import Host
+
+from ..proof.expectation import Expectation
+from . import endured
+from .base import Base
+from .on_host import Harm, heal, inject
+
+KILL = Harm("systemctl kill --signal=KILL etcd.service\n")
+# Starting does not wait: a member is ready only when a majority is.
+STOP = Harm("systemctl stop etcd.service\n", "systemctl start --no-block etcd.service\n")
+
+
+class EtcdMemberKill(Base):
+    name = "etcd-member-kill"
+    summary = "an etcd member that does not lead is killed (SIGKILL); systemd starts it again"
+    lasting = False
+
+    def strikes(self) -> tuple[Host, ...]:
+        """Rather that of the primary's host: it is the nearest to Patroni there."""
+        others = [host for host in self.site.cluster.etcd_hosts if host.name != self.site.view.etcd_leader]
+        return tuple(sorted(others, key=lambda host: host != self.site.primary)[:1])
+
+    def describe(self) -> str:
+        return f"kills etcd on {self.struck} (SIGKILL); systemd starts it again"
+
+    def obstacles(self) -> list[str]:
+        return [] if self.hosts else ["there is only one etcd member, and it leads"]
+
+    def inject(self) -> None:
+        inject(self.site.fleet, self.hosts, KILL)
+
+    def expected(self) -> Expectation:
+        return endured.etcd_stumbles(self.site.timing, leader=False)
+
+
+class EtcdLeaderKill(EtcdMemberKill):
+    name = "etcd-leader-kill"
+    summary = "the etcd member that leads is killed (SIGKILL); systemd starts it again"
+
+    def strikes(self) -> tuple[Host, ...]:
+        return tuple(host for host in self.site.cluster.etcd_hosts if host.name == self.site.view.etcd_leader)
+
+    def obstacles(self) -> list[str]:
+        return [] if self.hosts else ["etcd has no leader now (`invoke status`)"]
+
+    def expected(self) -> Expectation:
+        return endured.etcd_stumbles(self.site.timing, leader=True)
+
+
+class EtcdAllStop(Base):
+    name = "etcd-all-stop"
+    summary = "etcd is stopped on all hosts; failsafe_mode lets the primary go on"
+
+    def strikes(self) -> tuple[Host, ...]:
+        return self.site.cluster.etcd_hosts
+
+    def describe(self) -> str:
+        return f"stops etcd on {self.struck}, and later starts it again"
+
+    def obstacles(self) -> list[str]:
+        dcs = self.site.view.dcs
+        if dcs and not dcs.config.get("failsafe_mode"):
+            return ["failsafe_mode is off, so the primary would step down (`invoke config` shows it; a deploy sets it)"]
+        return []
+
+    def inject(self) -> None:
+        inject(self.site.fleet, self.hosts, STOP)
+
+    def heal(self) -> None:
+        heal(self.site.fleet, self.hosts, STOP)
+
+    def expected(self) -> Expectation:
+        return endured.etcd_gone(self.site.timing)

@@ -1,0 +1,86 @@
+"""What should come of faults that leave the primary where it is, from the timers that run. Pure; durations in seconds."""
+
+from __future__ import annotations
+
+from cluster.timing import PROMOTE_SECONDS, WAL_SENDER_SECONDS, Timing
+
+from ..proof.expectation import Effect, Expectation
+
+ASYNCHRONOUS = "asynchronous"
+# A write that nothing holds up, on a busy machine; writers that have lost their connection begin again within it.
+HICCUP_SECONDS = 1.0
+PATRONI_START_SECONDS = 1.0
+HAPROXY_START_SECONDS = 2.0
+ETCD_START_SECONDS = 5.0
+
+
+def cut_from_haproxy(timing: Timing) -> Expectation:
+    """Patroni, etcd and PostgreSQL see no fault: the primary stays, out of reach."""
+    back = timing.connect_check + timing.routed_seconds() + HICCUP_SECONDS
+    return Expectation(
+        Effect.STOPS,
+        within=back,
+        hold=timing.ttl + timing.loop_wait,
+        why="Patroni and etcd see no fault, so nobody takes over; once mended, HAProxy's next check brings writes back",
+        phases={"old_out": timing.taken_out(timing.connect_check)},
+    )
+
+
+def replicas_lost(timing: Timing, durability: str, *, etcd_quorum: bool, left: int, waited_for: bool) -> Expectation:
+    """Hosts of replicas are off; `left` others stay, and `waited_for` says whether writes waited for one that is lost."""
+    if not etcd_quorum:
+        return Expectation(
+            Effect.STOPS,
+            within=ETCD_START_SECONDS + 2 * timing.election_ms / 1000 + timing.retry_timeout + 2 * timing.loop_wait
+            + PROMOTE_SECONDS + timing.routed_seconds(),
+            hold=timing.ttl + timing.loop_wait,
+            may_lose=durability == ASYNCHRONOUS,
+            why="without a majority of etcd nobody may lead, and failsafe_mode needs an answer of every member: the primary"
+            " steps down",
+        )  # fmt: skip
+    waits = durability != ASYNCHRONOUS and (waited_for or left == 0)
+    return outlasted(timing, durability, "the primary, etcd's majority and HAProxy are whole", waits=waits)
+
+
+def outlasted(timing: Timing, durability: str, why: str, *, waits: bool) -> Expectation:
+    """The primary stays; if writes wait for a replica that is gone, then until it is given up."""
+    if not waits or durability == ASYNCHRONOUS:
+        return unmoved(timing, f"{why}, and no write waits for what is lost", hold=WAL_SENDER_SECONDS + 2 * timing.loop_wait)
+    within = WAL_SENDER_SECONDS + 2 * timing.loop_wait + HICCUP_SECONDS
+    return Expectation(
+        Effect.KEEPS_RUNNING,
+        within=within,
+        hold=within + timing.loop_wait,
+        why=f"{why}; writes wait until the silent replica is given up: wal_sender_timeout ({WAL_SENDER_SECONDS:g} s) and"
+        " Patroni's next rounds",
+    )
+
+
+def unmoved(timing: Timing, why: str, hold: float, within: float = HICCUP_SECONDS) -> Expectation:
+    return Expectation(Effect.KEEPS_RUNNING, within=within, hold=hold, why=why)
+
+
+def patroni_restarts(timing: Timing) -> Expectation:
+    hold = timing.loop_wait + timing.retry_timeout
+    why = "systemd starts Patroni again before HAProxy's checks have failed often enough, and long before ttl is over"
+    return unmoved(timing, why, hold, within=PATRONI_START_SECONDS)
+
+
+def haproxy_restarts(timing: Timing, *, others: int) -> Expectation:
+    """`others`: how many more HAProxy hosts clients can go to."""
+    if others:
+        return unmoved(timing, "clients go to another HAProxy", hold=HAPROXY_START_SECONDS * 2)
+    why = "systemd starts HAProxy again at once, and its first check finds the primary"
+    return unmoved(timing, why, HAPROXY_START_SECONDS * 2, within=HAPROXY_START_SECONDS + timing.routed_seconds())
+
+
+def etcd_stumbles(timing: Timing, *, leader: bool) -> Expectation:
+    election = 2 * timing.election_ms / 1000
+    why = f"the others elect a leader within {election:.1f} s" if leader else "the others are a majority"
+    why += f", and Patroni tries for retry_timeout ({timing.retry_timeout} s)"
+    return unmoved(timing, why, hold=timing.loop_wait + timing.retry_timeout + election)
+
+
+def etcd_gone(timing: Timing) -> Expectation:
+    why = "failsafe_mode: every member answers the primary, so it goes on without etcd"
+    return unmoved(timing, why, hold=timing.ttl + 2 * timing.loop_wait)

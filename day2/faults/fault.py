@@ -1,0 +1,63 @@
+"""What a fault is: something that is done to hosts of the cluster, and undone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from cluster.timing import Timing
+from cluster.topology import Cluster, Host
+
+from ..proof.expectation import Expectation
+from ..proof.ledger import Write
+from ..rest import Patroni
+from ..ssh import Fleet
+from ..view import ClusterView
+
+
+@dataclass(frozen=True)
+class Site:
+    """The cluster a fault is meant for: healthy, as seen in `view`, with the timers that run now."""
+
+    fleet: Fleet
+    cluster: Cluster
+    patroni: Patroni
+    view: ClusterView
+    timing: Timing
+
+    @property
+    def primary(self) -> Host:
+        assert self.view.leader
+        return self.cluster.host(self.view.leader)
+
+
+class Fault(Protocol):
+    """One kind of failure, for one Site. Made anew for each trial, because roles move.
+
+    name        what a user types
+    summary     what it is, in one line
+    hosts       whom it strikes
+    lasting     whether it stays until it is healed
+    obstacles   why it can't be done to this cluster, each with what would be right; changes nothing
+    prepare     brings about what it needs (who leads etcd); raises ClusterError
+    inject      raises ClusterError when it can't; what it did half way, heal undoes
+    heal        undoes it; healing what is whole already is fine; raises ClusterError
+    moment      when it struck (monotonic), given that injecting ran from `began` to `ended`
+    witnesses   hosts from which what follows can be watched
+    expected    what should come of it, by the timers that run, the durability and who leads what
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    hosts: tuple[Host, ...]
+    lasting: bool
+
+    def describe(self) -> str: ...
+    def obstacles(self) -> list[str]: ...
+    def prepare(self) -> None: ...
+    def inject(self) -> None: ...
+    def heal(self) -> None: ...
+    def moment(self, writes: Iterable[Write], began: float, ended: float) -> float: ...
+    def witnesses(self) -> Iterable[Host]: ...
+    def expected(self) -> Expectation: ...

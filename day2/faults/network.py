@@ -1,0 +1,156 @@
+"""A network that is cut in two: the primary's host on one side, all or some of the others on the other side.
+
+The packets are dropped on the primary's host, both ways, those of open connections too; nobody is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from cluster.topology import Host
+
+from ..proof.expectation import Expectation
+from . import endured, expected
+from .base import Base, lead_etcd_from, no_quorum_without, no_successor, spare_etcd_hosts
+from .on_host import Harm, heal, inject
+
+# Through sudo, SSH_CONNECTION is to be had from the processes above only: their address and port, our address and port.
+FIND_OPERATOR = """pid=$$ ssh=
+while [ "$pid" -gt 1 ] && [ -z "$ssh" ]; do
+    ssh=$(tr '\\0' '\\n' < "/proc/$pid/environ" | sed -n 's/^SSH_CONNECTION=//p')
+    pid=$(sed -n 's/^PPid:[[:space:]]*//p' "/proc/$pid/status")
+done
+set -- $ssh
+if [ $# != 4 ]; then echo "the operator's own SSH connection is not to be found, and would be cut" >&2; exit 1; fi
+operator=${1%%%*} port=$4
+case $operator in *:*) family=ip6 ;; *) family=ip ;; esac
+"""
+MEND = "! nft list table inet pgquorum_fault >/dev/null 2>&1 || nft delete table inet pgquorum_fault || exit 1\n"
+# IPv6 finds the operator's hardware address by these, as IPv4 does by ARP, which is never touched.
+NEIGHBOURS = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, nd-router-advert } accept"
+
+
+def rules(addresses: Sequence[str] | None) -> str:
+    """sh that cuts this host off from the addresses, or from everybody (None), but for itself and the operator's SSH.
+
+    One transaction; before connection tracking, so that no rule of the host's own lets anything through.
+    """
+    arriving = leaving = [NEIGHBOURS, "drop"]
+    if addresses is not None:
+        arriving = [f"{'ip6' if ':' in a else 'ip'} saddr {a} drop" for a in addresses]
+        leaving = [f"{'ip6' if ':' in a else 'ip'} daddr {a} drop" for a in addresses]
+    lines = [
+        "table inet pgquorum_fault { }",
+        "delete table inet pgquorum_fault",
+        "table inet pgquorum_fault {",
+        "chain arriving {",
+        "type filter hook input priority -300;",
+        'iifname "lo" accept',
+        "$family saddr $operator tcp dport $port accept",
+        *arriving,
+        "}",
+        "chain leaving {",
+        "type filter hook output priority -300;",
+        'oifname "lo" accept',
+        "$family daddr $operator tcp sport $port accept",
+        *leaving,
+        "}",
+        "}",
+    ]
+    return "nft -f - <<END_OF_RULES\n" + "\n".join(lines) + "\nEND_OF_RULES\n"
+
+
+class Cut(Base):
+    """The primary's host without a way to some others."""
+
+    blind = True
+
+    def cut_off_from(self) -> list[Host] | None:
+        """From whom the primary's host is cut off; None for everybody."""
+        return None
+
+    def obstacles(self) -> list[str]:
+        answer = self.site.fleet.run(self.host.name, "command -v nft")
+        if answer.ok:
+            return []
+        if answer.code is None:
+            return [f"{self.host.name}: {answer.problem}"]
+        return [f"{self.host.name} has no nft, which would drop the packets: install the package nftables"]
+
+    @property
+    def harm(self) -> Harm:
+        others = self.cut_off_from()
+        addresses = None if others is None else [host.address for host in others]
+        return Harm(FIND_OPERATOR + rules(addresses), MEND)
+
+    def inject(self) -> None:
+        inject(self.site.fleet, self.hosts, self.harm)
+
+    def heal(self) -> None:
+        heal(self.site.fleet, self.hosts, self.harm)
+
+    def _others(self, hosts: Iterable[Host]) -> list[Host]:
+        return [host for host in hosts if host != self.host]
+
+
+class Partition(Cut):
+    name = "partition"
+    summary = "the primary's host is cut off from everybody: hosts and clients"
+
+    def describe(self) -> str:
+        return f"cuts {self.struck} off from everybody but this SSH connection, and later mends it"
+
+    def obstacles(self) -> list[str]:
+        return [*super().obstacles(), *no_successor(self.site), *no_quorum_without(self.site, self.hosts)]
+
+    def prepare(self) -> None:
+        lead_etcd_from(self.site, spare_etcd_hosts(self.site))
+
+    def expected(self) -> Expectation:
+        return expected.host_lost(self.site.timing, self.durability, etcd_leader_lost=False, off=False)
+
+
+class PartitionDatabases(Cut):
+    name = "partition-databases"
+    summary = "the primary's host is cut off from the other database hosts, not from HAProxy and clients"
+
+    def describe(self) -> str:
+        return f"cuts {self.struck} off from the other database hosts, and later mends it"
+
+    def cut_off_from(self) -> list[Host]:
+        return self._others(self.site.cluster.postgres_hosts)
+
+    def obstacles(self) -> list[str]:
+        return [*super().obstacles(), *no_successor(self.site)]
+
+    def prepare(self) -> None:
+        # Whoever stays with the majority of etcd: nobody needs an election first.
+        majority = spare_etcd_hosts(self.site) if self._loses_etcd else self.site.cluster.etcd_hosts
+        lead_etcd_from(self.site, majority)
+
+    @property
+    def _loses_etcd(self) -> bool:
+        return bool(no_quorum_without(self.site, self.cut_off_from()))
+
+    def expected(self) -> Expectation:
+        return expected.cut_from_replicas(self.site.timing, self.durability, etcd_lost=self._loses_etcd)
+
+
+class PartitionHaproxy(Cut):
+    name = "partition-haproxy"
+    summary = "the primary's host is cut off from the HAProxy hosts only"
+    blind = False  # etcd and the other databases are where they were
+
+    def describe(self) -> str:
+        return f"cuts {self.struck} off from the HAProxy hosts, and later mends it"
+
+    def cut_off_from(self) -> list[Host]:
+        return self._others(self.site.cluster.haproxy_hosts)
+
+    def obstacles(self) -> list[str]:
+        shared = self.host in self.site.cluster.haproxy_hosts
+        here = [f"HAProxy runs on {self.host.name} itself, which can't be cut off from itself"] if shared else []
+        return [*here, *super().obstacles()]
+
+    def expected(self) -> Expectation:
+        return endured.cut_from_haproxy(self.site.timing)

@@ -1,0 +1,45 @@
+"""A switchover, as a fault that heals itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cluster.topology import Host
+
+from ..handover import hand_over
+from ..proof.expectation import Expectation
+from ..proof.ledger import Write
+from ..rules.switchover import target
+from . import expected
+from .base import Base, no_successor
+from .fault import Site
+
+
+class Switchover(Base):
+    """A planned change of the primary: to `to`, or to the best replica."""
+
+    name = "switchover"
+    summary = "the primary's role is handed to a replica, as planned"
+    lasting = False
+
+    def __init__(self, site: Site, to: str | None = None) -> None:
+        super().__init__(site)
+        self.to = to or target(site.view, site.cluster, None)
+
+    def describe(self) -> str:
+        return f"makes {self.to} the primary in place of {self.struck}"
+
+    def obstacles(self) -> list[str]:
+        return no_successor(self.site)
+
+    def inject(self) -> None:
+        hand_over(self.site.fleet, self.site.cluster, self.site.patroni, self.host.name, self.to)
+
+    def moment(self, writes: Iterable[Write], began: float, ended: float) -> float:
+        return began
+
+    def witnesses(self) -> Iterable[Host]:
+        return self.site.cluster.hosts
+
+    def expected(self) -> Expectation:
+        return expected.switched_over(self.site.timing)

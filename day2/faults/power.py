@@ -1,0 +1,186 @@
+"""Hosts that lose their power, by the commands in their settings `power_off` and `power_on`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from cluster.errors import ClusterError
+from cluster.topology import Host
+from cluster.vault import ENVIRONMENT_PREFIX
+
+from ..observe import observe
+from ..proof.expectation import Expectation
+from . import endured, expected
+from .base import Base, lead_etcd_from, no_quorum_without, no_successor, spare_etcd_hosts
+
+POWER_SECONDS = 120
+APART = "pgquorum-leaders-apart.timer"
+# From when etcd's leadership is brought about until the power is cut, with the warm-up between.
+QUIET_SECONDS = 120
+# From power-on until sshd answers: firmware and all.
+BOOT_SECONDS = 600
+
+
+class Off(Base):
+    """Hosts without power; healed when they have booted."""
+
+    blind = True
+
+    def describe(self) -> str:
+        return f"cuts the power of {self.struck} by `{self.host.settings.power_off}`, and gives it back"
+
+    def obstacles(self) -> list[str]:
+        return [text for host in self.hosts for text in no_switch(host)]
+
+    def inject(self) -> None:
+        self._switch("power_off", lambda host: host.settings.power_off)
+
+    def heal(self) -> None:
+        self._switch("power_on", lambda host: host.settings.power_on)
+        deadline = time.monotonic() + BOOT_SECONDS
+        for host in self.hosts:
+            while not (answer := self.site.fleet.run(host.name, "true", seconds=5)).ok:
+                if time.monotonic() > deadline:
+                    raise ClusterError(f"{host.name} has power, and has not booted in {BOOT_SECONDS} s: {answer.problem}")
+                time.sleep(0.5)
+
+    def _switch(self, setting: str, command: Callable[[Host], str | None]) -> None:
+        """All at once. Raises ClusterError with all that failed."""
+
+        def one(host: Host) -> str:
+            try:
+                run_here(setting, host, command(host) or "")
+            except ClusterError as error:
+                return str(error)
+            return ""
+
+        with ThreadPoolExecutor(len(self.hosts)) as pool:
+            failed = [text for text in pool.map(one, self.hosts) if text]
+        if failed:
+            raise ClusterError("; ".join(failed))
+
+
+class HostOff(Off):
+    name = "host-off"
+    summary = "the primary's host loses its power; etcd is led from another"
+
+    def obstacles(self) -> list[str]:
+        return [*super().obstacles(), *no_successor(self.site), *no_quorum_without(self.site, self.hosts)]
+
+    def prepare(self) -> None:
+        lead_etcd_from(self.site, spare_etcd_hosts(self.site))
+
+    def expected(self) -> Expectation:
+        return expected.host_lost(self.site.timing, self.durability, etcd_leader_lost=False)
+
+
+class HostOffEtcdLeader(HostOff):
+    name = "host-off-etcd-leader"
+    summary = "the primary's host loses its power while it leads etcd as well"
+
+    def obstacles(self) -> list[str]:
+        here = self.host in self.site.cluster.etcd_hosts
+        none = [] if here else [f"{self.host.name} has no etcd member, so it can't lead etcd: this can't happen to the cluster"]
+        return [*super().obstacles(), *none]
+
+    def prepare(self) -> None:
+        """The timer that moves the leadership away again is kept still; a boot starts it, and so does another timer."""
+        quiet = f"systemctl stop {APART} && systemd-run --quiet --collect --on-active {QUIET_SECONDS} systemctl start {APART}"
+        answer = self.site.fleet.run(self.host.name, quiet)
+        if not answer.ok:
+            raise ClusterError(f"{self.host.name}: {APART} can't be stopped: {answer.problem}")
+        lead_etcd_from(self.site, self.hosts)
+
+    def inject(self) -> None:
+        if (leader := observe(self.site.fleet, self.site.cluster).etcd_leader) != self.host.name:
+            raise ClusterError(f"{leader or 'nobody'} leads etcd by now, not {self.host.name}: nothing was done")
+        super().inject()
+
+    def expected(self) -> Expectation:
+        return expected.host_lost(self.site.timing, self.durability, etcd_leader_lost=True)
+
+
+class ReplicasOff(Off):
+    name = "replicas-off"
+    summary = "two replicas' hosts lose their power"
+    count = 2
+
+    def strikes(self) -> tuple[Host, ...]:
+        """Those that matter most: what writes wait for, then what leads etcd."""
+        view = self.site.view
+        replicas = [host for host in self.site.cluster.postgres_hosts if host != self.site.primary]
+
+        def importance(host: Host) -> tuple[bool, bool, str]:
+            sender = view.sender(host.name)
+            return (sender is None or sender.sync_state != "sync"), host.name != view.etcd_leader, host.name
+
+        return tuple(sorted(replicas, key=importance)[: self.count])
+
+    def obstacles(self) -> list[str]:
+        there = len(self.site.cluster.postgres_hosts) - 1
+        few = [f"needs {self.count} replicas, and there {'is' if there == 1 else 'are'} {there}"] if there < self.count else []
+        return [*few, *super().obstacles()]
+
+    def expected(self) -> Expectation:
+        site = self.site
+        waited_for = any((s := site.view.sender(host.name)) and s.sync_state == "sync" for host in self.hosts)
+        return endured.replicas_lost(
+            site.timing,
+            self.durability,
+            etcd_quorum=not no_quorum_without(site, self.hosts),
+            left=len(site.cluster.postgres_hosts) - 1 - len(self.hosts),
+            waited_for=waited_for,
+        )
+
+
+class ReplicaOff(ReplicasOff):
+    name = "replica-off"
+    summary = "a replica's host loses its power"
+    count = 1
+
+
+def no_switch(host: Host) -> list[str]:
+    """Why a host's power can't be cut and given back."""
+    missing = [name for name in ("power_off", "power_on") if not getattr(host.settings, name)]
+    if not missing:
+        return []
+    return [
+        f"{host.name} has no {' and no '.join(missing)} in the inventory: set both power_off and power_on to commands that cut"
+        " and give back its power (through IPMI or the hypervisor), or use `--fault kill`, which ends PostgreSQL and Patroni"
+        " by SSH"
+    ]
+
+
+def run_here(setting: str, host: Host, command: str) -> None:
+    """Runs a command on the operator's machine, without a shell. Raises ClusterError, naming the setting, if it fails.
+
+    In a session of its own: the Ctrl-C that ends a test must not end what gives the power back.
+    """
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(ENVIRONMENT_PREFIX)}  # no business of its
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    where = f"{setting} of {host.name} (`{command}`)"
+    try:
+        done = subprocess.run(
+            shlex.split(command),
+            env={**inherited, "PATH": path},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=POWER_SECONDS,
+            start_new_session=True,
+            check=False,
+        )
+    except (OSError, ValueError) as error:
+        raise ClusterError(f"{where} can't be run: {error}") from None
+    except subprocess.TimeoutExpired:
+        raise ClusterError(f"{where} was not done after {POWER_SECONDS} s") from None
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip()
+        raise ClusterError(f"{where} failed with exit code {done.returncode}{said and ': '}{said}")

@@ -1,0 +1,40 @@
+"""What should come of a fault, said before it is injected. Pure; durations in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Effect(Enum):
+    """What writers should see of a fault."""
+
+    FAILS_OVER = "fails over"  # another host becomes the primary, and writes go on there
+    KEEPS_RUNNING = "keeps running"  # the primary stays
+    STOPS = "stops writes until healed"  # nobody may take writes: better none than two
+    ANY = "any of these"  # healed at a random moment: only what holds in every case is judged
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """`within`: the longest write gap there should be; where writes stop until healed, counted from the end of healing.
+
+    `hold`: how long the fault lasts before it is healed, where nothing else ends the wait. `may_lose`: the durability that
+    was chosen allows acknowledged writes to be lost by this. `phases`: for steps of a failover, by key (see phases.py), the
+    earliest and latest second after the fault. `why`: one sentence for a person, what it is made of.
+    """
+
+    effect: Effect
+    within: float
+    why: str
+    hold: float = 0.0
+    may_lose: bool = False
+    phases: dict[str, tuple[float, float]] | None = None
+
+    def describe(self) -> str:
+        """`fails over within 22.5 s`."""
+        if self.effect is Effect.STOPS:
+            return f"{self.effect.value}, then goes on within {self.within:.1f} s"
+        if self.effect is Effect.ANY:
+            return "is whole again after healing, and nothing is lost"
+        return f"{self.effect.value}, writes stop for {self.within:.1f} s at most"

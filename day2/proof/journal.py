@@ -1,0 +1,66 @@
+"""Which lines of the components' logs tell how a failure goes on, and which of them say that something is wrong. Pure.
+
+Regular expressions over the text without its timestamp: of Patroni 4.1, PostgreSQL 18, etcd 3.5 and HAProxy 3.2. systemd's
+words about a unit are among them. Left out is what comes all the time, and what is about one client's session.
+"""
+
+from __future__ import annotations
+
+import re
+
+SYSTEMD_TROUBLE = (r"Main process exited", r"Failed with result")
+SYSTEMD = (r"^(Started|Stopping|Stopped) ", r"Scheduled restart job")
+
+# By unit. Patroni's holds PostgreSQL's log too.
+TROUBLE = {
+    "patroni": (
+        *SYSTEMD_TROUBLE,
+        r"Request to server .* failed",
+        r"Error communicating with DCS",
+        r"DCS is not accessible",
+        r"failsafe",
+        r"[Dd]emot(ing|ed)",
+        r"[Ll]ost lock|failed to update leader lock|not owner of the lease|lease disappeared",
+        r"[Pp]rimary crashed|[Pp]ostgresql is not running|postmaster is not running",
+        r"Timeout during postmaster stop|SIGKILL to Postmaster",
+        r"PANIC: ",
+        r"was terminated by signal|terminating any other active server processes",
+        r"terminating walreceiver due to|could not receive data from WAL stream|could not connect to the primary",
+        r"No space left on device",
+    ),
+    "etcd": (
+        *SYSTEMD_TROUBLE,
+        r"lost leader",
+        r"peer became inactive",
+        r"prober detected unhealthy status",
+        r"leader failed to send out heartbeat",
+    ),
+    "haproxy": (*SYSTEMD_TROUBLE, r" is DOWN", r"backend \w+ has no server available"),
+}
+PROGRESS = {
+    "patroni": (
+        *SYSTEMD,
+        r"Lock owner: ",
+        r"promoted self to leader|Leader key released|released leader key|Could not take out TTL lock",
+        r"following (a |new |a different |leader)",
+        r"not healthy enough|is still alive|ahead of my wal position|behind last known|exceeds maximum replication lag",
+        r"Got quorum vote",
+        r"postmaster pid=|crash recovery|pg_rewind|[Rr]emoving data directory|trying to bootstrap|replica has been created",
+        r"received \w+ shutdown request|database system is (shut down|ready)|was (interrupted|not properly shut down)",
+        r"received promote request|selected new timeline ID|started streaming WAL|new target timeline",
+    ),
+    "etcd": (*SYSTEMD, r"elected leader", r"leadership transfer finished", r"peer became active"),
+    "haproxy": (*SYSTEMD, r" is UP"),
+}
+# Patroni says this in every round.
+EVERY_ROUND = r"^(?!.*no action\. I am)"
+
+
+def selections() -> dict[str, str]:
+    """Unit to one expression for all its lines that tell something."""
+    return {unit: f"{EVERY_ROUND}.*(?:{'|'.join((*TROUBLE[unit], *PROGRESS[unit]))})" for unit in TROUBLE}
+
+
+def is_trouble(unit: str, text: str) -> bool:
+    """Whether a line says that something is wrong, and not how it is mended."""
+    return any(re.search(pattern, text) for pattern in TROUBLE.get(unit, ()))

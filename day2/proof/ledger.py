@@ -1,0 +1,219 @@
+"""The account of a workload: what was acknowledged, what was found, what was lost, and by whom. Pure.
+
+Times are seconds of the operator's monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from enum import Enum
+from itertools import combinations
+from math import ceil
+from typing import NamedTuple
+
+# A write's identity: which writer, and its how-manieth.
+Id = tuple[int, int]
+
+QUERY_CANCELED = "57014"
+SPAN_SECONDS = 0.1
+
+
+class Outcome(Enum):
+    """What a writer may conclude from how its statement ended."""
+
+    ACKNOWLEDGED = "acknowledged"
+    FAILED = "failed"  # the server refused it: it must not be there
+    INDETERMINATE = "indeterminate"  # may be there or not: the answer was lost, or came with a warning
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One attempt. `server` and `timeline` are those of the connection it went through."""
+
+    writer: int
+    number: int
+    outcome: Outcome
+    began: float
+    ended: float
+    server: str
+    timeline: int
+    why: str = ""
+
+    @property
+    def id(self) -> Id:
+        return self.writer, self.number
+
+
+class Row(NamedTuple):
+    """A write as it is found in the table: with the server and the timeline it was sent to, and where in the WAL it began."""
+
+    writer: int
+    number: int
+    server: str
+    timeline: int
+    lsn: int
+
+    @property
+    def id(self) -> Id:
+        return self.writer, self.number
+
+
+def outcome_of_error(sqlstate: str | None, severity: str | None) -> Outcome:
+    """The outcome of a statement that raised. `sqlstate` is None when no answer came, `severity` is PostgreSQL's word.
+
+    An ERROR undoes the statement. With FATAL the server ended the session, which it may do while a commit that is already
+    on its disk waits for a replica; a cancelled statement may have been in that wait too.
+    """
+    if sqlstate is None or sqlstate == QUERY_CANCELED or severity != "ERROR":
+        return Outcome.INDETERMINATE
+    return Outcome.FAILED
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What became of every write. `lost` were acknowledged and are not there, `recovered` are indeterminate ones that are,
+    `unexpected` are there though they had been refused or never sent, `repeated` are there more than once, `disordered` stand
+    before an earlier one of the same writer in the WAL, `overlaps` say which servers acknowledged at the same time."""
+
+    acknowledged: int
+    failed: int
+    indeterminate: int
+    lost: tuple[Id, ...]
+    recovered: int
+    unexpected: tuple[Id, ...]
+    repeated: tuple[Id, ...]
+    disordered: tuple[Id, ...] = ()
+    overlaps: tuple[str, ...] = ()
+
+    @property
+    def sound(self) -> bool:
+        return not (self.lost or self.unexpected or self.repeated or self.disordered or self.overlaps)
+
+
+@dataclass(frozen=True)
+class ReadAccount:
+    """What readers saw. `no_server`: failures where not even a connection could be made. `vanished`: reads of a row that is
+    not there afterwards. `stale_*`: how much older than the acknowledged truth an answer was, in seconds (None: no reads).
+    """
+
+    succeeded: int = 0
+    failed: int = 0
+    no_server: int = 0
+    vanished: int = 0
+    stale_median: float | None = None
+    stale_p99: float | None = None
+    stale_worst: float | None = None
+
+
+def settle(writes: Iterable[Write], found: Sequence[Row]) -> Settlement:
+    """Compares what the writers were told with the rows that are in the table afterwards."""
+    writes = list(writes)
+    told: dict[Outcome, set[Id]] = {outcome: set() for outcome in Outcome}
+    for write in writes:
+        told[write.outcome].add(write.id)
+    times = Counter(row.id for row in found)
+    there = times.keys()
+    acknowledged, indeterminate = told[Outcome.ACKNOWLEDGED], told[Outcome.INDETERMINATE]
+    return Settlement(
+        acknowledged=len(acknowledged),
+        failed=len(told[Outcome.FAILED]),
+        indeterminate=len(indeterminate),
+        lost=tuple(sorted(acknowledged - there)),
+        recovered=len(indeterminate & there),
+        unexpected=tuple(sorted(there - acknowledged - indeterminate)),
+        repeated=tuple(sorted(id for id, count in times.items() if count > 1)),
+        disordered=disordered(found, acknowledged),
+        overlaps=overlaps(writes),
+    )
+
+
+def disordered(found: Iterable[Row], acknowledged: AbstractSet[Id]) -> tuple[Id, ...]:
+    """The rows that do not stand behind every earlier acknowledged one of their writer in the WAL.
+
+    A writer sends the next row only after the answer to the last one. Where no answer came, the server may still carry out
+    the statement later (a process that was stopped does), so nothing follows from the place of an indeterminate row for
+    those after it.
+    """
+    reached: dict[int, int] = {}
+    wrong = []
+    for row in sorted({row.id: row for row in found}.values()):  # a row that is there twice is told as such
+        if row.lsn <= reached.get(row.writer, -1):
+            wrong.append(row.id)
+        elif row.id in acknowledged:
+            reached[row.writer] = row.lsn
+    return tuple(wrong)
+
+
+def overlaps(writes: Iterable[Write]) -> tuple[str, ...]:
+    """Where two servers were primaries at the same time, as sentences: split brain.
+
+    Once a timeline has acknowledged a write, no write that begins later may be acknowledged on an older one; and on one
+    timeline there is one server only.
+    """
+    spans: dict[tuple[int, str], list[tuple[float, float]]] = {}
+    for write in writes:
+        if write.outcome is Outcome.ACKNOWLEDGED:
+            spans.setdefault((write.timeline, write.server), []).append((write.began, write.ended))
+    found = []
+    for (old, one), (new, other) in combinations(sorted(spans), 2):
+        earlier, later = spans[old, one], spans[new, other]
+        since = min(ended for _, ended in later)
+        if old == new:
+            until = min(max(ended for _, ended in span) for span in (earlier, later))
+            both = max(0.0, until - max(since, min(ended for _, ended in earlier)))
+            found.append(f"{one} and {other} both acknowledged on timeline {old}, at the same time for {both:.1f} s")
+        elif late := [ended for began, ended in earlier if began > since]:
+            found.append(
+                f"{one} on timeline {old} acknowledged {len(late)} writes up to {max(late) - since:.1f} s after"
+                f" {other} had begun to on timeline {new}"
+            )
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Series:
+    """How many writes were acknowledged in each `width` seconds, the first span beginning at `start` (negative: before the
+    fault)."""
+
+    start: float
+    width: float
+    counts: tuple[int, ...]
+
+
+def series(writes: Iterable[Write], fault_at: float, until: float) -> Series:
+    """From the first acknowledgement to the monotonic time `until`. One of the spans ends with the fault: an acknowledgement
+    that came at that very moment is before it."""
+    spans = Counter(ceil((w.ended - fault_at) / SPAN_SECONDS) for w in writes if w.outcome is Outcome.ACKNOWLEDGED)
+    if not spans:
+        return Series(0.0, SPAN_SECONDS, ())
+    first, last = min(spans), max(*spans, ceil((until - fault_at) / SPAN_SECONDS))
+    counts = tuple(spans[n] for n in range(first, last + 1))
+    return Series(round((first - 1) * SPAN_SECONDS, 3), SPAN_SECONDS, counts)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A span without an acknowledgement to anybody, in seconds of the monotonic clock."""
+
+    began: float
+    ended: float
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.began
+
+
+def longest_gap(writes: Iterable[Write], until: float, since: float = 0.0) -> Gap | None:
+    """The longest span between consecutive acknowledgements, whoever got them. None if there was none at all.
+
+    `until` is when the writers were stopped: an outage that never ended counts up to there. Spans that ended before `since`,
+    the fault, are not its doing.
+    """
+    times = sorted(write.ended for write in writes if write.outcome is Outcome.ACKNOWLEDGED)
+    if not times:
+        return None
+    gaps = (Gap(a, b) for a, b in zip(times, [*times[1:], max(until, times[-1])], strict=True))
+    return max((gap for gap in gaps if gap.ended >= since), key=lambda gap: gap.seconds, default=None)

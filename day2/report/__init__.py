@@ -1,0 +1,20 @@
+"""What trials found, for a terminal, a program and a browser."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from ..console import BAD_NEWS, FINE, INTERRUPTED, print_json
+from ..proof.result import Proof
+from . import document, terminal
+
+
+def told(out: Console, proof: Proof, *, as_json: bool, interrupted: bool) -> int:
+    """Shows it to a person, and as JSON on stdout where that was asked for; returns the exit code."""
+    if proof.trials:
+        terminal.show(out, proof)
+    if as_json:
+        print_json(document.document(proof))
+    if interrupted:
+        return INTERRUPTED
+    return FINE if proof.passed else BAD_NEWS

@@ -1,0 +1,95 @@
+"""The report as one HTML page that needs nothing else: no script, no font, no picture from elsewhere.
+
+Import it only where a page is written: it draws with matplotlib, which takes a while to load.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from ..proof.result import Proof, Trial
+from . import words
+from .picture import picture
+from .strips import distribution, overview
+from .summary import FaultSummary, by_fault, key_fault, totals
+from .words import Verdict
+
+TEMPLATES = Path(__file__).parents[2] / "templates" / "report"
+# Of the trials that failed, this many get a picture each: what went wrong is seen in the first ones.
+MOST_PICTURES_OF_FAILED = 2
+MOST_LOG_LINES = 120  # of a trial; report.json has all
+OPEN_TRIALS = 10  # tables with more rows are folded
+CLASSES = {Verdict.PASSED: "good", Verdict.LOSSY: "warn", Verdict.FAILED: "bad"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A trial as a picture, in all layouts."""
+
+    caption: str
+    trial: Trial
+    layouts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A fault's section: its numbers and its pictures."""
+
+    id: str
+    summary: FaultSummary
+    verdict: Verdict
+    distribution: tuple[str, ...]
+    pictures: tuple[Picture, ...]
+    notes: tuple[str, ...]
+
+
+def page(proof: Proof) -> str:
+    """The whole page."""
+    summaries = by_fault(proof)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return environment.get_template("page.html.j2").render(
+        proof=proof,
+        words=words,
+        classes=CLASSES,
+        verdict=words.proof_verdict(proof),
+        totals=totals(proof),
+        key=key_fault(proof),
+        overview=overview(summaries, "all") if len(summaries) > 1 else (),
+        faults=[_shown(summary, f"fault-{number}") for number, summary in enumerate(summaries, 1)],
+        settings=list(flat(proof.settings)),
+        open_trials=OPEN_TRIALS,
+        most_log_lines=MOST_LOG_LINES,
+    )
+
+
+def flat(settings: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Settings one a line, those within others under a dotted name."""
+    for key, value in settings.items():
+        if isinstance(value, dict) and value:
+            yield from flat(value, f"{above}{key}.")
+        else:
+            listed = isinstance(value, list | tuple)
+            yield f"{above}{key}", ", ".join(map(str, value)) if listed else str(value)
+
+
+def _shown(summary: FaultSummary, id: str) -> Shown:
+    several = len(summary.trials) > 1
+    pictured: list[tuple[str, Trial]] = [("the median trial" if several else "the trial", summary.typical)]
+    failed = [trial for trial in summary.failed if trial is not summary.typical]
+    pictured += [(f"a trial that failed: {'; '.join(trial.failures)}", trial) for trial in failed[:MOST_PICTURES_OF_FAILED]]
+    return Shown(
+        id=id,
+        summary=summary,
+        verdict=words.fault_verdict(summary),
+        distribution=distribution(summary, f"{id}-all") if several and summary.judged else (),
+        pictures=tuple(Picture(caption, trial, picture(trial, f"{id}-{n}")) for n, (caption, trial) in enumerate(pictured)),
+        notes=words.forgiven_oddities(summary.trials),
+    )

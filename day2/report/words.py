@@ -1,0 +1,167 @@
+"""The report's sentences and figures, the same in a terminal, a text file and a browser. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import Enum
+
+from ..proof.expectation import Effect
+from ..proof.result import Proof, Trial
+from .summary import FaultSummary, Spread, forgiven, key_fault, totals
+
+RTO = "Recovery time objective: how long writes may be out. Measured as the longest span without an acknowledged write."
+RPO = "Recovery point objective: how much may be lost. Measured in writes that were acknowledged and are not there afterwards."
+SHORT_EFFECTS = {
+    Effect.FAILS_OVER: "fails over",
+    Effect.KEEPS_RUNNING: "keeps running",
+    Effect.STOPS: "stops until healed",
+    Effect.ANY: "is whole again",
+}
+
+
+class Verdict(Enum):
+    """How a trial or a proof ended."""
+
+    PASSED = "passed"
+    LOSSY = "passed, with losses"  # as the durability that was chosen allows
+    FAILED = "failed"
+
+
+def verdict(trial: Trial) -> Verdict:
+    if not trial.passed:
+        return Verdict.FAILED
+    return Verdict.LOSSY if forgiven_oddities([trial]) else Verdict.PASSED
+
+
+def fault_verdict(summary: FaultSummary) -> Verdict:
+    return worst(verdict(trial) for trial in summary.trials)
+
+
+def proof_verdict(proof: Proof) -> Verdict:
+    return worst(verdict(trial) for trial in proof.trials) if proof.passed else Verdict.FAILED
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    found = set(verdicts)
+    return next((v for v in (Verdict.FAILED, Verdict.LOSSY) if v in found), Verdict.PASSED)
+
+
+def forgiven_oddities(trials: Iterable[Trial]) -> tuple[str, ...]:
+    """What would be a failure with a better durability than the one that was chosen."""
+    allowed = [trial for trial in trials if trial.expected.may_lose]
+    lost, vanished = sum(map(forgiven, allowed)), sum(trial.reads.vanished for trial in allowed)
+    return (
+        *([f"{many(lost, 'acknowledged write')} lost"] if lost else []),
+        *([f"{many(vanished, 'read')} saw a row that is not there any more"] if vanished else []),
+    )
+
+
+def headline(proof: Proof) -> str:
+    """The verdict in a few words."""
+    count = totals(proof)
+    kept = count.lost - count.forgiven
+    if not proof.trials:
+        return "Nothing was tested"
+    if kept:
+        return f"Failed: {many(kept, 'acknowledged write')} lost"
+    if count.trials_failed:
+        what = "the trial" if count.trials == 1 else f"{count.trials_failed} of {many(count.trials, 'trial')}"
+        return f"Failed: {what} did not go as promised"
+    if proof.stopped:
+        return "Stopped before the end"
+    if proof_verdict(proof) is Verdict.LOSSY:
+        lost = f"{many(count.lost, 'acknowledged write')} lost" if count.lost else "Passed, but not without a blemish"
+        return f"{lost}, as durability {proof.durability} allows"
+    return "Passed: nothing was lost" if count.trials == 1 else "Passed: nothing was lost in any trial"
+
+
+def sentences(proof: Proof) -> tuple[str, ...]:
+    """The headline's reasons, for somebody who reads nothing else."""
+    count = totals(proof)
+    said = [
+        f"{many(count.faults, 'kind')} of fault, {many(count.trials, 'trial')} on the running cluster under load.",
+        f"{many(count.acknowledged, 'acknowledged write')}: {f'{count.lost:,}' if count.lost else 'none'} lost.",
+    ]
+    if count.forgiven:
+        said.append(
+            f"The durability chosen for this cluster, {proof.durability}, does not protect the {count.forgiven:,} writes lost."
+        )
+    key = key_fault(proof)
+    if key and key.outage:
+        said.append(f"Fault {key.fault} stopped writes for {middle_and_worst(key.outage)}; expected: {limit(key)}.")
+    if proof.stopped:
+        said.append(f"Stopped before the end: {proof.stopped}.")
+    return tuple(said)
+
+
+def middle_and_worst(measured: Spread) -> str:
+    if measured.n == 1:
+        return seconds(measured.maximum)
+    return f"{seconds(measured.median)} (median), {seconds(measured.maximum)} (worst)"
+
+
+def limit(summary: FaultSummary) -> str:
+    """`at most 22.5 s`, and from when it counts where that is not the fault."""
+    within = summary.within
+    most = f"{within.maximum:.1f} s" if within.minimum == within.maximum else f"{within.minimum:.1f} to {within.maximum:.1f} s"
+    return f"at most {most}" + (" after healing" if summary.after_healing else "")
+
+
+def seconds(value: float | None) -> str:
+    return "never" if value is None else f"{value:.2f} s"
+
+
+def short_time(value: float | None) -> str:
+    """A staleness: `18 ms`, `1.20 s`."""
+    if value is None:
+        return "not measured"
+    return seconds(value) if value >= 1 else f"{value * 1000:.0f} ms"
+
+
+def predicted(span: tuple[float, float] | None) -> str:
+    return f"{span[0]:.1f} to {span[1]:.1f} s" if span else ""
+
+
+def many(count: int, thing: str) -> str:
+    """`1 trial`, `1,200 trials`."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
+def effects(summary: FaultSummary) -> str:
+    return " or ".join(SHORT_EFFECTS[effect] for effect in summary.effects)
+
+
+def account(trial: Trial) -> tuple[tuple[str, str, str], ...]:
+    """What became of the writes and reads: name, figure, and what it is to be compared with."""
+    writes, reads = trial.settlement, trial.reads
+    stale = f"99 % under {short_time(reads.stale_p99)}, worst {short_time(reads.stale_worst)}"
+    moved = trial.primary_after != trial.primary_before
+    whole = "no problem left" if trial.whole is not None else "; ".join(trial.problems)
+    return (
+        ("longest write gap (RTO)", seconds(trial.outage), f"expected: {trial.expected.describe()}"),
+        (
+            "lost (RPO)",
+            f"{len(writes.lost):,}",
+            f"durability {trial.durability}" + (", which may lose" if forgiven(trial) else ""),
+        ),
+        ("acknowledged", f"{writes.acknowledged:,}", f"{trial.writes_per_second:,.0f} a second before the fault"),
+        ("indeterminate", f"{writes.indeterminate:,}", f"the answer was lost; {writes.recovered:,} of them are there"),
+        ("refused", f"{writes.failed:,}", f"{len(writes.unexpected):,} of them are there"),
+        ("there more than once", f"{len(writes.repeated):,}", ""),
+        ("out of order", f"{len(writes.disordered):,}", "stand before an earlier write of the same writer"),
+        ("split brain", "YES" if writes.overlaps else "no", "; ".join(writes.overlaps)),
+        ("reads", f"{reads.succeeded:,}", f"{reads.failed:,} failed, {reads.no_server:,} of them found no server"),
+        ("reads of rows now gone", f"{reads.vanished:,}", ""),
+        ("staleness of reads", short_time(reads.stale_median), f"median; {stale}" if reads.stale_median is not None else ""),
+        ("primary", trial.primary_after or "nobody", f"was {trial.primary_before}" if moved else "as before"),
+        ("whole again", seconds(trial.whole), whole),
+    )
+
+
+def moment(iso: str) -> str:
+    """`2026-03-01 10:00`, in UTC; what is no such time stays as it is."""
+    try:
+        return datetime.fromisoformat(iso).astimezone(UTC).strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return iso

@@ -1,0 +1,96 @@
+"""The program that runs on the hosts, run here as it is there: as text, by a bare Python."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from day2.remote import collector, shipped
+
+STAT = """# pxname,svname,scur,status,lastchg,check_status,last_chk,bck,
+write,FRONTEND,1,OPEN,,,,,
+write,db1,2,UP,10,L7OK,,0,
+write,db2,0,DOWN,10,L4CON,Connection refused,0,
+write,BACKEND,2,UP,10,,,,
+"""
+
+
+def run(argument: dict[str, Any]) -> dict[str, Any]:
+    command, source = shipped("collector", argument)
+    done = subprocess.run(
+        ["sh", "-c", command.replace("python3", f"{sys.executable} -S", 1)],
+        input=source, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def test_every_part_answers_or_says_why_not(tmp_path: Path) -> None:
+    tls = {name: str(tmp_path / name) for name in ("ca", "cert", "key")}
+    said = run({
+        "etcd": {"url": "127.0.0.1:1", "tls": tls, "prefix": "/service/x/"},
+        "haproxy": {"socket": str(tmp_path / "none.sock")},
+        "marker": {"path": str(tmp_path / "marker.json")},
+        "certificates": {"directories": [str(tmp_path)]},
+    })  # fmt: skip
+    assert said["marker"] == {"is": None}
+    assert said["certificates"] == {"is": {}}
+    assert "No such file" in said["etcd"]["problem"]
+    assert "No such file" in said["haproxy"]["problem"]
+    assert said["time"] > 0
+
+
+def test_haproxys_servers(tmp_path: Path) -> None:
+    path = tmp_path / "admin.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                assert connection.recv(100) == b"show stat\n"
+                connection.sendall(STAT.encode())
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        rows = collector.haproxy({"socket": str(path)})
+        thread.join()
+    assert [(row["svname"], row["status"], row["last_chk"]) for row in rows] == [
+        ("db1", "UP", ""),
+        ("db2", "DOWN", "Connection refused"),
+    ]
+
+
+def test_who_holds_the_lock_is_seen_without_taking_it(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert collector.operator({"path": str(path)}) is None
+    path.write_text("anna\n")
+    assert collector.operator({"path": str(path)}) is None
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert collector.operator({"path": str(path)}) == "anna\n"
+
+
+def test_of_a_file_with_a_key_only_the_certificate_is_told(tmp_path: Path) -> None:
+    pem = "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----"
+    (tmp_path / "haproxy.pem").write_text(f"-----BEGIN KEY-----\nsecret\n-----END KEY-----\n{pem}\n{pem}\n")
+    (tmp_path / "server.key").write_text("secret")
+    assert collector.certificates({"directories": [str(tmp_path)]}) == {str(tmp_path / "haproxy.pem"): pem}
+
+
+def test_a_file_that_was_edited_or_taken_away_is_named(tmp_path: Path) -> None:
+    kept, edited, gone = (tmp_path / name for name in ("kept", "edited", "gone"))
+    kept.write_text("as it was\n")
+    edited.write_text("as it was\n")
+    digest = hashlib.sha256(b"as it was\n").hexdigest()
+    (tmp_path / "list").write_text("".join(f"{digest}  {path}\n" for path in (kept, edited, gone)))
+    edited.write_text("by hand\n")
+    assert collector.edited({"path": str(tmp_path / "list")}) == [str(edited), str(gone)]

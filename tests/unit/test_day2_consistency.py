@@ -1,0 +1,61 @@
+"""The account of the readers: what they saw vanish, and how old it was."""
+
+from __future__ import annotations
+
+from day2.proof.consistency import Acknowledged, Read, ReadFailure, account, percentile
+from day2.proof.ledger import Outcome, ReadAccount, Write
+
+WRITES = [
+    Write(writer, number, outcome, ended - 0.001, ended, "10.0.0.1", 1)
+    for writer, number, outcome, ended in (
+        (0, 1, Outcome.ACKNOWLEDGED, 10.0),
+        (0, 2, Outcome.INDETERMINATE, 11.0),
+        (0, 3, Outcome.ACKNOWLEDGED, 12.0),
+        (0, 4, Outcome.ACKNOWLEDGED, 13.0),
+        (1, 1, Outcome.ACKNOWLEDGED, 12.5),
+    )
+]
+FOUND = {(0, 1), (0, 2), (0, 3), (0, 4), (1, 1)}
+
+
+def read(writer: int, number: int, began: float) -> Read:
+    return Read(writer, number, began, began + 0.001, "10.0.0.2")
+
+
+def test_a_read_is_as_stale_as_the_oldest_acknowledged_write_it_missed() -> None:
+    acknowledged = Acknowledged(WRITES)
+    assert acknowledged.staleness(read(0, 4, 20.0)) == 0
+    assert acknowledged.staleness(read(0, 3, 20.0)) == 7  # missed number 4
+    assert acknowledged.staleness(read(0, 1, 20.0)) == 8  # missed 3: nobody was told that 2 is there
+    assert acknowledged.staleness(read(0, 2, 20.0)) == 8
+    assert acknowledged.staleness(read(0, 0, 20.0)) == 10  # an empty table
+
+
+def test_what_was_acknowledged_after_the_read_began_is_not_missed() -> None:
+    acknowledged = Acknowledged(WRITES)
+    assert acknowledged.staleness(read(0, 3, 12.9)) == 0
+    assert acknowledged.staleness(read(0, 0, 9.0)) == 0
+    assert acknowledged.staleness(read(5, 0, 9.0)) == 0  # a writer who has not come to write
+
+
+def test_a_row_that_was_seen_and_is_not_there_afterwards_has_vanished() -> None:
+    reads = [read(0, 0, 9.0), read(0, 3, 12.5), read(0, 4, 13.5)]
+    assert account(reads, [], FOUND, WRITES).vanished == 0
+    assert account(reads, [], FOUND - {(0, 4)}, WRITES).vanished == 1
+
+
+def test_every_read_is_accounted_for() -> None:
+    reads = [read(0, 4, 20.0)] * 98 + [read(0, 3, 20.0), read(0, 0, 20.0)]
+    failures = [ReadFailure(15.0, found_server=True, why="cut"), ReadFailure(16.0, found_server=False, why="refused")]
+    assert account(reads, failures, FOUND, WRITES) == ReadAccount(
+        succeeded=100, failed=2, no_server=1, vanished=0, stale_median=0.0, stale_p99=7.0, stale_worst=10.0
+    )
+
+
+def test_without_reads_nothing_is_said_of_their_age() -> None:
+    assert account([], [], FOUND, WRITES) == ReadAccount()
+
+
+def test_percentiles() -> None:
+    assert percentile([1.0], 0.99) == 1.0
+    assert percentile([float(n) for n in range(1, 201)], 0.99) == 198.0

@@ -1,0 +1,62 @@
+"""What may be asked of a failover test, and what follows from it."""
+
+from __future__ import annotations
+
+import random
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.errors import ClusterError
+from day2.failover_test import HOLD_SECONDS, at_random, in_order, refuse_bad_options
+from day2.proof.trial import Load
+
+GOOD: dict[str, Any] = {"repeat": 1, "soak": None, "seed": None, "directory": None}
+
+
+@pytest.mark.parametrize(
+    ("differs", "said"),
+    [
+        ({"repeat": 0}, "--repeat 0: should be from 1"),
+        ({"soak": 0.0}, "--soak 0"),
+        ({"soak": 1e6}, "--soak"),
+        ({"soak": 5.0, "repeat": 2}, "give one of them"),
+        ({"seed": 4}, "--seed"),
+        ({"directory": "/proc/nowhere"}, "--report /proc/nowhere"),
+        ({"directory": "/proc/version"}, "--report /proc/version"),
+    ],
+)
+def test_options_that_can_t_be_right_are_refused(differs: dict[str, Any], said: str) -> None:
+    with pytest.raises(ClusterError, match=said):
+        refuse_bad_options(**GOOD | differs)
+
+
+def test_the_directory_of_the_report_is_made_before_there_is_anything_to_lose(tmp_path: Path) -> None:
+    refuse_bad_options(**GOOD | {"directory": str(tmp_path / "a/b"), "soak": 60.0, "seed": 4})
+    assert list((tmp_path / "a/b").iterdir()) == []
+
+
+@pytest.mark.parametrize(("writers", "readers"), [(0, 2), (101, 2), (8, -1)])
+def test_a_load_that_can_t_be_is_refused(writers: int, readers: int) -> None:
+    with pytest.raises(ClusterError, match="should be from"):
+        Load("secret", writers, readers)
+    assert "secret" not in repr(Load("secret", 1))
+
+
+def test_each_fault_comes_as_often_as_asked_one_kind_after_the_other() -> None:
+    assert [one.fault.args[0] for one in in_order(["a", "b"], 2)] == ["a", "a", "b", "b"]  # type: ignore[attr-defined]
+
+
+def test_the_same_seed_gives_the_same_faults_for_the_same_time() -> None:
+    def drawn(seed: int) -> list[tuple[str, float | None]]:
+        planned = islice(at_random(["a", "b", "c"], 60, random.Random(seed)), 20)
+        return [(one.fault.args[0], one.hold) for one in planned]  # type: ignore[attr-defined]
+
+    assert drawn(3) == drawn(3) != drawn(4)
+    assert all(HOLD_SECONDS[0] <= (hold or 0) <= HOLD_SECONDS[1] for _, hold in drawn(3))
+
+
+def test_a_soak_ends_when_its_time_is_up() -> None:
+    assert list(at_random(["a"], 0, random.Random(1))) == []

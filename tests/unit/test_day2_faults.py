@@ -1,0 +1,306 @@
+"""Faults: the whole list, chosen by name, each with what should come of it and what stands in its way; their scripts."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import views
+from clusters import cluster, hosts
+
+from cluster.errors import ClusterError
+from cluster.timing import PROFILES
+from cluster.topology import Cluster, Host, RawHost, build
+from day2.faults import FAULTS, choose
+from day2.faults.base import Base
+from day2.faults.disk import disk_problems
+from day2.faults.fault import Site
+from day2.faults.network import FIND_OPERATOR, rules
+from day2.faults.on_host import Harm
+from day2.faults.power import run_here
+from day2.proof.expectation import Effect, Expectation
+from day2.ssh import Answer
+from day2.view import ClusterView
+
+LAN = PROFILES["lan"]
+POWER = {"power_off": "ipmi off", "power_on": "ipmi on"}
+POWERED = dict.fromkeys(("db1", "db2", "db3"), POWER)
+FAILS_OVER, KEEPS, STOPS = Effect.FAILS_OVER, Effect.KEEPS_RUNNING, Effect.STOPS
+EFFECTS = {
+    "host-off": FAILS_OVER,
+    "host-off-etcd-leader": FAILS_OVER,
+    "postgres-kill": FAILS_OVER,
+    "postgres-stop": FAILS_OVER,
+    "patroni-kill": KEEPS,
+    "patroni-kill-masked": FAILS_OVER,
+    "patroni-stop": FAILS_OVER,
+    "partition": FAILS_OVER,
+    "partition-databases": FAILS_OVER,
+    "partition-haproxy": STOPS,
+    "etcd-member-kill": KEEPS,
+    "etcd-leader-kill": KEEPS,
+    "etcd-all-stop": KEEPS,
+    "replica-off": KEEPS,
+    "replicas-off": STOPS,
+    "haproxy-kill": KEEPS,
+    "wal-disk-full": FAILS_OVER,
+    "switchover": FAILS_OVER,
+    "kill": FAILS_OVER,
+}
+# Those after which asynchronous replication may have lost something.
+LOSING = {
+    "host-off", "host-off-etcd-leader", "postgres-kill", "postgres-stop", "partition", "partition-databases", "replicas-off",
+    "wal-disk-full", "kill",
+}  # fmt: skip
+MODES: dict[str, Any] = {"quorum": "quorum", "synchronous": True, "asynchronous": False}
+
+
+class Hosts:
+    """Hosts that give the same answer to every command."""
+
+    def __init__(self, code: int | None = 0, output: str = "", problem: str = "") -> None:
+        self._answer = (code, output, problem)
+
+    def run(self, host: str, command: str, stdin: str = "", seconds: float = 30) -> Answer:
+        return Answer(host, *self._answer)
+
+
+def site(of: Cluster | None = None, view: ClusterView | None = None, answer: Hosts | None = None) -> Site:
+    answer = answer or Hosts()
+    return Site(answer, of or cluster(POWERED), None, view or views.view(), LAN)  # type: ignore[arg-type]
+
+
+def made(name: str, **of: Any) -> Base:
+    fault = choose(name, site(**of))
+    assert isinstance(fault, Base)
+    return fault
+
+
+def in_mode(durability: str) -> ClusterView:
+    config = f'{{"synchronous_mode": {str(MODES[durability]).lower()}}}' if durability != "quorum" else None
+    view = views.with_keys(config=config) if config else views.view()
+    if durability == "synchronous":
+        senders = (views.sender("db2", sync_state="async"), views.sender("db3", sync_state="sync"))
+        db1 = replace(view.hosts["db1"], postgres=views.postgres("db1", senders=senders))
+        view = ClusterView({**view.hosts, "db1": db1})
+    return view
+
+
+def expected(name: str, durability: str = "quorum", **of: Any) -> Expectation:
+    return made(name, view=in_mode(durability), **of).expected()
+
+
+def larger(databases: int, etcd: int, durability: str = "quorum") -> Cluster:
+    """A cluster of so many database hosts, on the first of which etcd runs too."""
+    inventory = {name: raw for name, raw in hosts().items() if name == "proxy1"}
+    inventory["proxy1"].data["durability"] = durability
+    data = dict(inventory["proxy1"].data)
+    for n in range(1, databases + 1):
+        groups = {"postgres"} | ({"etcd"} if n <= etcd else set())
+        inventory[f"db{n}"] = RawHost(frozenset(groups), data | POWER | {"address": f"10.0.0.{n}"})
+    return build(inventory)
+
+
+def test_every_fault_is_there_and_says_what_it_is() -> None:
+    assert list(FAULTS) == list(EFFECTS)
+    for name in FAULTS:
+        fault = made(name)
+        assert (fault.name, bool(fault.summary), bool(fault.hosts)) == (name, True, True)
+        assert all(host.name in fault.describe() for host in fault.hosts)
+        assert set(fault.witnesses()) <= set(fault.site.cluster.hosts)
+
+
+def test_an_unknown_fault_is_refused() -> None:
+    with pytest.raises(ClusterError, match=r"did you mean 'host-off'.*there are host-off, .*, kill$"):
+        choose("hostoff", site())
+
+
+@pytest.mark.parametrize("durability", MODES)
+@pytest.mark.parametrize("name", EFFECTS)
+def test_what_should_come_of_it(name: str, durability: str) -> None:
+    said = expected(name, durability)
+    assert said.effect is EFFECTS[name]
+    assert said.within > 0 and said.why
+    assert said.may_lose == (durability == "asynchronous" and name in LOSING)
+    # What does not end the wait by itself is held long enough to see that nothing happens.
+    assert (said.hold > 0) == (said.effect is not FAILS_OVER)
+    for earliest, latest in (said.phases or {}).values():
+        assert 0 <= earliest <= latest
+
+
+@pytest.mark.parametrize("name", [name for name, effect in EFFECTS.items() if effect is FAILS_OVER and name != "switchover"])
+def test_the_phases_of_a_failover_come_in_their_order(name: str) -> None:
+    phases = expected(name).phases
+    assert phases
+    for end in (0, 1):
+        order = [phases[key][end] for key in ("key_gone", "new_leader", "promoted", "first_write")]
+        assert order == sorted(order)
+        assert phases["first_write"][end] >= max(phases["routed"][end], phases["followed"][end])
+    assert "followed" not in (expected(name, "asynchronous").phases or {})
+
+
+def test_nobody_waits_longer_for_a_lost_host_than_the_timers_say() -> None:
+    off, both, crashed, killed = (expected(n) for n in ("host-off", "host-off-etcd-leader", "postgres-kill", "kill"))
+    assert LAN.ttl < off.within < LAN.ttl + 8
+    assert LAN.election_ms / 1000 <= both.within - off.within <= 3 * LAN.election_ms / 1000
+    assert crashed.within < LAN.loop_wait + 5 < killed.within < off.within
+
+
+def test_an_unattended_primary_takes_writes_until_haproxy_hears_nothing() -> None:
+    said = expected("patroni-stop")
+    assert said.phases
+    assert said.within == said.phases["first_write"][1] - said.phases["old_out"][0]
+
+
+def test_synchronous_replication_waits_for_the_one_replica_that_is_lost() -> None:
+    assert made("replica-off", view=in_mode("synchronous")).host.name == "db3"
+    assert expected("replica-off", "synchronous").within > 10
+    assert expected("replica-off", "quorum").within <= 1
+    assert expected("replica-off", "asynchronous").within <= 1
+
+
+def test_two_lost_replicas_cost_what_they_take_along() -> None:
+    assert expected("replicas-off").effect is STOPS
+    apart = larger(4, etcd=1)
+    assert expected("replicas-off", of=apart).effect is KEEPS
+    assert expected("replicas-off", of=larger(5, etcd=5)).within <= 1
+    assert expected("replicas-off", of=larger(3, etcd=1)).within > 10  # nobody is left to wait for
+
+
+def test_with_etcd_elsewhere_the_primary_outlasts_its_replicas() -> None:
+    said = expected("partition-databases", of=larger(3, etcd=1))
+    assert said.effect is KEEPS and said.within > 10
+    assert expected("partition-databases", "asynchronous", of=larger(3, etcd=1)).within <= 1
+
+
+def test_whom_it_strikes() -> None:
+    struck = {name: [host.name for host in made(name).hosts] for name in FAULTS}
+    assert struck["etcd-leader-kill"] == ["db2"]
+    assert struck["etcd-member-kill"] == ["db1"]
+    assert struck["etcd-all-stop"] == ["db1", "db2", "db3"]
+    assert struck["replica-off"] == ["db2"]
+    assert struck["replicas-off"] == ["db2", "db3"]
+    assert struck["haproxy-kill"] == ["proxy1"]
+    assert struck["partition"] == ["db1"]
+
+
+OWN_DISK = Hosts(output="Mounted on Avail\n/wal 1000\n/ 5000\n/ 5000\n/ 5000\n")
+
+
+def test_nothing_stands_in_the_way_of_a_whole_cluster() -> None:
+    assert not any(made(name, answer=OWN_DISK).obstacles() for name in FAULTS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [({}, "has no power_off and no power_on"), ({"power_off": "x"}, "has no power_on")]
+)
+@pytest.mark.parametrize("name", ["host-off", "host-off-etcd-leader"])
+def test_a_host_without_a_switch_is_refused_and_both_ways_are_named(name: str, settings: dict[str, str], said: str) -> None:
+    (text,) = made(name, of=cluster({"db1": settings})).obstacles()
+    assert said in text and "--fault kill" in text
+
+
+def test_what_stands_in_the_way_is_told() -> None:
+    two, lone = larger(2, etcd=1), larger(1, etcd=1, durability="asynchronous")
+    pair = views.view()
+    assert made("replicas-off", of=two).obstacles() == ["needs 2 replicas, and there is 1"]
+    assert any("etcd would have 0 of its 1 members" in text for text in made("host-off", of=two).obstacles())
+    assert any("nobody could take over" in text for text in made("postgres-kill", of=lone).obstacles())
+    assert made("partition", answer=Hosts(1)).obstacles() == [
+        "db1 has no nft, which would drop the packets: install the package nftables"
+    ]
+    assert made("partition", answer=Hosts(None, problem="unreachable")).obstacles() == ["db1: unreachable"]
+    silent = {n: views.database(n, etcd=views.etcd(n, quorum=False)) for n in views.DATABASES}
+    assert made("etcd-leader-kill", view=ClusterView(pair.hosts | silent)).obstacles() == [
+        "etcd has no leader now (`invoke status`)"
+    ]
+    unsafe = views.with_keys(config='{"failsafe_mode": false}')
+    assert "failsafe_mode is off" in made("etcd-all-stop", view=unsafe).obstacles()[0]
+
+
+def test_a_disk_is_filled_only_where_that_harms_nothing_else() -> None:
+    others = {"/", "/var/lib/etcd"}
+    assert disk_problems("/wal/pg_wal", "/wal", 10**9, others) == []
+    assert "others need too" in disk_problems("/var/lib/pg", "/", 10**9, others)[0]
+    assert "100 GB free" in disk_problems("/wal/pg_wal", "/wal", 100 * 1024**3, others)[0]
+
+
+def scripts() -> dict[str, Harm]:
+    harms = {name: getattr(made(name), "harm", None) for name in FAULTS}
+    return {name: harm for name, harm in harms.items() if harm}
+
+
+@pytest.mark.parametrize(("name", "harm"), scripts().items())
+def test_every_script_is_sh_and_sets_a_timer_before_it_does_harm(name: str, harm: Harm) -> None:
+    for script in (harm.injection, harm.healing):
+        done = subprocess.run(["sh", "-n"], input=script, text=True, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert ("systemd-run" in harm.injection) == made(name).lasting
+    assert harm.injection.index("set -e") < harm.injection.rindex(harm.inject)
+    if harm.heal:
+        assert harm.injection.index("systemd-run") < harm.injection.rindex(harm.inject)
+        assert harm.heal in harm.healing
+
+
+def test_values_are_quoted() -> None:
+    harm = Harm('echo "$data"\n', values={"data": "/a b'c; echo $x"})
+    done = subprocess.run(["sh"], input=harm.injection, text=True, capture_output=True, check=True)
+    assert done.stdout == "/a b'c; echo $x\n"
+
+
+@pytest.mark.parametrize(
+    ("connection", "found"),
+    [("10.0.0.5 4711 10.0.0.1 2222", "ip 10.0.0.5 2222"), ("fe80::1%eth0 4711 fe80::2%eth0 22", "ip6 fe80::1 22")],
+)
+def test_the_operators_connection_is_found_through_sudo(connection: str, found: str) -> None:
+    script = FIND_OPERATOR + 'echo "$family $operator $port"\n'
+    # As sudo does: without the variable, below a shell that has it.
+    command = ["sh", "-c", "env -u SSH_CONNECTION sh -s; exit $?"]
+    environment = {**os.environ, "SSH_CONNECTION": connection}
+    done = subprocess.run(command, input=script, text=True, capture_output=True, check=True, env=environment)
+    assert done.stdout.strip() == found
+
+
+def test_a_partition_never_cuts_the_operator_and_not_the_host_itself() -> None:
+    for text in (rules(None), rules(["10.0.0.2", "fd00::2"])):
+        for direction, harm in (("saddr $operator tcp dport", "drop"), ("daddr $operator tcp sport", "drop")):
+            chain = next(c for c in text.split("chain ")[1:] if direction in c)
+            assert chain.index("lo") < chain.index(direction) < chain.index(harm)
+    assert re.search(r"ip saddr 10\.0\.0\.2 drop\nip6 saddr fd00::2 drop", rules(["10.0.0.2", "fd00::2"]))
+    assert rules(None).count("\ndrop\n") == 2
+
+
+def host() -> Host:
+    return cluster().host("db1")
+
+
+def test_the_operators_command_runs_without_a_shell_and_finds_invoke(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code = (
+        "import os,sys,shutil; open(sys.argv[1],'w').write(repr((sys.argv[2:], os.environ['PATH'], os.getsid(0)==os.getpid())))"
+    )
+    run_here("power_off", host(), f"""{sys.executable} -c "{code}" {out} 'a b' '$HOME;'""")
+    words, path, own_session = eval(out.read_text())
+    assert words == ["a b", "$HOME;"]
+    assert path.startswith(str(Path(sys.executable).parent))
+    assert own_session
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("false", "power_off of db1 .`false`. failed with exit code 1"),
+        ("sh -c 'echo no such machine >&2; exit 3'", "exit code 3: no such machine"),
+        ("nonesuch", "can't be run"),
+        ("unbalanced 'quote", "can't be run"),
+    ],
+)
+def test_a_command_that_fails_is_told_by_its_setting(command: str, said: str) -> None:
+    with pytest.raises(ClusterError, match=said):
+        run_here("power_off", host(), command)

@@ -1,0 +1,57 @@
+"""Ctrl-C in a task that has something to undo."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from cluster.errors import ClusterError
+from day2 import console
+from day2.interrupts import Interrupts
+
+
+def test_it_is_acted_on_only_where_it_is_asked_for() -> None:
+    said: list[str] = []
+    with Interrupts(said.append) as interrupts:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        undone = True
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.check()
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.wait(lambda: True, until=time.monotonic() + 60)
+    assert undone
+    assert said == ["interrupted: undoing what was set", "still undoing, please wait"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_waiting() -> None:
+    with Interrupts(print) as interrupts:
+        assert interrupts.wait(lambda: True, until=0)
+        assert not interrupts.wait(lambda: False, until=time.monotonic() + 0.05)
+        interrupts.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"), [(0, None), (None, None), (1, 1), (ClusterError("x"), 2), (KeyboardInterrupt(), 130), (OSError("y"), 2)]
+)
+def test_exit_codes(
+    outcome: int | BaseException | None, code: int | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    def body() -> int | None:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    if code is None:
+        console.call(body)
+        return
+    with pytest.raises(SystemExit) as end:
+        console.call(body, errors=(OSError,))
+    assert end.value.code == code
+    assert "Traceback" not in capsys.readouterr().err

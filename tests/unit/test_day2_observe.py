@@ -1,0 +1,98 @@
+"""What hosts answer becomes a view; what is missing or strange in an answer becomes a problem of that host alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from clusters import cluster
+
+from cluster.certificates import make_authority
+from day2.observe import host_view, questions
+from day2.remote import shipped
+from day2.ssh import Answer
+
+SHOP = cluster()
+POSTGRES: dict[str, Any] = {
+    "in_recovery": False, "version": "18.6", "timeline": 3, "lsn": 500, "received": None, "replayed": None,
+    "replay_age": None, "replay_paused": False, "receiver": None, "pending_restart": ["max_connections"],
+    "parameters": {}, "oldest_transaction": 0.0, "base_backups": 0, "backup_bytes": 0,
+    "synchronous_standby_names": "", "synchronous_commit": "on",
+    "senders": [{"name": "db2", "state": "streaming", "sync_state": "quorum", "received_lag": 0, "replayed_lag": 8,
+                 "received_seconds": 0.0, "replayed_seconds": 0.1}],
+    "slots": [{"name": "db2", "type": "physical", "active": True, "wal_status": "reserved", "retained": 0, "room": None}],
+}  # fmt: skip
+ETCD: dict[str, Any] = {
+    "status": {"header": {"member_id": "11", "revision": "42"}, "version": "3.5.30", "leader": "11", "dbSize": "40960",
+               "errors": ["memberID:11 alarm:NOSPACE ", "etcdserver: no leader"]},
+    "members": [{"ID": "11", "name": "db1"}, {"ID": "22", "name": "db2"}],
+    "quorum": True, "compaction": "1h",
+    "keys": {"leader": "db1", "config": '{"ttl": 20, "pause": true}', "members/db1": '{"state": "running"}',
+             "sync": '{"leader": "db1", "sync_standby": "db2,db3", "quorum": 1}', "status": '{"optime": 500}'},
+}  # fmt: skip
+
+
+def answer(**parts: Any) -> Answer:
+    return Answer("db1", 0, json.dumps({"time": time.time(), **parts}))
+
+
+def test_a_database_host() -> None:
+    pem = make_authority("test").certificate.decode()
+    patroni = {"state": "running", "role": "primary", "dcs_last_seen": time.time() - 2, "patroni": {"version": "4.1.5"}}
+    host = host_view(
+        answer(
+            etcd={"is": ETCD},
+            patroni={"is": patroni},
+            postgres={"is": POSTGRES},
+            units={"is": {"etcd.service": "active"}},
+            certificates={"is": {"/etc/etcd/tls/ca.crt": pem}},
+            marker={"is": {"cluster": "shop", "id": "1", "deployed_from": "x"}},
+            operator={"is": None},
+        )
+    )
+    assert host.problems == {}
+    assert host.etcd and host.etcd.leads and host.etcd.alarms == ("memberID:11 alarm:NOSPACE ",)
+    assert host.patroni and 1 < host.patroni.dcs_age < 3
+    assert host.postgres and host.postgres.senders[0].replayed_lag == 8
+    assert host.certificates == {"/etc/etcd/tls/ca.crt": 3649}
+    assert host.cluster_name == "shop"
+    assert host.clock is not None and abs(host.clock) < 1
+
+
+def test_a_proxy() -> None:
+    row = {
+        "pxname": "write",
+        "svname": "db1",
+        "status": "UP 1/2",
+        "check_status": "L7OK",
+        "last_chk": "",
+        "scur": "3",
+    }
+    host = host_view(answer(haproxy={"is": [row, {**row, "svname": "db2", "status": "DOWN"}]}))
+    assert host.proxy and [(s.name, s.up, s.sessions) for s in host.proxy["write"]] == [("db1", True, 3), ("db2", False, 3)]
+
+
+def test_a_part_that_fails_or_says_something_strange_does_not_hide_the_others() -> None:
+    host = host_view(answer(etcd={"problem": "no\nroute"}, patroni={"is": {"state": "running"}}, postgres={"is": POSTGRES}))
+    assert host.problems["etcd"] == "no route"
+    assert host.problems["patroni"].startswith("an answer that is not understood")
+    assert host.postgres and host.postgres.lsn == 500
+
+
+def test_a_host_without_an_answer() -> None:
+    assert host_view(Answer("db1", None, problem="unreachable: x")).problems == {"host": "unreachable: x"}
+    assert not host_view(Answer("db1", 127, problem="python3: not found")).reachable
+    assert "unexpected output" in host_view(Answer("db1", 0, "Welcome!")).problems["host"]
+
+
+def test_each_host_is_asked_by_its_roles() -> None:
+    always = {"units", "marker", "edited", "operator", "certificates"}
+    assert set(questions(SHOP, SHOP.host("db1"))) == always | {"etcd", "patroni", "postgres"}
+    assert set(questions(SHOP, SHOP.host("proxy1"))) == always | {"haproxy"}
+
+
+def test_a_program_is_sent_as_input_and_its_argument_is_quoted() -> None:
+    command, source = shipped("collector", {"it's": "{}"})
+    assert command.endswith(""" '{"it'"'"'s": "{}"}'""")
+    assert f"read({len(source.encode())})" in command

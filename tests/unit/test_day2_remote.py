@@ -1,0 +1,138 @@
+"""The smaller programs that run on hosts, and the journals' lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from day2.logs import Line, parse
+from day2.proof.journal import selections
+from day2.remote import follow, shipped, watcher
+
+CONNECTION = "primary_conninfo = 'dbname=postgres passfile={} host=10.0.0.1 port=5432 application_name=db2'\n"
+
+
+def test_a_replica_is_pointed_to_the_new_leader_as_patroni_would_do_it(tmp_path: Path) -> None:
+    passwords, config = tmp_path / "pgpass", tmp_path / "postgresql.conf"
+    passwords.write_text("10.0.0.1:5432:*:replicator:word\n")
+    passwords.chmod(0o600)
+    config.write_text(f"port = 5432\n{CONNECTION.format(passwords)}cluster_name = 'host=10.0.0.1 '\n")
+    config.chmod(0o640)
+    told = []
+    before = signal.signal(signal.SIGHUP, lambda *_: told.append("reload"))
+    try:
+        (tmp_path / "postmaster.pid").write_text(f"{os.getpid()}\n/data\n")
+        follow.follow({"data": str(tmp_path), "old": "10.0.0.1", "new": "10.0.0.2"})
+        follow.follow({"data": str(tmp_path), "old": "10.0.0.1", "new": "10.0.0.2"})
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    expected = CONNECTION.format(passwords).replace("10.0.0.1", "10.0.0.2")
+    assert config.read_text() == f"port = 5432\n{expected}cluster_name = 'host=10.0.0.1 '\n"
+    assert passwords.read_text() == "10.0.0.2:5432:*:replicator:word\n"
+    assert (passwords.stat().st_mode & 0o777, config.stat().st_mode & 0o777) == (0o600, 0o640)
+    assert told == ["reload"]
+    assert {path.name for path in tmp_path.iterdir()} == {"pgpass", "postgresql.conf", "postmaster.pid"}
+
+
+def test_what_haproxy_answers_to_a_change_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "admin.sock"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+
+        def serve() -> None:
+            for answer in (b"\n", b"No such server.\n"):
+                connection, _ = server.accept()
+                with connection:
+                    connection.recv(100)
+                    connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        commands = [f"set server read/{name} state drain" for name in ("db1", "db9")]
+        command, source = shipped("haproxy", {"socket": str(path), "commands": commands})
+        words = ["sh", "-c", command.replace("python3", sys.executable, 1)]
+        done = subprocess.run(words, input=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "set server read/db9 state drain: No such server.\n"
+
+
+def test_a_patroni_that_does_not_answer_is_told_in_one_line(tmp_path: Path) -> None:
+    tls = {name: str(tmp_path / name) for name in ("ca", "cert", "key")}
+    spec = {"url": "127.0.0.1:1", "tls": tls, "method": "GET", "path": "/", "body": None, "seconds": 1}
+    command, source = shipped("request", spec)
+    words = ["sh", "-c", command.replace("python3", sys.executable, 1)]
+    done = subprocess.run(words, input=f"{source}user:word\n", capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Patroni: ") and "Traceback" not in done.stderr and "word" not in done.stderr
+
+
+def test_journal_lines() -> None:
+    entry = {"__REALTIME_TIMESTAMP": "1700000000500000", "_SYSTEMD_UNIT": "patroni.service", "MESSAGE": "hello"}
+    assert list(parse("db1", json.dumps(entry))) == [Line(1700000000.5, "db1", "patroni", "hello")]
+    stopped = entry | {"_SYSTEMD_UNIT": "init.scope", "UNIT": "etcd.service"}
+    assert next(parse("db1", json.dumps(stopped))).unit == "etcd"
+    assert next(parse("db1", json.dumps(entry | {"MESSAGE": [104, 105, 255]}))).text == "hi\ufffd"
+    assert list(parse("db1", "-- No entries --")) == []
+    assert list(parse("db1", json.dumps({"MESSAGE": None}))) == []
+
+
+def test_a_watcher_tells_the_lines_that_matter_by_the_monotonic_clock_and_answers_at_once(tmp_path: Path) -> None:
+    entries = [
+        ("patroni", "2031-01-01 10:00:00,123 INFO: no action. I am (db2), a secondary, and following a leader (db1)"),
+        ("patroni", "2031-01-01 10:00:00,123 INFO: promoted self to leader by acquiring session lock"),
+        ("patroni", "2031-01-01 10:00:00.500 UTC [3590] LOG:  selected new timeline ID: 2"),
+        ("etcd", '{"level":"info","msg":"raft.node: d5 elected leader d5 at term 3"}'),
+        ("haproxy", "[WARNING]  (465) : Server write/db1 is DOWN, reason: Layer4 timeout."),
+        ("haproxy", "Server write/db1 is DOWN, reason: Layer4 timeout."),
+        ("cron", "Server write/db1 is DOWN"),
+    ]
+    lines = [
+        json.dumps({"__MONOTONIC_TIMESTAMP": str(5_000_000 + n), "_SYSTEMD_UNIT": f"{unit}.service", "MESSAGE": text})
+        for n, (unit, text) in enumerate(entries)
+    ]
+    (tmp_path / "lines").write_text("\n".join(lines) + "\n")
+    journalctl = tmp_path / "journalctl"
+    journalctl.write_text(f"#!/bin/sh\ncat {tmp_path}/lines\nexec sleep 60\n")
+    journalctl.chmod(0o700)
+    command, source = shipped("watcher", {"journal": {"units": selections()}})
+    words = ["sh", "-c", f"exec {command.replace('python3', sys.executable, 1)}"]
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdin and process.stdout
+        process.stdin.write(source + "\n")
+        process.stdin.flush()
+        said = [json.loads(process.stdout.readline()) for _ in range(5)]
+        process.stdin.close()
+        assert process.wait(10) == 0
+    assert [one["what"] for one in said].count("pong") == 1
+    logs = [one for one in said if one["what"] == "log"]
+    assert [(one["t"], one["value"]["unit"], one["value"]["text"]) for one in logs] == [
+        (5.000001, "patroni", "INFO: promoted self to leader by acquiring session lock"),
+        (5.000002, "patroni", "LOG:  selected new timeline ID: 2"),
+        (5.000003, "etcd", "raft.node: d5 elected leader d5 at term 3"),
+        (5.000004, "haproxy", "Server write/db1 is DOWN, reason: Layer4 timeout."),
+    ]
+
+
+def test_a_flood_of_lines_is_kept_away() -> None:
+    sieve = watcher.Sieve()
+    assert sieve.lets_through("peer 1 became inactive", 0.0)
+    assert not sieve.lets_through("peer 2 became inactive", 9.0)
+    assert not sieve.lets_through("peer 2 became inactive", 18.0)  # it never stopped
+    assert sieve.lets_through("peer 2 became inactive", 28.0)
+    passed = [sieve.lets_through(f"line {chr(97 + n)}", 50 + n / 1000) for n in range(26)]
+    assert passed.count(True) == watcher.MOST_PER_SECOND
+    assert sieve.lets_through("later", 52.0)
+
+
+def test_a_journals_entry_without_text_is_no_line() -> None:
+    entry = {"__MONOTONIC_TIMESTAMP": "1500000", "_SYSTEMD_UNIT": "init.scope", "UNIT": "etcd.service", "MESSAGE": "{broken"}
+    assert watcher.log_line(entry) == (1.5, "etcd", "{broken")
+    assert watcher.log_line(entry | {"MESSAGE": [104, 105, 255]}) == (1.5, "etcd", "hi\ufffd")
+    assert watcher.log_line(entry | {"MESSAGE": None}) is None

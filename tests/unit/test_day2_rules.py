@@ -1,0 +1,230 @@
+"""Every rule, both ways: silent about a healthy cluster, and telling what is wrong with one that is not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import views
+from clusters import cluster
+
+from day2.rules import findings, healthy
+from day2.view import ClusterView, Slot
+
+SHOP = cluster()
+
+
+def told(view: ClusterView, level: str = "problem") -> list[str]:
+    return [f"{f.about}: {f.text}" for f in findings(view, SHOP) if f.level == level]
+
+
+def config(**settings: object) -> str:
+    return json.dumps(json.loads(views.KEYS["config"]) | settings)
+
+
+def test_a_healthy_cluster_has_no_problem_and_no_warning() -> None:
+    assert told(views.view()) == []
+    assert told(views.view(), "warning") == []
+    assert healthy(findings(views.view(), SHOP))
+    assert "primary: db1 holds the leader key and is the only one not in recovery" in told(views.view(), "ok")
+    assert "failover: possible now, to db2 or db3" in told(views.view(), "ok")
+
+
+BROKEN = {
+    "a host that does not answer": (views.view(db3=views.unreachable("db3")), "db3: unreachable: it does not answer"),
+    "a host of another cluster": (
+        views.view(db3=views.database("db3", cluster_name="blog")),
+        "db3: belongs to cluster 'blog', not to 'shop'",
+    ),
+    "a blank host": (views.view(db3=views.blank("db3")), "db3: nothing is deployed on it: run `pyinfra"),
+    "a unit that is down": (
+        views.view(db3=views.database("db3", units=views.UNITS | {"etcd.service": "failed", "patroni.service": "active"})),
+        "db3: etcd.service is failed",
+    ),
+    "two primaries": (
+        views.view(db2=views.database("db2", postgres=views.postgres("db2", in_recovery=False))),
+        "primary: SPLIT BRAIN: db1 and db2 both take writes",
+    ),
+    "a leader that does not lead": (
+        views.with_keys(leader="db2"),
+        "primary: db2 holds the leader key, but db1 is out of recovery",
+    ),
+    "no leader": (views.with_keys(leader=None), "primary: nobody holds the leader key"),
+    "no etcd": (
+        views.view(**{n: views.database(n, etcd=None, problems={"etcd": "refused"}) for n in views.DATABASES}),
+        "primary: no etcd member answers, so nobody can say who leads",
+    ),
+    "an etcd member that is down": (
+        views.view(db3=views.database("db3", etcd=None, problems={"etcd": "refused"})),
+        "db3: etcd does not answer: refused",
+    ),
+    "etcd without a quorum": (
+        views.view(db1=views.database("db1", etcd=views.etcd("db1", quorum=False))),
+        "db1: etcd has no quorum",
+    ),
+    "an etcd alarm": (
+        views.view(db1=views.database("db1", etcd=views.etcd("db1", alarms=("alarm:NOSPACE ",)))),
+        "db1: etcd alarm: alarm:NOSPACE",
+    ),
+    "a stranger in etcd": (
+        views.view(db1=views.database("db1", etcd=views.etcd("db1", members={"11": "db1", "99": "old"}))),
+        "db1: etcd's members are db1, old; the inventory has db1, db2, db3",
+    ),
+    "writes to nobody": (views.view(proxy1=views.proxy(write=())), "proxy1: port 5000 leads to nobody; the leader is db1"),
+    "writes to two": (
+        views.view(proxy1=views.proxy(write=("db1", "db2"))),
+        "proxy1: port 5000 leads to db1 and db2; the leader is db1",
+    ),
+    "a replica without reads": (views.view(proxy1=views.proxy(read=("db2",))), "db3: gets no reads from proxy1"),
+    "no reads at all": (
+        views.view(proxy1=views.proxy(write=(), read=())),
+        "proxy1: port 5001 leads to nobody",
+    ),
+    "HAProxy down": (
+        views.view(proxy1=views.proxy(proxy=None, problems={"haproxy": "refused"})),
+        "proxy1: HAProxy does not answer: refused",
+    ),
+    "a replica that does not stream": (
+        views.view(db2=views.database("db2", postgres=views.postgres("db2", receiver=None))),
+        "db2: is not streaming from the primary",
+    ),
+    "a replica on an old timeline": (
+        views.view(db2=views.database("db2", postgres=views.postgres("db2", timeline=2))),
+        "db2: is on timeline 2, the primary on 3",
+    ),
+    "a paused replay": (
+        views.view(db2=views.database("db2", postgres=views.postgres("db2", replay_paused=True))),
+        "db2: has its replay paused",
+    ),
+    "a replica that lags": (
+        views.view(
+            db1=views.database(
+                "db1",
+                postgres=views.postgres("db1", senders=(views.sender("db2", replayed_lag=2**25), views.sender("db3"))),
+            )
+        ),
+        "db2: is 33554432 bytes behind; haproxy_read_max_lag is 16777216",
+    ),
+    "a paused cluster": (
+        views.with_keys(config=config(pause=True)),
+        "pause: the cluster is paused: nothing fails over by itself until `invoke resume`",
+    ),
+    "a Patroni that is cut off": (
+        views.view(db2=views.database("db2", patroni=views.patroni("db2", dcs_age=60))),
+        "db2: Patroni has not reached etcd for 60 s",
+    ),
+    "another durability than promised": (
+        views.with_keys(config=config(synchronous_mode=False)),
+        "durability: is asynchronous, the settings say quorum",
+    ),
+    "nobody synchronous": (
+        views.view(db1=views.database("db1", postgres=views.postgres("db1", synchronous_standby_names=""))),
+        "durability: no replica is synchronous",
+    ),
+    "a lost slot": (
+        views.view(
+            db1=views.database("db1", postgres=views.postgres("db1", slots=(Slot("db2", "physical", False, "lost", 0, None),)))
+        ),
+        "slots: slot db2 is lost",
+    ),
+    "a certificate at its end": (
+        views.view(db1=views.database("db1", certificates={"/etc/etcd/tls/server.crt": 3})),
+        "db1: /etc/etcd/tls/server.crt ends in 3 days",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_is_wrong_is_told(case: str) -> None:
+    view, sentence = BROKEN[case]
+    assert any(line.startswith(sentence) for line in told(view)), told(view)
+    assert not healthy(findings(view, SHOP))
+
+
+WORTH_KNOWING = {
+    "a clock that differs": (views.view(db3=views.database("db3", clock=-4.0)), "db3: its clock is 4.0 s behind"),
+    "the packaged service": (
+        views.view(db3=views.database("db3", units=views.database("db3").units | {"postgresql.service": "active"})),
+        "db3: postgresql.service is active",
+    ),
+    "a full etcd": (
+        views.view(db1=views.database("db1", etcd=views.etcd("db1", database_size=2 * 1024**3))),
+        "db1: etcd's database has reached 100% of etcd_quota",
+    ),
+    "a pending restart": (
+        views.view(
+            db2=views.database(
+                "db2",
+                patroni=views.patroni("db2", pending_restart=True),
+                postgres=views.postgres("db2", pending_restart=("max_connections",)),
+            )
+        ),
+        "db2: max_connections waits for `invoke rolling-restart`",
+    ),
+    "an idle slot": (
+        views.view(
+            db1=views.database(
+                "db1", postgres=views.postgres("db1", slots=(Slot("cdc", "logical", False, "reserved", 77, None),))
+            )
+        ),
+        "slots: slot cdc is not in use and holds back 77 bytes of WAL",
+    ),
+    "both leaders on one host": (
+        views.view(**{n: views.database(n, etcd=views.etcd(n, leader_id="11")) for n in views.DATABASES}),
+        "etcd: db1 is PostgreSQL's and etcd's leader at once",
+    ),
+    "a certificate to renew": (
+        views.view(db1=views.database("db1", certificates={"/etc/etcd/tls/server.crt": 40})),
+        "db1: /etc/etcd/tls/server.crt ends in 40 days",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WORTH_KNOWING)
+def test_what_is_worth_knowing_does_not_make_a_cluster_sick(case: str) -> None:
+    view, sentence = WORTH_KNOWING[case]
+    assert any(line.startswith(sentence) for line in told(view, "warning")), told(view, "warning")
+    assert told(view) == []
+
+
+def test_asynchronous_is_said_in_every_report() -> None:
+    shop = cluster(durability="asynchronous")
+    found = findings(views.with_keys(config=config(synchronous_mode=False), sync=None), shop)
+    assert [f.text for f in found if f.level == "warning"] == [
+        "asynchronous: losing the primary can lose the last acknowledged writes"
+    ]
+    assert healthy(found)
+
+
+def test_reads_from_the_primary_are_told_when_no_replica_is_fit() -> None:
+    view = views.view(proxy1=views.proxy(read=()))
+    assert "proxy1: port 5001 leads to the primary: no replica is fit for reads" in told(view, "warning")
+
+
+def test_before_the_first_deploy_only_that_is_told() -> None:
+    names = (*views.DATABASES, "proxy1")
+    nothing = views.view(**{name: views.blank(name) for name in names})
+    assert told(nothing) == ["deploy: nothing is deployed yet: run `pyinfra inventory.py deploy.py`"]
+    half = views.view(**{name: views.blank(name) for name in names} | {"db2": views.unreachable("db2")})
+    assert told(half) == [
+        "db2: unreachable: it does not answer",
+        "deploy: nothing is deployed yet: run `pyinfra inventory.py deploy.py`",
+    ]
+
+
+def test_when_no_host_answers_that_is_all_there_is_to_say() -> None:
+    view = views.view(**{name: views.unreachable(name) for name in (*views.DATABASES, "proxy1")})
+    assert told(view) == [f"{name}: unreachable: it does not answer" for name in (*views.DATABASES, "proxy1")]
+
+
+def test_a_file_that_was_edited_is_a_warning() -> None:
+    view = views.view(db2=views.database("db2", edited=("/etc/patroni/conf.d/patroni.yml",)))
+    assert told(view, "warning") == [
+        "db2: /etc/patroni/conf.d/patroni.yml is not as the deploy wrote it: deploy to bring it back"
+    ]
+
+
+def test_an_etcd_that_is_never_compacted_is_a_warning() -> None:
+    view = views.view(db2=views.database("db2", etcd=views.etcd("db2", compaction="")))
+    [line] = told(view, "warning")
+    assert line.startswith("db2: etcd keeps all of its history")

@@ -1,0 +1,66 @@
+"""What status shows, of a well cluster and of one in ruins."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+import views
+from clusters import cluster
+from rich.console import Console
+
+from day2 import console, status
+from day2.rules import candidates, findings
+from day2.view import ClusterView
+
+SHOP = cluster()
+RUINS = {
+    "well": views.view(),
+    "nothing deployed": views.view(**{n: views.blank(n) for n in (*views.DATABASES, "proxy1")}),
+    "nobody answers": views.view(**{n: views.unreachable(n) for n in (*views.DATABASES, "proxy1")}),
+    "no etcd": views.view(**{n: views.database(n, etcd=None, problems={"etcd": "x"}) for n in views.DATABASES}),
+    "no primary": views.with_keys(leader=None, config=None, sync=None, status=None),
+    "Patroni down": views.view(db1=views.database("db1", patroni=None, postgres=None, problems={"patroni": "x"})),
+    "HAProxy down": views.view(proxy1=views.proxy(proxy=None, problems={"haproxy": "refused"})),
+    "markup": views.view(db1=views.database("db1", patroni=None, problems={"patroni": "[red]no[/red] [/]"})),
+}
+
+
+def shown(view: ClusterView) -> str:
+    out = Console(file=io.StringIO(), width=120, highlight=False)
+    status.show(out, SHOP, view, findings(view, SHOP), candidates(view, SHOP))
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue()
+
+
+@pytest.mark.parametrize("case", RUINS)
+def test_it_can_always_be_shown(case: str) -> None:
+    text = shown(RUINS[case])
+    assert text.splitlines()[-1].startswith("healthy" if case == "well" else "not healthy")
+    document = status.document(SHOP, RUINS[case], findings(RUINS[case], SHOP), candidates(RUINS[case], SHOP))
+    read = json.loads(console.to_json(document))
+    assert read["healthy"] is (case == "well")
+    assert set(read["hosts"]) == set(RUINS[case].hosts)
+
+
+def test_one_screen() -> None:
+    text = shown(views.view())
+    assert "db1     primary (leader)  running" in text
+    assert "db2     replica           streaming  3         0 B  quorum                   yes" in text
+    assert "proxy1   db1               db2, db3         none" in text
+    assert len(text.splitlines()) < 25
+    assert "\x1b" not in text
+
+
+def test_who_is_at_work_is_shown() -> None:
+    line = json.dumps({"who": "anna@desk", "doing": "failover-test", "since": "10:00", "directory": "/home/anna/shop"})
+    view = views.view(db1=views.database("db1", operator=line), db2=views.database("db2", operator=line))
+    assert shown(view).count("anna@desk is changing this cluster (failover-test, since 10:00") == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 kB"), (2**24, "16.0 MB"), (2**50, "1024.0 TB")]
+)
+def test_sizes(count: int, text: str) -> None:
+    assert console.size(count) == text

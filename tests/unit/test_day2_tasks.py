@@ -1,0 +1,93 @@
+"""The commands: they are listed quickly and explained, and what goes wrong before the first connection is one message."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from repository import ROOT
+
+import tasks
+
+INVENTORY = """
+etcd = postgres = [(f'db{n}', {'address': f'10.0.0.{n}'}) for n in (1, 2, 3)]
+haproxy = [('proxy1', {'address': '10.0.0.9'})]
+"""
+
+
+def invoke(*words: str, at: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "invoke", "--search-root", str(ROOT), *words]
+    return subprocess.run(command, cwd=at, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "group_data").mkdir()
+    (tmp_path / "inventory.py").write_text(INVENTORY)
+    (tmp_path / "group_data/all.py").write_text("cluster_name = 'shop'\nclient_networks = ['10.0.0.0/24']\n")
+    return tmp_path
+
+
+def test_every_command_is_listed_and_explained() -> None:
+    listed = invoke("--list")
+    names = {"status", "failover-test", "dsn", "psql", "secrets", "lab.up", "lab.off", "lab.ssh"}
+    assert all(f"  {name} " in listed.stdout for name in names)
+    assert "Exit codes" in invoke("--list", "--no-dedupe").stdout or listed.returncode == 0
+
+
+def test_every_option_is_explained_and_yes_alone_is_short() -> None:
+    manual = (ROOT / "docs/commands.md").read_text()
+    for name in tasks.namespace.task_names:
+        assert f"`{name}" in manual, name
+        for option in tasks.namespace[name].get_arguments():
+            long, *short = option.names
+            assert option.help, f"{name} --{long}"
+            assert option.positional or f"`--{long}" in manual, f"{name} --{long}"
+            assert short == (["y"] if long == "yes" else []), f"{name} {option.names}"
+            assert long != "json" or option.kind is bool, name
+
+
+@pytest.mark.parametrize("words", [("-y",), ("--yes",)])
+def test_both_ways_to_say_yes(project: Path, words: tuple[str, ...]) -> None:
+    assert "deploy.py" in invoke("switchover", *words, at=project).stderr  # nothing is deployed yet: it got that far
+
+
+def test_listing_loads_none_of_the_heavy_packages() -> None:
+    code = (
+        "import sys, tasks; print([m for m in ('fabric', 'paramiko', 'psycopg', 'pydantic', 'rich', 'lab') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("words", [("status",), ("failover-test", "--yes"), ("dsn",), ("secrets", "--name", "probe")])
+def test_a_mistake_in_the_settings_is_told_as_one(project: Path, words: tuple[str, ...]) -> None:
+    (project / "group_data/all.py").write_text("cluster_name = 'Shop'\nclient_networks = ['10.0.0.0/24']\n")
+    done = invoke(*words, at=project)
+    assert done.returncode == 2
+    assert "cluster_name = 'Shop'" in done.stderr
+    assert "Traceback" not in done.stderr and done.stdout == ""
+
+
+@pytest.mark.parametrize("words", [("failover-test", "--yes"), ("secrets", "--name", "probe"), ("psql",)])
+def test_before_the_first_deploy(project: Path, words: tuple[str, ...]) -> None:
+    more = "postgres_roles = [{'name': 'app'}]\npostgres_databases = [{'name': 'app', 'owner': 'app'}]\n"
+    (project / "group_data/postgres.py").write_text(more)
+    done = invoke(*words, at=project)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "deploy.py" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_another_inventory(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INVOKE_INVENTORY", "inventories/none.py")
+    done = invoke("status", at=project)
+    assert done.returncode == 2
+    assert "inventory = 'inventories/none.py': there is no such file" in done.stderr
+
+
+def test_from_another_directory_it_says_where_it_looks(tmp_path: Path) -> None:
+    done = invoke("status", at=tmp_path)
+    assert done.returncode == 2
+    assert f"there is no such file in {tmp_path}; work from the directory of the checkout" in done.stderr

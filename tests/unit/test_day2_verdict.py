@@ -1,0 +1,74 @@
+"""What is called a failed trial: every way to fail is tried, and nothing else fails."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import proofs
+import pytest
+
+from day2.proof.expectation import Effect, Expectation
+from day2.proof.result import Trial
+
+
+def trial(fault: str = "host-off", **differs: Any) -> Trial:
+    return replace(proofs.trial(fault), **differs)
+
+
+def account(**differs: Any) -> Any:
+    return proofs.settlement(**differs)
+
+
+@pytest.mark.parametrize("fault", proofs.FAULTS)
+def test_what_is_as_promised_passes(fault: str) -> None:
+    assert trial(fault).failures == ()
+
+
+@pytest.mark.parametrize(
+    ("differs", "said"),
+    [
+        ({"settlement": account(lost=((1, 7),))}, "1 acknowledged writes are lost"),
+        ({"settlement": account(unexpected=((1, 7),))}, "had been refused"),
+        ({"settlement": account(repeated=((1, 7),))}, "more than once"),
+        ({"settlement": account(disordered=((1, 7),))}, "before an earlier one"),
+        ({"settlement": account(overlaps=("a and b for 2 s",))}, "two servers acknowledged"),
+        ({"reads": replace(trial().reads, vanished=3)}, "not there any more"),
+        ({"outage": None, "outage_began": None}, "no write was acknowledged"),
+        ({"outage": 40.0}, "writes stopped for 40.0 s"),
+        ({"primary_after": "pg-sv01"}, "still the primary"),
+        ({"whole": None, "problems": ("pg-sv01: off",)}, "not whole again: pg-sv01: off"),
+    ],
+)
+def test_what_is_not_as_promised_fails(differs: dict[str, Any], said: str) -> None:
+    (failure,) = trial(**differs).failures
+    assert said in failure
+
+
+def test_a_failover_that_nobody_needed_fails() -> None:
+    assert "which nobody needed" in trial("patroni-kill", primary_after="pg-sv02").failures[0]
+
+
+def test_what_should_stop_is_judged_from_the_end_of_healing_and_must_not_go_on_before_it_begins() -> None:
+    stopped = {"outage_began": 0.0, "healed": 20.0, "mended": 25.0}
+    assert trial("replicas-off", outage=36.0, **stopped).failures == ()  # 11 s after the end, of 12
+    assert "not 12.0 s" in trial("replicas-off", outage=38.0, **stopped).failures[0]
+    assert "should not be possible" in trial("replicas-off", outage=19.0, **stopped).failures[0]
+    # Writes never stopped, and the longest breath they took happened to be after the healing.
+    assert "should not be possible" in trial("replicas-off", outage=0.1, **stopped | {"outage_began": 30.0}).failures[0]
+
+
+def test_a_loss_is_forgiven_only_where_the_durability_allows_it() -> None:
+    allowed = Expectation(Effect.FAILS_OVER, 60.0, "", may_lose=True)
+    one = trial(expected=allowed, settlement=account(lost=((1, 7),)))
+    assert one.failures == ()
+    assert not one.settlement.sound
+    assert trial(expected=allowed, settlement=account(repeated=((1, 7),))).failures
+    assert trial(expected=allowed, settlement=account(overlaps=("a and b for 2 s",))).failures
+
+
+def test_a_series_that_was_stopped_or_is_empty_has_not_passed() -> None:
+    proof = proofs.matrix()
+    assert proof.passed
+    assert not replace(proof, stopped="interrupted").passed
+    assert not replace(proof, trials=()).passed

@@ -1,0 +1,112 @@
+"""The lock that holds as long as a channel is open, tried with the real bash and flock."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster import lock, paths
+
+
+@pytest.fixture(autouse=True)
+def lock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(paths, "LOCK", str(tmp_path / "the lock"))
+    return tmp_path / "the lock"
+
+
+class Holder:
+    """A run of the holder command; `answer` is the first line it printed."""
+
+    def __init__(self, owner: str) -> None:
+        self.process = subprocess.Popen(
+            shlex.split(lock.holder_command(owner)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # tests may be run under nohup
+        )  # fmt: skip
+        assert self.process.stdout
+        self.answer = self.process.stdout.readline().strip()
+
+    def close(self) -> int:
+        self.process.communicate(timeout=10)
+        return self.process.returncode
+
+
+@pytest.fixture
+def first() -> Iterator[Holder]:
+    holder = Holder(lock.owner("deploy"))
+    yield holder
+    holder.process.kill()
+    holder.process.wait()
+
+
+def test_the_first_has_it_and_the_second_is_told_who(first: Holder) -> None:
+    second = Holder(lock.owner("switchover"))
+    assert first.answer == lock.HELD
+    assert json.loads(second.answer)["doing"] == "deploy"
+    assert second.process.wait(10) != 0
+    assert first.process.poll() is None
+
+
+def test_a_heartbeat_does_not_end_it(first: Holder) -> None:
+    assert first.process.stdin
+    first.process.stdin.write("\n\n")
+    first.process.stdin.flush()
+    assert Holder("x").answer != lock.HELD
+
+
+def test_closing_the_channel_releases_it(first: Holder) -> None:
+    assert first.close() == 0
+    again = Holder("x")
+    assert again.answer == lock.HELD
+    again.close()
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_holder_that_dies_releases_it(first: Holder, end: signal.Signals) -> None:
+    first.process.send_signal(end)
+    first.process.wait(10)
+    again = Holder("x")
+    assert again.answer == lock.HELD
+    again.close()
+
+
+def test_silence_releases_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operator's machine is gone without a word: the channel stays open and nothing comes."""
+    monkeypatch.setattr(lock, "SILENCE_SECONDS", 1)
+    silent = Holder("x")
+    assert silent.answer == lock.HELD
+    assert silent.process.wait(10) == 0
+    again = Holder("y")
+    assert again.answer == lock.HELD
+    again.close()
+
+
+def test_the_heart_beats_well_within_the_silence() -> None:
+    assert 3 * lock.HEARTBEAT_SECONDS <= lock.SILENCE_SECONDS
+
+
+@pytest.mark.parametrize("owner", ["it's", '"; touch pwned; "', "$(touch pwned)", "`touch pwned`"])
+def test_an_owner_with_odd_characters_is_only_text(owner: str, lock_file: Path, tmp_path: Path) -> None:
+    holder = Holder(owner)
+    assert holder.answer == lock.HELD
+    assert lock_file.read_text() == owner + "\n"
+    holder.close()
+    assert not (tmp_path / "pwned").exists()
+    assert not Path("pwned").exists()
+
+
+def test_what_the_second_is_told() -> None:
+    owner = json.loads(lock.owner("deploy"))
+    said = lock.refusal("db1", json.dumps(owner))
+    for word in (owner["who"], owner["directory"], owner["since"], "deploy", "Seen on db1"):
+        assert word in said
+
+
+@pytest.mark.parametrize("answer", ["", "garbage", "[]", "{}"])
+def test_an_answer_that_names_nobody_still_refuses(answer: str) -> None:
+    assert f"the lock {paths.LOCK} on db1 is held" in lock.refusal("db1", answer)

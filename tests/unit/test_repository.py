@@ -1,0 +1,155 @@
+"""The house rules that hold for the whole repository."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from repository import ROOT
+
+from cluster.inventory_files import load_cluster, read_hosts
+from cluster.settings import VARIABLES
+from lab import LabSpec, access
+
+OURS = {"cluster", "operations", "day2", "lab", "tasks", "deploy", "config"}
+TOOLS = {"pyinfra", "pyinfra_cli", "fabric", "invoke", "paramiko", "psycopg"}
+# For each: what it may import of ours, and which of the tools.
+MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
+    "cluster": (set(), set()),
+    "operations": ({"cluster"}, {"pyinfra"}),
+    "day2": ({"cluster"}, {"fabric", "paramiko", "psycopg", "invoke"}),
+    "lab": (set(), set()),
+    "deploy.py": ({"operations"}, {"pyinfra"}),
+    "config.py": ({"cluster"}, {"pyinfra"}),
+    "tasks.py": ({"cluster", "day2", "lab"}, {"invoke"}),
+}
+
+
+def tracked() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return [ROOT / name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+def sources(part: str) -> list[Path]:
+    found = [path for path in tracked() if path.suffix == ".py" and path.relative_to(ROOT).parts[0] == part]
+    assert found, part
+    return found
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The top-level packages that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0]
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_who_may_import_whom(part: str) -> None:
+    ours, tools = MAY_IMPORT[part]
+    for path in sources(part):
+        imported = set(imports(path))
+        assert imported & (OURS - {part.removesuffix(".py")}) <= ours, path
+        assert imported & TOOLS <= tools, path
+
+
+def test_cluster_opens_no_connection_and_starts_no_process() -> None:
+    for path in sources("cluster"):
+        assert not set(imports(path)) & {"subprocess", "socketserver", "http", "urllib", "asyncio", "ssl"}, path
+        assert not re.search(r"socket\.(socket|create_connection)", path.read_text()), path
+
+
+def test_nobody_is_a_master_or_a_slave() -> None:
+    names_of_others = ("haproxy-master.sock", "master {BRIDGE}", "haproxy -W")
+    for path in tracked():
+        if path == Path(__file__) or b"\0" in (data := path.read_bytes()):
+            continue
+        for number, line in enumerate(data.decode().splitlines(), 1):
+            if re.search(r"(?i)\b(master|slave)", line) and not any(name in line for name in names_of_others):
+                assert re.search(r"(?i)\bnot master\b", line), f"{path}:{number}: {line}"
+
+
+def test_no_password_stands_in_the_repository() -> None:
+    literal = re.compile(r"""(?i)(password|passwd|secret|PGPASSWORD)["']?\s*[=:]\s*["']?[^\s"'{}()$<>|,;\[\]%*&`]{6,}""")
+    harmless = re.compile(
+        r"""scram-sha-256|verifier|vault|stored|getenv|environ|secrets\.token|self\.|str\b|field\(|password_encryption|"""
+        r"""run\.|user_password|found\[|given|secrets_directory|\.password|SCRAM"""
+    )
+    for path in tracked():
+        if path.is_relative_to(ROOT / "tests") or b"\0" in (data := path.read_bytes()):
+            continue
+        for number, line in enumerate(data.decode().splitlines(), 1):
+            comment = path.suffix in (".py", ".md") and not re.match(r"\s*\w+ =", line)
+            if literal.search(line) and not harmless.search(line) and not comment:
+                pytest.fail(f"{path}:{number}: {line}")
+
+
+def test_no_private_key_stands_in_the_repository() -> None:
+    for path in tracked():
+        if path != Path(__file__):
+            assert not re.search(rb"BEGIN [A-Z ]*PRIVATE KEY-----\s*\n", path.read_bytes()), path
+
+
+@pytest.mark.parametrize("group", VARIABLES)
+def test_every_setting_stands_in_the_file_of_its_group_and_in_no_other(group: str) -> None:
+    _, variables = VARIABLES[group]
+    tree = ast.parse((ROOT / f"group_data/{group}.py").read_text())
+    set_here = {t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
+    assert set_here == set(variables)
+
+
+@pytest.mark.parametrize("group", VARIABLES)
+def test_every_setting_is_explained_where_it_stands(group: str) -> None:
+    """By a comment beside it, or by one over the paragraph that it is in."""
+    text = (ROOT / f"group_data/{group}.py").read_text()
+    paragraphs = re.split(r"\n\s*\n", text)
+    for variable in VARIABLES[group][1]:
+        (paragraph,) = [p for p in paragraphs if re.search(rf"(?m)^{variable} =", p)]
+        line = next(line for line in paragraph.splitlines() if line.startswith(f"{variable} ="))
+        assert "#" in line or paragraph.startswith("#"), f"group_data/{group}.py: {variable}"
+
+
+@pytest.mark.parametrize("group", VARIABLES)
+def test_what_a_file_sets_is_what_holds_when_it_is_taken_out(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deleting a line of group_data must not silently mean something else than what stood there."""
+    monkeypatch.chdir(ROOT)
+    made = load_cluster()
+    section = getattr(made, group)
+    free = {"cluster_name", "client_networks", "parameters", "roles", "databases"}
+    for name, field in type(section).model_fields.items():
+        if name not in free:
+            assert getattr(section, name) == field.get_default(), f"{group}: {name}"
+
+
+def test_the_default_inventory_is_the_default_lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(ROOT)
+    file = tmp_path / "inventory.py"
+    file.write_text(access.inventory(LabSpec()))
+    shipped, written = read_hosts(Path("inventory.py"), {}), read_hosts(file, {})
+    assert list(shipped) == list(written) == [host.name for host in LabSpec().hosts]
+    for name, host in written.items():
+        assert shipped[name].groups == host.groups
+        mine = {key: shipped[name].data[key] for key in host.data if key in shipped[name].data}
+        assert {key: value for key, value in host.data.items() if key in ("address", *access_keys(host.data))} | mine == mine
+
+
+def access_keys(data: dict[str, object]) -> list[str]:
+    return [key for key in data if key.startswith("ssh_")]
+
+
+def test_the_labs_network_may_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert any(LabSpec().network.subnet_of(network) for network in load_cluster().all.client_networks)  # type: ignore[arg-type]
+
+
+def test_requirements_are_pinned() -> None:
+    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
+    assert lines
+    assert [line for line in lines if not re.fullmatch(r"[\w\[\]-]+==[\w.]+", line)] == []

@@ -1,0 +1,117 @@
+"""Views to test with: the shop of clusters.py seen in good health, and the same with something different."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from clusters import cluster
+
+from cluster.dynamic_config import postgres_parameters, wanted_config
+from day2.view import ClusterView, EtcdState, HostView, PatroniState, PostgresState, Sender, Server, Slot
+
+SHOP = cluster()
+DATABASES = ("db1", "db2", "db3")
+RUNNING = {name: str(value) for name, value in postgres_parameters(SHOP).items()}
+IDS = {"11": "db1", "22": "db2", "33": "db3"}
+POSITION = 5_000_000
+KEYS = {
+    "leader": "db1",
+    "initialize": "7500000000000000000",
+    "config": json.dumps(wanted_config(SHOP)),
+    "sync": json.dumps({"leader": "db1", "sync_standby": "db2,db3", "quorum": 1}),
+    "status": json.dumps({"optime": POSITION}),
+    "members/db1": json.dumps({"state": "running", "role": "primary", "timeline": 3}),
+}
+UNITS = {f"{name}.service": "not-found" for name in ("etcd", "patroni", "haproxy", "postgresql")}
+
+
+def etcd(name: str, **differs: Any) -> EtcdState:
+    """A healthy member; db2 leads."""
+    own = next(id for id, member in IDS.items() if member == name)
+    state = EtcdState("3.5.30", own, "22", 100, 40_000, 30_000, (), dict(IDS), quorum=True, keys=dict(KEYS), compaction="1h")
+    return replace(state, **differs)
+
+
+def postgres(name: str, **differs: Any) -> PostgresState:
+    """db1 is the primary, with both others streaming and none of their slots idle."""
+    primary = name == "db1"
+    others = [other for other in DATABASES if other != "db1"]
+    state = PostgresState(
+        in_recovery=not primary,
+        version="18.6 (Debian 18.6-1)",
+        timeline=3,
+        lsn=POSITION if primary else None,
+        received=None if primary else POSITION,
+        replayed=None if primary else POSITION,
+        replay_age=None if primary else 0.1,
+        replay_paused=False,
+        receiver=None if primary else "streaming",
+        pending_restart=(),
+        parameters=dict(RUNNING),
+        oldest_transaction=0.0,
+        base_backups=0,
+        backup_bytes=0,
+        synchronous_standby_names='ANY 1 ("db2","db3")',
+        synchronous_commit="on",
+        senders=tuple(sender(other) for other in others) if primary else (),
+        slots=tuple(Slot(other, "physical", True, "reserved", 0, None) for other in others) if primary else (),
+    )
+    return replace(state, **differs)
+
+
+def sender(name: str, **differs: Any) -> Sender:
+    return replace(Sender(name, "streaming", "quorum", 0, 0, 0.0, 0.0), **differs)
+
+
+def patroni(name: str, **differs: Any) -> PatroniState:
+    role = "primary" if name == "db1" else "replica"
+    return replace(PatroniState("running", role, "4.1.5", 1.0, {}, pending_restart=False, paused=False), **differs)
+
+
+def database(name: str, **differs: Any) -> HostView:
+    """A database host in good health."""
+    units = UNITS | {"etcd.service": "active", "patroni.service": "active", "postgresql.service": "masked"}
+    view = HostView(
+        name, {}, 0.0, "shop", None, units, {"/etc/etcd/tls/server.crt": 700}, etcd(name), patroni(name), postgres(name)
+    )
+    return replace(view, **differs)
+
+
+def proxy(write: tuple[str, ...] = ("db1",), read: tuple[str, ...] = ("db2", "db3"), **differs: Any) -> HostView:
+    """The HAProxy host, with these servers up."""
+
+    def servers(up: tuple[str, ...]) -> tuple[Server, ...]:
+        return tuple(Server(n, "UP" if n in up else "DOWN", "L7OK", 0) for n in DATABASES)
+
+    view = HostView(
+        name="proxy1",
+        problems={},
+        clock=0.0,
+        cluster_name="shop",
+        units=UNITS | {"haproxy.service": "active"},
+        proxy={"write": servers(write), "read": servers(read)},
+    )
+    return replace(view, **differs)
+
+
+def unreachable(name: str) -> HostView:
+    return HostView(name, {"host": "unreachable: it does not answer"})
+
+
+def blank(name: str) -> HostView:
+    problems = {"etcd": "no such file", "patroni": "no such file", "postgres": "no such user", "haproxy": "no such file"}
+    return HostView(name, problems, 0.0, units=dict(UNITS))
+
+
+def view(**hosts: HostView) -> ClusterView:
+    """The shop in good health, but for the hosts given."""
+    well = {name: database(name) for name in DATABASES} | {"proxy1": proxy()}
+    return ClusterView(well | hosts)
+
+
+def with_keys(**keys: str | None) -> ClusterView:
+    """The shop with other values under Patroni's keys in etcd; None takes a key away."""
+    merged = {key: value for key, value in {**KEYS, **keys}.items() if value is not None}
+    return view(**{name: database(name, etcd=etcd(name, keys=merged)) for name in DATABASES})
