@@ -1,0 +1,22 @@
+"""`make prove`: every fault there is, on a lab of its own, with a report to look at in proof/.
+
+REPEAT=N in the environment says how many times each (3 without), SOAK=MINUTES and SEED=N run a soak instead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from . import rig
+
+
+def main() -> None:
+    soak, seed = os.environ.get("SOAK"), os.environ.get("SEED")
+    what = ["--fault", "all", "--repeat", os.environ.get("REPEAT", "3")]
+    if soak:
+        what = ["--soak", soak, *(["--seed", seed] if seed else [])]
+    with rig.blank_lab():
+        rig.deploy()
+        code = rig.watched("invoke", "failover-test", *what, "--report", "proof", "--yes")
+    sys.exit(code)
