@@ -1,0 +1,78 @@
+"""One lab and one deployed cluster for all tests of this folder, which go from harmless to destructive by file name."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers import Deploy, Site, copy_checkout
+from hosts import MACHINES, SPEC
+
+from lab import Lab, state
+
+IN_USE = Path("/run/lock/pgquorum-tests.lock")
+
+
+@pytest.fixture(scope="session")
+def root() -> None:
+    """Real hosts need root. Where CI runs, that they can't be had is a failure."""
+    if os.geteuid() != 0:
+        say = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
+        say("NOT TESTED ON REAL HOSTS: a lab needs root; run `sudo make test`")
+
+
+@pytest.fixture(scope="session")
+def alone(root: None) -> Iterator[None]:
+    """No other run of these tests is at work here, and what one that was killed has left is cleared."""
+    with IN_USE.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pytest.fail("another run of these tests is at work on this machine")
+        for spec in (SPEC, MACHINES):
+            if stale := state.load(spec.name):
+                Lab(stale.spec, stale.owner).down()
+        yield
+
+
+@pytest.fixture(scope="session")
+def whole_lab(alone: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The lab, up and blank, with a copy of the checkout; taken down after."""
+    folder = copy_checkout(tmp_path_factory.mktemp("checkout"))
+    lab = Lab(SPEC, folder)
+    try:
+        lab.up()
+        yield Site(lab, folder)
+    finally:
+        lab.down()
+
+
+@pytest.fixture
+def blank(whole_lab: Site) -> Site:
+    """The lab before anything was deployed to it."""
+    if whole_lab.secrets.exists():
+        pytest.fail("this test is for blank hosts, but they were deployed to: run the files of this folder in their order")
+    return whole_lab
+
+
+@pytest.fixture(scope="session")
+def first_deploy(whole_lab: Site) -> Deploy:
+    """The first deploy, with all that pyinfra can be made to say about it."""
+    return whole_lab.deploy("-y", "-vvv", "--diff")
+
+
+@pytest.fixture(scope="module")
+def site(whole_lab: Site, first_deploy: Deploy) -> Site:
+    """The deployed cluster, whole when a file of tests begins."""
+    assert first_deploy.exit_code == 0, first_deploy.output[-3000:]
+    whole_lab.heal()
+    return whole_lab
+
+
+@pytest.fixture
+def healed(site: Site) -> None:
+    """For tests that break something: the cluster is whole when each of them begins, whatever the one before has left."""
+    site.heal()

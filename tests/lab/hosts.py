@@ -1,0 +1,118 @@
+"""The lab's hosts and the cluster on them, seen without the tool: by SSH, psql, etcdctl and patronictl."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import psycopg
+import pytest
+import testinfra
+
+from lab import Lab, LabError, LabSpec
+
+Answer = TypeVar("Answer")
+
+SPEC = LabSpec(name="test", subnet="10.77.1.0/24")
+# What the tests of the lab itself use.
+MACHINES = LabSpec(name="lt", subnet="10.77.2.0/24", databases=1, proxies=1)
+DATABASES = [host.name for host in SPEC.hosts if host.kind == "database"]
+(PROXY,) = (host.name for host in SPEC.hosts if host.kind == "proxy")
+HOSTS = [host.name for host in SPEC.hosts]
+ADDRESS = {host.name: host.address for host in SPEC.hosts}
+# Long enough for a slow machine: a limit of patience, not of speed.
+PATIENCE = 120
+
+
+def wait_until(answer: Callable[[], Answer], what: str, seconds: float = PATIENCE) -> Answer:
+    """The answer, as soon as it is true. Errors on the way count as not yet."""
+    deadline = time.monotonic() + seconds
+    while True:
+        said: Any = None
+        try:
+            said = answer()
+            if said:
+                return said
+        except (psycopg.Error, OSError, subprocess.SubprocessError, LabError, ValueError, KeyError, AssertionError) as error:
+            said = error
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds:g} s: {what}; last: {said!r}")
+        time.sleep(0.2)
+
+
+class Hosts:
+    """The hosts of a lab that is up."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+
+    def on(self, host: str, script: str, stdin: str | None = None, timeout: float = 60) -> str:
+        """What a script prints as root on a host; it must succeed."""
+        done = self.lab.run(host, "bash", "-c", script, input=stdin, timeout=timeout)
+        assert done.returncode == 0, f"{host}: {script}\n{done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def on_all(self, script: str, hosts: list[str] = HOSTS, stdin: str | None = None) -> dict[str, str]:
+        """What a script prints on each host, run on all at once."""
+        with ThreadPoolExecutor(len(hosts)) as pool:
+            return dict(zip(hosts, pool.map(lambda host: self.on(host, script, stdin), hosts), strict=True))
+
+    def watch(self, host: str, script: str, stdin: str) -> subprocess.Popen[str]:
+        """A script that goes on as root on a host, its output to be read when it has ended."""
+        running = subprocess.Popen(
+            [*self.lab.ssh_command(host), f"bash -c {shlex.quote(script)}"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert running.stdin
+        running.stdin.write(stdin)
+        running.stdin.close()
+        running.stdin = None
+        return running
+
+    def psql(self, host: str, query: str, database: str = "postgres") -> str:
+        """The answer of a host's own PostgreSQL, asked through its socket."""
+        quoted = query.replace("'", "'\\''")
+        return self.on(host, f"runuser -u postgres -- psql -XAtq -d {database} -c '{quoted}'")
+
+    def members(self, through: str | None = None) -> dict[str, dict[str, Any]]:
+        """Patroni's members by name, as patronictl tells."""
+        host = through or next(h.name for h in self.lab.status() if h.power and h.name in DATABASES)
+        listed = json.loads(self.on(host, "patronictl -c /etc/patroni/conf.d list -f json"))
+        return {member["Member"]: member for member in listed}
+
+    def leader(self, through: str | None = None) -> str:
+        (found,) = (name for name, member in self.members(through).items() if member["Role"] == "Leader")
+        return found
+
+    def replicas(self) -> list[str]:
+        return sorted(set(DATABASES) - {self.leader()})
+
+    def etcdctl(self, host: str, command: str) -> str:
+        tls = "--cacert /etc/etcd/tls/ca.crt --cert /etc/etcd/tls/server.crt --key /etc/etcd/tls/server.key"
+        return self.on(host, f"etcdctl --endpoints=https://{ADDRESS[host]}:2379 {tls} --command-timeout=5s {command}")
+
+    def postmasters(self) -> dict[str, str]:
+        """When each PostgreSQL was started, as it says itself."""
+        return {host: self.psql(host, "select pg_postmaster_start_time()") for host in DATABASES}
+
+    def eyes(self, host: str) -> Any:
+        """The host as testinfra sees it, over SSH."""
+        return testinfra.get_host(f"ssh://{host}", ssh_config=str(self.lab.checkout / f".lab/{SPEC.name}/ssh_config"))
+
+    @contextmanager
+    def firewall(self, hosts: list[str], rule: str) -> Iterator[None]:
+        """Hosts with a rule, in nft's words, for the packets that come in."""
+        chain = "{ type filter hook input priority 0; policy accept; }"
+        self.on_all(
+            f"nft add table inet test; nft 'add chain inet test input {chain}'; nft 'add rule inet test input {rule}'", hosts
+        )
+        try:
+            yield
+        finally:
+            self.on_all("nft delete table inet test", hosts)

@@ -1,0 +1,144 @@
+"""On hosts that nothing was deployed to yet: what is refused, and what --dry says, both without changing anything."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from helpers import INVENTORY, Site
+from hosts import ADDRESS, DATABASES, HOSTS, PROXY, SPEC
+
+VICTIM = DATABASES[1]
+
+
+def refused(site: Site, *sentences: str, options: tuple[str, ...] = ("-y",), inventory: str = INVENTORY) -> None:
+    """A deploy that says each sentence once, exits with an error, shows no traceback and changes nothing."""
+    before = site.snapshot()
+    run = site.deploy(*options, inventory=inventory)
+    assert run.exit_code not in (0, 130), run.output
+    for sentence in sentences:
+        assert run.output.count(sentence) == 1, (sentence, run.output)
+    assert "Traceback" not in run.output
+    assert site.snapshot() == before
+    assert not (site.folder / "secrets").exists()
+
+
+@pytest.fixture
+def another_inventory(blank: Site) -> Iterator[Callable[[str, str], str]]:
+    """Another inventory beside the lab's, in which some text of the host `VICTIM` is another."""
+    file = blank.folder / f".lab/{SPEC.name}/other.py"
+
+    def write(old: str, new: str) -> str:
+        text = (blank.folder / INVENTORY).read_text()
+        assert old in text
+        lines = [line.replace(old, new) if f"('{VICTIM}'" in line else line for line in text.splitlines()]
+        file.write_text("\n".join(lines) + "\n")
+        return str(file.relative_to(blank.folder))
+
+    yield write
+    file.unlink()
+
+
+def test_dry_changes_nothing(blank: Site) -> None:
+    before = blank.snapshot()
+    run = blank.deploy("--dry")
+    assert run.exit_code == 0, run.output
+    for host in HOSTS:
+        assert host in run.output
+    assert "Install packages" in run.output
+    assert blank.snapshot() == before
+    assert not (blank.folder / "secrets").exists()
+
+
+def test_wrong_settings_are_told_all_at_once(blank: Site) -> None:
+    wrong = "durabilty = 'quorum'\ncertificate_days = 'long'\nfailover_timing = {'ttl': 5}\nsecrets_directory = 3"
+    with blank.edited("group_data/all.py", wrong):
+        refused(
+            blank,
+            "durabilty is not a setting (did you mean 'durability'?)",
+            "certificate_days = 'long': should be a whole number",
+            "secrets_directory = 3: ",
+        )
+    with blank.edited("group_data/postgres.py", "postgres_port = 70000\npostgres_roles = [{'name': 'A'}]"):
+        refused(blank, "postgres_port = 70000: should be at most 65535", "postgres_roles[0][name] = 'A': should be")
+    contradiction = "haproxy_read_port = haproxy_write_port"
+    with (
+        blank.edited("group_data/haproxy.py", contradiction),
+        blank.edited("group_data/all.py", "failover_timing = {'ttl': 21, 'loop_wait': 20}"),
+    ):
+        refused(blank, "haproxy_write_port and haproxy_read_port are both 5000", "failover timing: ttl = 21: must be at least")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--limit", "nobody"), "--limit nobody: no host or group is called that"),
+        (("--limit", DATABASES[0]), "a new cluster needs all its hosts"),
+        (("--exclude", PROXY), "a new cluster needs all its hosts"),
+        (("--serial",), "--serial: every phase of this deploy needs the one before it"),
+    ],
+)
+def test_a_wrong_choice_of_hosts(blank: Site, options: tuple[str, ...], sentence: str) -> None:
+    refused(blank, sentence, options=("-y", *options))
+
+
+def test_a_host_whose_name_is_unknown(blank: Site, another_inventory: Callable[[str, str], str]) -> None:
+    inventory = another_inventory(f"'ssh_hostname': '{ADDRESS[VICTIM]}'", "'ssh_hostname': 'nowhere.example'")
+    refused(blank, f"[{VICTIM}]    Could not resolve hostname", inventory=inventory)
+
+
+def test_a_host_that_is_off(blank: Site, another_inventory: Callable[[str, str], str]) -> None:
+    """An address where nobody is."""
+    free = ADDRESS[VICTIM].rpartition(".")[0] + ".200"
+    inventory = another_inventory(f"'ssh_hostname': '{ADDRESS[VICTIM]}'", f"'ssh_hostname': '{free}'")
+    refused(blank, f"[{VICTIM}]    Could not connect", inventory=inventory)
+
+
+def test_a_host_that_refuses_the_key(blank: Site, another_inventory: Callable[[str, str], str], tmp_path: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "stranger"], check=True)
+    inventory = another_inventory(f".lab/{SPEC.name}/id_ed25519", str(tmp_path / "stranger"))
+    refused(blank, f"[{VICTIM}]    Authentication error", inventory=inventory)
+
+
+def test_a_host_that_has_another_key_than_before(
+    blank: Site, another_inventory: Callable[[str, str], str], tmp_path: Path
+) -> None:
+    keys = dict(line.split(" ", 1) for line in (blank.folder / f".lab/{SPEC.name}/known_hosts").read_text().splitlines())
+    names = next(names for names in keys if VICTIM in names)
+    other = next(key for who, key in keys.items() if who != names)
+    (tmp_path / "known_hosts").write_text(f"{names} {other}\n")
+    inventory = another_inventory(f".lab/{SPEC.name}/known_hosts", str(tmp_path / "known_hosts"))
+    refused(blank, f"[{VICTIM}]    SSH host key error", inventory=inventory)
+
+
+def test_a_user_who_may_not_become_root(blank: Site, another_inventory: Callable[[str, str], str]) -> None:
+    blank.on(VICTIM, "useradd -m ann; cp -r /root/.ssh /home/ann/; chown -R ann: /home/ann/.ssh")
+    try:
+        refused(
+            blank,
+            f"host {VICTIM}: the SSH user is not root and has no sudo without a password",
+            inventory=another_inventory("'ssh_user': 'root'", "'ssh_user': 'ann'"),
+        )
+    finally:
+        blank.on(VICTIM, "userdel -r ann")
+
+
+def test_a_system_that_is_not_supported(blank: Site) -> None:
+    blank.on(VICTIM, "mv /etc/os-release /root/kept; printf 'ID=fedora\\nVERSION_ID=43\\n' > /etc/os-release")
+    try:
+        refused(blank, f"host {VICTIM}: runs fedora 43: should be Debian or Ubuntu")
+    finally:
+        blank.on(VICTIM, "mv /root/kept /etc/os-release")
+
+
+def test_a_data_directory_that_belongs_to_something_else(blank: Site) -> None:
+    directory = "/var/lib/postgresql/18/pgquorum"
+    for content in ("precious", "PG_VERSION"):
+        blank.on(VICTIM, f"mkdir -p {directory}; echo 18 > {directory}/{content}")
+        try:
+            refused(blank, f"host {VICTIM}: {directory} holds something that this tool did not put there")
+            assert blank.on(VICTIM, f"ls {directory}") == content
+        finally:
+            blank.on(VICTIM, "rm -r /var/lib/postgresql")

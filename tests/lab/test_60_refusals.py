@@ -1,0 +1,165 @@
+"""On a living cluster: what is refused leaves it, and the secrets, exactly as they were."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from helpers import INVENTORY, Deploy, Site
+from hosts import DATABASES, HOSTS, PROXY, SPEC, wait_until
+
+pytestmark = pytest.mark.usefixtures("healed")
+
+
+def refused(run: Deploy, *sentences: str) -> None:
+    assert run.exit_code not in (0, 130), run.output
+    for sentence in sentences:
+        assert sentence in run.output, run.output
+    assert "Traceback" not in run.output
+
+
+@contextmanager
+def slow_run(site: Site) -> Iterator[subprocess.Popen[str]]:
+    """A deploy that has gone through all phases and takes its time at the end."""
+    slow = "from pyinfra.operations import server\nserver.shell(name='Take a while', commands=['sleep 600'])"
+    with site.edited("deploy.py", slow):
+        run = site.pyinfra(INVENTORY, "deploy.py", "-y")
+        try:
+            wait_until(lambda: site.on(DATABASES[0], "pgrep -f 'sleep [6]00'"), "the run is at work")
+            yield run
+        finally:
+            run.kill()
+            run.wait()
+            site.on_all("pkill -f 'sleep [6]00' || true")
+
+
+@pytest.fixture
+def second_checkout(site: Site, tmp_path: Path) -> Iterator[Site]:
+    """Another checkout, of somebody who has the same lab and the same secrets."""
+    folder = shutil.copytree(site.folder, tmp_path / "second")
+    yield Site(site.lab, folder)
+
+
+def test_without_its_secrets_the_cluster_is_left_alone_and_none_are_made(site: Site) -> None:
+    before = site.snapshot(HOSTS)
+    (site.folder / "secrets").rename(site.folder / "elsewhere")
+    try:
+        run = site.deploy("-y")
+        assert not (site.folder / "secrets").exists()
+    finally:
+        (site.folder / "elsewhere").rename(site.folder / "secrets")
+    refused(run, f"are missing here for the cluster '{SPEC.name}' that lives on", str(site.folder), "or from a backup", "pg_dump")
+    assert run.output.count("are missing here") == 1
+    assert site.snapshot(HOSTS) == before
+    assert site.changes() == 0
+
+
+def test_with_the_secrets_of_another_cluster_it_is_left_alone_too(site: Site) -> None:
+    before = site.snapshot()
+    passwords = site.secrets / "passwords.json"
+    kept = passwords.read_text()
+    passwords.write_text(json.dumps(json.loads(kept) | {"cluster_id": "another"}))
+    try:
+        refused(site.deploy("-y"), "are not those of the cluster")
+    finally:
+        passwords.write_text(kept)
+    assert {host: before[host] for host in HOSTS} == {host: found for host, found in site.snapshot().items() if host in HOSTS}
+
+
+def test_hosts_of_a_cluster_of_another_name_are_left_alone(site: Site) -> None:
+    """Also when the others of the inventory are blank: none of them is touched."""
+    before = site.snapshot()
+    run = site.deploy("-y", "--data", "cluster_name=other")
+    refused(run, *(f"host {host}: belongs to cluster '{SPEC.name}', not to 'other'" for host in HOSTS))
+    site.on(PROXY, "mv /etc/pgquorum/cluster.json /root/")
+    try:
+        run = site.deploy("-y", "--data", "cluster_name=other")
+        refused(run, *(f"host {host}: belongs to cluster '{SPEC.name}', not to 'other'" for host in DATABASES))
+    finally:
+        site.on(PROXY, "mv /root/cluster.json /etc/pgquorum/")
+    assert site.snapshot() == before
+
+
+def test_a_second_run_at_the_same_time_is_refused_and_told_who_is_at_work(site: Site, second_checkout: Site) -> None:
+    before = site.snapshot()
+    with slow_run(site) as first:
+        run = second_checkout.deploy("-y")
+        assert first.poll() is None
+    refused(run, "is changing this cluster (deploy, since ", f"from {site.folder})", "wait until that has ended")
+    assert site.snapshot() == before
+    # The lock went with the process that held it.
+    assert second_checkout.changes() == 0
+
+
+def test_a_dry_run_needs_no_lock(site: Site) -> None:
+    with site.locked():
+        run = site.deploy("--dry")
+    assert run.exit_code == 0, run.output
+
+
+def test_a_host_that_is_dead_is_named_and_the_others_are_left_alone(site: Site) -> None:
+    dead = site.replicas()[0]
+    others = [host for host in HOSTS if host != dead]
+    site.lab.off(dead)
+    try:
+        before = site.snapshot(others)
+        with site.edited("group_data/postgres.py", 'postgres_parameters["work_mem"] = "7MB"'):
+            run = site.deploy("-y")
+        refused(run, f"[{dead}]")
+        assert site.snapshot(others) == before
+        assert site.psql(site.leader(others[0]), "show work_mem") == "4MB"
+    finally:
+        site.lab.on(dead)
+    wait_until(site.healthy, "the host is back")
+
+
+def test_a_dead_host_may_be_left_out_and_gets_later_what_it_has_missed(site: Site) -> None:
+    dead, network = site.replicas()[1], "10.99.0.0/16"
+    on_it = f"grep -qF {network} /etc/patroni/conf.d/patroni.yml && echo yes || echo no"
+    others = [host for host in DATABASES if host != dead]
+    with site.edited("group_data/all.py", f'client_networks += ["{network}"]'):
+        site.lab.off(dead)
+        try:
+            refused(site.deploy("-y"), f"[{dead}]")
+            site.deployed("--exclude", dead)
+        finally:
+            site.lab.on(dead)
+        wait_until(site.healthy, "the host is back")
+        assert site.on_all(on_it, [*others, dead]) == {**dict.fromkeys(others, "yes"), dead: "no"}
+        site.deployed()
+        assert site.on(dead, on_it) == "yes"
+    site.deployed()
+    assert site.on_all(on_it, DATABASES) == dict.fromkeys(DATABASES, "no")
+    assert site.changes() == 0
+
+
+def test_a_program_that_does_not_start_fails_the_run_with_its_last_words(site: Site) -> None:
+    """And the next run mends it."""
+    broken = site.replicas()[0]
+    try:
+        with site.edited("templates/patroni/patroni.service.j2", "[Service]\nExecStartPre=/bin/sh -c 'echo out of luck; exit 1'"):
+            site.on(broken, "systemctl stop patroni")
+            runs = [site.deploy("-y") for _ in range(2)]
+    finally:
+        site.deployed()
+    for run in runs:
+        assert run.exit_code != 0
+        assert re.search(rf"\[{broken}\].*out of luck", run.output), run.output
+        assert "Traceback" not in run.output
+    wait_until(site.healthy, "the host is back")
+    assert site.changes() == 0
+
+
+def test_ctrl_c_ends_the_run_with_an_error_and_releases_the_lock(site: Site) -> None:
+    with slow_run(site) as run:
+        output = site.interrupt(run)
+    assert run.returncode == 130, output
+    assert "the same command again mends it" in output
+    assert "Traceback" not in output
+    assert site.changes() == 0

@@ -1,0 +1,268 @@
+"""The day-2 commands on a real cluster, with what an operator may run into: each as a person would type it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from commands import finish, invoke, only_trial, start, status
+from helpers import ENVIRONMENT, INVENTORY, Site
+from hosts import DATABASES, PROXY, wait_until
+
+pytestmark = pytest.mark.usefixtures("healed")
+
+
+@contextmanager
+def another_inventory(site: Site, old: str, new: str) -> Iterator[str]:
+    """The inventory with something replaced, as another file beside it."""
+    file = site.folder / ".lab/test/changed.py"
+    text = (site.folder / INVENTORY).read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+    yield str(file)
+    file.unlink()
+
+
+def test_status_shows_a_healthy_cluster_on_one_screen(site: Site) -> None:
+    began = time.monotonic()
+    code, out, _ = invoke(site, "status")
+    assert time.monotonic() - began < 20  # it does not hang; how quick it is, benchmarks/ tells
+    assert code == 0, out
+    assert len(out.splitlines()) < 30
+    assert all(host in out for host in (*DATABASES, PROXY))
+    assert "\x1b" not in out
+
+
+def test_verify_writes_and_reads_as_a_client_from_here_and_from_a_host(site: Site) -> None:
+    for words in ([], ["--from", DATABASES[1]]):
+        code, out, _ = invoke(site, "verify", "--json", *words)
+        assert code == 0, out
+        assert sum("TLS verified" in f["text"] for f in json.loads(out)["findings"]) == 2
+
+
+def test_a_dead_host_is_told_soon_and_keeps_a_failover_test_from_beginning(site: Site) -> None:
+    dead = site.replicas()[0]
+    site.lab.off(dead)
+    began = time.monotonic()
+    code, out, _ = invoke(site, "status")
+    assert time.monotonic() - began < 20
+    assert code == 1
+    assert f"{dead}: unreachable" in out
+    code, out, err = invoke(site, "failover-test", "--yes")
+    assert (code, out) == (2, "")
+    assert "nothing was touched" in err and dead in err
+
+
+def test_etcd_without_a_quorum_is_told_and_postgresql_goes_on(site: Site) -> None:
+    for host in DATABASES[1:]:
+        site.on(host, "systemctl stop etcd")
+    try:
+        problems = wait_until(lambda: [f for f in status(site)["findings"] if "no quorum" in f["text"]], "it is noticed")
+        assert problems[0]["about"] == DATABASES[0]
+        with site.connect(5000) as connection:
+            connection.execute("select 1")
+    finally:
+        for host in DATABASES[1:]:
+            site.on(host, "systemctl start etcd")
+
+
+def test_another_host_key_than_before_is_refused(site: Site) -> None:
+    known = site.folder / ".lab/wrong_known_hosts"
+    (line,) = [x for x in (site.folder / ".lab/test/known_hosts").read_text().splitlines() if DATABASES[0] in x]
+    lines = [x for x in (site.folder / ".lab/test/known_hosts").read_text().splitlines() if x != line]
+    other = lines[0].split(maxsplit=1)[1]
+    known.write_text("\n".join([*lines, f"{line.split()[0]} {other}"]) + "\n")
+    with another_inventory(site, ".lab/test/known_hosts", ".lab/wrong_known_hosts") as inventory:
+        code, out, _ = invoke(site, "status", inventory=inventory)
+    assert code == 1
+    assert f"{DATABASES[0]}: unreachable" in out and "another host key" in out
+
+
+def test_a_failover_test_loses_nothing_and_keeps_to_its_prediction(site: Site) -> None:
+    old = site.leader()
+    code, out, err = invoke(site, "failover-test", "--yes", "--json")
+    assert code == 0, err
+    trial = only_trial(out)
+    assert trial["primary_before"] == old and trial["fault"] == "host-off"
+    assert trial["settlement"]["acknowledged"] > 1000
+    assert all(phase["seconds"] is not None for phase in trial["timeline"])
+    assert site.leader() != old
+    tables = "select count(*) from pg_class where relname ~ '^(write|evidence)_'"
+    assert site.psql(site.leader(), tables, "pgquorum") == "0"
+
+
+def test_ctrl_c_gives_the_power_back_and_a_second_operator_is_told_meanwhile(site: Site) -> None:
+    old = site.leader()
+    running = start(site, "failover-test", "--yes")
+    wait_until(lambda: not all(h.power for h in site.lab.status()), "the power is cut")
+    code, _, err = invoke(site, "switchover", "--yes")
+    assert code == 2
+    assert "is changing this cluster (failover-test" in err
+    running.send_signal(signal.SIGINT)
+    code, out, _ = finish(site, running)
+    assert code == 130
+    assert "`invoke status` shows how it goes on" in out
+    assert all(h.power and h.ssh for h in site.lab.status())
+    wait_until(site.healthy, "the cluster is whole")
+    assert all(host["operator"] is None for host in status(site)["hosts"].values())
+    assert old in site.members()
+
+
+def test_the_kill_of_postgresql_and_patroni_is_healed_without_a_trace(site: Site) -> None:
+    old = site.leader()
+    code, out, _ = invoke(site, "failover-test", "--yes", "--fault", "kill")
+    assert code == 0, out
+    assert site.leader() != old
+    assert site.on(old, "ls /run/systemd/system/patroni.service.d 2>/dev/null | grep -c fault || true") == "0"
+    assert site.on(old, "systemctl list-timers --all | grep -c pgquorum-heal || true") == "0"
+    assert site.on(old, "systemctl show -p Restart --value patroni") == "on-failure"
+
+
+def test_a_host_without_a_switch_is_not_guessed_at(site: Site) -> None:
+    with another_inventory(site, "'power_off'", "'_power_off'") as inventory:
+        code, out, err = invoke(site, "failover-test", "--yes", inventory=inventory)
+    assert (code, out) == (2, "")
+    assert "power_off" in err and "--fault kill" in err
+
+
+def test_a_switch_that_fails_is_told_and_nothing_is_left(site: Site) -> None:
+    with another_inventory(site, "'invoke lab.off", "'false") as inventory:
+        code, out, _ = invoke(site, "failover-test", "--yes", inventory=inventory)
+    assert code == 1
+    assert "failed with exit code 1" in out
+    assert site.healthy()
+    tables = "select count(*) from pg_class where relname ~ '^(write|evidence)_'"
+    assert site.psql(site.leader(), tables, "pgquorum") == "0"
+
+
+def test_a_replica_that_stands_still_is_measured(site: Site) -> None:
+    stuck = site.replicas()[0]
+    site.on(stuck, "pkill -STOP -f 'startup recovering'")
+    try:
+        with site.connect(5000) as connection:
+            connection.execute(
+                "create table if not exists bulk as select g, repeat(md5(g::text), 20) t from generate_series(1, 40000) g"
+            )
+            connection.execute("insert into bulk select * from bulk")
+        code, out, _ = invoke(site, "wal-lag", "--max-bytes", "16MB", "--json")
+        assert code == 1
+        (row,) = [row for row in json.loads(out)["replicas"] if row["name"] == stuck]
+        assert row["replayed"] > 16 * 1024**2 > row["received"]
+        assert [f.split()[0] for f in json.loads(out)["failures"]] == [stuck]
+        code, _, err = invoke(site, "switchover", "--yes", "--to", stuck)
+        assert code == 2
+        assert "haproxy_read_max_lag" in err
+    finally:
+        site.on(stuck, "pkill -CONT -f 'startup recovering'")
+        with site.connect(5000) as connection:
+            connection.execute("drop table bulk")
+    wait_until(lambda: invoke(site, "wal-lag", "--max-bytes", "16MB")[0] == 0, "it has caught up")
+
+
+def test_a_paused_cluster_says_so_and_refuses(site: Site) -> None:
+    assert invoke(site, "pause")[0] == 0
+    try:
+        code, out, _ = invoke(site, "status")
+        assert code == 1 and "PAUSED" in out and "invoke resume" in out
+        for words in (["switchover", "--yes"], ["failover-test", "--yes"], ["rolling-restart", "--yes"]):
+            code, _, err = invoke(site, *words)
+            assert code == 2 and "paused" in err
+    finally:
+        assert invoke(site, "resume")[0] == 0
+    assert status(site)["paused"] is False
+
+
+def test_a_switchover_to_a_named_host(site: Site) -> None:
+    old, wanted = site.leader(), site.replicas()[1]
+    code, out, err = invoke(site, "switchover", "--yes", "--to", wanted, "--json")
+    assert code == 0, err
+    assert only_trial(out)["primary_after"] == wanted
+    assert site.leader() == wanted
+    wait_until(site.healthy, f"{old} streams")
+    for to in ("nobody", PROXY, wanted):
+        assert invoke(site, "switchover", "--yes", "--to", to)[0] == 2
+
+
+def test_a_rolling_restart_restarts_everyone_and_no_read_is_without_a_server(site: Site) -> None:
+    before = site.postmasters()
+    code, out, err = invoke(site, "rolling-restart", "--yes", "--json")
+    assert code == 0, out + err
+    outcome = json.loads(out)
+    assert outcome["left"] == [] and outcome["reads_refused"] == [] and outcome["settlement"]["lost"] == []
+    assert outcome["reads_broken"] == 0
+    assert all(site.postmasters()[host] != before[host] for host in DATABASES)
+
+
+@pytest.mark.parametrize("component", ["etcd", "haproxy"])
+def test_other_components_are_restarted_one_by_one_and_nobody_notices(site: Site, component: str) -> None:
+    leader = site.leader()
+    code, out, err = invoke(site, "rolling-restart", "--yes", "--component", component, "--json")
+    assert code == 0, out + err
+    assert json.loads(out)["write_gap"] < 2
+    assert site.leader() == leader
+
+
+def test_an_interrupted_rolling_restart_leaves_nothing_drained(site: Site) -> None:
+    running = start(site, "rolling-restart", "--yes")
+    time.sleep(4)
+    running.send_signal(signal.SIGINT)
+    code, out, _ = finish(site, running)
+    assert code == 130
+    assert "left" in out
+    states = site.on(PROXY, "echo 'show stat' | socat stdio /run/haproxy/admin.sock | cut -d, -f1,2,18 | grep '^read,pg'")
+    assert "DRAIN" not in states
+    wait_until(site.healthy, "the cluster is whole")
+
+
+def test_a_setting_changed_behind_the_tools_back_is_found(site: Site) -> None:
+    leader = site.leader()
+    patronictl = "patronictl -c /etc/patroni/conf.d edit-config --force"
+    site.on(leader, f"{patronictl} -p work_mem=9MB -s maximum_lag_on_syncnode=1000000")
+    code, out, _ = invoke(site, "config", "--json")
+    assert code == 1
+    found = json.loads(out)
+    assert [(d["name"], d["actual"], d["needs_restart"]) for d in found["differences"]] == [("work_mem", "9MB", False)]
+    assert found["not_ours"] == {"maximum_lag_on_syncnode": 1000000}
+    site.on(leader, f"{patronictl} -s maximum_lag_on_syncnode=null")
+    site.deployed()
+    assert invoke(site, "config")[0] == 0
+
+
+def test_a_replica_is_made_anew(site: Site) -> None:
+    replica = site.replicas()[0]
+    born = site.on(replica, "stat -c %W /var/lib/postgresql/18/pgquorum/PG_VERSION")
+    assert invoke(site, "reinit", site.leader(), "--yes")[0] == 2
+    code, out, err = invoke(site, "reinit", replica, "--yes")
+    assert code == 0, out + err
+    assert site.on(replica, "stat -c %W /var/lib/postgresql/18/pgquorum/PG_VERSION") != born
+    assert site.healthy()
+
+
+def test_the_logs_of_all_hosts_in_order_of_time(site: Site) -> None:
+    code, out, _ = invoke(site, "logs", "--since", "1 min ago")
+    assert code == 0
+    lines = [line for line in out.splitlines() if line[:2] == "20"]
+    assert {line.split()[2] for line in lines} >= set(DATABASES)
+    assert [line[:23] for line in lines] == sorted(line[:23] for line in lines)
+    assert invoke(site, "logs", "--since", "nonsense")[0] == 2
+
+
+def test_psql_and_dsn_reach_the_primary_and_the_replicas(site: Site) -> None:
+    for words, recovery in (([], "f"), (["--read-only"], "t")):
+        code, _, _ = invoke(site, "psql", *words, "--command", "\\pset tuples_only on \\\\ select pg_is_in_recovery()")
+        if code == 2:
+            pytest.skip("psql is not installed here")
+        assert code == 0
+        _, string, _ = invoke(site, "dsn", *words)
+        password = ENVIRONMENT["PGQUORUM_PASSWORD_ROLE_APP"]
+        done = subprocess.run(
+            ["psql", "-XAtc", "select pg_is_in_recovery()", string.strip()],
+            env=os.environ | {"PGPASSWORD": password}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stdout.strip() == recovery
