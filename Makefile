@@ -1,0 +1,49 @@
+# What a fresh machine needs: Debian or Ubuntu, make, Python 3.11 or newer, and root for the lab.
+
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help demo prove test lint benchmark clean
+
+help:
+	@echo "make demo       a cluster on the built-in lab, and its primary powered off under load (root)"
+	@echo "make prove      every fault there is, three times each, on a lab, with a report in proof/ (root)"
+	@echo "make test       all tests; those on real hosts need root and are reported as skipped without"
+	@echo "make lint       ruff and mypy"
+	@echo "make benchmark  the figures in README, measured anew (root)"
+	@echo "make clean      takes the lab down and removes what these commands made"
+
+# The stamp is newer than requirements.txt when all of it is installed.
+$(VENV)/installed: requirements.txt
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed, this is $$(python3 --version)"; exit 1; }
+	@test -x $(BIN)/python || python3 -m venv $(VENV) 2>/dev/null || \
+		{ echo "installing python3-venv"; apt-get -q -y install python3-venv && python3 -m venv --clear $(VENV); }
+	@echo "installing the Python packages of requirements.txt"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@touch $@
+
+demo: $(VENV)/installed
+	invoke lab.up
+	pyinfra inventory.py deploy.py -y
+	invoke failover-test --yes
+	@invoke next-steps
+
+prove: $(VENV)/installed
+	python -m benchmarks prove
+
+test: $(VENV)/installed
+	pytest tests
+
+lint: $(VENV)/installed
+	ruff check .
+	ruff format --check .
+	mypy
+
+benchmark: $(VENV)/installed
+	python -m benchmarks
+
+clean:
+	-@test ! -x $(BIN)/invoke || test "$$(id -u)" != 0 || $(BIN)/invoke lab.down
+	rm -rf $(VENV) .lab .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
