@@ -13,6 +13,9 @@ from .dynamic_config import postgres_parameters
 from .parameters import known_parameters, normalize
 from .topology import Cluster
 
+# The role in GET /cluster of a replica that confirms writes; with `asynchronous` there is none.
+CONFIRMING = {"quorum": "quorum_standby", "synchronous": "sync_standby"}
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -47,8 +50,20 @@ def broken(cluster: Cluster, seen: Seen) -> Iterator[str]:
             yield f"PostgreSQL on {name} does not answer"
         elif recovering == (name == seen.leader):
             yield f"{name} is {'in recovery' if recovering else 'not in recovery'}, but the leader is {seen.leader}"
+    yield from _durability(cluster, seen)
     yield from _routing(seen)
     yield from _parameters(cluster, seen)
+
+
+def _durability(cluster: Cluster, seen: Seen) -> Iterator[str]:
+    """Replicas confirm writes as the settings say: Patroni arranges that only some rounds after it was told to."""
+    role = CONFIRMING.get(cluster.all.durability)
+    replicas = [m for m in seen.members if m["name"] in seen.in_recovery and m["name"] != seen.leader]
+    if role and replicas and not any(m.get("role") == role for m in replicas):
+        yield f"no replica confirms writes yet, and durability is {cluster.all.durability}"
+    for member in replicas:
+        if member.get("role") in CONFIRMING.values() and member["role"] != role:
+            yield f"{member['name']} still is a {member['role']}, and durability is {cluster.all.durability}"
 
 
 def _routing(seen: Seen) -> Iterator[str]:

@@ -2,8 +2,9 @@
 
 In a switchover, Patroni on a replica that is not the candidate sleeps two seconds before it looks for the new leader
 (patroni/ha.py, process_unhealthy_cluster), and in the synchronous modes no write is acknowledged before a replica streams.
-This does what Patroni will do after that sleep, in the same files and in the same words: so Patroni finds it done, or, had
-it gone wrong, writes it anew. It ends when its input does.
+This does what Patroni will do after that sleep, in the same files and in the same words, and leaves Patroni a reason to do
+it again: else Patroni would find it done, keep the old leader in its memory, and write that back at the next change of its
+configuration. It ends when its input does.
 
 The argument has `url` and `tls` of the candidate's Patroni, `data` (PostgreSQL's data directory), the `old` and the `new`
 address, and `seconds` to wait at most.
@@ -24,6 +25,9 @@ from pathlib import Path
 from typing import Any
 
 POLL_SECONDS = 0.05
+# What Patroni compares with its own idea of recovery (patroni/postgresql/config.py, check_recovery_conf) and takes out again,
+# without the replica losing its connection for it. Had the replica to be promoted before that, this would run, and do nothing.
+REASON = "recovery_end_command = 'true'\n"
 
 
 def promoted(spec: dict[str, Any]) -> bool:
@@ -47,7 +51,7 @@ def follow(spec: dict[str, Any]) -> None:
     if old not in connection or not passwords:
         return
     replace(Path(passwords[1]), f"{spec['old']}:", f"{spec['new']}:")
-    replace(data / "postgresql.conf", connection, connection.replace(old, new))
+    replace(data / "postgresql.conf", connection, connection.replace(old, new) + REASON)
     postmaster = (data / "postmaster.pid").read_text().split()[0]
     os.kill(int(postmaster), signal.SIGHUP)
 

@@ -123,6 +123,17 @@ class Site(Hosts):
         finally:
             file.write_text(before)
 
+    @contextmanager
+    def deployed_with(self, name: str, append: str) -> Iterator[None]:
+        """The cluster with something at the end of one of the copy's files, and without it again, whatever the test has found."""
+        try:
+            with self.edited(name, append):
+                self.deployed()
+                yield
+        finally:
+            self.heal()
+            self.deployed()
+
     @property
     def cluster(self) -> Cluster:
         here = Path.cwd()

@@ -178,6 +178,19 @@ def test_a_paused_cluster_says_so_and_refuses(site: Site) -> None:
     assert status(site)["paused"] is False
 
 
+def test_after_a_switchover_a_change_of_settings_leaves_replication_alone(site: Site) -> None:
+    """Patroni once wrote the old primary back into the configuration of the replica that had been led to the new one."""
+    receivers = "select pid, sender_host, status from pg_stat_wal_receiver"
+    assert invoke(site, "switchover", "--yes")[0] == 0
+    wait_until(site.healthy, "the cluster is whole")
+    before = {host: site.psql(host, receivers) for host in site.replicas()}
+    with site.deployed_with("group_data/all.py", 'durability = "asynchronous"'):
+        assert {host: site.psql(host, receivers) for host in site.replicas()} == before
+        assert not [m for m in site.members().values() if "Standby" in m["Role"]]
+    assert {host: site.psql(host, receivers) for host in site.replicas()} == before
+    assert [m["Role"] for m in site.members().values()].count("Quorum Standby") == len(before)
+
+
 def test_a_switchover_to_a_named_host(site: Site) -> None:
     old, wanted = site.leader(), site.replicas()[1]
     code, out, err = invoke(site, "switchover", "--yes", "--to", wanted, "--json")

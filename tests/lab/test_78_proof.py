@@ -70,8 +70,7 @@ def test_every_fault_of_the_short_form_does_what_was_said_and_loses_nothing(site
 
 def test_asynchronous_replication_loses_writes_and_the_loss_is_found(site: Site, tmp_path: Path) -> None:
     """This proves that the checker can fail."""
-    with site.edited("group_data/all.py", 'durability = "asynchronous"'):
-        site.deployed()
+    with site.deployed_with("group_data/all.py", 'durability = "asynchronous"'):
         old = site.leader()
         proof = run(site, tmp_path, "--fault", "partition-databases")
         (trial,) = proof["trials"]
@@ -89,7 +88,6 @@ def test_asynchronous_replication_loses_writes_and_the_loss_is_found(site: Site,
         assert site.psql(leader, query, "pgquorum") == "0"
         site.psql(leader, f"drop table {table}", "pgquorum")
         wait_until(site.healthy, "the cluster is whole")
-    site.deployed()
     assert site.changes() == 0
 
 

@@ -33,7 +33,7 @@ def test_a_replica_is_pointed_to_the_new_leader_as_patroni_would_do_it(tmp_path:
     finally:
         signal.signal(signal.SIGHUP, before)
     expected = CONNECTION.format(passwords).replace("10.0.0.1", "10.0.0.2")
-    assert config.read_text() == f"port = 5432\n{expected}cluster_name = 'host=10.0.0.1 '\n"
+    assert config.read_text() == f"port = 5432\n{expected}{follow.REASON}cluster_name = 'host=10.0.0.1 '\n"
     assert passwords.read_text() == "10.0.0.2:5432:*:replicator:word\n"
     assert (passwords.stat().st_mode & 0o777, config.stat().st_mode & 0o777) == (0o600, 0o640)
     assert told == ["reload"]

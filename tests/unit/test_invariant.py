@@ -41,6 +41,14 @@ def test_all_is_well() -> None:
         ({"members": MEMBERS[:2]}, ["db3 is not a member, should be streaming"]),
         ({"members": (*MEMBERS[:2], {**MEMBERS[2], "state": "starting"})}, ["db3 is starting, should be streaming"]),
         ({"members": ({**MEMBERS[0], "state": "stopping"}, *MEMBERS[1:])}, ["db1 is stopping, should be running"]),
+        (
+            {"members": (MEMBERS[0], {**MEMBERS[1], "role": "replica"}, MEMBERS[2])},
+            ["no replica confirms writes yet, and durability is quorum"],
+        ),
+        (
+            {"members": (MEMBERS[0], MEMBERS[1], {**MEMBERS[2], "role": "sync_standby"})},
+            ["db3 still is a sync_standby, and durability is quorum"],
+        ),
         ({"in_recovery": {"db1": False, "db2": None, "db3": True}}, ["PostgreSQL on db2 does not answer"]),
         (
             {"in_recovery": {"db1": False, "db2": False, "db3": True}},
@@ -64,6 +72,15 @@ def test_what_is_broken_is_told(differs: dict[str, Any], sentences: list[str]) -
 
 def test_a_host_that_is_left_out_of_the_run_is_not_asked_for() -> None:
     assert told(members=MEMBERS[:2], in_recovery={"db1": False, "db2": True}) == []
+
+
+def test_replicas_confirm_writes_as_the_settings_say_and_not_as_before() -> None:
+    lazy, strict = cluster(durability="asynchronous"), cluster(durability="synchronous")
+    still = "db2 still is a quorum_standby, and durability is"
+    assert list(broken(lazy, WELL)) == [f"{still} asynchronous"]
+    assert list(broken(strict, WELL)) == ["no replica confirms writes yet, and durability is synchronous", f"{still} synchronous"]
+    bare = replace(WELL, members=tuple({**m, "role": "replica"} if m["role"] != "leader" else m for m in MEMBERS))
+    assert list(broken(lazy, bare)) == []
 
 
 def test_after_a_failover_another_leads_and_all_is_well() -> None:
