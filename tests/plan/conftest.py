@@ -34,7 +34,7 @@ Answers = list[tuple[str, str, list[str] | None]]
 SURVEY = "os-release"
 BLANK_HOST = ["system debian", "system_version 14", "uid 0", "init systemd", f"free_bytes {10**12}"]
 # How the last phase sees the cluster once it runs.
-MEMBERS = [{"name": name, "role": "replica", "state": "streaming"} for name in DATABASES]
+MEMBERS = [{"name": name, "role": "quorum_standby", "state": "streaming"} for name in DATABASES]
 MEMBERS[0] = {"name": DATABASES[0], "role": "leader", "state": "running"}
 STATISTICS = [
     "# pxname,svname,status",
