@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,9 +25,12 @@ def main(rounds: int = ROUNDS) -> None:
     with rig.blank_lab(), TemporaryDirectory() as folder:
         rig.deploy()
         rig.watched("invoke", "failover-test", "--fault", ",".join(GOALS), "--repeat", str(rounds), "--report", folder, "--yes")
-        trials = json.loads((Path(folder) / "report.json").read_text())["trials"]
+        report = Path(folder) / "report.json"
+        trials = json.loads(report.read_text())["trials"] if report.exists() else []
     for fault, (median, worst) in GOALS.items():
         outages = [trial["outage"] for trial in trials if trial["fault"] == fault]
+        if len(outages) < rounds or None in outages:
+            sys.exit(f"{fault} was not measured {rounds} times, so there is nothing to say of it")
         each = " ".join(f"{s:.2f}" for s in outages)
         goals = [f"{name} {goal:g}" for name, goal in (("median", median), ("worst", worst)) if goal]
         print(

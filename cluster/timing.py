@@ -136,7 +136,7 @@ PROFILES: dict[ProfileName, Timing] = {
         ttl=20,
         # Between a lost host, whose key goes the sooner the longer ago it was renewed, and a crashed PostgreSQL, which is
         # noticed at the next round: each second here takes half of one from the first and adds it to the second.
-        loop_wait=3,
+        loop_wait=2,
         retry_timeout=5,
         heartbeat_ms=100,
         election_ms=1000,

@@ -52,8 +52,11 @@ class Series:
         self._stopped = ""
         self.interrupted = False
 
-    def site(self) -> Site:
-        """The cluster as it is now. Raises ClusterError when there is no primary, or after a trial, when anything is wrong."""
+    def site(self, sleep: Callable[[float], object] = time.sleep) -> Site:
+        """The cluster as it is now, after a trial waited for with `sleep`.
+
+        Raises ClusterError when there is no primary, or after a trial, when anything is wrong.
+        """
         deadline = time.monotonic() + (SETTLE_SECONDS if self._trials else 0)
         while True:
             view = observe(self._fleet, self._cluster)
@@ -62,7 +65,7 @@ class Series:
                 break
             if time.monotonic() > deadline:
                 raise ClusterError("\n".join(["the cluster is not whole now:", *(f"  - {p}" for p in problems)]))
-            time.sleep(1)
+            sleep(1)
         return Site(self._fleet, self._cluster, self._patroni, view, live_timing(self._cluster, view))
 
     def run(self, site: Site, planned: Iterable[Planned], keep: Callable[[Proof], object] = lambda proof: None) -> Proof:
@@ -73,7 +76,7 @@ class Series:
             for number, one in enumerate(planned, 1):
                 try:
                     interrupts.check()
-                    trial = self._one(self.site() if self._trials else site, one, interrupts)
+                    trial = self._one(self.site(interrupts.sleep) if self._trials else site, one, interrupts)
                 except KeyboardInterrupt:
                     self._stopped, self.interrupted = "interrupted", True
                     break
