@@ -12,6 +12,7 @@ ETCD_TLS = "/etc/etcd/tls"  # ca.crt, server.crt, server.key: owner etcd
 
 PATRONI_CONFIG = "/etc/patroni/conf.d"  # patroni.yml and others; patronictl -c takes the directory
 YIELD_ETCD_LEADERSHIP = "/usr/local/lib/pgquorum/yield-etcd-leadership"  # Patroni's callback
+WAKE_PATRONI = "/usr/local/lib/pgquorum/wake-patroni.py"
 PATRONI_TLS = "/etc/patroni/tls"  # ca.crt, server.{crt,key}, etcd-ca.crt, etcd-client.{crt,key}: owner postgres
 POSTGRES_SOCKETS = "/var/run/postgresql"
 

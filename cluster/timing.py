@@ -134,9 +134,9 @@ PROFILES: dict[ProfileName, Timing] = {
     # Hosts in one building: round trips under 1 ms.
     "lan": Timing(
         ttl=20,
-        # Between a lost host, whose key goes the sooner the longer ago it was renewed, and a crashed PostgreSQL, which is
-        # noticed at the next round: each second here takes half of one from the first and adds it to the second.
-        loop_wait=2,
+        # The key of a lost host goes the sooner the longer ago it was renewed: each second here takes half of one from that.
+        # A crashed PostgreSQL does not wait for it (files/patroni/wake-patroni.py); one that hangs does, and so do changes.
+        loop_wait=3,
         retry_timeout=5,
         heartbeat_ms=100,
         election_ms=1000,

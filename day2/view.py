@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-UNITS = ("etcd.service", "patroni.service", "haproxy.service", "postgresql.service")
+UNITS = ("etcd.service", "patroni.service", "haproxy.service", "postgresql.service", "pgquorum-wake-patroni.service")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ TLS_FILES = tuple(
 )
 APART_TIMER = "pgquorum-leaders-apart.timer"
 APART_FILES = tuple(f"/etc/systemd/system/pgquorum-leaders-apart.{kind}" for kind in ("service", "timer"))
+WAKE_UNIT = "pgquorum-wake-patroni.service"
+WAKE_FILES = (f"/etc/systemd/system/{WAKE_UNIT}", paths.WAKE_PATRONI)
 START_SECONDS = 120
 RESTARTS = 3  # by systemd, while waiting: more won't help
 
@@ -56,6 +58,8 @@ def files(run: Run) -> list[Managed]:
         Managed(UNIT_FILE, render("patroni/patroni.service.j2", cluster=cluster)),
         Managed(APART_FILES[0], render("patroni/pgquorum-leaders-apart.service.j2", cluster=cluster, host=run.host)),
         Managed(APART_FILES[1], file_text("systemd/pgquorum-leaders-apart.timer")),
+        Managed(WAKE_FILES[0], render(f"patroni/{WAKE_UNIT}.j2", cluster=cluster, host=run.host)),
+        Managed(WAKE_FILES[1], file_text("patroni/wake-patroni.py")),
     ]
 
 
@@ -110,6 +114,16 @@ def keep_leaders_apart():
         yield StringCommand(f"systemctl daemon-reload && systemctl enable --now --quiet {APART_TIMER}")
     elif timer.stale or service.stale:
         yield StringCommand("systemctl daemon-reload")
+
+
+@operation()
+def watch_postmaster():
+    """Starts what tells Patroni that PostgreSQL has ended, and starts it anew when its files were written since."""
+    unit = host.get_fact(UnitFact, unit=WAKE_UNIT, files=WAKE_FILES) or Unit()
+    if not (unit.active and unit.enabled):
+        yield StringCommand(f"systemctl daemon-reload && systemctl enable --now --quiet {WAKE_UNIT}")
+    elif unit.restart_due or unit.stale:
+        yield StringCommand(f"systemctl daemon-reload && systemctl restart {WAKE_UNIT}")
 
 
 class DynamicConfig(FactBase):

@@ -97,14 +97,15 @@ def programs_lost(timing: Timing, durability: str) -> Expectation:
 
 
 def postgres_crashed(timing: Timing, durability: str) -> Expectation:
-    """The postmaster is dead, and Patroni, which lives, gives the key away in its next round (primary_start_timeout 0)."""
+    """The postmaster is dead, and Patroni, which lives, gives the key away in its next round (primary_start_timeout 0): at
+    once if it is told (files/patroni/wake-patroni.py)."""
     return _failover(
         timing,
         durability,
         key_gone=(0.0, timing.loop_wait + 2 * ROUND_SECONDS),
         asks=AT_ONCE,
         old_out=after((0.0, timing.loop_wait + 2 * ROUND_SECONDS), timing.taken_out(0)),
-        why=f"Patroni looks after PostgreSQL every loop_wait ({timing.loop_wait} s), and then gives the key away at once",
+        why=f"Patroni is told at once, or sees it in its next round (loop_wait, {timing.loop_wait} s), and gives the key away",
         loses=True,
     )
 
@@ -118,7 +119,7 @@ def disk_full(timing: Timing, durability: str) -> Expectation:
         key_gone=gone,
         asks=AT_ONCE,
         old_out=after(gone, timing.taken_out(0)),
-        why="PostgreSQL panics where it can't write its log, and Patroni gives the key away when it sees that",
+        why="PostgreSQL panics where it can't write its log, can't start again, and Patroni gives the key away",
         loses=True,
     )
 

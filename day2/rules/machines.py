@@ -14,6 +14,7 @@ from .finding import Finding, ok, problem, warning
 CERTIFICATE_DAYS = 14  # fewer than this is a problem, fewer than RENEW_DAYS a warning
 CLOCK_SECONDS = 1.0
 QUOTA_SHARE = 0.8
+WAKE = "pgquorum-wake-patroni"
 
 
 def hosts(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
@@ -54,6 +55,9 @@ def services(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     for name, host in view.hosts.items():
         if host.runs("postgresql"):
             yield warning(name, "postgresql.service is active: Patroni is who starts PostgreSQL, so mask it")
+        if host.runs("patroni") and not host.runs(WAKE):
+            late = f"Patroni sees a crash of PostgreSQL up to {cluster.timing.loop_wait} s later"
+            yield warning(name, f"{WAKE}.service is {host.units.get(f'{WAKE}.service', 'unknown')}: {late}")
 
 
 def etcd(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

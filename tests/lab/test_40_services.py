@@ -6,7 +6,7 @@ import pytest
 from helpers import ENVIRONMENT, Site
 from hosts import ADDRESS, DATABASES, HOSTS, PROXY
 
-SERVICES = [(host, name) for host in DATABASES for name in ("etcd", "patroni")] + [(PROXY, "haproxy")]
+SERVICES = [(host, name) for host in DATABASES for name in ("etcd", "patroni", "pgquorum-wake-patroni")] + [(PROXY, "haproxy")]
 
 
 @pytest.mark.parametrize(("host", "name"), SERVICES)

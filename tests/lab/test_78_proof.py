@@ -66,6 +66,9 @@ def test_every_fault_of_the_short_form_does_what_was_said_and_loses_nothing(site
     # PostgreSQL's own word for what was called a full disk.
     full = "journalctl -u patroni --no-pager | grep -m 1 'No space left on device' || true"
     assert any(site.on_all(full, DATABASES).values())
+    # Each time PostgreSQL was killed, Patroni was told, and saw it then rather than at its next round.
+    told = site.on_all("journalctl -u pgquorum-wake-patroni --no-pager -o cat | grep -c 'Patroni is told' || true", DATABASES)
+    assert sum(map(int, told.values())) > 0, told
 
 
 def test_asynchronous_replication_loses_writes_and_the_loss_is_found(site: Site, tmp_path: Path) -> None:

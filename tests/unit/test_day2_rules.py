@@ -147,6 +147,10 @@ WORTH_KNOWING = {
         views.view(db3=views.database("db3", units=views.database("db3").units | {"postgresql.service": "active"})),
         "db3: postgresql.service is active",
     ),
+    "nobody who tells Patroni of a crash": (
+        views.view(db3=views.database("db3", units=views.database("db3").units | {"pgquorum-wake-patroni.service": "failed"})),
+        "db3: pgquorum-wake-patroni.service is failed: Patroni sees a crash of PostgreSQL up to 3 s later",
+    ),
     "a full etcd": (
         views.view(db1=views.database("db1", etcd=views.etcd("db1", database_size=2 * 1024**3))),
         "db1: etcd's database has reached 100% of etcd_quota",

@@ -24,7 +24,7 @@ KEYS = {
     "status": json.dumps({"optime": POSITION}),
     "members/db1": json.dumps({"state": "running", "role": "primary", "timeline": 3}),
 }
-UNITS = {f"{name}.service": "not-found" for name in ("etcd", "patroni", "haproxy", "postgresql")}
+UNITS = {f"{name}.service": "not-found" for name in ("etcd", "patroni", "haproxy", "postgresql", "pgquorum-wake-patroni")}
 
 
 def etcd(name: str, **differs: Any) -> EtcdState:
@@ -72,7 +72,8 @@ def patroni(name: str, **differs: Any) -> PatroniState:
 
 def database(name: str, **differs: Any) -> HostView:
     """A database host in good health."""
-    units = UNITS | {"etcd.service": "active", "patroni.service": "active", "postgresql.service": "masked"}
+    active = dict.fromkeys(("etcd.service", "patroni.service", "pgquorum-wake-patroni.service"), "active")
+    units = UNITS | active | {"postgresql.service": "masked"}
     view = HostView(
         name, {}, 0.0, "shop", None, units, {"/etc/etcd/tls/server.crt": 700}, etcd(name), patroni(name), postgres(name)
     )
