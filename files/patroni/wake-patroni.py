@@ -5,6 +5,10 @@ This watches the postmaster. When that has ended, however it did, it sends Patro
 that changes nothing, on which Patroni does its next round right away (patroni/api.py, do_PATCH_config). What is to be done
 Patroni decides as ever: without this program it would only do so later.
 
+Patroni is told when the last of the server's processes has gone, which takes them some tenths of a second. In a round before
+that, Patroni may find its own session alive and those of the replicas gone, write to etcd that no replica confirms any write,
+and so leave nobody who may take over; or find the dead postmaster still in the process table, and look again a round later.
+
 Arguments: PostgreSQL's data directory, host:port of the REST API, the directory of its certificates, the file with its password.
 """
 
@@ -24,12 +28,14 @@ import yaml
 
 PAUSE_SECONDS = 0.5
 TRIES, TIMEOUT_SECONDS = 3, 2
+GONE_SECONDS, LOOK_SECONDS = 2, 0.02
 # Taking out a key that is not there.
 NOTHING = {"pgquorum_wake": None}
 
 
-def postmaster(data: Path) -> int | None:
-    """A descriptor of the process that runs on a data directory, readable when that has ended; None while there is none."""
+def postmaster(data: Path) -> tuple[int, int] | None:
+    """Of the process that runs on a data directory, its number and a descriptor that is readable when it has ended; None while
+    there is none."""
     try:
         pid = int((data / "postmaster.pid").read_text().split()[0])
         descriptor = os.pidfd_open(pid)
@@ -38,11 +44,24 @@ def postmaster(data: Path) -> int | None:
     try:
         # The file may have been left by a crash, and its number belong to some other process by now.
         if Path(f"/proc/{pid}/cwd").readlink() == data.resolve():
-            return descriptor
+            return pid, descriptor
     except OSError:
         pass
     os.close(descriptor)
     return None
+
+
+def gone(pid: int, data: Path) -> bool:
+    """Whether the process is out of the process table, and no process of a server works in the data directory any more."""
+    if Path(f"/proc/{pid}").exists():
+        return False
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").readlink() == data.resolve() and (process / "comm").read_text() == "postgres\n":
+                return False
+        except OSError:  # another user's, or it has just ended
+            continue
+    return True
 
 
 def wake(api: str, tls: Path, secrets: Path) -> None:
@@ -79,8 +98,13 @@ def main(data: Path, api: str, tls: Path, secrets: Path) -> None:
     while True:
         watched = postmaster(data)
         if watched is not None:
-            select.select([watched], [], [])
-            os.close(watched)
+            pid, descriptor = watched
+            select.select([descriptor], [], [])
+            os.close(descriptor)
+            # Whoever takes longer has hung, or is a new server: Patroni is told of what has ended all the same.
+            until = time.monotonic() + GONE_SECONDS
+            while not gone(pid, data) and time.monotonic() < until:
+                time.sleep(LOOK_SECONDS)
             tell(api, tls, secrets)
         time.sleep(PAUSE_SECONDS)
 

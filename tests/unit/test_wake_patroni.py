@@ -41,11 +41,30 @@ def server(data: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def test_the_end_of_the_postmaster_is_seen_at_once(program: ModuleType, data: Path, server: subprocess.Popen[bytes]) -> None:
     (data / "postmaster.pid").write_text(f"{server.pid}\n{data}\n1234567\n5432\n")
-    watched = program.postmaster(data)
-    assert select.select([watched], [], [], 0)[0] == []
+    pid, descriptor = program.postmaster(data)
+    assert pid == server.pid
+    assert select.select([descriptor], [], [], 0)[0] == []
     server.kill()
-    assert select.select([watched], [], [], 20)[0] == [watched]
-    os.close(watched)
+    assert select.select([descriptor], [], [], 20)[0] == [descriptor]
+    os.close(descriptor)
+
+
+def test_it_is_told_when_the_last_process_of_the_server_has_gone(
+    program: ModuleType, data: Path, tmp_path: Path, server: subprocess.Popen[bytes]
+) -> None:
+    (tmp_path / "postgres").symlink_to("/bin/sleep")
+    backend = subprocess.Popen([tmp_path / "postgres", "60"], cwd=data)
+    try:
+        assert not program.gone(server.pid, data)
+        server.kill()
+        os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
+        assert not program.gone(server.pid, data)  # ended, but in the process table
+        server.wait()
+        assert not program.gone(server.pid, data)
+    finally:
+        backend.kill()
+        backend.wait()
+    assert program.gone(server.pid, data)
 
 
 @pytest.mark.parametrize("text", [None, "", "\n", "rubbish\n", "-17\n", f"{2**22 + 5}\n", f"{os.getpid()}\n/data\n"])
