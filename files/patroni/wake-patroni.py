@@ -64,15 +64,23 @@ def gone(pid: int, data: Path) -> bool:
     return True
 
 
+def login(secrets: Path) -> str:
+    """User and password of the REST API, as HTTP wants them. Raises OSError where they can't be had, and never quotes the file:
+    a parser's own message would bring the line it stumbled over, which may be a password, into the journal."""
+    try:
+        said = yaml.safe_load(secrets.read_text())["restapi"]["authentication"]
+        return base64.b64encode(f"{said['username']}:{said['password']}".encode()).decode()
+    except (yaml.YAMLError, KeyError, TypeError, ValueError):
+        raise OSError(f"{secrets} does not hold the REST API's login") from None
+
+
 def wake(api: str, tls: Path, secrets: Path) -> None:
     """Makes Patroni do a round now. Raises OSError or HTTPException when it can't be told, as when it is dead, too."""
-    login = yaml.safe_load(secrets.read_text())["restapi"]["authentication"]
-    token = base64.b64encode(f"{login['username']}:{login['password']}".encode()).decode()
     context = ssl.create_default_context(cafile=tls / "ca.crt")
     context.load_cert_chain(tls / "server.crt", tls / "server.key")
     connection = http.client.HTTPSConnection(api, timeout=TIMEOUT_SECONDS, context=context)
     try:
-        connection.request("PATCH", "/config", json.dumps(NOTHING), {"Authorization": f"Basic {token}"})
+        connection.request("PATCH", "/config", json.dumps(NOTHING), {"Authorization": f"Basic {login(secrets)}"})
         status = connection.getresponse().status
     finally:
         connection.close()

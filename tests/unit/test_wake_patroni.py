@@ -76,6 +76,16 @@ def test_what_a_crash_has_left_is_not_taken_for_a_postmaster(program: ModuleType
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
+@pytest.mark.parametrize("text", ["restapi: {authentication: {password: 'geheim}", "restapi: geheim", "geheim", "", "[geheim"])
+def test_a_broken_file_of_secrets_is_named_and_not_quoted(program: ModuleType, tmp_path: Path, text: str) -> None:
+    secrets = tmp_path / "secrets.yml"
+    secrets.write_text(text)
+    with pytest.raises(OSError, match=r"secrets\.yml does not hold the REST API's login") as error:
+        program.login(secrets)
+    assert "geheim" not in str(error.value)
+    assert error.value.__cause__ is None and error.value.__suppress_context__
+
+
 def test_a_patroni_that_can_t_be_told_is_no_reason_to_end(
     program: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
