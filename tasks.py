@@ -206,7 +206,7 @@ def config(c, json=False):
     }
 )
 def logs(c, host="", since="10 min ago", follow=False):
-    """The journals of etcd, Patroni with PostgreSQL, and HAProxy on all hosts, merged by time."""
+    """The journals of etcd, Patroni with PostgreSQL, what watches over them, and HAProxy on all hosts, merged by time."""
     from day2.logs import logs
 
     _call(c, logs, host=host, since=since, follow=follow)

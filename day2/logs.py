@@ -19,7 +19,8 @@ from cluster.topology import Cluster
 from .console import BAD_NEWS, FINE, console
 from .ssh import Answer, Fleet, UnreachableError
 
-UNITS = ("etcd", "patroni", "haproxy")
+# The last are the small services that the deploy puts beside Patroni.
+UNITS = ("etcd.service", "patroni.service", "haproxy.service", "pgquorum-*.service")
 COLOURS = ("cyan", "green", "magenta", "yellow", "blue")
 READ_SECONDS = 60
 # Lines of different hosts arrive a little out of order; for so long one waits for those before it.
@@ -44,7 +45,7 @@ def logs(cluster: Cluster, *, host: str, since: str, follow: bool) -> int:
     hosts = [cluster.host(host)] if host else list(cluster.hosts)
     out = console()
     colour = {h.name: COLOURS[n % len(COLOURS)] for n, h in enumerate(cluster.hosts)}
-    units = " ".join(f"--unit={unit}.service" for unit in UNITS)
+    units = " ".join(f"--unit={shlex.quote(unit)}" for unit in UNITS)
     fields = "--output-fields=MESSAGE,_SYSTEMD_UNIT,UNIT"
     command = f"journalctl --no-pager --quiet --output=json {fields} {units} --since={shlex.quote(since)}"
     unread: list[Answer] = []
