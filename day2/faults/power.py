@@ -34,7 +34,7 @@ class Off(Base):
     blind = True
 
     def describe(self) -> str:
-        return f"cuts the power of {self.struck} by `{self.host.settings.power_off}`, and gives it back"
+        return f"cuts the power of {self.struck} ({self.host.settings.power_off}) and gives it back"
 
     def obstacles(self) -> list[str]:
         return [text for host in self.hosts for text in no_switch(host)]

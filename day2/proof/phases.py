@@ -81,7 +81,7 @@ def timeline(
 
 def _beginning(story: Story) -> Moments:
     sign = signs.first_sign(story.events, story.fault_at)
-    return [("detected", f"first sign: {sign[1]}" if sign else "a first sign that something is wrong", sign[0] if sign else None)]
+    return [("detected", sign[1] if sign else "a first sign that something is wrong", sign[0] if sign else None)]
 
 
 def _failover(story: Story, new: Event | None) -> Moments:

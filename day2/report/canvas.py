@@ -129,7 +129,7 @@ def dot(axes: Axes, x: float, y: float, *, failed: bool = False) -> None:
 
 
 def short(name: str) -> str:
-    return shorten(printable(name), LONGEST_NAME, placeholder=" …")
+    return shorten(printable(name), LONGEST_NAME, placeholder=" …", break_on_hyphens=False)
 
 
 def printable(text: str) -> str:

@@ -135,7 +135,7 @@ def effects(summary: FaultSummary) -> str:
 def account(trial: Trial) -> tuple[tuple[str, str, str], ...]:
     """What became of the writes and reads: name, figure, and what it is to be compared with."""
     writes, reads = trial.settlement, trial.reads
-    stale = f"99 % under {short_time(reads.stale_p99)}, worst {short_time(reads.stale_worst)}"
+    stale = f"99 % at most {short_time(reads.stale_p99)}, worst {short_time(reads.stale_worst)}"
     moved = trial.primary_after != trial.primary_before
     whole = "no problem left" if trial.whole is not None else "; ".join(trial.problems)
     return (

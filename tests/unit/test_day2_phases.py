@@ -68,7 +68,7 @@ def test_the_timeline_of_a_failover() -> None:
     )
     assert told(phases) == [
         (0.0, "fault", "host-off"),
-        (2.0, "detected", "first sign: HAProxy's check of write/db1 fails"),
+        (2.0, "detected", "HAProxy's check of write/db1 fails"),
         (3.0, "old_out", "HAProxy sends no more writes to db1"),
         (20.0, "key_gone", "leader key gone"),
         (22.0, "new_leader", "db2 takes the leader key"),
@@ -111,7 +111,7 @@ def test_a_replica_that_is_lost_and_comes_back() -> None:
     phases = timeline(events, writes, fault_at=100.0, healed=130.0, primary="db1", name="replica-off", struck=["db3"])
     assert told(phases) == [
         (0.0, "fault", "replica-off"),
-        (2.0, "detected", "first sign: HAProxy's check of read/db3 fails"),
+        (2.0, "detected", "HAProxy's check of read/db3 fails"),
         (30.0, "healing", "healing db3 begins"),
         (40.0, "returned", "db3 is back"),
     ]
@@ -135,7 +135,7 @@ def test_writes_that_stop_until_healed_though_the_primary_stays() -> None:
     phases = timeline(events, writes, fault_at=100.0, healed=130.0, primary="db1", name="etcd-all-stop", struck=["db1", "db2"])
     assert told(phases) == [
         (0.0, "fault", "etcd-all-stop"),
-        (1.0, "detected", "first sign: etcd on db1 does not answer"),
+        (1.0, "detected", "etcd on db1 does not answer"),
         (7.9, "last_write", "last acknowledged write before the gap"),
         (8.5, "old_out", "HAProxy sends no more writes to db1"),
         (20.0, "key_gone", "leader key gone"),
@@ -168,7 +168,7 @@ def test_a_proxy_that_is_killed_and_started_again() -> None:
     )
     writes = [write(100.0), write(101.7)]
     phases = timeline(events, writes, fault_at=100.0, healed=None, primary="db1", name="haproxy-kill", struck=["proxy1"])
-    text = "first sign: haproxy on proxy1: haproxy.service: Main process exited, code=killed, status=9/KILL"
+    text = "haproxy on proxy1: haproxy.service: Main process exited, code=killed, status=9/KILL"
     assert told(phases) == [
         (0.0, "fault", "haproxy-kill"),
         (0.0, "last_write", "last acknowledged write before the gap"),
