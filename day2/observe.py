@@ -122,7 +122,8 @@ def host_view(answer: Answer) -> HostView:
         etcd=part("etcd", etcd_state),
         patroni=part("patroni", lambda said: patroni_state(said, document["time"])),
         postgres=part("postgres", postgres_state),
-        proxy=part("haproxy", proxy_state),
+        proxy=part("haproxy", lambda said: proxy_state(said["servers"])),
+        proxy_version=part("haproxy", lambda said: said["version"]) or "",
     )
 
 

@@ -149,6 +149,7 @@ class HostView:
     patroni: PatroniState | None = None
     postgres: PostgresState | None = None
     proxy: dict[str, tuple[Server, ...]] | None = None  # backend to servers
+    proxy_version: str = ""
     edited: tuple[str, ...] = ()  # files that are not as the deploy wrote them
 
     @property

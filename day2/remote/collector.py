@@ -126,15 +126,17 @@ def postgres(spec: dict[str, Any]) -> Any:
 
 
 def haproxy(spec: dict[str, Any]) -> Any:
-    """The lines of `show stat` for servers, as HAProxy names its columns."""
+    """Its version, and the lines of `show stat` for servers, as HAProxy names its columns."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(SECONDS)
         connection.connect(spec["socket"])
-        connection.sendall(b"show stat\n")
+        connection.sendall(b"show info; show stat\n")
         with connection.makefile() as answer:
-            rows = csv.DictReader(answer.read().lstrip("# ").splitlines())
+            info, _, table = answer.read().partition("\n# ")
+    version = next((line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("Version:")), "")
     wanted = ("pxname", "svname", "status", "check_status", "last_chk", "scur")
-    return [{key: row[key] for key in wanted} for row in rows if row["svname"] not in ("FRONTEND", "BACKEND")]
+    rows = [row for row in csv.DictReader(table.splitlines()) if row["svname"] not in ("FRONTEND", "BACKEND")]
+    return {"version": version, "servers": [{key: row[key] for key in wanted} for row in rows]}
 
 
 def units(spec: dict[str, Any]) -> dict[str, str]:

@@ -46,6 +46,7 @@ def traces(site: Site) -> str:
 def test_every_fault_of_the_short_form_does_what_was_said_and_loses_nothing(site: Site, tmp_path: Path) -> None:
     proof = run(site, tmp_path, "--fault", ",".join(SHORT))
     assert [trial["fault"] for trial in proof["trials"]] == list(SHORT)
+    assert set(proof["versions"]) == {"postgresql", "patroni", "etcd", "haproxy"}
     for trial in proof["trials"]:
         name, effect, account = trial["fault"], trial["expected"]["effect"], trial["settlement"]
         assert {key: account[key]["count"] for key in NOTHING} == dict.fromkeys(NOTHING, 0), name

@@ -56,17 +56,18 @@ def test_haproxys_servers(tmp_path: Path) -> None:
         def serve() -> None:
             connection, _ = server.accept()
             with connection:
-                assert connection.recv(100) == b"show stat\n"
-                connection.sendall(STAT.encode())
+                assert connection.recv(100) == b"show info; show stat\n"
+                connection.sendall(f"Name: HAProxy\nVersion: 3.2.5-1\nMemmax_MB: 0\n\n{STAT}".encode())
 
         thread = threading.Thread(target=serve)
         thread.start()
-        rows = collector.haproxy({"socket": str(path)})
+        said = collector.haproxy({"socket": str(path)})
         thread.join()
-    assert [(row["svname"], row["status"], row["last_chk"]) for row in rows] == [
+    assert [(row["svname"], row["status"], row["last_chk"]) for row in said["servers"]] == [
         ("db1", "UP", ""),
         ("db2", "DOWN", "Connection refused"),
     ]
+    assert said["version"] == "3.2.5-1"
 
 
 def test_who_holds_the_lock_is_seen_without_taking_it(tmp_path: Path) -> None:

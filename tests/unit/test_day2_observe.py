@@ -69,8 +69,9 @@ def test_a_proxy() -> None:
         "last_chk": "",
         "scur": "3",
     }
-    host = host_view(answer(haproxy={"is": [row, {**row, "svname": "db2", "status": "DOWN"}]}))
+    host = host_view(answer(haproxy={"is": {"version": "3.2.5", "servers": [row, {**row, "svname": "db2", "status": "DOWN"}]}}))
     assert host.proxy and [(s.name, s.up, s.sessions) for s in host.proxy["write"]] == [("db1", True, 3), ("db2", False, 3)]
+    assert host.proxy_version == "3.2.5"
 
 
 def test_a_part_that_fails_or_says_something_strange_does_not_hide_the_others() -> None:
