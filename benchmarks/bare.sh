@@ -21,14 +21,15 @@ done
 for host in $proxies; do on "$host" "$(echo "$install" | sed 's/PACKAGES/haproxy socat curl/')" & done
 wait
 
-for host in $databases $proxies; do ssh -F "$config" "$host" 'tar -x -p -C /; systemctl daemon-reload' < "$files/$host.tar" & done
+for host in $databases $proxies; do ssh -F "$config" "$host" 'tar -x -p -P; systemctl daemon-reload' < "$files/$host.tar" & done
 wait
 everywhere 'systemctl enable --now --quiet etcd' "$databases"
-on "$first" 'systemctl enable --now --quiet patroni'
+patroni='systemctl enable --now --quiet patroni pgquorum-wake-patroni pgquorum-leaders-apart.timer'
+on "$first" "$patroni"
 everywhere 'systemctl enable --now --quiet haproxy' "$proxies"
 ready() {
-  echo "until curl -sf -o /dev/null --cacert /etc/patroni/tls/ca.crt --cert /etc/patroni/tls/server.crt \
-    --key /etc/patroni/tls/server.key https://\$(hostname):8008/$1; do sleep 0.2; done"
+  echo "n=0; until curl -sf -o /dev/null --cacert /etc/patroni/tls/ca.crt --cert /etc/patroni/tls/server.crt \
+    --key /etc/patroni/tls/server.key https://\$(hostname):8008/$1; do [ \$((n+=1)) -lt 600 ] || exit 1; sleep 0.2; done"
 }
 on "$first" "$(ready primary)"
-everywhere "systemctl enable --now --quiet patroni; $(ready replica)" "${databases#"$first"}"
+everywhere "$patroni; $(ready replica)" "${databases#"$first"}"

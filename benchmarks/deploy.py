@@ -10,23 +10,23 @@ from pathlib import Path
 
 from cluster import paths
 from lab import Lab
+from lab.disk import WAL_MOUNT
+from operations import kernel
 
 from . import rig
 
-# Everything the deploy puts on a host. The bare script gets these very files, so that both end in the same cluster.
-FILES = [
-    "/etc/pgquorum", "/etc/apt/apt.conf.d/52pgquorum", "/etc/needrestart", "/etc/etcd", "/etc/patroni/conf.d", "/etc/patroni/tls",
-    "/etc/systemd/system/etcd.service", "/etc/systemd/system/patroni.service", "/etc/systemd/system/haproxy.service.d",
-    paths.HAPROXY_CONFIG, paths.HAPROXY_USERS, paths.HAPROXY_TLS,
-]  # fmt: skip
-DIRECTORIES = ["/var/lib/etcd/pgquorum", "/var/lib/postgresql/18/pgquorum"]
+# Everything the deploy puts on a host. The bare script gets these very files, so that both end in the same cluster: the
+# directories that are the cluster's own, what the host's list of files has besides, and where data will be, empty.
+FILES = ["/etc/pgquorum", kernel.FILE, "/etc/etcd", paths.PATRONI_CONFIG, paths.PATRONI_TLS, paths.HAPROXY_TLS]
+LISTED = f"cut -d ' ' -f 3- {paths.MANIFEST}"
+DIRECTORIES = ["/var/lib/etcd/pgquorum", "/var/lib/postgresql/18/pgquorum", f"{WAL_MOUNT}/pgquorum"]
 
 
 def collect(lab: Lab, target: Path) -> None:
     """Packs what a deployed host has got, and its (empty) data directories, into target/<host>.tar."""
     for host in lab.spec.hosts:
         empty, full = (f"$(ls -d {' '.join(names)} 2>/dev/null)" for names in (DIRECTORIES, FILES))
-        pack = f"tar -c -C / --no-recursion {empty} --recursion {full}"
+        pack = f"tar -c -P --no-recursion {empty} --recursion {full} $({LISTED})"
         done = subprocess.run([*lab.ssh_command(host.name), pack], capture_output=True, check=True, cwd=rig.CHECKOUT)
         (target / f"{host.name}.tar").write_bytes(done.stdout)
 
