@@ -40,6 +40,12 @@ def etcdctl(endpoint: str) -> str:
     )
 
 
+def etcd_curl() -> str:
+    """The curl command that asks whether an etcd member answers, run as root on an etcd host. Only its exit code tells."""
+    tls = f"--cacert {ETCD_TLS}/ca.crt --cert {ETCD_TLS}/server.crt --key {ETCD_TLS}/server.key"
+    return f"curl --silent --fail --output /dev/null --connect-timeout 2 --max-time 5 {tls}"
+
+
 def rest_curl() -> str:
     """The curl command for Patroni's REST API, run as root on a PostgreSQL host: with that host's certificate."""
     return (

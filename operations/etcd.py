@@ -44,14 +44,15 @@ class Membership:
 
 
 class MembershipFact(FactBase):
-    """The Membership of this host, the member list as any of `endpoints` tells it."""
+    """The Membership of this host, the member list as any of `endpoints` tells it.
+
+    etcdctl does not end before its time is over where nobody listens, as on new hosts: so somebody has to answer at all first.
+    """
 
     def command(self, data: str, endpoints: str) -> str:
-        etcdctl = paths.etcdctl(endpoints)
-        script = (
-            f"[ -d {data}/member ] && echo data; "
-            f"command -v etcdctl >/dev/null && {etcdctl} --command-timeout=5s member list --write-out=json 2>/dev/null; true"
-        )
+        answers = " || ".join(f"{paths.etcd_curl()} {endpoint}/version" for endpoint in endpoints.split(","))
+        listed = f"{paths.etcdctl(endpoints)} --command-timeout=5s member list --write-out=json 2>/dev/null"
+        script = f"[ -d {data}/member ] && echo data; command -v etcdctl >/dev/null && {{ {answers}; }} && {listed}; true"
         return f"sh -c {shlex.quote(script)}"
 
     def process(self, output: list[str]) -> Membership:
