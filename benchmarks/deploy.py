@@ -11,13 +11,12 @@ from pathlib import Path
 from cluster import paths
 from lab import Lab
 from lab.disk import WAL_MOUNT
-from operations import kernel
 
 from . import rig
 
 # Everything the deploy puts on a host. The bare script gets these very files, so that both end in the same cluster: the
 # directories that are the cluster's own, what the host's list of files has besides, and where data will be, empty.
-FILES = ["/etc/pgquorum", kernel.FILE, "/etc/etcd", paths.PATRONI_CONFIG, paths.PATRONI_TLS, paths.HAPROXY_TLS]
+FILES = ["/etc/pgquorum", "/etc/etcd", paths.PATRONI_CONFIG, paths.PATRONI_TLS, paths.HAPROXY_TLS]
 LISTED = f"cut -d ' ' -f 3- {paths.MANIFEST}"
 DIRECTORIES = ["/var/lib/etcd/pgquorum", "/var/lib/postgresql/18/pgquorum", f"{WAL_MOUNT}/pgquorum"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 MARKER = "/etc/pgquorum/cluster.json"  # which cluster this host belongs to
 MANIFEST = "/etc/pgquorum/files.sha256"  # every file the deploy wrote here
 LOCK = "/run/pgquorum.lock"  # held by whoever is changing the cluster
+KERNEL_SETTINGS = "/etc/sysctl.d/60-pgquorum.conf"
 
 ETCD_CONFIG = "/etc/etcd/etcd.env"
 ETCD_BOOTSTRAP = "/etc/etcd/bootstrap.env"  # read by a member that has no data yet, written once
@@ -40,14 +41,6 @@ def etcdctl(endpoint: str) -> str:
     )
 
 
-def etcd_curl() -> str:
-    """The curl command that asks whether an etcd member answers, run as root on an etcd host. Only its exit code tells."""
-    tls = f"--cacert {ETCD_TLS}/ca.crt --cert {ETCD_TLS}/server.crt --key {ETCD_TLS}/server.key"
-    return f"curl --silent --fail --output /dev/null --connect-timeout 2 --max-time 5 {tls}"
-
-
-def rest_curl() -> str:
-    """The curl command for Patroni's REST API, run as root on a PostgreSQL host: with that host's certificate."""
-    return (
-        f"curl --silent --show-error --cacert {PATRONI_TLS}/ca.crt --cert {PATRONI_TLS}/server.crt --key {PATRONI_TLS}/server.key"
-    )
+def curl(tls: str) -> str:
+    """The curl command as root, with the host's own certificate in `tls`: PATRONI_TLS for Patroni's REST API, ETCD_TLS for etcd."""
+    return f"curl --silent --show-error --cacert {tls}/ca.crt --cert {tls}/server.crt --key {tls}/server.key"

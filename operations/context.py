@@ -23,7 +23,8 @@ from cluster.preflight import judge
 from cluster.topology import Cluster, Host, RawHost, build
 from cluster.vault import Vault
 
-from .survey import probe_hosts, send_at_once, survey_hosts
+from .connections import send_at_once
+from .survey import probe_hosts, survey_hosts
 
 # pyinfra loads deploy.py once for each host, side by side: the first does the work, the others wait for it.
 _runs: weakref.WeakKeyDictionary[State, Run] = weakref.WeakKeyDictionary()

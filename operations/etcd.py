@@ -37,7 +37,7 @@ def files(run: Run) -> list[Managed]:
 
 @dataclass(frozen=True)
 class Membership:
-    """Whether this host has etcd data, and the live member list (None when no quorum answers)."""
+    """Whether this host has etcd data and, where it has none, the live member list (None when no quorum answers)."""
 
     has_data: bool = False
     members: list[Member] | None = None
@@ -46,13 +46,17 @@ class Membership:
 class MembershipFact(FactBase):
     """The Membership of this host, the member list as any of `endpoints` tells it.
 
-    etcdctl does not end before its time is over where nobody listens, as on new hosts: so somebody has to answer at all first.
+    Where nobody listens, as on new hosts, etcdctl does not end before its time is over: so one has to answer curl first.
     """
 
     def command(self, data: str, endpoints: str) -> str:
-        answers = " || ".join(f"{paths.etcd_curl()} {endpoint}/version" for endpoint in endpoints.split(","))
-        listed = f"{paths.etcdctl(endpoints)} --command-timeout=5s member list --write-out=json 2>/dev/null"
-        script = f"[ -d {data}/member ] && echo data; command -v etcdctl >/dev/null && {{ {answers}; }} && {listed}; true"
+        asked = f"{paths.curl(paths.ETCD_TLS)} --fail --output /dev/null --connect-timeout 2 --max-time 5"
+        answers = " || ".join(f"{asked} {endpoint}/version" for endpoint in endpoints.split(","))
+        listed = f"{paths.etcdctl(endpoints)} --command-timeout=5s member list --write-out=json"
+        script = (
+            f"if [ -d {data}/member ]; then echo data;"
+            f" elif command -v etcdctl >/dev/null && {{ {answers}; }} 2>/dev/null; then {listed} 2>/dev/null; fi; true"
+        )
         return f"sh -c {shlex.quote(script)}"
 
     def process(self, output: list[str]) -> Membership:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
+from cluster.paths import KERNEL_SETTINGS
 from cluster.timing import NEIGHBOUR_RETRANS_MS
 
 from .managed import Managed, directory, render
-
-FILE = "/etc/sysctl.d/60-pgquorum.conf"
 
 
 def files() -> list[Managed]:
     """What systemd-sysctl reads at every boot, and udev for every network device that comes later."""
     text = render("kernel/60-pgquorum.conf.j2", retrans_ms=NEIGHBOUR_RETRANS_MS)
-    return [directory("/etc/sysctl.d"), Managed(FILE, text)]
+    return [directory("/etc/sysctl.d"), Managed(KERNEL_SETTINGS, text)]
 
 
 class Outdated(FactBase):
@@ -24,7 +23,8 @@ class Outdated(FactBase):
     def command(self) -> str:
         # Each line of the file, its pattern as one of paths: `net.ipv4.neigh.*.x = 1` is /proc/sys/net/ipv4/neigh/*/x.
         return (
-            f"[ ! -e {FILE} ] || grep = {FILE} | while read -r key _ value; do for s in /proc/sys/$(echo $key | tr . /);"
+            f"[ ! -e {KERNEL_SETTINGS} ] || grep = {KERNEL_SETTINGS} | while read -r key _ value; do"
+            " for s in /proc/sys/$(echo $key | tr . /);"
             ' do [ ! -w "$s" ] || [ "$(cat "$s")" = "$value" ] || echo "$s"; done; done'
         )
 
@@ -36,4 +36,4 @@ class Outdated(FactBase):
 def apply():
     """Lets the kernel read the file, where it runs otherwise."""
     if host.get_fact(Outdated):
-        yield StringCommand(f"/usr/lib/systemd/systemd-sysctl {FILE}")
+        yield StringCommand(f"/usr/lib/systemd/systemd-sysctl {KERNEL_SETTINGS}")

@@ -6,14 +6,14 @@ import hashlib
 
 from cluster import paths
 
-from . import etcd, haproxy, packages, patroni
+from . import etcd, haproxy, kernel, packages, patroni
 from .context import Run
 from .managed import Managed
 
 
 def manifest(run: Run) -> Managed:
     """The list of every file of the deploy's on the host that deploy.py is being loaded for."""
-    files = packages.host_files(marker=None)
+    files = packages.host_files(marker=None) + kernel.files()
     for module, members in (
         (etcd, run.cluster.etcd_hosts),
         (patroni, run.cluster.postgres_hosts),

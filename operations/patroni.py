@@ -77,7 +77,8 @@ def _unit() -> Unit:
 
 
 def _rest(run: Run, path: str) -> str:
-    return f"{paths.rest_curl()} --max-time 10 https://{run.host.url_address}:{run.cluster.postgres.patroni_port}{path}"
+    url = f"https://{run.host.url_address}:{run.cluster.postgres.patroni_port}{path}"
+    return f"{paths.curl(paths.PATRONI_TLS)} --max-time 10 {url}"
 
 
 @operation()

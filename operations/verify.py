@@ -28,7 +28,7 @@ class PatroniMembers(FactBase):
     """`members` of Patroni's GET /cluster, as this host's member sees it."""
 
     def command(self, url: str) -> str:
-        return f"{paths.rest_curl()} --max-time 5 --fail {url}/cluster 2>/dev/null || true"
+        return f"{paths.curl(paths.PATRONI_TLS)} --max-time 5 --fail {url}/cluster 2>/dev/null || true"
 
     def process(self, output: list[str]) -> tuple[dict[str, Any], ...]:
         return tuple(json.loads("".join(output))["members"]) if output else ()

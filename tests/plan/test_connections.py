@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from operations.connections import send_at_once
 from operations.etcd import MembershipFact
-from operations.survey import send_at_once
 
 LISTED = '{"members":[{"ID":1,"name":"db1","peerURLs":["https://db1:2380"],"clientURLs":["https://db1:2379"]}]}'
 
@@ -32,10 +32,14 @@ def test_a_command_does_not_wait_for_acknowledgements() -> None:
         assert direct.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-@pytest.mark.parametrize(("answering", "known"), [((), False), (("db3",), True)])
-def test_etcd_is_asked_for_its_members_only_where_a_member_answers(
-    tmp_path: Path, answering: tuple[str, ...], known: bool
+@pytest.mark.parametrize(
+    ("data", "answering", "asked"), [(False, (), False), (False, ("db3",), True), (True, ("db1", "db2", "db3"), False)]
+)
+def test_etcd_is_asked_for_its_members_by_a_host_without_data_and_where_one_answers(
+    tmp_path: Path, data: bool, answering: tuple[str, ...], asked: bool
 ) -> None:
+    if data:
+        (tmp_path / "data/member").mkdir(parents=True)
     patterns = "".join(f" *//{name}:2379/version) exit 0;;" for name in answering)
     programs = {"curl": f'case "$*" in{patterns} *) exit 7;; esac', "etcdctl": f"touch {tmp_path}/asked; echo '{LISTED}'"}
     for name, script in programs.items():
@@ -48,5 +52,5 @@ def test_etcd_is_asked_for_its_members_only_where_a_member_answers(
         command, shell=True, env={"PATH": f"{tmp_path}:{os.environ['PATH']}"}, capture_output=True, text=True, check=True
     )
     membership = fact.process(done.stdout.splitlines())
-    assert (tmp_path / "asked").exists() == known
-    assert (membership.members is not None, membership.has_data) == (known, False)
+    assert (tmp_path / "asked").exists() == asked
+    assert (membership.members is not None, membership.has_data) == (asked, data)

@@ -9,6 +9,8 @@ import re
 import pytest
 from conftest import DATABASES, HOSTS, INVENTORY, PROXIES, SURVEY, Rehearsal, Stage, living
 
+from cluster import paths
+
 WRITE = "t=$(mktemp "
 START = "systemctl enable --now --quiet"
 HEALTH = "endpoint health"
@@ -55,6 +57,15 @@ def test_no_service_starts_while_packages_are_being_installed(first_deploy: Rehe
 
 def test_the_marker_is_there_before_anything_that_could_be_taken_for_somebody_elses(first_deploy: Rehearsal) -> None:
     assert first_deploy.last("cluster.json.XXXX") < first_deploy.first("apt-get")
+
+
+def test_the_list_of_files_has_all_that_was_written(first_deploy: Rehearsal) -> None:
+    """But for itself, the marker, and what etcd reads once in its life."""
+    for host in {command.host for command in first_deploy.commands}:
+        commands = [command for command in first_deploy.commands if command.host == host]
+        written = {found[1]: c.stdin for c in commands if (found := re.search(r"t=\$\(mktemp (\S+)\.XXXXXX", c.command))}
+        listed = [line.split("  ")[1] for line in written[paths.MANIFEST].splitlines()]
+        assert sorted(listed) == sorted(written.keys() - {paths.MANIFEST, paths.MARKER, paths.ETCD_BOOTSTRAP}), host
 
 
 @pytest.mark.parametrize("inventory", [INVENTORY, INVENTORY + "\netcd.reverse(); postgres.reverse()\n"])
