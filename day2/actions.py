@@ -108,8 +108,8 @@ class Actions:
     def _readable(self, host: str) -> list[Server]:
         """What every HAProxy knows of `host` as a server of reads."""
         view = self.view()
-        proxies = [view.hosts[proxy.name].proxy or {} for proxy in self._cluster.haproxy_hosts]
-        return [server for proxy in proxies for server in proxy.get("read", ()) if server.name == host]
+        proxies = [view.hosts[one.name].proxy for one in self._cluster.haproxy_hosts]
+        return [server for proxy in proxies if proxy for server in proxy.backends.get("read", ()) if server.name == host]
 
     def await_healthy(self, also: Callable[[ClusterView], bool] = lambda view: True) -> ClusterView:
         """The view once no rule finds a problem and `also` holds. Raises ClusterError with what is still wrong."""

@@ -14,7 +14,7 @@ from cluster.topology import Cluster, Host
 
 from .remote import shipped
 from .ssh import Answer, Fleet
-from .view import UNITS, ClusterView, EtcdState, HostView, PatroniState, PostgresState, Sender, Server, Slot
+from .view import UNITS, ClusterView, EtcdState, HostView, PatroniState, PostgresState, ProxyState, Sender, Server, Slot
 
 # A host that answers does so in well under a second; the others must not keep a status waiting for long.
 CONNECT_SECONDS = 2
@@ -122,8 +122,7 @@ def host_view(answer: Answer) -> HostView:
         etcd=part("etcd", etcd_state),
         patroni=part("patroni", lambda said: patroni_state(said, document["time"])),
         postgres=part("postgres", postgres_state),
-        proxy=part("haproxy", lambda said: proxy_state(said["servers"])),
-        proxy_version=part("haproxy", lambda said: said["version"]) or "",
+        proxy=part("haproxy", proxy_state),
     )
 
 
@@ -170,10 +169,10 @@ def certificate_days(found: dict[str, str]) -> dict[str, int]:
     return {path: days_left(pem.encode()) for path, pem in found.items()}
 
 
-def proxy_state(rows: list[dict[str, str]]) -> dict[str, tuple[Server, ...]]:
+def proxy_state(said: dict[str, Any]) -> ProxyState:
     backends: dict[str, list[Server]] = {}
-    for row in rows:
+    for row in said["servers"]:
         check = " ".join(filter(None, (row["check_status"], row["last_chk"])))
         server = Server(row["svname"], row["status"], check, int(row["scur"] or 0))
         backends.setdefault(row["pxname"], []).append(server)
-    return {name: tuple(servers) for name, servers in backends.items()}
+    return ProxyState(said["version"], {name: tuple(servers) for name, servers in backends.items()})

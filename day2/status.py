@@ -137,8 +137,8 @@ def proxies(cluster: Cluster, view: ClusterView) -> Table:
             continue
         writers, readers = (", ".join(view.servers_up(host.name, port)) or "nobody" for port in ("write", "read"))
         # A replica is down on the write port by nature, and the primary on the read port: only one down on both is.
-        up = {server.name for servers in host.proxy.values() for server in servers if server.up}
-        down = {server.name for servers in host.proxy.values() for server in servers} - up
+        up = {server.name for servers in host.proxy.backends.values() for server in servers if server.up}
+        down = {server.name for servers in host.proxy.backends.values() for server in servers} - up
         table.add_row(host.name, writers, readers, ", ".join(sorted(down)) or "none")
     return table
 

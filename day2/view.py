@@ -111,6 +111,14 @@ class Server:
 
 
 @dataclass(frozen=True)
+class ProxyState:
+    """HAProxy's own word on one host. `backends`: name, write or read, to its servers."""
+
+    version: str
+    backends: dict[str, tuple[Server, ...]]
+
+
+@dataclass(frozen=True)
 class Dcs:
     """What Patroni keeps in etcd, as the most recent etcd member has it."""
 
@@ -148,8 +156,7 @@ class HostView:
     etcd: EtcdState | None = None
     patroni: PatroniState | None = None
     postgres: PostgresState | None = None
-    proxy: dict[str, tuple[Server, ...]] | None = None  # backend to servers
-    proxy_version: str = ""
+    proxy: ProxyState | None = None
     edited: tuple[str, ...] = ()  # files that are not as the deploy wrote them
 
     @property
@@ -206,7 +213,8 @@ class ClusterView:
     def servers_up(self, proxy: str, backend: str) -> tuple[str, ...]:
         """The servers a HAProxy sends to from the port of `backend`, write or read. Where no replica is fit to be read,
         reads go to the primary."""
-        backends = self.hosts[proxy].proxy or {}
+        state = self.hosts[proxy].proxy
+        backends = state.backends if state else {}
         up = {name: tuple(server.name for server in servers if server.up) for name, servers in backends.items()}
         return up.get(backend) or up.get("write", ())
 

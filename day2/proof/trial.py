@@ -267,6 +267,6 @@ def versions(view: ClusterView) -> dict[str, str]:
         "postgresql": next((h.postgres.version for h in hosts if h.postgres), None),
         "patroni": next((h.patroni.version for h in hosts if h.patroni), None),
         "etcd": next((h.etcd.version for h in hosts if h.etcd), None),
-        "haproxy": next((h.proxy_version for h in hosts if h.proxy_version), None),
+        "haproxy": next((h.proxy.version for h in hosts if h.proxy), None),
     }
     return {name: version for name, version in found.items() if version}

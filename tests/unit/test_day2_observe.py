@@ -70,8 +70,8 @@ def test_a_proxy() -> None:
         "scur": "3",
     }
     host = host_view(answer(haproxy={"is": {"version": "3.2.5", "servers": [row, {**row, "svname": "db2", "status": "DOWN"}]}}))
-    assert host.proxy and [(s.name, s.up, s.sessions) for s in host.proxy["write"]] == [("db1", True, 3), ("db2", False, 3)]
-    assert host.proxy_version == "3.2.5"
+    assert host.proxy and host.proxy.version == "3.2.5"
+    assert [(s.name, s.up, s.sessions) for s in host.proxy.backends["write"]] == [("db1", True, 3), ("db2", False, 3)]
 
 
 def test_a_part_that_fails_or_says_something_strange_does_not_hide_the_others() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from clusters import cluster
 
 from cluster.dynamic_config import postgres_parameters, wanted_config
-from day2.view import ClusterView, EtcdState, HostView, PatroniState, PostgresState, Sender, Server, Slot
+from day2.view import ClusterView, EtcdState, HostView, PatroniState, PostgresState, ProxyState, Sender, Server, Slot
 
 SHOP = cluster()
 DATABASES = ("db1", "db2", "db3")
@@ -92,7 +92,7 @@ def proxy(write: tuple[str, ...] = ("db1",), read: tuple[str, ...] = ("db2", "db
         clock=0.0,
         cluster_name="shop",
         units=UNITS | {"haproxy.service": "active"},
-        proxy={"write": servers(write), "read": servers(read)},
+        proxy=ProxyState("3.2.5", {"write": servers(write), "read": servers(read)}),
     )
     return replace(view, **differs)
 
