@@ -42,5 +42,5 @@ def etcdctl(endpoint: str) -> str:
 
 
 def curl(tls: str) -> str:
-    """The curl command as root, with the host's own certificate in `tls`: PATRONI_TLS for Patroni's REST API, ETCD_TLS for etcd."""
+    """The curl command, run as root, with a host's own certificate: PATRONI_TLS for Patroni's REST API, ETCD_TLS for etcd."""
     return f"curl --silent --show-error --cacert {tls}/ca.crt --cert {tls}/server.crt --key {tls}/server.key"
