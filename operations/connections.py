@@ -1,18 +1,51 @@
-"""The SSH connections that pyinfra has opened."""
+"""The SSH connections that pyinfra has opened: it leaves them the kernel's defaults, and a lost one without a word."""
 
 from __future__ import annotations
 
 import socket
+from typing import Any
 
+from pyinfra import logger
 from pyinfra.api import State
+from pyinfra.api.state import BaseStateCallback
+
+# A host without a sign of life for so long is gone and the run ends: by default it would wait for a quarter of an hour and
+# longer. That a command takes its time is no reason: the kernel of its host answers.
+GONE_SECONDS = 30
+PROBE_SECONDS = 5
+OPTIONS = [
+    # A second small packet would wait until the first is acknowledged, which hosts delay: 80 ms more for every command.
+    (socket.IPPROTO_TCP, "TCP_NODELAY", 1),
+    (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", PROBE_SECONDS),
+    (socket.IPPROTO_TCP, "TCP_KEEPINTVL", PROBE_SECONDS),
+    (socket.IPPROTO_TCP, "TCP_KEEPCNT", GONE_SECONDS // PROBE_SECONDS - 1),
+    (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", GONE_SECONDS * 1000),
+]
 
 
-def send_at_once(state: State) -> None:
-    """Turns off what makes a small packet wait until the one before is acknowledged (Nagle's algorithm).
-
-    Against it a host that delays its acknowledgements adds about 80 ms to every command, and a deploy is hundreds of them.
-    """
+def tune(state: State) -> None:
+    """Lets every command be sent at once, and a host that is gone be noticed within GONE_SECONDS and told of."""
     for one in state.active_hosts:
-        transport = one.connector.client.get_transport() if getattr(one.connector, "client", None) else None
-        if transport and hasattr(transport.sock, "setsockopt"):  # what leads through another host has none
-            transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock = getattr(_transport(one), "sock", None)
+        if hasattr(sock, "setsockopt"):  # what leads through another host has none
+            for level, name, value in OPTIONS:
+                if hasattr(socket, name):  # not every system has each of them
+                    sock.setsockopt(level, getattr(socket, name), value)
+    state.add_callback_handler(LostConnections())
+
+
+class LostConnections(BaseStateCallback):
+    """Says of a host whose operation has failed that its connection was lost, where that is why."""
+
+    @staticmethod
+    def operation_host_error(state: State, host: Any, op_hash: str, retry_count: int = 0, max_retries: int = 0) -> None:
+        transport = _transport(host)
+        if transport and not transport.is_active():
+            host.log("the connection was lost: once the host can be reached, the same command goes on", logger.error)
+
+
+def _transport(one: Any) -> Any:
+    """paramiko's transport of a host of pyinfra's; None where there is no SSH, as on the fake hosts of tests."""
+    client = getattr(one.connector, "client", None)
+    return client.get_transport() if client else None

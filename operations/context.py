@@ -23,7 +23,7 @@ from cluster.preflight import judge
 from cluster.topology import Cluster, Host, RawHost, build
 from cluster.vault import Vault
 
-from .connections import send_at_once
+from .connections import tune
 from .survey import probe_hosts, survey_hosts
 
 # pyinfra loads deploy.py once for each host, side by side: the first does the work, the others wait for it.
@@ -81,7 +81,7 @@ def _begin(state: State) -> Run:
     absent = sorted({h.name for h in state.inventory if state.is_host_in_limit(h)} - {h.name for h in state.active_hosts})
     if absent:
         raise refusal(f"{', '.join(absent)} did not answer: nothing was changed. Mend it, or leave it out with --exclude")
-    send_at_once(state)
+    tune(state)
     surveys = survey_hosts(state, cluster)
     problems = refusals(cluster, surveys, vault.cluster_id, vault.existed)
     problems += _incomplete(cluster, surveys)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from helpers import INVENTORY, Deploy, Site
-from hosts import DATABASES, HOSTS, PROXY, SPEC, wait_until
+from hosts import DATABASES, HOSTS, PATIENCE, PROXY, SPEC, wait_until
 
 pytestmark = pytest.mark.usefixtures("healed")
 
@@ -22,6 +22,10 @@ def refused(run: Deploy, *sentences: str) -> None:
     for sentence in sentences:
         assert sentence in run.output, run.output
     assert "Traceback" not in run.output
+
+
+# Ends what a slow run is busy with on a host.
+END = "kill $(pgrep -f 'sleep [6]00') 2>/dev/null || true"
 
 
 @contextmanager
@@ -36,7 +40,7 @@ def slow_run(site: Site) -> Iterator[subprocess.Popen[str]]:
         finally:
             run.kill()
             run.wait()
-            site.on_all("pkill -f 'sleep [6]00' || true")
+            site.on_all(END)
 
 
 @pytest.fixture
@@ -152,6 +156,23 @@ def test_a_program_that_does_not_start_fails_the_run_with_its_last_words(site: S
         assert run.exit_code != 0
         assert re.search(rf"\[{broken}\].*out of luck", run.output), run.output
         assert "Traceback" not in run.output
+    wait_until(site.healthy, "the host is back")
+    assert site.changes() == 0
+
+
+def test_a_host_whose_network_dies_half_way_ends_the_run_and_is_named(site: Site) -> None:
+    dead = site.replicas()[0]
+    others = [host for host in HOSTS if host != dead]
+    with slow_run(site) as run:
+        site.lab.cut(dead)
+        try:
+            site.on_all(END, others)
+            output, _ = run.communicate(timeout=PATIENCE)
+        finally:
+            site.lab.heal(dead)
+    assert run.returncode not in (0, 130), output
+    assert re.search(rf"\[{dead}\].*the connection was lost: .* the same command goes on", output), output
+    assert "Traceback" not in output
     wait_until(site.healthy, "the host is back")
     assert site.changes() == 0
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from operations.connections import send_at_once
+from operations.connections import tune
 from operations.etcd import MembershipFact
 
 LISTED = '{"members":[{"ID":1,"name":"db1","peerURLs":["https://db1:2380"],"clientURLs":["https://db1:2379"]}]}'
@@ -23,13 +23,14 @@ def connected(sock: Any) -> SimpleNamespace:
     return SimpleNamespace(connector=SimpleNamespace(client=SimpleNamespace(get_transport=lambda: SimpleNamespace(sock=sock))))
 
 
-def test_a_command_does_not_wait_for_acknowledgements() -> None:
+def test_a_connection_is_prompt_and_watched() -> None:
     with socket.socket() as direct:
         by_way_of_another = object()  # a channel of another connection is no socket
         unconnected = SimpleNamespace(connector=SimpleNamespace(client=None))
         hosts = [connected(direct), connected(by_way_of_another), unconnected, SimpleNamespace(connector=SimpleNamespace())]
-        send_at_once(SimpleNamespace(active_hosts=hosts))  # type: ignore[arg-type]
+        tune(SimpleNamespace(active_hosts=hosts, add_callback_handler=lambda handler: None))  # type: ignore[arg-type]
         assert direct.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert direct.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 @pytest.mark.parametrize(
