@@ -24,6 +24,8 @@ from cluster.topology import Cluster
 from cluster.vault import Vault
 from lab import Lab, disk
 
+# Ends on a host what was started there only to take its time.
+END_SLEEP = "kill $(pgrep -f 'sleep [6]00') 2>/dev/null || true"
 INVENTORY = f".lab/{SPEC.name}/inventory.py"
 # Every character that a password from the environment may have: each must survive every file and program it goes through.
 ODD = "!#$%&()*+,-./:;<=>?@[]^_`{|}~09AZaz"
@@ -110,7 +112,7 @@ class Site(Hosts):
             for holder in holders:
                 holder.kill()
                 holder.wait()
-            self.on_all("pkill -f 'sleep [6]00' || true")
+            self.on_all(END_SLEEP)
 
     @contextmanager
     def edited(self, name: str, append: str) -> Iterator[None]:

@@ -45,7 +45,7 @@ def test_so_does_one_as_a_user_who_may_become_root(site: Site) -> None:
     try:
         assert site.changes("--ssh-user", "ben") == 0
     finally:
-        site.on_all("pkill -u ben; userdel -r ben; rm /etc/sudoers.d/ben")
+        site.on_all("kill $(pgrep -u ben); userdel -r ben; rm /etc/sudoers.d/ben")
 
 
 def test_dry_on_a_living_cluster_changes_nothing_and_says_so(site: Site) -> None:

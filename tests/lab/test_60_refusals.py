@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from helpers import INVENTORY, Deploy, Site
+from helpers import END_SLEEP, INVENTORY, Deploy, Site
 from hosts import DATABASES, HOSTS, PATIENCE, PROXY, SPEC, wait_until
 
 pytestmark = pytest.mark.usefixtures("healed")
@@ -22,10 +22,6 @@ def refused(run: Deploy, *sentences: str) -> None:
     for sentence in sentences:
         assert sentence in run.output, run.output
     assert "Traceback" not in run.output
-
-
-# Ends what a slow run is busy with on a host.
-END = "kill $(pgrep -f 'sleep [6]00') 2>/dev/null || true"
 
 
 @contextmanager
@@ -40,7 +36,7 @@ def slow_run(site: Site) -> Iterator[subprocess.Popen[str]]:
         finally:
             run.kill()
             run.wait()
-            site.on_all(END)
+            site.on_all(END_SLEEP)
 
 
 @pytest.fixture
@@ -166,7 +162,7 @@ def test_a_host_whose_network_dies_half_way_ends_the_run_and_is_named(site: Site
     with slow_run(site) as run:
         site.lab.cut(dead)
         try:
-            site.on_all(END, others)
+            site.on_all(END_SLEEP, others)
             output, _ = run.communicate(timeout=PATIENCE)
         finally:
             site.lab.heal(dead)

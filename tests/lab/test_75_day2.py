@@ -143,7 +143,7 @@ def test_a_switch_that_fails_is_told_and_nothing_is_left(site: Site) -> None:
 
 def test_a_replica_that_stands_still_is_measured(site: Site) -> None:
     stuck = site.replicas()[0]
-    site.on(stuck, "pkill -STOP -f 'startup recovering'")
+    site.on(stuck, "kill -STOP $(pgrep -f 'startup [r]ecovering')")
     try:
         with site.connect(5000) as connection:
             connection.execute(
@@ -159,7 +159,7 @@ def test_a_replica_that_stands_still_is_measured(site: Site) -> None:
         assert code == 2
         assert "haproxy_read_max_lag" in err
     finally:
-        site.on(stuck, "pkill -CONT -f 'startup recovering'")
+        site.on(stuck, "kill -CONT $(pgrep -f 'startup [r]ecovering')")
         with site.connect(5000) as connection:
             connection.execute("drop table bulk")
     wait_until(lambda: invoke(site, "wal-lag", "--max-bytes", "16MB")[0] == 0, "it has caught up")
