@@ -49,7 +49,7 @@ if me == run.first(cluster.postgres_hosts):
     patroni.apply_dynamic_config(name="Apply the dynamic configuration", run=run)
 if me in cluster.postgres_hosts:
     databases.ensure(name="Roles and databases", run=run)
-    patroni.watch_postmaster(name="Watch PostgreSQL for Patroni")
+    patroni.start_beside(name="Start the services beside Patroni")
     if me in cluster.etcd_hosts:
         patroni.keep_leaders_apart(name="Keep the leaders of etcd and PostgreSQL apart")
 barrier(name="PostgreSQL runs")

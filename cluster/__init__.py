@@ -1,0 +1,1 @@
+"""What the cluster is: settings, topology, timing, secrets, and every decision that can be made without a connection."""

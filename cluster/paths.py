@@ -14,6 +14,8 @@ ETCD_TLS = "/etc/etcd/tls"  # ca.crt, server.crt, server.key: owner etcd
 PATRONI_CONFIG = "/etc/patroni/conf.d"  # patroni.yml and others; patronictl -c takes the directory
 YIELD_ETCD_LEADERSHIP = "/usr/local/lib/pgquorum/yield-etcd-leadership"  # Patroni's callback
 WAKE_PATRONI = "/usr/local/lib/pgquorum/wake-patroni.py"
+AGENTS = "/usr/local/lib/pgquorum/agents"  # our own programs there, which `python3 -I` starts by this directory
+SPECIFICATION = "/etc/pgquorum/agents.json"  # what they know of the cluster
 PATRONI_TLS = "/etc/patroni/tls"  # ca.crt, server.{crt,key}, etcd-ca.crt, etcd-client.{crt,key}: owner postgres
 POSTGRES_SOCKETS = "/var/run/postgresql"
 
@@ -31,6 +33,11 @@ REWIND_ROLE = "rewinder"
 def postgres_binaries(version: int) -> str:
     """The directory of PostgreSQL's programs in Debian's packages and the PostgreSQL project's."""
     return f"/usr/lib/postgresql/{version}/bin"
+
+
+def agent(program: str) -> str:
+    """The command that runs one of our own programs on a database host (agents/__main__.py)."""
+    return f"/usr/bin/python3 -I -S {AGENTS} {program} {SPECIFICATION}"
 
 
 def etcdctl(endpoint: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -10,11 +11,24 @@ from typing import Any
 from cluster import paths
 from cluster.certificates import days_left
 from cluster.dynamic_config import postgres_parameters
+from cluster.quorum import Promotion, parse
 from cluster.topology import Cluster, Host
 
 from .remote import shipped
 from .ssh import Answer, Fleet
-from .view import UNITS, ClusterView, EtcdState, HostView, PatroniState, PostgresState, ProxyState, Sender, Server, Slot
+from .view import (
+    UNITS,
+    ClusterView,
+    Configurations,
+    EtcdState,
+    HostView,
+    PatroniState,
+    PostgresState,
+    ProxyState,
+    Sender,
+    Server,
+    Slot,
+)
 
 # A host that answers does so in well under a second; the others must not keep a status waiting for long.
 CONNECT_SECONDS = 2
@@ -68,6 +82,7 @@ def etcd_question(cluster: Cluster, host: Host) -> dict[str, Any]:
         "url": f"{host.url_address}:{cluster.etcd.client_port}",
         "tls": tls(paths.ETCD_TLS),
         "prefix": f"/service/{cluster.name}/",
+        "ours": f"/pgquorum/{cluster.name}/",
     }
 
 
@@ -141,6 +156,20 @@ def etcd_state(said: dict[str, Any]) -> EtcdState:
         quorum=said["quorum"],
         compaction=said["compaction"],
         keys=said["keys"],
+        configurations=configurations(said["configurations"]),
+    )
+
+
+def configurations(said: dict[str, Any]) -> Configurations:
+    """What etcd says of the configurations of synchronous replication. Raises ValueError for what can't be understood."""
+    notes = said["notes"]
+    parsed = [parse(value, revision) for value, revision in said["values"]]
+    promoted = notes.get("promoted")
+    return Configurations(
+        known=tuple(one for one in itertools.takewhile(bool, parsed) if one),
+        complete=said["complete"],
+        confirmed=int(json.loads(notes["confirmed"][0])["revision"]) if "confirmed" in notes else 0,
+        promoted=Promotion(json.loads(promoted[0])["name"], promoted[1]) if promoted else None,
     )
 
 

@@ -7,10 +7,42 @@ the host's `problems` say why.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-UNITS = ("etcd.service", "patroni.service", "haproxy.service", "postgresql.service", "pgquorum-wake-patroni.service")
+from cluster.quorum import Configuration, Promotion
+
+UNITS = (
+    "etcd.service",
+    "patroni.service",
+    "haproxy.service",
+    "postgresql.service",
+    "pgquorum-wake-patroni.service",
+    "pgquorum-confirm-quorum.service",
+)
+
+
+@dataclass(frozen=True)
+class Configurations:
+    """The configurations of synchronous replication (cluster/quorum.py). `known`: the one in force first, then those before it,
+    back to the one that was last confirmed, the revision of which is `confirmed` (0: none was yet). `complete`: etcd has
+    forgotten none of them. `promoted`: who was let through the promotion gate last.
+    """
+
+    known: tuple[Configuration, ...] = ()
+    complete: bool = True
+    confirmed: int = 0
+    promoted: Promotion | None = None
+
+    @property
+    def current(self) -> Configuration | None:
+        """The one in force; None without synchronous replication."""
+        return self.known[0] if self.known else None
+
+    @property
+    def settled(self) -> bool:
+        """Whether the one in force is confirmed, or there is none."""
+        return self.current is None or self.current.revision <= self.confirmed
 
 
 @dataclass(frozen=True)
@@ -27,6 +59,7 @@ class EtcdState:
     members: dict[str, str]  # id to name
     quorum: bool
     keys: dict[str, str] = field(repr=False)  # Patroni's, without the cluster's prefix
+    configurations: Configurations = Configurations()
     compaction: str = ""  # how much history it keeps, such as 1h; empty: all of it
 
     @property
@@ -130,6 +163,7 @@ class Dcs:
     voters: tuple[str, ...]
     quorum: int
     position: int  # the leader's last WAL position as it noted it
+    configurations: Configurations = Configurations()
 
     @property
     def paused(self) -> bool:
@@ -185,7 +219,7 @@ class ClusterView:
         """Patroni's keys, from the etcd member that knows the most. None when no member answers."""
         answers = [h.etcd for h in self.hosts.values() if h.etcd]
         best = max(answers, key=lambda etcd: (etcd.quorum, etcd.revision), default=None)
-        return parse_dcs(best.keys) if best else None
+        return replace(parse_dcs(best.keys), configurations=best.configurations) if best else None
 
     @property
     def leader(self) -> str | None:

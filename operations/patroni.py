@@ -13,6 +13,7 @@ from pyinfra.api import FactBase, StringCommand, operation
 from cluster import paths
 from cluster.dynamic_config import described, difference, wanted_config
 
+from . import agents
 from .context import Run
 from .managed import Managed, data_directory, directory, file_text, render, secret
 from .services import Unit, UnitFact, first_start, or_journal
@@ -28,6 +29,10 @@ APART_TIMER = "pgquorum-leaders-apart.timer"
 APART_FILES = tuple(f"/etc/systemd/system/pgquorum-leaders-apart.{kind}" for kind in ("service", "timer"))
 WAKE_UNIT = "pgquorum-wake-patroni.service"
 WAKE_FILES = (f"/etc/systemd/system/{WAKE_UNIT}", paths.WAKE_PATRONI)
+CONFIRM_UNIT = "pgquorum-confirm-quorum.service"
+CONFIRM_FILE = f"/etc/systemd/system/{CONFIRM_UNIT}"
+# The small services beside Patroni, and the files that each has read when it started.
+BESIDE = {WAKE_UNIT: WAKE_FILES, CONFIRM_UNIT: (CONFIRM_FILE, *agents.written())}
 START_SECONDS = 120
 RESTARTS = 3  # by systemd, while waiting: more won't help
 
@@ -40,6 +45,7 @@ def files(run: Run) -> list[Managed]:
     script = render("patroni/yield-etcd-leadership.sh.j2", cluster=cluster, host=run.host)
     return [
         directory(str(Path(paths.YIELD_ETCD_LEADERSHIP).parent)),
+        *agents.files(run),
         Managed(paths.YIELD_ETCD_LEADERSHIP, script, mode="755"),
         directory("/etc/patroni"),
         directory(paths.PATRONI_CONFIG, "postgres", "750"),
@@ -60,6 +66,7 @@ def files(run: Run) -> list[Managed]:
         Managed(APART_FILES[1], file_text("systemd/pgquorum-leaders-apart.timer")),
         Managed(WAKE_FILES[0], render(f"patroni/{WAKE_UNIT}.j2", cluster=cluster, host=run.host)),
         Managed(WAKE_FILES[1], file_text("patroni/wake-patroni.py")),
+        Managed(CONFIRM_FILE, render(f"patroni/{CONFIRM_UNIT}.j2", cluster=cluster)),
     ]
 
 
@@ -118,13 +125,14 @@ def keep_leaders_apart():
 
 
 @operation()
-def watch_postmaster():
-    """Starts what tells Patroni that PostgreSQL has ended, and starts it anew when its files were written since."""
-    unit = host.get_fact(UnitFact, unit=WAKE_UNIT, files=WAKE_FILES) or Unit()
-    if not (unit.active and unit.enabled):
-        yield StringCommand(f"systemctl daemon-reload && systemctl enable --now --quiet {WAKE_UNIT}")
-    elif unit.restart_due or unit.stale:
-        yield StringCommand(f"systemctl daemon-reload && systemctl restart {WAKE_UNIT}")
+def start_beside():
+    """Starts the small services beside Patroni, and starts anew those whose files were written since."""
+    for name, files in BESIDE.items():
+        unit = host.get_fact(UnitFact, unit=name, files=files) or Unit()
+        if not (unit.active and unit.enabled):
+            yield StringCommand(f"systemctl daemon-reload && systemctl enable --now --quiet {name}")
+        elif unit.restart_due or unit.stale:
+            yield StringCommand(f"systemctl daemon-reload && systemctl restart {name}")
 
 
 class DynamicConfig(FactBase):

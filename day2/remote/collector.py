@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 SECONDS = 1.2
+MOST_CONFIGURATIONS = 20
 
 SQL = """
 WITH here AS (SELECT pg_is_in_recovery() AS recovering),
@@ -83,20 +84,46 @@ def etcd(spec: dict[str, Any]) -> dict[str, Any]:
     status = member.json("POST", "/v3/maintenance/status", {})
     members = member.json("POST", "/v3/cluster/member/list", {"linearizable": False})
     prefix = spec["prefix"].encode()
-    scope = {"key": encoded(prefix), "range_end": encoded(prefix[:-1] + bytes([prefix[-1] + 1]))}
-    found = member.json("POST", "/v3/kv/range", {**scope, "serializable": True})
+    found = member.json("POST", "/v3/kv/range", {**everything_under(prefix), "serializable": True})
     try:
         member.json("POST", "/v3/kv/range", {"key": encoded(prefix)})
         quorum = True
     except OSError:
         quorum = False
     return {
+        "configurations": configurations(member, spec),
         "status": status,
         "compaction": compaction(),
         "members": members["members"],
         "quorum": quorum,
         "keys": {decoded(kv["key"])[len(prefix) :]: decoded(kv.get("value", "")) for kv in found.get("kvs", [])},
     }
+
+
+def configurations(member: Https, spec: dict[str, Any]) -> dict[str, Any]:
+    """Of synchronous replication: what is noted about them, and the values of Patroni's /sync, the latest first, back to the one
+    that was confirmed (agents/keys.py; here from this member alone). `complete`: none of them is forgotten."""
+    ours, sync = spec["ours"].encode(), f"{spec['prefix']}sync"
+    noted = member.json("POST", "/v3/kv/range", {**everything_under(ours), "serializable": True})
+    notes = {decoded(kv["key"])[len(ours) :]: [decoded(kv["value"]), int(kv["mod_revision"])] for kv in noted.get("kvs", [])}
+    confirmed = json.loads(notes["confirmed"][0])["revision"] if "confirmed" in notes else 0
+    values: list[Any] = []
+    revision = 0
+    while not values or (values[-1][1] > confirmed and len(values) < MOST_CONFIGURATIONS):
+        asked = {"key": encoded(sync.encode()), "serializable": True, "revision": str(revision)}
+        try:
+            found = member.json("POST", "/v3/kv/range", asked).get("kvs", [])
+        except OSError:  # compacted
+            return {"notes": notes, "values": values, "complete": False}
+        if not found:
+            break
+        values.append([decoded(found[0]["value"]), int(found[0]["mod_revision"])])
+        revision = values[-1][1] - 1
+    return {"notes": notes, "values": values, "complete": len(values) < MOST_CONFIGURATIONS}
+
+
+def everything_under(prefix: bytes) -> dict[str, str]:
+    return {"key": encoded(prefix), "range_end": encoded(prefix[:-1] + bytes([prefix[-1] + 1]))}
 
 
 def compaction() -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from clusters import cluster
 
 from cluster.certificates import make_authority
+from cluster.quorum import Promotion
 from day2.observe import host_view, questions
 from day2.remote import shipped
 from day2.ssh import Answer
@@ -30,6 +31,12 @@ ETCD: dict[str, Any] = {
     "quorum": True, "compaction": "1h",
     "keys": {"leader": "db1", "config": '{"ttl": 20, "pause": true}', "members/db1": '{"state": "running"}',
              "sync": '{"leader": "db1", "sync_standby": "db2,db3", "quorum": 1}', "status": '{"optime": 500}'},
+    "configurations": {
+        "notes": {"confirmed": ['{"revision": 30, "by": "db1"}', 31], "promoted": ['{"name": "db1"}', 20]},
+        "values": [['{"leader": "db1", "sync_standby": "db2", "quorum": 0}', 40],
+                   ['{"leader": "db1", "sync_standby": "db2,db3", "quorum": 1}', 30]],
+        "complete": True,
+    },
 }  # fmt: skip
 
 
@@ -53,6 +60,13 @@ def test_a_database_host() -> None:
     )
     assert host.problems == {}
     assert host.etcd and host.etcd.leads and host.etcd.alarms == ("memberID:11 alarm:NOSPACE ",)
+    configurations = host.etcd.configurations
+    assert [(one.revision, sorted(one.voters), one.quorum) for one in configurations.known] == [
+        (40, ["db2"], 0),
+        (30, ["db2", "db3"], 1),
+    ]
+    assert configurations.confirmed == 30 and not configurations.settled
+    assert configurations.promoted == Promotion("db1", 20)
     assert host.patroni and 1 < host.patroni.dcs_age < 3
     assert host.postgres and host.postgres.senders[0].replayed_lag == 8
     assert host.certificates == {"/etc/etcd/tls/ca.crt": 3649}

@@ -15,11 +15,12 @@ from cluster.inventory_files import load_cluster, read_hosts
 from cluster.settings import VARIABLES
 from lab import LabSpec, access
 
-OURS = {"cluster", "operations", "day2", "lab", "tasks", "deploy", "config"}
+OURS = {"agents", "cluster", "operations", "day2", "lab", "tasks", "deploy", "config"}
 TOOLS = {"pyinfra", "pyinfra_cli", "fabric", "invoke", "paramiko", "psycopg"}
 # For each: what it may import of ours, and which of the tools.
 MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "cluster": (set(), set()),
+    "agents": ({"cluster"}, set()),
     "operations": ({"cluster"}, {"pyinfra"}),
     "day2": ({"cluster"}, {"fabric", "paramiko", "psycopg", "invoke"}),
     "lab": (set(), set()),

@@ -9,13 +9,26 @@ from typing import Any
 from clusters import cluster
 
 from cluster.dynamic_config import postgres_parameters, wanted_config
-from day2.view import ClusterView, EtcdState, HostView, PatroniState, PostgresState, ProxyState, Sender, Server, Slot
+from cluster.quorum import parse
+from day2.view import (
+    ClusterView,
+    Configurations,
+    EtcdState,
+    HostView,
+    PatroniState,
+    PostgresState,
+    ProxyState,
+    Sender,
+    Server,
+    Slot,
+)
 
 SHOP = cluster()
 DATABASES = ("db1", "db2", "db3")
 RUNNING = {name: str(value) for name, value in postgres_parameters(SHOP).items()}
 IDS = {"11": "db1", "22": "db2", "33": "db3"}
 POSITION = 5_000_000
+SYNC_REVISION = 90
 KEYS = {
     "leader": "db1",
     "initialize": "7500000000000000000",
@@ -24,14 +37,19 @@ KEYS = {
     "status": json.dumps({"optime": POSITION}),
     "members/db1": json.dumps({"state": "running", "role": "primary", "timeline": 3}),
 }
-UNITS = {f"{name}.service": "not-found" for name in ("etcd", "patroni", "haproxy", "postgresql", "pgquorum-wake-patroni")}
+BESIDE = ("pgquorum-wake-patroni", "pgquorum-confirm-quorum")
+UNITS = {f"{name}.service": "not-found" for name in ("etcd", "patroni", "haproxy", "postgresql", *BESIDE)}
 
 
 def etcd(name: str, **differs: Any) -> EtcdState:
-    """A healthy member; db2 leads."""
+    """A healthy member; db2 leads. The configuration in `keys` is confirmed."""
     own = next(id for id, member in IDS.items() if member == name)
     state = EtcdState("3.5.30", own, "22", 100, 40_000, 30_000, (), dict(IDS), quorum=True, keys=dict(KEYS), compaction="1h")
-    return replace(state, **differs)
+    changed = replace(state, **differs)
+    if "configurations" in differs:
+        return changed
+    sync = parse(changed.keys.get("sync"), SYNC_REVISION)
+    return replace(changed, configurations=Configurations((sync,) if sync else (), confirmed=SYNC_REVISION))
 
 
 def postgres(name: str, **differs: Any) -> PostgresState:
@@ -72,7 +90,7 @@ def patroni(name: str, **differs: Any) -> PatroniState:
 
 def database(name: str, **differs: Any) -> HostView:
     """A database host in good health."""
-    active = dict.fromkeys(("etcd.service", "patroni.service", "pgquorum-wake-patroni.service"), "active")
+    active = dict.fromkeys([unit for unit in UNITS if not unit.startswith(("haproxy", "postgresql"))], "active")
     units = UNITS | active | {"postgresql.service": "masked"}
     view = HostView(
         name, {}, 0.0, "shop", None, units, {"/etc/etcd/tls/server.crt": 700}, etcd(name), patroni(name), postgres(name)

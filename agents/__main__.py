@@ -1,0 +1,14 @@
+"""`python3 -I DIRECTORY PROGRAM SPECIFICATION`: starts one of the programs with what the deploy wrote down about the cluster."""
+
+from __future__ import annotations
+
+import sys
+
+from agents import confirm_quorum, promotion_gate
+from agents.specification import Specification
+
+PROGRAMS = {"confirm-quorum": confirm_quorum.main, "promotion-gate": promotion_gate.main}
+
+if __name__ == "__main__":
+    program, file, *_ = sys.argv[1:]
+    sys.exit(PROGRAMS[program](Specification.read(file)))

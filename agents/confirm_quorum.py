@@ -1,0 +1,131 @@
+"""Notes in etcd which configuration of synchronous replication is confirmed (cluster/quorum.py). Works on the primary's host.
+
+When Patroni has published another /sync, this reads how far the primary has written, waits until enough replicas have that on
+their disks, and notes it: from then on a candidate need not care any more about the configurations before. Without this
+program nothing is lost: the promotion gate then asks for a quorum in all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+from agents.etcd import Etcd, EtcdError
+from agents.keys import ClusterKeys, Keys
+from agents.specification import DATABASE, Specification
+from cluster.quorum import confirms
+
+ETCD_SECONDS = 2.0
+ANSWER_SECONDS = 2.0
+AGAIN_SECONDS = 1.0
+# Replicas that keep up are there after some milliseconds; one that lags may take minutes.
+SOON_SECONDS, LATE_SECONDS, SOON_LOOKS = 0.01, 0.2, 50
+WATCH_SECONDS = 30.0
+
+QUERY = (
+    "SELECT json_build_object('position', CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_flush_lsn() - '0/0' END,"
+    " 'flushed', (SELECT coalesce(json_object_agg(application_name, flush_lsn - '0/0'), '{}') FROM pg_stat_replication"
+    " WHERE flush_lsn IS NOT NULL));\n"
+)
+
+
+@dataclass(frozen=True)
+class Look:
+    """The primary's position, None on a replica; and how far each replica has its log on disk, by the primary's word."""
+
+    position: int | None
+    flushed: dict[str, int]
+
+
+class Primary:
+    """The PostgreSQL on this host, over one session that is opened when it is needed."""
+
+    def __init__(self, specification: Specification) -> None:
+        self._command = [
+            specification.psql, "-XAtq", "-h", specification.sockets, "-p", str(specification.port), DATABASE,
+        ]  # fmt: skip
+        self._session: subprocess.Popen[str] | None = None
+
+    def look(self) -> Look:
+        """Raises OSError when PostgreSQL does not answer."""
+        if self._session is None:
+            self._session = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
+            )
+        session = self._session
+        assert session.stdin and session.stdout
+        try:
+            session.stdin.write(QUERY)
+            if not select.select([session.stdout], [], [], ANSWER_SECONDS)[0]:
+                raise OSError(f"PostgreSQL does not answer within {ANSWER_SECONDS:g} s")
+            answer = json.loads(session.stdout.readline())
+        except (OSError, ValueError) as error:
+            self.leave()
+            raise OSError(f"PostgreSQL does not answer: {error}") from None
+        return Look(answer["position"], answer["flushed"])
+
+    def leave(self) -> None:
+        """Ends the session."""
+        if self._session is not None:
+            self._session.kill()
+            self._session.communicate()
+            self._session = None
+
+
+class Confirmer:
+    """Confirms one configuration after the other. `name` is this member's."""
+
+    def __init__(self, name: str, keys: ClusterKeys, primary: Primary) -> None:
+        self._name, self._keys, self._primary = name, keys, primary
+        self._barrier = 0, 0  # a revision of /sync, and the primary's position when that was first seen
+        self._looks = 0
+
+    def step(self) -> None:
+        """Confirms what can be confirmed, and returns when it may be worth another look.
+
+        Raises EtcdError, OSError, and ValueError for what can't be understood.
+        """
+        now = self._keys.read()
+        if not self._due(now):
+            self._keys.wait_for_change(now.revision, WATCH_SECONDS)
+            return
+        look = self._primary.look()
+        if look.position is None:
+            time.sleep(AGAIN_SECONDS)
+        elif not self._confirmed(now, look.position, look.flushed):
+            time.sleep(SOON_SECONDS if self._looks < SOON_LOOKS else LATE_SECONDS)
+
+    def _due(self, now: Keys) -> bool:
+        """Whether it is this host's business to confirm the configuration in force."""
+        current, leader = now.current, now.leader and now.leader.text
+        return bool(current and leader == current.leader == self._name and now.confirmed_revision < current.revision)
+
+    def _confirmed(self, now: Keys, position: int, flushed: dict[str, int]) -> bool:
+        current = now.current
+        assert current
+        if self._barrier[0] != current.revision:
+            # Read after /sync was: whatever was acknowledged under an earlier configuration stands before it.
+            self._barrier, self._looks = (current.revision, position), 0
+        self._looks += 1
+        return confirms(current, self._barrier[1], flushed) and self._keys.confirm(now, self._name)
+
+
+def main(specification: Specification) -> int:
+    """Goes on for ever."""
+    etcd = Etcd(specification.etcd, specification.etcd_tls(), ETCD_SECONDS)
+    keys = ClusterKeys(etcd, specification.cluster, tuple(specification.patroni))
+    confirmer = Confirmer(specification.name, keys, Primary(specification))
+    told = ""
+    while True:
+        try:
+            confirmer.step()
+            told = ""
+        except (EtcdError, OSError, ValueError, KeyError, TypeError) as error:
+            if str(error) != told:  # once is enough
+                told = str(error)
+                print(f"the configuration in /sync can't be confirmed: {error}", file=sys.stderr, flush=True)
+            time.sleep(AGAIN_SECONDS)

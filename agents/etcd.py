@@ -1,0 +1,141 @@
+"""etcd through its JSON gateway: linearizable reads, an old value, a transaction, a watch.
+
+Every request goes to the first member that answers. Keys and values are text.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import socket
+import ssl
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+class EtcdError(Exception):
+    """etcd does not answer, or not as it should. The text says what."""
+
+
+class CompactedError(EtcdError):
+    """The revision that was asked for is not kept any more."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A key's value; the revision at which it was `created`, and the one at which it was last written."""
+
+    text: str
+    created: int
+    revision: int
+
+
+@dataclass(frozen=True)
+class Compare:
+    """A condition of a transaction: of `key`, the value (`text`), the `created` or the written `revision`; 0 for no such key."""
+
+    key: str
+    text: str | None = None
+    created: int | None = None
+    revision: int | None = None
+
+    def as_json(self) -> Iterator[dict[str, Any]]:
+        key = _encoded(self.key)
+        if self.text is not None:
+            yield {"key": key, "target": "VALUE", "result": "EQUAL", "value": _encoded(self.text)}
+        if self.created is not None:
+            yield {"key": key, "target": "CREATE", "result": "EQUAL", "create_revision": str(self.created)}
+        if self.revision is not None:
+            yield {"key": key, "target": "MOD", "result": "EQUAL", "mod_revision": str(self.revision)}
+
+
+class Etcd:
+    """`members` as host:port, the nearest first; `seconds` for each request to one of them."""
+
+    def __init__(self, members: Sequence[str], tls: ssl.SSLContext, seconds: float) -> None:
+        self._members, self._tls, self._seconds = tuple(members), tls, seconds
+
+    def read(self, keys: Sequence[str]) -> tuple[int, dict[str, Value | None]]:
+        """etcd's revision, and all of `keys` as of it, confirmed by a majority. Raises EtcdError."""
+        ranges = [{"request_range": {"key": _encoded(key)}} for key in keys]
+        answer = self._ask("/v3/kv/txn", {"success": ranges})
+        found = [_value(one.get("response_range", {})) for one in answer["responses"]]
+        return int(answer["header"]["revision"]), dict(zip(keys, found, strict=True))
+
+    def at(self, key: str, revision: int) -> Value | None:
+        """A key as it was at a revision. Raises CompactedError and EtcdError."""
+        return _value(self._ask("/v3/kv/range", {"key": _encoded(key), "revision": str(revision)}))
+
+    def put_if(self, conditions: Sequence[Compare], values: dict[str, str], delete: Sequence[str] = ()) -> bool:
+        """Writes all of `values` and deletes keys, if all conditions hold: whether they did. Raises EtcdError."""
+        puts = [{"request_put": {"key": _encoded(k), "value": _encoded(v)}} for k, v in values.items()]
+        deletes = [{"request_delete_range": {"key": _encoded(key)}} for key in delete]
+        compare = [condition for one in conditions for condition in one.as_json()]
+        return bool(self._ask("/v3/kv/txn", {"compare": compare, "success": puts + deletes}).get("succeeded"))
+
+    def wait_for_change(self, key: str, since: int, seconds: float) -> None:
+        """Returns when the key was written after the revision `since`, or after `seconds`. Raises EtcdError."""
+        start = {"create_request": {"key": _encoded(key), "start_revision": str(since + 1)}}
+        try:
+            with self._connected(seconds) as connection:
+                connection.request("POST", "/v3/watch", json.dumps(start))
+                for line in connection.getresponse():
+                    result = json.loads(line).get("result", {})
+                    if result.get("events") or result.get("canceled"):
+                        return
+        except TimeoutError:
+            return
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise EtcdError(f"etcd's watch ended: {error}") from None
+
+    def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            with self._connected(self._seconds) as connection:
+                connection.request("POST", path, json.dumps(body))
+                response = connection.getresponse()
+                text = response.read().decode(errors="replace")
+                answer: dict[str, Any] = json.loads(text)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise EtcdError(f"etcd does not answer: {error}") from None
+        if response.status != http.client.OK:
+            message = str(answer.get("message") or answer.get("error") or text[:200])
+            raise (CompactedError if "compacted" in message else EtcdError)(f"etcd refuses: {message}")
+        return answer
+
+    def _connected(self, seconds: float) -> _Connection:
+        """A connection to the first member that takes one. Raises EtcdError."""
+        why = "no member is known"
+        for member in self._members:
+            connection = _Connection(member, timeout=self._seconds, context=self._tls)
+            try:
+                connection.connect()
+            except OSError as error:
+                why = f"{member}: {error}"
+                continue
+            assert isinstance(connection.sock, socket.socket)
+            connection.sock.settimeout(seconds)
+            return connection
+        raise EtcdError(f"no etcd member can be reached ({why})")
+
+
+class _Connection(http.client.HTTPSConnection):
+    """One that is closed at the end of a `with`."""
+
+    def __enter__(self) -> _Connection:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def _value(answer: dict[str, Any]) -> Value | None:
+    for one in answer.get("kvs", []):
+        text = base64.b64decode(one.get("value", "")).decode()
+        return Value(text, int(one["create_revision"]), int(one["mod_revision"]))
+    return None

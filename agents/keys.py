@@ -1,0 +1,125 @@
+"""What etcd says of the cluster's configurations of synchronous replication: Patroni's keys and ours, read as of one moment.
+
+Ours, under /pgquorum/<cluster>/:
+    confirmed      the revision of /sync that was last confirmed (cluster/quorum.py), noted on the primary's host
+    promoted       the name of who was let through the promotion gate last
+    accepted_loss  a candidate that the owner lets through whatever it lacks, and for which revision of /sync that holds
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from agents.etcd import CompactedError, Compare, Etcd, Value
+from cluster.quorum import Configuration, Promotion, parse, unknown
+
+# Further back nobody looks: whoever changed its configuration so often without one being confirmed is not well.
+MOST_CONFIGURATIONS = 100
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys as they were at etcd's `revision`."""
+
+    revision: int
+    leader: Value | None
+    sync: Value | None
+    config: Value | None
+    confirmed: Value | None
+    promoted: Value | None
+    accepted_loss: Value | None
+
+    @property
+    def current(self) -> Configuration | None:
+        """The configuration in force. Raises ValueError for one that can't be understood."""
+        return parse(self.sync.text, self.sync.revision) if self.sync else None
+
+    @property
+    def synchronous(self) -> bool:
+        """Whether acknowledged writes are promised to survive: Patroni's synchronous_mode. Raises ValueError."""
+        return bool(self.config and json.loads(self.config.text).get("synchronous_mode") not in (None, False, "off"))
+
+    @property
+    def confirmed_revision(self) -> int:
+        """The revision of /sync that was last confirmed; 0 for none yet. Raises ValueError."""
+        return int(json.loads(self.confirmed.text)["revision"]) if self.confirmed else 0
+
+    @property
+    def last_promotion(self) -> Promotion | None:
+        """Who was let through last. Raises ValueError."""
+        return Promotion(json.loads(self.promoted.text)["name"], self.promoted.revision) if self.promoted else None
+
+    def loss_accepted_for(self, name: str) -> bool:
+        """Whether the owner lets `name` through, as things stand in /sync now."""
+        if self.accepted_loss is None or self.sync is None:
+            return False
+        said = json.loads(self.accepted_loss.text)
+        return bool(said.get("name") == name and said.get("revision") == self.sync.revision)
+
+
+class ClusterKeys:
+    """Reads and writes the keys of the cluster called `cluster`, whose database hosts are `hosts`."""
+
+    def __init__(self, etcd: Etcd, cluster: str, hosts: tuple[str, ...]) -> None:
+        self._etcd, self._hosts = etcd, hosts
+        patroni, ours = f"/service/{cluster}", f"/pgquorum/{cluster}"
+        self._names = {
+            **{name: f"{patroni}/{name}" for name in ("leader", "sync", "config")},
+            **{name: f"{ours}/{name}" for name in ("confirmed", "promoted", "accepted_loss")},
+        }
+
+    def read(self) -> Keys:
+        """Raises EtcdError."""
+        revision, found = self._etcd.read(tuple(self._names.values()))
+        return Keys(revision, **{name: found[key] for name, key in self._names.items()})
+
+    def configurations(self, keys: Keys) -> tuple[Configuration, ...]:
+        """The one in force and those before it, back to the one that was last confirmed; the latest first.
+
+        Where etcd does not keep them any more, the last stands for whatever they were. Raises EtcdError and ValueError.
+        """
+        current = keys.current
+        if current is None:
+            return ()
+        found = [current]
+        while found[-1].revision > keys.confirmed_revision:
+            try:
+                before = self._etcd.at(self._names["sync"], found[-1].revision - 1)
+            except CompactedError:
+                return (*found, unknown(current.leader, self._hosts))
+            earlier = parse(before.text, before.revision) if before else None
+            if earlier is None:  # synchronous replication began here: before that, nothing was promised
+                break
+            found.append(earlier)
+            if len(found) > MOST_CONFIGURATIONS:
+                return (*found, unknown(current.leader, self._hosts))
+        return tuple(found)
+
+    def confirm(self, keys: Keys, name: str) -> bool:
+        """Notes that /sync, as it was in `keys`, is confirmed, if `name` still leads. Raises EtcdError."""
+        assert keys.sync
+        conditions = [
+            Compare(self._names["leader"], text=name),
+            Compare(self._names["confirmed"], revision=keys.confirmed.revision if keys.confirmed else 0),
+        ]
+        noted = json.dumps({"revision": keys.sync.revision, "by": name})
+        return self._etcd.put_if(conditions, {self._names["confirmed"]: noted})
+
+    def claim(self, keys: Keys, name: str) -> bool:
+        """Notes that `name` is let through, if it still holds the leader key and /sync is as it was in `keys`.
+
+        /sync is written anew as it stands: whatever an old primary, which may live on, was about to write there fails.
+        Raises EtcdError.
+        """
+        assert keys.leader and keys.sync
+        conditions = [
+            Compare(self._names["leader"], text=name, created=keys.leader.created),
+            Compare(self._names["sync"], revision=keys.sync.revision),
+        ]
+        values = {self._names["sync"]: keys.sync.text, self._names["promoted"]: json.dumps({"name": name})}
+        return self._etcd.put_if(conditions, values, delete=[self._names["accepted_loss"]])
+
+    def wait_for_change(self, since: int, seconds: float) -> None:
+        """Returns when /sync was written after the revision `since`, or after `seconds`. Raises EtcdError."""
+        self._etcd.wait_for_change(self._names["sync"], since, seconds)

@@ -1,0 +1,124 @@
+"""Patroni's `pre_promote`: a replica that has won the leader key is promoted only if it holds every acknowledged write.
+
+The rule is in cluster/quorum.py. Exit code 0 lets it through. With any other Patroni gives the key back, and this member stays
+out of the race for `ttl` seconds, in which one that has more can win it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import sys
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from agents.etcd import Etcd, EtcdError
+from agents.keys import ClusterKeys, Keys
+from agents.specification import Specification
+from cluster.quorum import in_words, shortfalls
+
+# So long it waits for members that do not answer yet, or have not read all of their own log: servers that were restarted a
+# moment ago. While it waits it holds the leader key, and nobody else can win it.
+PATIENCE_SECONDS = 3.0
+AGAIN_SECONDS = 0.1
+ETCD_SECONDS = 1.0
+MEMBER_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a member's Patroni says of its PostgreSQL. `position`: how far its log goes at least, None where it does not say;
+    `whole`: it goes no further. `primary`: it takes writes."""
+
+    position: int | None = None
+    whole: bool = False
+    primary: bool = False
+
+
+def understood(said: dict[str, object]) -> Answer:
+    """An answer of GET /patroni.
+
+    A server that was restarted takes connections before it has read all of its own log, and then says less than it has. It has
+    asked for more (received_location) only when it came to the end of that.
+    """
+    wal = said.get("xlog")
+    if not isinstance(wal, dict) or said.get("state") != "running":
+        return Answer()
+    if wal.get("location"):
+        return Answer(primary=True)
+    received, replayed = int(wal.get("received_location") or 0), int(wal.get("replayed_location") or 0)
+    return Answer(max(received, replayed) or None, whole=received > 0)
+
+
+class Members:
+    """The members' REST APIs: name to host:port."""
+
+    def __init__(self, apis: dict[str, str], tls: ssl.SSLContext) -> None:
+        self._apis, self._tls = apis, tls
+
+    def ask(self, names: Iterable[str]) -> dict[str, Answer]:
+        """All at once; an empty answer for whoever gives none in time."""
+        known = [name for name in names if name in self._apis]
+        with ThreadPoolExecutor(max(len(known), 1)) as pool:
+            return dict(zip(known, pool.map(self._one, known), strict=True))
+
+    def _one(self, name: str) -> Answer:
+        connection = http.client.HTTPSConnection(self._apis[name], timeout=MEMBER_SECONDS, context=self._tls)
+        try:
+            connection.request("GET", "/patroni")
+            return understood(json.loads(connection.getresponse().read()))
+        except (OSError, ValueError, http.client.HTTPException):
+            return Answer()
+        finally:
+            connection.close()
+
+
+def decide(name: str, keys: ClusterKeys, members: Members, deadline: float) -> tuple[bool, str]:
+    """Whether `name` may be promoted, and why. Raises EtcdError and ValueError: then it may not."""
+    while True:
+        now = keys.read()
+        if now.leader is None or now.leader.text != name:
+            return False, "it does not hold the leader key any more"
+        if not now.synchronous or now.current is None:
+            return True, "replication is not synchronous, so nothing is promised"
+        if now.loss_accepted_for(name):
+            return keys.claim(now, name), "its owner has accepted the loss of what it lacks"
+        final, why = _lacking(name, now, keys, members)
+        if not why and keys.claim(now, name):
+            return True, "it holds every acknowledged write"
+        if final or time.monotonic() > deadline:
+            return False, why or "/sync changes all the time"
+        time.sleep(AGAIN_SECONDS)
+
+
+def _lacking(name: str, now: Keys, keys: ClusterKeys, members: Members) -> tuple[bool, str]:
+    """Why `name` may lack acknowledged writes, empty if it certainly does not; and whether waiting can't help."""
+    configurations = keys.configurations(now)
+    answers = members.ask(sorted({name}.union(*(one.members for one in configurations))))
+    if alive := [other for other, answer in answers.items() if answer.primary and other != name]:
+        return False, f"{', '.join(alive)} still is a primary"
+    # What it has not read yet of its own log it will read when it is promoted.
+    mine = answers[name].position
+    if mine is None:
+        return False, "its own PostgreSQL does not say how far it is"
+    others = {other: answer.position for other, answer in answers.items() if answer.whole}
+    short = shortfalls(name, mine, configurations, others, now.last_promotion)
+    return not all(one.curable for one in short), "; ".join(in_words(short))
+
+
+def main(specification: Specification) -> int:
+    """0 to let this member be promoted."""
+    try:
+        keys = ClusterKeys(
+            Etcd(specification.etcd, specification.etcd_tls(), ETCD_SECONDS), specification.cluster, tuple(specification.patroni)
+        )
+        members = Members(specification.patroni, specification.patroni_tls())
+        through, why = decide(specification.name, keys, members, time.monotonic() + PATIENCE_SECONDS)
+    except (EtcdError, OSError, ValueError, KeyError, TypeError) as error:
+        through, why = False, f"that can't be judged: {error}"
+    verdict = "may" if through else "must not"
+    print(f"promotion gate: {specification.name} {verdict} be promoted: {why}", file=sys.stderr, flush=True)
+    return 0 if through else 1

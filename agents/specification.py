@@ -1,0 +1,45 @@
+"""What a program on a host has to know of its cluster: a JSON file that the deploy writes. Nothing in it is secret."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+# Who listens on a host's own sockets as PostgreSQL's superuser.
+DATABASE = "postgres"
+
+
+@dataclass(frozen=True)
+class Specification:
+    """`name`: this member. `etcd`: where its members are asked, the nearest first, as host:port. `patroni`: each member's name
+    to where its REST API is. `tls`: the directory of Patroni's certificates. `psql`, `sockets`, `port`: this host's PostgreSQL.
+    """
+
+    name: str
+    cluster: str
+    etcd: tuple[str, ...]
+    patroni: dict[str, str]
+    tls: str
+    psql: str
+    sockets: str
+    port: int
+
+    @classmethod
+    def read(cls, file: str) -> Specification:
+        """Raises OSError, and ValueError or TypeError for a file that is none of the deploy's."""
+        fields = json.loads(Path(file).read_text(encoding="utf-8"))
+        return cls(**{**fields, "etcd": tuple(fields["etcd"])})
+
+    def etcd_tls(self) -> ssl.SSLContext:
+        """The certificates for etcd. Raises OSError."""
+        context = ssl.create_default_context(cafile=f"{self.tls}/etcd-ca.crt")
+        context.load_cert_chain(f"{self.tls}/etcd-client.crt", f"{self.tls}/etcd-client.key")
+        return context
+
+    def patroni_tls(self) -> ssl.SSLContext:
+        """The certificates for Patroni's REST API. Raises OSError."""
+        context = ssl.create_default_context(cafile=f"{self.tls}/ca.crt")
+        context.load_cert_chain(f"{self.tls}/server.crt", f"{self.tls}/server.key")
+        return context

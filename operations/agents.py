@@ -1,0 +1,50 @@
+"""The programs of ours that run on the database hosts (agents/), and what they are told of the cluster."""
+
+from __future__ import annotations
+
+import json
+
+from cluster import paths
+
+from .context import Run
+from .managed import ROOT, Managed, directory
+
+# As they lie in the repository: what they import from it lies beside them.
+SOURCES = ("cluster/__init__.py", "cluster/quorum.py", *(f"agents/{f.name}" for f in sorted((ROOT / "agents").glob("*.py"))))
+MAIN = "agents/__main__.py"
+
+
+def files(run: Run) -> list[Managed]:
+    """The programs, and the specification of this host."""
+    folders = [paths.AGENTS, *sorted({f"{paths.AGENTS}/{source.partition('/')[0]}" for source in SOURCES})]
+    return [
+        *(directory(folder) for folder in folders),
+        *(Managed(_place(source), (ROOT / source).read_text(encoding="utf-8")) for source in SOURCES),
+        Managed(paths.SPECIFICATION, json.dumps(_specification(run), indent=2) + "\n"),
+    ]
+
+
+def written() -> tuple[str, ...]:
+    """The paths of what a program reads once, when it starts."""
+    return (*map(_place, SOURCES), paths.SPECIFICATION)
+
+
+def _place(source: str) -> str:
+    """Where a file of the repository lies on a host. What is started by a directory is called __main__ there."""
+    return f"{paths.AGENTS}/__main__.py" if source == MAIN else f"{paths.AGENTS}/{source}"
+
+
+def _specification(run: Run) -> dict[str, object]:
+    """The fields of agents/specification.py, for the host that deploy.py is being loaded for."""
+    cluster, me = run.cluster, run.host
+    nearest_first = sorted(cluster.etcd_hosts, key=lambda host: host != me)
+    return {
+        "name": me.name,
+        "cluster": cluster.name,
+        "etcd": [f"{host.url_address}:{cluster.etcd.client_port}" for host in nearest_first],
+        "patroni": {host.name: f"{host.url_address}:{cluster.postgres.patroni_port}" for host in cluster.postgres_hosts},
+        "tls": paths.PATRONI_TLS,
+        "psql": f"{paths.postgres_binaries(cluster.postgres.version)}/psql",
+        "sockets": paths.POSTGRES_SOCKETS,
+        "port": cluster.postgres.port,
+    }
