@@ -1,6 +1,6 @@
 """etcd through its JSON gateway: linearizable reads, an old value, a transaction, a watch.
 
-Every request goes to the first member that answers. Keys and values are text.
+Every request goes to one member after the other, until one answers. Keys and values are text.
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import socket
 import ssl
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +79,8 @@ class Etcd:
         """Returns when the key was written after the revision `since`, or after `seconds`. Raises EtcdError."""
         start = {"create_request": {"key": _encoded(key), "start_revision": str(since + 1)}}
         try:
-            with self._connected(seconds) as connection:
+            with self._connected() as connection:
+                connection.sock.settimeout(seconds)
                 connection.request("POST", "/v3/watch", json.dumps(start))
                 for line in connection.getresponse():
                     result = json.loads(line).get("result", {})
@@ -91,33 +92,26 @@ class Etcd:
             raise EtcdError(f"etcd's watch ended: {error}") from None
 
     def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        try:
-            with self._connected(self._seconds) as connection:
-                connection.request("POST", path, json.dumps(body))
-                response = connection.getresponse()
-                text = response.read().decode(errors="replace")
-                answer: dict[str, Any] = json.loads(text)
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            raise EtcdError(f"etcd does not answer: {error}") from None
-        if response.status != http.client.OK:
-            message = str(answer.get("message") or answer.get("error") or text[:200])
-            raise (CompactedError if "compacted" in message else EtcdError)(f"etcd refuses: {message}")
-        return answer
+        """The answer of the first member that has a good one. What one of them did without saying so may be done again."""
+        why: Exception = EtcdError("no member is known")
+        for member in self._members:
+            try:
+                with _Connection(member, timeout=self._seconds, context=self._tls) as connection:
+                    return _answer(connection, path, body)
+            except CompactedError:
+                raise
+            except (EtcdError, OSError, ValueError, http.client.HTTPException) as error:
+                why = error
+        raise EtcdError(f"etcd does not answer: {why}")
 
-    def _connected(self, seconds: float) -> _Connection:
-        """A connection to the first member that takes one. Raises EtcdError."""
-        why = "no member is known"
+    def _connected(self) -> _Connection:
+        """A connection to the first member that takes one. Raises OSError."""
         for member in self._members:
             connection = _Connection(member, timeout=self._seconds, context=self._tls)
-            try:
+            with suppress(OSError):
                 connection.connect()
-            except OSError as error:
-                why = f"{member}: {error}"
-                continue
-            assert isinstance(connection.sock, socket.socket)
-            connection.sock.settimeout(seconds)
-            return connection
-        raise EtcdError(f"no etcd member can be reached ({why})")
+                return connection
+        raise OSError("no member can be reached")
 
 
 class _Connection(http.client.HTTPSConnection):
@@ -128,6 +122,16 @@ class _Connection(http.client.HTTPSConnection):
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _answer(connection: _Connection, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    connection.request("POST", path, json.dumps(body))
+    response = connection.getresponse()
+    text = response.read().decode(errors="replace")
+    if response.status != http.client.OK:
+        raise (CompactedError if "compacted" in text else EtcdError)(f"etcd refuses: {text[:200].strip()}")
+    answer: dict[str, Any] = json.loads(text)
+    return answer
 
 
 def _encoded(text: str) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from agents.etcd import Etcd, EtcdError
 from agents.keys import ClusterKeys, Keys
 from agents.specification import Specification
-from cluster.quorum import in_words, shortfalls
+from cluster.quorum import Position, in_words, shortfalls
 
 # So long it waits for members that do not answer yet, or have not read all of their own log: servers that were restarted a
 # moment ago. While it waits it holds the leader key, and nobody else can win it.
@@ -33,7 +33,7 @@ class Answer:
     """What a member's Patroni says of its PostgreSQL. `position`: how far its log goes at least, None where it does not say;
     `whole`: it goes no further. `primary`: it takes writes."""
 
-    position: int | None = None
+    position: Position | None = None
     whole: bool = False
     primary: bool = False
 
@@ -50,7 +50,10 @@ def understood(said: dict[str, object]) -> Answer:
     if wal.get("location"):
         return Answer(primary=True)
     received, replayed = int(wal.get("received_location") or 0), int(wal.get("replayed_location") or 0)
-    return Answer(max(received, replayed) or None, whole=received > 0)
+    timeline = said.get("timeline")
+    if not isinstance(timeline, int) or not (received or replayed):
+        return Answer()
+    return Answer(Position(timeline, max(received, replayed)), whole=received > 0)
 
 
 class Members:
@@ -106,7 +109,8 @@ def _lacking(name: str, now: Keys, keys: ClusterKeys, members: Members) -> tuple
         return False, "its own PostgreSQL does not say how far it is"
     others = {other: answer.position for other, answer in answers.items() if answer.whole}
     short = shortfalls(name, mine, configurations, others, now.last_promotion)
-    return not all(one.curable for one in short), "; ".join(in_words(short))
+    # Whoever lives and has more should lead, and can only do so when this one gives the key back.
+    return any(one.ahead for one in short), "; ".join(in_words(short))
 
 
 def main(specification: Specification) -> int:

@@ -14,14 +14,16 @@ candidate needs a quorum in it and in every one since the last that was.
 * Confirmed is a configuration when so many of its voters have all that the primary had written by then, that every quorum
   includes one of them (`confirms`). The primary's host notes it in etcd (files/patroni/confirm_quorum.py).
 * A candidate asks all members how far they are, and holds every acknowledged write if it has a quorum of members that are not
-  ahead of it in each of those configurations (`shortfalls`). Whoever does not answer has no vote.
+  ahead of it in each of those configurations (`shortfalls`). Whoever does not answer has no vote. Ahead is, as in Raft, who is
+  on a later timeline, or on the same one with more: a former primary that was not rewound may have more bytes than others, and
+  yet not what they have acknowledged since under a new one.
 
 Why that is enough. Let w be an acknowledged write, and C the configuration in force then. If C is not older than the confirmed
 one, it is among those asked for, and the candidate's quorum in C includes a member that has w; it is not ahead of the
 candidate, so that has w, too. If C is older, w stood in the primary's log when that confirmed; so every quorum of the
 confirmed configuration includes the primary itself or a voter that has w.
 
-Positions are bytes of WAL since 0/0, revisions those of etcd.
+Revisions are those of etcd.
 """
 
 from __future__ import annotations
@@ -29,6 +31,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Position(NamedTuple):
+    """How far a server's log goes: its timeline, and there the bytes of WAL since 0/0. The later one is ahead."""
+
+    timeline: int
+    lsn: int
 
 
 @dataclass(frozen=True)
@@ -60,21 +70,17 @@ class Promotion:
 
 @dataclass(frozen=True)
 class Shortfall:
-    """Why a candidate may lack acknowledged writes: in `configuration` it has `votes` and needs `needed` of them.
+    """Why a candidate at `position` may lack acknowledged writes: in `configuration` it has `votes` and needs `needed` of them.
 
-    `ahead` has the members that answer and have more than the candidate, with how many bytes; `silent` those without an answer.
+    `ahead` has the positions of members that answer and have more than the candidate; `silent` are those without an answer.
     """
 
     configuration: Configuration
+    position: Position
     votes: tuple[str, ...]
     needed: int
-    ahead: tuple[tuple[str, int], ...]
+    ahead: dict[str, Position]
     silent: tuple[str, ...]
-
-    @property
-    def curable(self) -> bool:
-        """Whether answers that are still missing could make up for it."""
-        return len(self.votes) + len(self.silent) >= self.needed
 
 
 def parse(value: str | None, revision: int) -> Configuration | None:
@@ -103,8 +109,8 @@ def unknown(leader: str, hosts: Collection[str], revision: int = 0) -> Configura
 def confirms(configuration: Configuration, barrier: int, flushed: Mapping[str, int]) -> bool:
     """Whether every quorum of the configuration includes a member that has everything up to `barrier`.
 
-    `barrier` is the primary's position, read after the configuration was published; `flushed` how far each replica had its log
-    on disk, by the primary's own word. With v voters and quorum q, any q + 1 of them meet any v - q of them.
+    `barrier` is how many bytes the primary had written, read after the configuration was published; `flushed` how many each
+    replica had on disk, by the primary's own word. With v voters and quorum q, any q + 1 of them meet any v - q of them.
     """
     holders = sum(1 for name in configuration.voters if flushed.get(name, -1) >= barrier)
     return holders >= len(configuration.voters) - configuration.quorum
@@ -112,9 +118,9 @@ def confirms(configuration: Configuration, barrier: int, flushed: Mapping[str, i
 
 def shortfalls(
     candidate: str,
-    position: int,
+    position: Position,
     configurations: Sequence[Configuration],
-    answers: Mapping[str, int | None],
+    answers: Mapping[str, Position | None],
     promoted: Promotion | None = None,
 ) -> tuple[Shortfall, ...]:
     """In which of `configurations` (the confirmed one and all since) the candidate at `position` has no quorum; none if it
@@ -131,21 +137,27 @@ def shortfalls(
     return tuple(found)
 
 
-def _shortfall(candidate: str, position: int, one: Configuration, answers: Mapping[str, int | None]) -> Shortfall | None:
-    others = sorted(one.members - {candidate})
-    said = {name: answers.get(name) for name in others}
+def _shortfall(
+    candidate: str, position: Position, one: Configuration, answers: Mapping[str, Position | None]
+) -> Shortfall | None:
+    said = {name: answers.get(name) for name in sorted(one.members - {candidate})}
     votes = tuple(name for name, where in said.items() if where is not None and where <= position)
     needed = one.votes_needed(candidate)
     if len(votes) >= needed:
         return None
-    ahead = tuple((name, where - position) for name, where in said.items() if where is not None and where > position)
-    return Shortfall(one, votes, needed, ahead, tuple(name for name, where in said.items() if where is None))
+    ahead = {name: where for name, where in said.items() if where is not None and where > position}
+    return Shortfall(one, position, votes, needed, ahead, tuple(name for name, where in said.items() if where is None))
 
 
 def in_words(shortfalls: Sequence[Shortfall]) -> Iterator[str]:
-    """One sentence for each host that matters: who is ahead, whose word is missing."""
-    ahead = {name: more for short in shortfalls for name, more in short.ahead}
-    for name, more in sorted(ahead.items()):
-        yield f"{name} has {more} bytes more, which may have been acknowledged"
-    for name in sorted({name for short in shortfalls if not short.ahead for name in short.silent}):
-        yield f"{name} does not say how far it is, and may have acknowledged writes that nobody else has"
+    """One sentence for each host that is ahead, and one for those whose word is missing where nobody is."""
+    for name, (timeline, lsn), mine in sorted({(name, p, one.position) for one in shortfalls for name, p in one.ahead.items()}):
+        more = (
+            f"{lsn - mine.lsn} bytes more" if timeline == mine.timeline else f"timeline {timeline}, and this one {mine.timeline}"
+        )
+        yield f"{name} has {more}: writes that may have been acknowledged"
+    for one in shortfalls:
+        if not one.ahead:
+            who = " or ".join(one.silent)
+            yield f"{who} must say first how far it is: it may have acknowledged writes that nobody else has"
+            return

@@ -105,7 +105,7 @@ def configurations(member: Https, spec: dict[str, Any]) -> dict[str, Any]:
     that was confirmed (agents/keys.py; here from this member alone). `complete`: none of them is forgotten."""
     ours, sync = spec["ours"].encode(), f"{spec['prefix']}sync"
     noted = member.json("POST", "/v3/kv/range", {**everything_under(ours), "serializable": True})
-    notes = {decoded(kv["key"])[len(ours) :]: [decoded(kv["value"]), int(kv["mod_revision"])] for kv in noted.get("kvs", [])}
+    notes = {decoded(kv["key"])[len(ours) :]: (decoded(kv["value"]), int(kv["mod_revision"])) for kv in noted.get("kvs", [])}
     confirmed = json.loads(notes["confirmed"][0])["revision"] if "confirmed" in notes else 0
     values: list[Any] = []
     revision = 0

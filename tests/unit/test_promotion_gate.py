@@ -1,0 +1,193 @@
+"""The gate before a promotion: what it asks, whom it believes, when it waits, and what it leaves in etcd."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from stores import Store, sync
+
+from agents.keys import ClusterKeys
+from agents.promotion_gate import Answer, decide, understood
+from cluster.quorum import Position
+
+QUORUM = {"synchronous_mode": "quorum"}
+HOSTS = ("db1", "db2", "db3")
+
+
+def at(lsn: int, timeline: int = 1, *, whole: bool = True) -> Answer:
+    return Answer(Position(timeline, lsn), whole)
+
+
+def soon() -> float:
+    """The deadline of a gate with some patience."""
+    return time.monotonic() + 30
+
+
+class Members:
+    """What members answer, one set of answers after the other; the last again and again. A number is a position."""
+
+    def __init__(self, *answers: dict[str, int | Answer | None]) -> None:
+        self._answers = list(answers)
+        self.asked: list[tuple[str, ...]] = []
+
+    def ask(self, names: Iterable[str]) -> dict[str, Answer]:
+        self.asked.append(tuple(names))
+        now = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        full = {name: at(one) if isinstance(one, int) else one or Answer() for name, one in now.items()}
+        return {name: full.get(name, Answer()) for name in self.asked[-1]}
+
+
+def store(**differs: Any) -> Store:
+    """db1 has led, its configuration with both others was confirmed, and db2 has taken the leader key."""
+    kept = Store()
+    revision = kept.put(sync=sync("db1", "db2", "db3", quorum=1))
+    kept.put(confirmed={"revision": revision, "by": "db1"}, config=QUORUM, promoted={"name": "db1"})
+    kept.put(sync=sync("db1", "db2", "db3", quorum=1))
+    kept.put(confirmed={"revision": kept.revision, "by": "db1"})
+    kept.put(**{"leader": "db2", **differs})
+    return kept
+
+
+def shrunk() -> Store:
+    """The same, after db3 left and nobody confirmed that db2 has what only db3 had."""
+    kept = store(leader="db1")
+    kept.put(sync=sync("db1", "db2", quorum=0))
+    kept.put(leader="db2")
+    return kept
+
+
+def judged(kept: Store, members: Members, name: str = "db2") -> tuple[bool, str]:
+    """The gate's verdict, with no patience."""
+    return decide(name, ClusterKeys(kept, "shop", HOSTS), members, deadline=0.0)
+
+
+def test_with_a_vote_in_the_confirmed_configuration_it_is_let_through() -> None:
+    kept, members = store(), Members({"db2": 100, "db3": 100})
+    assert judged(kept, members) == (True, "it holds every acknowledged write")
+    assert members.asked == [("db1", "db2", "db3")]
+
+
+def test_who_is_let_through_claims_sync_and_is_noted() -> None:
+    kept = store()
+    before = kept.read(["/service/shop/sync"])[1]["/service/shop/sync"]
+    judged(kept, Members({"db2": 100, "db3": 100}))
+    after = kept.read(["/service/shop/sync"])[1]["/service/shop/sync"]
+    assert before and after and before.text == after.text and after.revision > before.revision
+    assert json.loads(kept.text("promoted") or "") == {"name": "db2"}
+
+
+def test_a_configuration_that_is_not_confirmed_asks_for_the_one_before_too() -> None:
+    kept = shrunk()
+    assert judged(kept, Members({"db2": 100})) == (
+        False,
+        "db1 or db3 must say first how far it is: it may have acknowledged writes that nobody else has",
+    )
+    assert json.loads(kept.text("promoted") or "") == {"name": "db1"}
+    assert judged(kept, Members({"db2": 100, "db3": 130})) == (
+        False,
+        "db3 has 30 bytes more: writes that may have been acknowledged",
+    )
+    assert judged(kept, Members({"db2": 100, "db3": 100}))[0]
+
+
+def test_the_one_that_left_with_more_may_lead_with_the_vote_of_the_one_that_stayed() -> None:
+    kept = shrunk()
+    kept.put(leader="db3")
+    assert judged(kept, Members({"db2": 100, "db3": 130}), "db3")[0]
+
+
+def test_once_the_smaller_configuration_is_confirmed_nobody_else_is_asked_for() -> None:
+    kept = shrunk()
+    revision = kept.read(["/service/shop/sync"])[1]["/service/shop/sync"]
+    assert revision
+    kept.put(confirmed={"revision": revision.revision, "by": "db1"})
+    assert judged(kept, Members({"db2": 100}))[0]
+
+
+def test_history_that_etcd_has_forgotten_asks_for_all_but_one() -> None:
+    kept = shrunk()
+    kept.compacted = kept.revision
+    assert not judged(kept, Members({"db2": 100}))[0]
+    assert judged(kept, Members({"db2": 100, "db3": 90}))[0]
+
+
+def test_whoever_is_on_a_later_timeline_is_ahead_whatever_the_bytes_say() -> None:
+    assert judged(store(), Members({"db2": 200, "db3": at(100, timeline=2)})) == (
+        False,
+        "db3 has timeline 2, and this one 1: writes that may have been acknowledged",
+    )
+    assert judged(store(), Members({"db2": at(100, timeline=2), "db3": 200}))[0]
+
+
+def test_it_waits_for_a_server_that_has_not_read_all_of_its_own_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.promotion_gate.AGAIN_SECONDS", 0.0)
+    members = Members({"db2": 100, "db3": at(90, whole=False)}, {"db2": 100, "db3": at(100)})
+    assert decide("db2", ClusterKeys(store(), "shop", HOSTS), members, deadline=soon())[0]
+    assert len(members.asked) == 2
+
+
+def test_it_does_not_wait_where_waiting_can_not_help() -> None:
+    members = Members({"db2": 100, "db3": 130})
+    assert not decide("db2", ClusterKeys(shrunk(), "shop", HOSTS), members, deadline=soon())[0]
+    assert len(members.asked) == 1
+
+
+def test_a_primary_that_still_answers_keeps_it_out() -> None:
+    members = Members({"db1": Answer(primary=True), "db2": 100, "db3": 100})
+    assert judged(store(), members) == (False, "db1 still is a primary")
+
+
+def test_without_the_leader_key_nobody_is_let_through() -> None:
+    assert judged(store(leader="db3"), Members({"db2": 100, "db3": 100})) == (False, "it does not hold the leader key any more")
+
+
+def test_what_is_not_promised_is_not_asked_for() -> None:
+    assert judged(store(config={"synchronous_mode": False}), Members({"db2": 1, "db3": 100}))[0]
+    assert judged(store(sync=None), Members({"db2": 1, "db3": 100}))[0]
+
+
+def test_sync_that_changes_under_it_is_read_anew() -> None:
+    kept = store()
+
+    class Meddling(Members):
+        def ask(self, names: Iterable[str]) -> dict[str, Answer]:
+            answers = super().ask(names)
+            if len(self.asked) == 1:
+                kept.put(sync=sync("db1", quorum=0))  # an old primary that lives on: it means to acknowledge alone
+            return answers
+
+    verdict = decide("db2", ClusterKeys(kept, "shop", HOSTS), Meddling({"db2": 100, "db3": 100}), deadline=soon())
+    assert not verdict[0] and "db1" in verdict[1]
+
+
+def test_an_accepted_loss_lets_through_whom_it_names_as_long_as_sync_is_the_same() -> None:
+    kept = shrunk()
+    now = kept.read(["/service/shop/sync"])[1]["/service/shop/sync"]
+    assert now
+    kept.put(accepted_loss={"name": "db3", "revision": now.revision})
+    assert not judged(kept, Members({"db2": 100}))[0]
+    kept.put(accepted_loss={"name": "db2", "revision": now.revision - 1})
+    assert not judged(kept, Members({"db2": 100}))[0]
+    kept.put(accepted_loss={"name": "db2", "revision": now.revision})
+    assert judged(kept, Members({"db2": 100})) == (True, "its owner has accepted the loss of what it lacks")
+    assert kept.text("accepted_loss") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ({"xlog": {"received_location": 90, "replayed_location": 80}}, at(90)),
+        ({"xlog": {"received_location": 70, "replayed_location": 80}}, at(80)),
+        ({"xlog": {"received_location": 0, "replayed_location": 80}}, at(80, whole=False)),
+        ({"xlog": {"received_location": 90, "replayed_location": 80}, "state": "starting"}, Answer()),
+        ({"xlog": {"received_location": 90, "replayed_location": 80}, "timeline": None}, Answer()),
+        ({"xlog": {"location": 100}}, Answer(primary=True)),
+        ({"state": "stopped"}, Answer()),
+    ],
+)
+def test_what_an_answer_of_a_member_means(said: dict[str, object], answer: Answer) -> None:
+    assert understood({"state": "running", "timeline": 1, **said}) == answer
