@@ -6,13 +6,14 @@ Every request goes to one member after the other, until one answers. Keys and va
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+from agents import https
 
 
 class EtcdError(Exception):
@@ -79,59 +80,36 @@ class Etcd:
         """Returns when the key was written after the revision `since`, or after `seconds`. Raises EtcdError."""
         start = {"create_request": {"key": _encoded(key), "start_revision": str(since + 1)}}
         try:
-            with self._connected() as connection:
-                connection.sock.settimeout(seconds)
-                connection.request("POST", "/v3/watch", json.dumps(start))
-                for line in connection.getresponse():
+            with https.request(self._nearest(), "/v3/watch", start, self._tls, seconds) as answer:
+                for line in answer:
                     result = json.loads(line).get("result", {})
                     if result.get("events") or result.get("canceled"):
                         return
         except TimeoutError:
             return
-        except (OSError, ValueError, http.client.HTTPException) as error:
+        except (OSError, ValueError, https.StatusError) as error:
             raise EtcdError(f"etcd's watch ended: {error}") from None
+
+    def _nearest(self) -> str:
+        """The first member that takes a connection. Raises OSError."""
+        for member in self._members:
+            with suppress(OSError, ValueError, https.StatusError):
+                https.ask(member, "/version", None, self._tls, self._seconds)
+                return member
+        raise OSError("no member can be reached")
 
     def _ask(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """The answer of the first member that has a good one. What one of them did without saying so may be done again."""
         why: Exception = EtcdError("no member is known")
         for member in self._members:
             try:
-                with _Connection(member, timeout=self._seconds, context=self._tls) as connection:
-                    return _answer(connection, path, body)
-            except CompactedError:
-                raise
-            except (EtcdError, OSError, ValueError, http.client.HTTPException) as error:
+                answer: dict[str, Any] = https.ask(member, path, body, self._tls, self._seconds)
+                return answer
+            except (OSError, ValueError, https.StatusError) as error:
+                if "compacted" in str(error):
+                    raise CompactedError(str(error)) from None
                 why = error
         raise EtcdError(f"etcd does not answer: {why}")
-
-    def _connected(self) -> _Connection:
-        """A connection to the first member that takes one. Raises OSError."""
-        for member in self._members:
-            connection = _Connection(member, timeout=self._seconds, context=self._tls)
-            with suppress(OSError):
-                connection.connect()
-                return connection
-        raise OSError("no member can be reached")
-
-
-class _Connection(http.client.HTTPSConnection):
-    """One that is closed at the end of a `with`."""
-
-    def __enter__(self) -> _Connection:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-
-def _answer(connection: _Connection, path: str, body: dict[str, Any]) -> dict[str, Any]:
-    connection.request("POST", path, json.dumps(body))
-    response = connection.getresponse()
-    text = response.read().decode(errors="replace")
-    if response.status != http.client.OK:
-        raise (CompactedError if "compacted" in text else EtcdError)(f"etcd refuses: {text[:200].strip()}")
-    answer: dict[str, Any] = json.loads(text)
-    return answer
 
 
 def _encoded(text: str) -> str:

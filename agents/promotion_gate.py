@@ -6,15 +6,15 @@ out of the race for `ttl` seconds, in which one that has more can win it.
 
 from __future__ import annotations
 
-import http.client
-import json
 import ssl
 import sys
+import threading
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
+from agents import https
 from agents.etcd import Etcd, EtcdError
 from agents.keys import ClusterKeys, Keys
 from agents.specification import Specification
@@ -64,19 +64,17 @@ class Members:
 
     def ask(self, names: Iterable[str]) -> dict[str, Answer]:
         """All at once; an empty answer for whoever gives none in time."""
-        known = [name for name in names if name in self._apis]
-        with ThreadPoolExecutor(max(len(known), 1)) as pool:
-            return dict(zip(known, pool.map(self._one, known), strict=True))
+        answers = {name: Answer() for name in names if name in self._apis}
+        threads = [threading.Thread(target=self._ask_one, args=(name, answers), daemon=True) for name in answers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return answers
 
-    def _one(self, name: str) -> Answer:
-        connection = http.client.HTTPSConnection(self._apis[name], timeout=MEMBER_SECONDS, context=self._tls)
-        try:
-            connection.request("GET", "/patroni")
-            return understood(json.loads(connection.getresponse().read()))
-        except (OSError, ValueError, http.client.HTTPException):
-            return Answer()
-        finally:
-            connection.close()
+    def _ask_one(self, name: str, answers: dict[str, Answer]) -> None:
+        with suppress(OSError, ValueError, TypeError, https.StatusError):
+            answers[name] = understood(https.ask(self._apis[name], "/patroni", None, self._tls, MEMBER_SECONDS))
 
 
 def decide(name: str, keys: ClusterKeys, members: Members, deadline: float) -> tuple[bool, str]:
