@@ -6,7 +6,8 @@ import pytest
 from helpers import ENVIRONMENT, Site
 from hosts import ADDRESS, DATABASES, HOSTS, PROXY
 
-SERVICES = [(host, name) for host in DATABASES for name in ("etcd", "patroni", "pgquorum-wake-patroni")] + [(PROXY, "haproxy")]
+BESIDE = ("etcd", "patroni", "pgquorum-wake-patroni", "pgquorum-confirm-quorum")
+SERVICES = [(host, name) for host in DATABASES for name in BESIDE] + [(PROXY, "haproxy")]
 
 
 @pytest.mark.parametrize(("host", "name"), SERVICES)

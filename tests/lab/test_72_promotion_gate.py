@@ -1,0 +1,87 @@
+"""Who is promoted, and what that hangs on: the notes in etcd, read with etcdctl, and the gate's own words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from commands import invoke, only_trial
+from helpers import Site
+from hosts import DATABASES, SPEC, wait_until
+
+pytestmark = pytest.mark.usefixtures("healed")
+
+CONFIRM = "pgquorum-confirm-quorum"
+GATE = "/usr/bin/python3 -I -S /usr/local/lib/pgquorum/agents promotion-gate /etc/pgquorum/agents.json"
+
+
+def noted(site: Site, key: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(site.etcdctl(DATABASES[0], f"get --print-value-only /pgquorum/{SPEC.name}/{key}"))
+    return found
+
+
+def voters(site: Site) -> tuple[int, list[str]]:
+    """The revision of Patroni's /sync, and whom it names."""
+    value = json.loads(site.etcdctl(DATABASES[0], f"get --print-value-only /service/{SPEC.name}/sync"))
+    about = json.loads(site.etcdctl(DATABASES[0], f"get -w json /service/{SPEC.name}/sync"))
+    return about["kvs"][0]["mod_revision"], sorted(value["sync_standby"].split(","))
+
+
+def confirmed(site: Site, names: list[str]) -> bool:
+    """Whether the configuration in force has these voters and is confirmed."""
+    revision, found = voters(site)
+    return found == sorted(names) and noted(site, "confirmed") == {"revision": revision, "by": site.leader()}
+
+
+def said(site: Site, host: str, since: str) -> str:
+    return site.on(host, f"journalctl -u patroni --no-pager -o cat --since '{since}' | grep 'promotion gate' || true")
+
+
+def test_the_configuration_in_force_is_confirmed_from_the_primarys_host(site: Site) -> None:
+    wait_until(lambda: confirmed(site, site.replicas()), "the configuration is confirmed")
+
+
+def test_a_replica_that_leaves_and_returns_changes_what_is_confirmed(site: Site) -> None:
+    gone, stays = site.replicas()
+    site.on(gone, "systemctl stop patroni")
+    try:
+        wait_until(lambda: confirmed(site, [stays]), "the smaller configuration is confirmed")
+    finally:
+        site.on(gone, "systemctl start patroni")
+    wait_until(lambda: confirmed(site, [gone, stays]), "the larger one is confirmed")
+
+
+def test_who_is_promoted_went_through_the_gate_and_is_noted(site: Site) -> None:
+    since = site.on(DATABASES[0], "date '+%F %T'")
+    code, out, err = invoke(site, "failover-test", "--yes", "--fault", "postgres-kill", "--json")
+    assert code == 0, out + err
+    new = only_trial(out)["primary_after"]
+    assert "it holds every acknowledged write" in said(site, new, since)
+    assert noted(site, "promoted")["name"] == new
+
+
+def test_nobody_goes_through_who_does_not_hold_the_leader_key(site: Site) -> None:
+    replica = site.replicas()[0]
+    done = site.on(replica, f"runuser -u postgres -- {GATE} 2>&1; echo $?")
+    assert done.splitlines()[-1] == "1"
+    assert "does not hold the leader key" in done
+    assert noted(site, "promoted")["name"] != replica or site.leader() == replica
+
+
+def test_without_what_confirms_a_failover_still_works_while_all_voters_answer(site: Site) -> None:
+    site.on_all(f"systemctl stop {CONFIRM}", DATABASES)
+    try:
+        replica = site.replicas()[0]
+        before = noted(site, "confirmed")
+        site.on(replica, "systemctl restart patroni")
+        wait_until(site.healthy, "the replica streams again")
+        wait_until(lambda: voters(site)[1] == site.replicas(), "it is a voter again")
+        assert noted(site, "confirmed") == before and voters(site)[0] > before["revision"]
+        assert f"{CONFIRM}.service is inactive" in invoke(site, "verify")[1]
+        code, out, err = invoke(site, "failover-test", "--yes", "--fault", "postgres-kill", "--json")
+        assert code == 0, out + err
+        only_trial(out)
+    finally:
+        site.on_all(f"systemctl start {CONFIRM}", DATABASES)
+    wait_until(lambda: confirmed(site, site.replicas()), "what is in force is confirmed")
