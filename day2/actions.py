@@ -16,12 +16,15 @@ from .observe import observe
 from .remote import shipped
 from .rest import Patroni
 from .rules import candidates, findings
+from .rules.holders import not_spared
 from .ssh import Fleet
 from .view import ClusterView, Server
 
 DRAIN_SECONDS = 10
 RESTART_SECONDS = 120
 HEALTHY_SECONDS = 120
+SPARED_SECONDS = 60
+LOOK_SECONDS = 0.2
 SETTLE_SECONDS = 3
 # HAProxy's checks have found by then that a replica has become the primary (Timing.read_fall of them, in every profile).
 NOTICE_SECONDS = 30
@@ -111,6 +114,21 @@ class Actions:
         proxies = [view.hosts[one.name].proxy for one in self._cluster.haproxy_hosts]
         return [server for proxy in proxies if proxy for server in proxy.backends.get("read", ()) if server.name == host]
 
+    def await_spared(self, host: str) -> None:
+        """Returns when `host` can be stopped: all other voters have on their disks what the primary has written by now, and no
+        change of voters waits to be confirmed. Raises ClusterError with who lags."""
+        deadline, since = time.monotonic() + SPARED_SECONDS, None
+        while True:
+            self._interrupts.check()
+            view = self.view()
+            since = since or (view.primary.lsn if view.primary else None)
+            against = not_spared(view, host, since or 0)
+            if not against:
+                return
+            if time.monotonic() > deadline:
+                raise ClusterError(f"{host} can't be spared now, and was left alone: {'; '.join(against)}")
+            self._interrupts.sleep(LOOK_SECONDS)
+
     def await_healthy(self, also: Callable[[ClusterView], bool] = lambda view: True) -> ClusterView:
         """The view once no rule finds a problem and `also` holds. Raises ClusterError with what is still wrong."""
         deadline = time.monotonic() + HEALTHY_SECONDS
@@ -123,4 +141,4 @@ class Actions:
             if time.monotonic() > deadline:
                 what = "; ".join(problems) or "the step has no effect"
                 raise ClusterError(f"not healthy again within {HEALTHY_SECONDS} s: {what}")
-            self._interrupts.sleep(0.2)
+            self._interrupts.sleep(LOOK_SECONDS)

@@ -44,6 +44,8 @@ def pause(cluster: Cluster, *, paused: bool) -> int:
         host = next((name for name, h in view.hosts.items() if h.patroni), None)
         if host is None or view.dcs is None:
             raise ClusterError("no Patroni or no etcd member answers, so nothing can be changed (`invoke status`)")
+        if paused and view.primary:
+            await_voters(out, fleet, cluster, patroni, view.leader or "")
         patroni.send(host, "PATCH", "/config", {"pause": True if paused else None})
         deadline = time.monotonic() + AGREE_SECONDS
         while unaware := [n for n, h in observe(fleet, cluster).hosts.items() if h.patroni and h.patroni.paused != paused]:
@@ -56,6 +58,15 @@ def pause(cluster: Cluster, *, paused: bool) -> int:
     else:
         out.print("[bold green]resumed[/]: automatic failover is on")
     return FINE
+
+
+def await_voters(out: Console, fleet: Fleet, cluster: Cluster, patroni: Patroni, leader: str) -> None:
+    """Gives replicas the time to have all that the primary has. When they don't, that is said: a pause must be possible."""
+    try:
+        with Interrupts(out.print) as interrupts:
+            Actions(fleet, cluster, patroni, interrupts).await_spared(leader)
+    except ClusterError as error:
+        out.print(f"[yellow]warning[/]  {escape(str(error))}", soft_wrap=True)
 
 
 def move_etcd_leader(cluster: Cluster, *, to: str | None) -> int:
@@ -81,13 +92,16 @@ def move_etcd_leader(cluster: Cluster, *, to: str | None) -> int:
 
 def reinit(cluster: Cluster, *, host: str, yes: bool, force: bool) -> int:
     """Makes a replica anew from the primary: 0 when it streams. Raises ClusterError with what stands in the way; `force`
-    overrides that no other replica could take over meanwhile."""
+    overrides that no other replica could take over meanwhile, or that this one has what no other has."""
     out = console()
     cluster.host(host)
     with changing(cluster, f"reinit {host}") as (fleet, patroni, view):
         refuse_reinit(view, cluster, host, force=force)
         out.print(f"This [bold]deletes PostgreSQL's data on {host}[/] and copies it anew from {view.leader}.")
         confirm(out, yes=yes)
+        if not force:
+            with Interrupts(out.print) as interrupts:
+                Actions(fleet, cluster, patroni, interrupts).await_spared(host)
         before = identity(fleet, cluster, host)
         patroni.send(host, "POST", "/reinitialize", {"force": True, "from-leader": True})
         with Interrupts(lambda text: out.print("interrupted: the copy goes on by itself")) as interrupts:

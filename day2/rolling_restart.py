@@ -133,15 +133,18 @@ def take(actions: Actions, component: Component, step: Step) -> None:
     own settings undone."""
     match step.action:
         case "drain and restart":
+            actions.await_spared(step.host)
             with actions.drained(step.host):
                 restart_member(actions, component, step.host)
             actions.await_healthy(lambda view: not waits(view, step.host))
         case "restart in place":
+            actions.await_spared(step.host)
             restart_member(actions, component, step.host)
             actions.await_healthy(lambda view: not waits(view, step.host))
         case "switch over to":
             leader = actions.view().leader
             if leader and leader != step.host:
+                actions.await_spared(leader)
                 actions.switch_over(leader, step.host)
         case "move etcd's leadership to":
             leader = actions.view().etcd_leader

@@ -48,5 +48,5 @@ def switchover(cluster: Cluster, *, to: str | None, force: bool, yes: bool, writ
         for reason in against:
             out.print(f"[yellow]overridden[/] {escape(reason)}", soft_wrap=True)
         confirm(out, yes=yes)
-        proof = series.run(site, [Planned(lambda site: Switchover(site, chosen))])
+        proof = series.run(site, [Planned(lambda site: Switchover(site, chosen, patient=not force))])
     return told(out, proof, as_json=as_json, interrupted=series.interrupted)

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 from cluster.topology import Host
 
+from ..actions import Actions
 from ..handover import hand_over
+from ..interrupts import Interrupts
 from ..proof.expectation import Expectation
 from ..proof.ledger import Write
 from ..rules.switchover import target
@@ -16,14 +18,16 @@ from .fault import Site
 
 
 class Switchover(Base):
-    """A planned change of the primary: to `to`, or to the best replica."""
+    """A planned change of the primary: to `to`, or to the best replica; not before all replicas have what the primary has, unless
+    `patient` is false."""
 
     name = "switchover"
     summary = "the primary's role is handed to a replica, as planned"
     lasting = False
 
-    def __init__(self, site: Site, to: str | None = None) -> None:
+    def __init__(self, site: Site, to: str | None = None, *, patient: bool = True) -> None:
         super().__init__(site)
+        self._patient = patient
         self.to = to or target(site.view, site.cluster, None)
 
     def describe(self) -> str:
@@ -31,6 +35,11 @@ class Switchover(Base):
 
     def obstacles(self) -> list[str]:
         return no_successor(self.site)
+
+    def prepare(self) -> None:
+        if self._patient:
+            actions = Actions(self.site.fleet, self.site.cluster, self.site.patroni, Interrupts(lambda text: None))
+            actions.await_spared(self.host.name)
 
     def inject(self) -> None:
         hand_over(self.site.fleet, self.site.cluster, self.site.patroni, self.host.name, self.to)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from cluster.topology import Cluster
 
 from ..view import ClusterView
-from . import machines, service, settings
+from . import holders, machines, service, settings
 from .finding import Finding, healthy, problem
 from .takeover import Candidate, blockers, candidates, obstacles, takeover
 
@@ -32,6 +32,7 @@ RULES: tuple[Rule, ...] = (
     settings.drift,
     settings.files,
     service.durability,
+    holders.holders,
     service.slots,
     service.leaders_apart,
     machines.certificates,

@@ -8,13 +8,13 @@ from statistics import median
 from cluster.certificates import RENEW_DAYS
 from cluster.topology import Cluster
 
-from ..view import ClusterView, EtcdState
+from ..view import ClusterView, EtcdState, HostView
 from .finding import Finding, ok, problem, warning
 
 CERTIFICATE_DAYS = 14  # fewer than this is a problem, fewer than RENEW_DAYS a warning
 CLOCK_SECONDS = 1.0
 QUOTA_SHARE = 0.8
-WAKE = "pgquorum-wake-patroni"
+WAKE, CONFIRM = "pgquorum-wake-patroni", "pgquorum-confirm-quorum"
 
 
 def hosts(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
@@ -55,9 +55,19 @@ def services(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     for name, host in view.hosts.items():
         if host.runs("postgresql"):
             yield warning(name, "postgresql.service is active: Patroni is who starts PostgreSQL, so mask it")
-        if host.runs("patroni") and not host.runs(WAKE):
-            late = f"Patroni sees a crash of PostgreSQL up to {cluster.timing.loop_wait} s later"
-            yield warning(name, f"{WAKE}.service is {host.units.get(f'{WAKE}.service', 'unknown')}: {late}")
+        if host.runs("patroni"):
+            yield from _beside_patroni(host, cluster)
+
+
+def _beside_patroni(host: HostView, cluster: Cluster) -> Iterator[Finding]:
+    """What the cluster goes on without, at a price."""
+    price = {
+        WAKE: f"Patroni sees a crash of PostgreSQL up to {cluster.timing.loop_wait} s later",
+        CONFIRM: "after a change of voters, a failover needs those that have left, too",
+    }
+    for unit, costs in price.items():
+        if not host.runs(unit):
+            yield warning(host.name, f"{unit}.service is {host.units.get(f'{unit}.service', 'unknown')}: {costs}")
 
 
 def etcd(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

@@ -1,8 +1,7 @@
 """Is a failover possible this minute, and if not, why: for every member, by the rules Patroni itself will apply.
 
-The rules are those of Patroni 4.1 (patroni/ha.py, is_healthiest_node and _is_healthiest_node). With `quorum`, a replica
-in the voter list needs to see `quorum` other voters that are not ahead of it, one outside the list needs one more: so
-one of those who agree is certain to have every acknowledged write.
+The rules are those of Patroni 4.1 (patroni/ha.py, is_healthiest_node and _is_healthiest_node), and that of the promotion gate
+(cluster/quorum.py), which includes Patroni's about quorums.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from cluster.topology import Cluster
 
 from ..view import ClusterView, Dcs, HostView
 from .finding import Finding, ok, problem
+from .holders import in_words, lacking, positions
 
 # Patroni's default where the DCS has none.
 MAXIMUM_LAG_DEFAULT = 1024**2
@@ -34,15 +34,15 @@ class Candidate:
 def candidates(view: ClusterView, cluster: Cluster) -> tuple[Candidate, ...]:
     """Every PostgreSQL host but the leader's, judged as if the leader's host died now."""
     names = [h.name for h in cluster.postgres_hosts if h.name != view.leader]
-    return tuple(Candidate(name, tuple(_reasons(view, view.hosts[name]))) for name in names)
+    return tuple(Candidate(name, tuple(_reasons(view, cluster, view.hosts[name]))) for name in names)
 
 
 def blockers(view: ClusterView, cluster: Cluster) -> tuple[str, ...]:
     """Why nobody at all could take over, as sentences; empty when somebody could."""
     found = [*obstacles(view, cluster)]
-    if not found and not any(candidate.able for candidate in candidates(view, cluster)):
-        found = [f"{c.name} {reason}" for c in candidates(view, cluster) for reason in c.reasons]
-        found = found or ["there is no replica"]
+    if (not found or view.leader is None) and not any(candidate.able for candidate in candidates(view, cluster)):
+        reasons = [f"{c.name} {reason}" for c in candidates(view, cluster) for reason in c.reasons]
+        found += reasons or ["there is no replica"]
     return tuple(found)
 
 
@@ -50,9 +50,26 @@ def takeover(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """The rule: somebody could take over now. A single host has nobody, and that is the owner's choice."""
     reasons = blockers(view, cluster) if len(cluster.postgres_hosts) > 1 else ()
     yield from (problem("failover", f"not possible now: {reason}") for reason in reasons)
+    if view.leader is None:
+        yield from (problem("failover", text) for text in way_out(view, cluster))
     if not reasons:
         able = [c.name for c in candidates(view, cluster) if c.able]
         yield ok("failover", f"possible now, to {' or '.join(able)}")
+
+
+def way_out(view: ClusterView, cluster: Cluster) -> Iterator[str]:
+    """Where nobody leads and nobody may: whom to bring back, what would be lost without them, and how that is accepted."""
+    short = {name: lacking(view, cluster, name) for name in positions(view)}
+    if view.dcs is None or not short or not all(short.values()):
+        return
+    best = max(short, key=lambda name: (positions(view)[name], name))
+    missing = sorted({name for one in short[best] for name in (*one.ahead, *one.silent)})
+    bound = max(view.dcs.position - positions(view)[best].lsn, 0)
+    yield (
+        f"bring back {' or '.join(missing)}: it may have acknowledged writes that nobody else has, and leads by itself once it is"
+        f" there. Without it {best} could lead; up to {bound} bytes, and what the primary wrote in its last round, would be lost"
+        f" (`invoke failover --accept-loss {best}`)"
+    )
 
 
 def obstacles(view: ClusterView, cluster: Cluster) -> Iterator[str]:
@@ -74,7 +91,7 @@ def _has_quorum(host: HostView) -> bool:
     return host.etcd is not None and host.etcd.quorum
 
 
-def _reasons(view: ClusterView, host: HostView) -> Iterator[str]:
+def _reasons(view: ClusterView, cluster: Cluster, host: HostView) -> Iterator[str]:
     if host.patroni is None:
         yield "does not answer" if host.reachable else "is unreachable"
         return
@@ -86,13 +103,13 @@ def _reasons(view: ClusterView, host: HostView) -> Iterator[str]:
         return
     if not host.postgres.in_recovery:
         yield "is not in recovery: it is a second primary"
-    if host.postgres.receiver != "streaming":
+    if view.leader and host.postgres.receiver != "streaming":
         yield "is not streaming from the primary"
     if view.primary and host.postgres.timeline < view.primary.timeline:
         yield f"is on timeline {host.postgres.timeline}, the primary on {view.primary.timeline}"
     if view.dcs:
         yield from _lag(view.dcs, host)
-        yield from _votes(view, view.dcs, host.name)
+        yield from _votes(view, cluster, view.dcs, host.name)
 
 
 def _lag(dcs: Dcs, host: HostView) -> Iterator[str]:
@@ -103,21 +120,10 @@ def _lag(dcs: Dcs, host: HostView) -> Iterator[str]:
         yield f"lags by {lag} bytes, and maximum_lag_on_failover is {limit}"
 
 
-def _votes(view: ClusterView, dcs: Dcs, name: str) -> Iterator[str]:
+def _votes(view: ClusterView, cluster: Cluster, dcs: Dcs, name: str) -> Iterator[str]:
     if dcs.durability == "asynchronous" or dcs.sync_leader is None:
         return
-    if dcs.durability == "synchronous":
-        if name not in dcs.voters:
-            yield f"is not the synchronous replica ({', '.join(dcs.voters) or 'there is none'})"
+    if dcs.durability == "synchronous" and name not in dcs.voters:
+        yield f"is not the synchronous replica ({', '.join(dcs.voters) or 'there is none'})"
         return
-    votes = [voter for voter in dcs.voters if voter not in (name, view.leader) and _can_vote(view, voter)]
-    needed = dcs.quorum if name in dcs.voters else dcs.quorum + 1
-    if len(votes) < needed:
-        others = "another replica" if needed == 1 else f"{needed} other replicas"
-        able = f"only {' and '.join(votes)}" if votes else "none"
-        yield f"can't prove that it has every acknowledged write: {others} must confirm that, and {able} can"
-
-
-def _can_vote(view: ClusterView, name: str) -> bool:
-    host = view.hosts.get(name)
-    return host is not None and host.patroni is not None and host.postgres is not None
+    yield from in_words(view, name, lacking(view, cluster, name))

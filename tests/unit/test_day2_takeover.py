@@ -56,7 +56,9 @@ def test_a_member_that_lags_too_far() -> None:
 def test_with_quorum_both_replicas_must_be_there_when_the_primary_is_lost() -> None:
     """One of two has each write, and nobody knows which one: to be safe both must be asked."""
     view = views.view(db3=views.database("db3", postgres=None, patroni=views.patroni("db3", state="stopped")))
-    assert reasons(view) == ("can't prove that it has every acknowledged write: another replica must confirm that, and none can",)
+    assert reasons(view) == (
+        "can't prove that it has every acknowledged write: another replica (db3) must confirm that, and none can",
+    )
     assert any("can't prove" in reason for reason in blockers(view, SHOP))
 
 
@@ -74,7 +76,7 @@ def test_a_replica_outside_the_quorum_needs_one_more_vote() -> None:
     assert reasons(views.with_keys(sync=sync)) == ()
     sync = json.dumps({"leader": "db1", "sync_standby": "db3", "quorum": 1})
     assert reasons(views.with_keys(sync=sync)) == (
-        "can't prove that it has every acknowledged write: 2 other replicas must confirm that, and only db3 can",
+        "can't prove that it has every acknowledged write: 2 other replicas (db3) must confirm that, and only db3 can",
     )
 
 
