@@ -6,8 +6,10 @@ from cluster.errors import ClusterError, did_you_mean
 
 from .base import Base
 from .consensus import EtcdAllStop, EtcdLeaderKill, EtcdMemberKill
+from .departures import LaggingThenCrash, LaggingThenOff, LaggingThenRestart, LaggingThenStop
 from .disk import WalDiskFull
 from .fault import Fault, Site
+from .lagging import LaggingReplica
 from .network import Partition, PartitionDatabases, PartitionHaproxy
 from .planned import Switchover
 from .power import HostOff, HostOffEtcdLeader, ReplicaOff, ReplicasOff
@@ -17,6 +19,7 @@ _ALL: tuple[type[Base], ...] = (
     HostOff, HostOffEtcdLeader, PostgresKill, PostgresStop, PatroniKill, PatroniKillMasked, PatroniStop,
     Partition, PartitionDatabases, PartitionHaproxy, EtcdMemberKill, EtcdLeaderKill, EtcdAllStop,
     ReplicaOff, ReplicasOff, HaproxyKill, WalDiskFull, Switchover, Kill,
+    LaggingReplica, LaggingThenStop, LaggingThenCrash, LaggingThenRestart, LaggingThenOff,
 )  # fmt: skip
 FAULTS: dict[str, type[Base]] = {fault.name: fault for fault in _ALL}
 

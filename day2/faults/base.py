@@ -28,6 +28,8 @@ class Base(ABC):
     lasting = True
     # Whether what the struck hosts see is late or wrong, or can't be heard at all.
     blind = False
+    # What there is to say of how it went, once it has been injected.
+    note = ""
 
     def __init__(self, site: Site) -> None:
         self.site = site

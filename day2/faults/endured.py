@@ -31,15 +31,28 @@ def replicas_lost(timing: Timing, durability: str, *, etcd_quorum: bool, left: i
     if not etcd_quorum:
         return Expectation(
             Effect.STOPS,
-            within=ETCD_START_SECONDS + 2 * timing.election_ms / 1000 + timing.retry_timeout + 2 * timing.loop_wait
-            + PROMOTE_SECONDS + timing.routed_seconds(),
+            within=resumed(timing),
             hold=timing.ttl + timing.loop_wait,
             may_lose=durability == ASYNCHRONOUS,
             why="without a majority of etcd nobody may lead, and failsafe_mode needs an answer of every member: the primary"
             " steps down",
-        )  # fmt: skip
+        )
     waits = durability != ASYNCHRONOUS and (waited_for or left == 0)
     return outlasted(timing, durability, "the primary, etcd's majority and HAProxy are whole", waits=waits)
+
+
+def resumed(timing: Timing) -> float:
+    """From when hosts that were down have booted until writes go on."""
+    etcd = ETCD_START_SECONDS + 2 * timing.election_ms / 1000 + timing.retry_timeout
+    return etcd + 2 * timing.loop_wait + PROMOTE_SECONDS + timing.routed_seconds()
+
+
+def replica_lags(timing: Timing, durability: str, *, waited_for: bool, message: float) -> Expectation:
+    """A replica gets its WAL slowly; `waited_for`: writes wait for it, and a `message` of the stream takes so many seconds."""
+    hold = WAL_SENDER_SECONDS + 2 * timing.loop_wait
+    if not waited_for or durability == ASYNCHRONOUS:
+        return unmoved(timing, "no write waits for the replica that lags", hold)
+    return unmoved(timing, "every write waits for the replica that lags, so they go at its pace", hold, message + HICCUP_SECONDS)
 
 
 def outlasted(timing: Timing, durability: str, why: str, *, waits: bool) -> Expectation:

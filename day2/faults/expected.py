@@ -6,6 +6,8 @@ the fault; what follows from another adds to both.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cluster.timing import (
     ASK_MEMBERS_SECONDS,
     CHECK_SECONDS,
@@ -18,7 +20,7 @@ from cluster.timing import (
 )
 
 from ..proof.expectation import Effect, Expectation
-from .endured import ASYNCHRONOUS, outlasted
+from .endured import ASYNCHRONOUS, outlasted, resumed
 
 # Between the new leader's promotion and a replica that streams from it: it is told of by etcd, reloads, and connects.
 FOLLOW_SECONDS = 1.5
@@ -169,6 +171,29 @@ def cut_from_replicas(timing: Timing, durability: str, *, etcd_lost: bool) -> Ex
         why=f"the primary's host is with a minority of etcd: the leader key goes after ttl ({timing.ttl} s), and by then the old"
         " primary has stepped down by itself",
         loses=True,
+    )
+
+
+def window_left(timing: Timing, durability: str, *, noticed: float, returns: bool) -> Expectation:
+    """The replica that has everything leaves, and when it is struck off the list of voters, `noticed` seconds after it left at
+    the latest, the primary's host is lost. The other one lags. Writes stop when the first one leaves.
+
+    `returns`: it comes back by itself, and then leads; a laggard that takes the key first has to give it back.
+    """
+    if not returns:
+        return Expectation(
+            Effect.STOPS,
+            within=resumed(timing),
+            hold=timing.ttl + 4 * timing.loop_wait,
+            why="the replica that is left lacks acknowledged writes, so nobody may lead until the other or the primary is back",
+        )
+    lost = host_lost(timing, durability, etcd_leader_lost=False)
+    phases = lost.phases or {}
+    return replace(
+        lost,
+        within=lost.within + noticed + timing.loop_wait,
+        why=f"{lost.why}; who leads is the replica that has everything, which is back by then",
+        phases={key: phases[key] for key in ("old_out", "key_gone")},
     )
 
 

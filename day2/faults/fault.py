@@ -46,12 +46,14 @@ class Fault(Protocol):
     moment      when it struck (monotonic), given that injecting ran from `began` to `ended`
     witnesses   hosts from which what follows can be watched
     expected    what should come of it, by the timers that run, the durability and who leads what
+    note        what there is to say of how injecting it went; empty for nothing
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     hosts: tuple[Host, ...]
     lasting: bool
+    note: str
 
     def describe(self) -> str: ...
     def obstacles(self) -> list[str]: ...

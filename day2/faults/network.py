@@ -12,6 +12,7 @@ from cluster.topology import Host
 from ..proof.expectation import Expectation
 from . import endured, expected
 from .base import Base, lead_etcd_from, no_quorum_without, no_successor, spare_etcd_hosts
+from .fault import Site
 from .on_host import Harm, heal, inject
 
 # Through sudo, SSH_CONNECTION is to be had from the processes above only: their address and port, our address and port.
@@ -60,6 +61,16 @@ def rules(addresses: Sequence[str] | None) -> str:
     return "nft -f - <<END_OF_RULES\n" + "\n".join(lines) + "\nEND_OF_RULES\n"
 
 
+def no_nft(site: Site, host: Host) -> list[str]:
+    """Why no packets can be dropped on a host."""
+    answer = site.fleet.run(host.name, "command -v nft")
+    if answer.ok:
+        return []
+    if answer.code is None:
+        return [f"{host.name}: {answer.problem}"]
+    return [f"{host.name} has no nft, which would drop the packets: install the package nftables"]
+
+
 class Cut(Base):
     """The primary's host without a way to some others."""
 
@@ -70,12 +81,7 @@ class Cut(Base):
         return None
 
     def obstacles(self) -> list[str]:
-        answer = self.site.fleet.run(self.host.name, "command -v nft")
-        if answer.ok:
-            return []
-        if answer.code is None:
-            return [f"{self.host.name}: {answer.problem}"]
-        return [f"{self.host.name} has no nft, which would drop the packets: install the package nftables"]
+        return no_nft(self.site, self.host)
 
     @property
     def harm(self) -> Harm:

@@ -18,13 +18,13 @@ SCRIPT_SECONDS = 120
 
 # The timer and the script it runs lie in /run: a reboot, which heals all of these faults but a full disk, takes them away.
 ARM = f"""
-systemctl stop pgquorum-heal.timer 2>/dev/null || true
-systemctl reset-failed pgquorum-heal.service 2>/dev/null || true
-systemd-run --quiet --collect --unit pgquorum-heal --on-active {SELF_HEAL_SECONDS} sh /run/pgquorum-heal
+systemctl stop $timer.timer 2>/dev/null || true
+systemctl reset-failed $timer.service 2>/dev/null || true
+systemd-run --quiet --collect --unit $timer --on-active {SELF_HEAL_SECONDS} sh /run/$timer
 """
 DISARM = """
-systemctl stop pgquorum-heal.timer 2>/dev/null
-rm -f /run/pgquorum-heal
+systemctl stop $timer.timer 2>/dev/null
+rm -f /run/$timer
 true
 """
 
@@ -32,24 +32,26 @@ true
 @dataclass(frozen=True)
 class Harm:
     """What a fault does on a host, in sh, with `values` as variables. `inject` stops at the first command that fails; `heal`
-    goes on, must be right on a host that is whole or was rebooted meanwhile, and is empty for what heals by itself."""
+    goes on, must be right on a host that is whole or was rebooted meanwhile, and is empty for what heals by itself. `timer`
+    is the unit that heals: harm that may be done to a host beside other harm needs one of its own."""
 
     inject: str
     heal: str = ""
     values: Mapping[str, str] = field(default_factory=dict)
+    timer: str = "pgquorum-heal"
 
     @property
     def injection(self) -> str:
         """The whole script that injects it."""
         if not self.heal:
             return f"set -e\n{self._assignments}{self.inject}"
-        kept = f"cat > /run/pgquorum-heal <<'END_OF_HEAL'\n{self._assignments}{self.heal}\nEND_OF_HEAL\n"
-        return f"set -e\n{kept}{ARM}{self._assignments}{self.inject}"
+        kept = f"cat > /run/$timer <<'END_OF_HEAL'\n{self._assignments}{self.heal}\nEND_OF_HEAL\n"
+        return f"set -e\ntimer={self.timer}\n{kept}{ARM}{self._assignments}{self.inject}"
 
     @property
     def healing(self) -> str:
         """The whole script that heals it."""
-        return f"{self._assignments}{self.heal}{DISARM}"
+        return f"{self._assignments}{self.heal}\ntimer={self.timer}\n{DISARM}"
 
     @property
     def _assignments(self) -> str:

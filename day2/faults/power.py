@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ..observe import observe
 from ..proof.expectation import Expectation
 from . import endured, expected
 from .base import Base, lead_etcd_from, no_quorum_without, no_successor, spare_etcd_hosts
+from .fault import Site
 
 POWER_SECONDS = 120
 APART = "pgquorum-leaders-apart.timer"
@@ -40,31 +41,10 @@ class Off(Base):
         return [text for host in self.hosts for text in no_switch(host)]
 
     def inject(self) -> None:
-        self._switch("power_off", lambda host: host.settings.power_off)
+        cut_power(self.hosts)
 
     def heal(self) -> None:
-        self._switch("power_on", lambda host: host.settings.power_on)
-        deadline = time.monotonic() + BOOT_SECONDS
-        for host in self.hosts:
-            while not (answer := self.site.fleet.run(host.name, "true", seconds=5)).ok:
-                if time.monotonic() > deadline:
-                    raise ClusterError(f"{host.name} has power, and has not booted in {BOOT_SECONDS} s: {answer.problem}")
-                time.sleep(0.5)
-
-    def _switch(self, setting: str, command: Callable[[Host], str | None]) -> None:
-        """All at once. Raises ClusterError with all that failed."""
-
-        def one(host: Host) -> str:
-            try:
-                run_here(setting, host, command(host) or "")
-            except ClusterError as error:
-                return str(error)
-            return ""
-
-        with ThreadPoolExecutor(len(self.hosts)) as pool:
-            failed = [text for text in pool.map(one, self.hosts) if text]
-        if failed:
-            raise ClusterError("; ".join(failed))
+        give_power(self.site, self.hosts)
 
 
 class HostOff(Off):
@@ -144,6 +124,36 @@ class ReplicaOff(ReplicasOff):
     name = "replica-off"
     summary = "a replica's host loses its power"
     count = 1
+
+
+def cut_power(hosts: Sequence[Host]) -> None:
+    """Of all at once. Raises ClusterError with all that failed."""
+    _switch("power_off", hosts, lambda host: host.settings.power_off)
+
+
+def give_power(site: Site, hosts: Sequence[Host]) -> None:
+    """To all at once, and waits until they have booted. Raises ClusterError with all that failed."""
+    _switch("power_on", hosts, lambda host: host.settings.power_on)
+    deadline = time.monotonic() + BOOT_SECONDS
+    for host in hosts:
+        while not (answer := site.fleet.run(host.name, "true", seconds=5)).ok:
+            if time.monotonic() > deadline:
+                raise ClusterError(f"{host.name} has power, and has not booted in {BOOT_SECONDS} s: {answer.problem}")
+            time.sleep(0.5)
+
+
+def _switch(setting: str, hosts: Sequence[Host], command: Callable[[Host], str | None]) -> None:
+    def one(host: Host) -> str:
+        try:
+            run_here(setting, host, command(host) or "")
+        except ClusterError as error:
+            return str(error)
+        return ""
+
+    with ThreadPoolExecutor(len(hosts)) as pool:
+        failed = [text for text in pool.map(one, hosts) if text]
+    if failed:
+        raise ClusterError("; ".join(failed))
 
 
 def no_switch(host: Host) -> list[str]:

@@ -41,7 +41,8 @@ class Trial:
     `outage` is the longest span between consecutive acknowledged writes, which began at `outage_began`; None if there was
     no acknowledgement at all. `healed`: when healing began, `mended`: when it
     was done; None for a fault that ends by itself. `whole`: when no rule found
-    a problem any more; None if that did not come in time, and `problems` then says what was still wrong.
+    a problem any more; None if that did not come in time, and `problems` then says what was still wrong. `note`: how injecting
+    the fault went, where there is anything to say.
     """
 
     fault: str
@@ -64,6 +65,7 @@ class Trial:
     acknowledged: Series
     log: tuple[LogLine, ...] = ()
     mended: float | None = None
+    note: str = ""
 
     @property
     def first_write(self) -> float | None:

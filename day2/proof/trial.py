@@ -143,6 +143,8 @@ class Run:
             self._struck = at = self.fault.moment(load.writes, injection.began, injection.ended)
             began = datetime.fromtimestamp(time.time() - (time.monotonic() - at), UTC).isoformat(timespec="milliseconds")
             self._say(f"{self.fault.name}: {', '.join(host.name for host in self.fault.hosts)}")
+            if self.fault.note:
+                self._say(self.fault.note)
             self._await_effect(watch, expected)
             injection.heal()
             self._await_writes(expected)
@@ -181,6 +183,7 @@ class Run:
             acknowledged=series(writes, at, load.stopped_at),
             log=phases.said(events, fault_at=at),
             mended=None if mended is None else round(mended - at, 3),
+            note=self.fault.note,
         )  # fmt: skip
 
     def _settled(self) -> Settlement:

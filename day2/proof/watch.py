@@ -6,9 +6,10 @@ import itertools
 import json
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import paramiko
@@ -30,6 +31,8 @@ class Event:
     """Something a host saw: at `at` (seconds of the operator's monotonic clock), `what` became `value`.
 
     leader     the name in the leader key, or None when it is gone (seen in etcd)
+    sync       who may vote, as Patroni's text in that key; only where asked for
+    status     how far the primary is, written at the beginning of each of Patroni's rounds there; only where asked for
     etcd       whether the etcd member there answers
     primary    True when PostgreSQL there is out of recovery, False when in it, None when it does not answer
     streaming  the names of the replicas that stream from it
@@ -46,10 +49,16 @@ class Event:
 
 
 class Watch:
-    """A watcher on each host, from `with` to the end of the block. A host that can't be reached is left out."""
+    """A watcher on each host, from `with` to the end of the block. A host that can't be reached is left out.
 
-    def __init__(self, fleet: Fleet, cluster: Cluster, hosts: Iterable[Host]) -> None:
-        self._fleet, self._cluster, self._hosts = fleet, cluster, tuple(hosts)
+    `asked` says what to watch on a host: the argument of remote/watcher.py; without it, all that the host's roles have.
+    """
+
+    def __init__(
+        self, fleet: Fleet, cluster: Cluster, hosts: Iterable[Host], asked: Callable[[Host], dict[str, Any]] | None = None
+    ) -> None:
+        self._fleet, self._hosts = fleet, tuple(hosts)
+        self._asked = asked or partial(watches, cluster)
         self._channels: list[paramiko.Channel] = []
         self._events: list[Event] = []
 
@@ -72,7 +81,7 @@ class Watch:
 
     def add(self, host: Host) -> None:
         """Watches one more host."""
-        command, source = shipped("watcher", watches(self._cluster, host))
+        command, source = shipped("watcher", self._asked(host))
         with suppress(UnreachableError, OSError, ValueError):
             channel = self._fleet.start(host.name, command)
             self._channels.append(channel)

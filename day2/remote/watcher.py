@@ -109,21 +109,23 @@ def journal(spec: dict[str, Any]) -> None:
 
 
 def etcd(spec: dict[str, Any]) -> None:
-    """The leader key, from etcd's own watch: the name in it, or null once it is gone."""
+    """The `keys` of Patroni's that are asked for, or the leader key, from etcd's own watch: the text, or null once gone."""
     context = ssl.create_default_context(cafile=spec["tls"]["ca"])
     context.load_cert_chain(spec["tls"]["cert"], spec["tls"]["key"])
     connection = http.client.HTTPSConnection(spec["url"], context=context)
-    key = base64.b64encode(f"{spec['prefix']}leader".encode()).decode()
-    connection.request("POST", "/v3/kv/range", json.dumps({"key": key, "serializable": True}))
-    now = json.loads(connection.getresponse().read())
-    tell("etcd", True)
-    tell("leader", base64.b64decode(now["kvs"][0]["value"]).decode() if "kvs" in now else None)
-    start = {"key": key, "start_revision": int(now["header"]["revision"]) + 1}
-    connection.request("POST", "/v3/watch", json.dumps({"create_request": start}))
+    names = {base64.b64encode(f"{spec['prefix']}{name}".encode()).decode(): name for name in spec.get("keys", ["leader"])}
+    watched = ""
+    for key, name in names.items():
+        connection.request("POST", "/v3/kv/range", json.dumps({"key": key, "serializable": True}))
+        now = json.loads(connection.getresponse().read())
+        tell("etcd", True)
+        tell(name, base64.b64decode(now["kvs"][0]["value"]).decode() if "kvs" in now else None)
+        watched += json.dumps({"create_request": {"key": key, "start_revision": int(now["header"]["revision"]) + 1}})
+    connection.request("POST", "/v3/watch", watched)
     for line in connection.getresponse():
         for event in json.loads(line).get("result", {}).get("events", []):
             gone = event.get("type") == "DELETE"
-            tell("leader", None if gone else base64.b64decode(event["kv"]["value"]).decode())
+            tell(names[event["kv"]["key"]], None if gone else base64.b64decode(event["kv"]["value"]).decode())
     raise OSError("the watch ended")
 
 

@@ -48,6 +48,8 @@ def show_trial(out: Console, trial: Trial) -> None:
     """The timeline, the account, and what was expected."""
     out.print(f"[bold]{escape(trial.fault)}[/]  {escape(trial.description)}")
     out.print(f"expected: {escape(trial.expected.describe())} ({escape(trial.expected.why)})\n")
+    if trial.note:
+        out.print(f"{escape(trial.note)}\n")
     timeline = _table("", "measured", "predicted", right=(1,))
     for phase in trial.timeline:
         timeline.add_row(escape(phase.name), seconds(phase.seconds), words.predicted(phase.predicted))

@@ -1,0 +1,85 @@
+"""A replica that gets its WAL slowly, as over a bad link: on its own host, packets of its stream beyond a rate are dropped.
+
+TCP sends them again, so the stream goes on at about that rate, and what is not through waits on the primary's host. Patroni,
+etcd and SSH are not touched.
+"""
+
+from __future__ import annotations
+
+from cluster.topology import Host
+
+from ..proof.expectation import Expectation
+from . import endured
+from .base import Base, no_successor
+from .fault import Site
+from .network import no_nft
+from .on_host import Harm, heal, inject
+
+# Well below what the writers write (600 kB/s, on a busy machine 60), and enough that the largest message of the stream (128 kB,
+# MAX_SEND_SIZE in PostgreSQL's walsender.c) is through well within wal_sender_timeout: slow, and not taken for dead.
+KBYTES_PER_SECOND = 24
+MESSAGE_KBYTES = 128
+# A packet can have 64 kB here, before the network card splits it, and one larger than the allowance would never get through.
+BURST_KBYTES = 64
+TABLE = "pgquorum_lag"
+# Left to itself for as long as any fault of this kind may last, and beside other harm on the same host.
+TIMER = "pgquorum-heal-lag"
+LIFT = f"! nft list table inet {TABLE} >/dev/null 2>&1 || nft delete table inet {TABLE} || exit 1\n"
+
+
+def throttle(primary: Host, port: int) -> Harm:
+    """For the host of a replica: what comes from PostgreSQL on `primary` passes slowly."""
+    family = "ip6" if ":" in primary.address else "ip"
+    over = f"limit rate over {KBYTES_PER_SECOND} kbytes/second burst {BURST_KBYTES} kbytes"
+    rules = (
+        f"table inet {TABLE} {{ }}",
+        f"delete table inet {TABLE}",
+        f"table inet {TABLE} {{",
+        "chain arriving {",
+        "type filter hook input priority -300;",
+        f"{family} saddr {primary.address} tcp sport {port} {over} drop",
+        "}",
+        "}",
+    )
+    return Harm("nft -f - <<END_OF_RULES\n" + "\n".join(rules) + "\nEND_OF_RULES\n", LIFT, timer=TIMER)
+
+
+class LaggingReplica(Base):
+    name = "lagging-replica"
+    summary = "a replica gets its write-ahead log slowly, and lags further and further behind"
+
+    def strikes(self) -> tuple[Host, ...]:
+        """One that no write waits for, if there is one."""
+        return tuple(sorted(replicas(self.site), key=lambda host: (_waited_for(self.site, host), host.name))[:1])
+
+    def describe(self) -> str:
+        return f"lets {self.struck} have {KBYTES_PER_SECOND} kB/s of write-ahead log, and later lets it catch up"
+
+    def obstacles(self) -> list[str]:
+        return no_successor(self.site) or no_nft(self.site, self.host)
+
+    @property
+    def harm(self) -> Harm:
+        return throttle(self.site.primary, self.site.cluster.postgres.port)
+
+    def inject(self) -> None:
+        inject(self.site.fleet, self.hosts, self.harm)
+
+    def heal(self) -> None:
+        heal(self.site.fleet, self.hosts, self.harm)
+
+    def expected(self) -> Expectation:
+        waited_for = _waited_for(self.site, self.host) or len(replicas(self.site)) == 1
+        message = MESSAGE_KBYTES / KBYTES_PER_SECOND
+        return endured.replica_lags(self.site.timing, self.durability, waited_for=waited_for, message=message)
+
+
+def replicas(site: Site) -> list[Host]:
+    """The database hosts but for the primary's."""
+    return [host for host in site.cluster.postgres_hosts if host != site.primary]
+
+
+def _waited_for(site: Site, host: Host) -> bool:
+    """Whether every write waits for this replica."""
+    sender = site.view.sender(host.name)
+    return sender is not None and sender.sync_state == "sync"

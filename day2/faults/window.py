@@ -1,0 +1,191 @@
+"""Three faults at once, at the worst moment: one replica lags, the other leaves, and the primary's host is lost.
+
+Writes wait for either replica, so while one lags, what is acknowledged is on the primary and on the other one only. When that
+one leaves, Patroni goes on with the laggard alone, and says so in etcd's `/sync`. In that moment the primary's host loses its
+power: what is left is a voter that lacks acknowledged writes, and must not lead.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
+
+from cluster.errors import ClusterError
+from cluster.topology import Host
+
+from ..observe import observe
+from ..proof.expectation import Expectation
+from ..proof.ledger import Write
+from . import expected
+from .base import Base, last_write, lead_etcd_from, no_quorum_without
+from .fault import Site
+from .lagging import replicas, throttle
+from .network import no_nft
+from .on_host import heal, inject
+from .power import cut_power, give_power, no_switch
+from .voters import Voters
+
+# How far the laggard must be behind when the other one leaves. Until the leaving is noticed, 10.5 s after a host has lost its
+# power, no new writes are acknowledged and it catches up by some 250 kB; with this, about half of the lag is left by then.
+LAG_BYTES = 500_000
+LAG_SECONDS = 90
+LOOK_SECONDS = 0.3
+# A crash is mended by systemd within 1.4 s, so it is put before a round of Patroni, which else may never see it.
+AHEAD_SECONDS = 0.7
+# How much later than after two rounds the list of voters may yet be changed, on a busy machine.
+PATIENCE_SECONDS = 2.0
+QUORUM = "quorum"
+ELSEWHERE = {
+    "synchronous": "only the synchronous replica may lead, which is never the one that lags",
+    "asynchronous": "acknowledged writes are not promised to survive the loss of the primary's host",
+}
+
+
+class Window(Base):
+    """The primary's host, the replica that leaves, and the one that lags, in this order.
+
+    Healing: the laggard gets all its WAL; the one that left comes back; and the primary's host gets its power when another leads,
+    or should have by then. A primary that came back first would have every write, and nothing would be tested.
+    """
+
+    # Whether the replica that leaves comes back by itself.
+    returns: ClassVar[bool]
+    # How long after it left PostgreSQL on the primary notices.
+    silence: ClassVar[float] = 0.0
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        # From when to when the primary's power was being cut; 0.0: it has not been.
+        self._cut = self._dead = 0.0
+
+    def strikes(self) -> tuple[Host, ...]:
+        return (self.site.primary, *replicas(self.site)[:2])
+
+    def without_power(self) -> tuple[Host, ...]:
+        """Those of them that lose their power."""
+        return self.hosts[:1]
+
+    @property
+    def leaving(self) -> Host:
+        return self.hosts[1]
+
+    @property
+    def lagging(self) -> Host:
+        return self.hosts[-1]
+
+    @abstractmethod
+    def leave(self) -> None:
+        """Makes the replica leave. Raises ClusterError."""
+
+    def come_back(self) -> None:
+        """Has it back, where it does not come by itself. Raises ClusterError."""
+
+    @property
+    @abstractmethod
+    def leaving_in_words(self) -> str: ...
+
+    def describe(self) -> str:
+        return (
+            f"lets {self.lagging.name} lag by {LAG_BYTES // 1000} kB, {self.leaving_in_words}, and cuts the power of"
+            f" {self.host.name} ({self.host.settings.power_off}) as soon as Patroni goes on without {self.leaving.name}"
+        )
+
+    def obstacles(self) -> list[str]:
+        if self.durability != QUORUM:
+            why = ELSEWHERE.get(self.durability, "writes wait for the replica that lags")
+            return [f"is about the durability quorum, and this cluster's is {self.durability}: {why}"]
+        there = len(replicas(self.site))
+        if there != 2:
+            return [f"needs two replicas, one that lags and one that leaves, and there {'is' if there == 1 else 'are'} {there}"]
+        found = [text for host in self.without_power() for text in (*no_switch(host), *no_quorum_without(self.site, [host]))]
+        return [*found, *no_nft(self.site, self.lagging)]
+
+    def prepare(self) -> None:
+        """etcd is led from where nothing happens, and has nobody to elect."""
+        lead_etcd_from(self.site, self._staying())
+
+    def _staying(self) -> list[Host]:
+        """Hosts of etcd that are not struck, the laggard's among them."""
+        return [host for host in self.site.cluster.etcd_hosts if host not in (self.host, self.leaving)]
+
+    def inject(self) -> None:
+        slow = throttle(self.host, self.site.cluster.postgres.port)
+        with Voters(self.site, self._staying()[0]) as voters, ThreadPoolExecutor(1) as pool:
+            inject(self.site.fleet, [self.lagging], slow)
+            behind = self._await_lag()
+            if self.returns:
+                voters.await_round(AHEAD_SECONDS)
+            began = time.monotonic()
+            leaving = pool.submit(self.leave)
+            gone = voters.await_gone(self.leaving.name, leaving, self._noticed + PATIENCE_SECONDS)
+            self._cut = time.monotonic()
+            cut_power([self.host])
+            self._dead = time.monotonic()
+            heal(self.site.fleet, [self.lagging], slow)
+            leaving.result()
+        told = "was no voter any more" if gone else "was still a voter (so this was not the worst moment)"
+        self.note = f"{self.leaving.name} {told} {self._cut - began:.1f} s after it began to leave, {behind // 1000} kB ahead"
+
+    @property
+    def _noticed(self) -> float:
+        """Seconds from the leaving until the primary's Patroni has seen it."""
+        return self.silence + 2 * self.site.timing.loop_wait
+
+    def _await_lag(self) -> int:
+        """Waits until the laggard is far enough behind, and returns the bytes. Raises ClusterError."""
+        deadline = time.monotonic() + LAG_SECONDS
+        while (behind := self._behind()) is None or behind < LAG_BYTES:
+            if time.monotonic() > deadline:
+                so_far = "does not stream" if behind is None else f"is {behind} bytes behind"
+                raise ClusterError(
+                    f"{self.lagging.name} {so_far} after {LAG_SECONDS} s, and should be {LAG_BYTES}: try more --writers"
+                )
+            time.sleep(LOOK_SECONDS)
+        return behind
+
+    def _behind(self) -> int | None:
+        sender = observe(self.site.fleet, self.site.cluster).sender(self.lagging.name)
+        return sender.received_lag if sender else None
+
+    def heal(self) -> None:
+        """All of it is tried, whatever fails on the way. Raises ClusterError with all that failed."""
+        slow = throttle(self.host, self.site.cluster.postgres.port)
+        steps = (
+            lambda: heal(self.site.fleet, [self.lagging], slow),
+            self.come_back,
+            self._await_successor,
+            lambda: give_power(self.site, [self.host]),
+        )
+        failed = [text for step in steps if (text := _problem(step))]
+        if failed:
+            raise ClusterError("; ".join(failed))
+
+    def _await_successor(self) -> None:
+        """Waits until another than the lost primary takes writes, but not for ever."""
+        timing = self.site.timing
+        deadline = time.monotonic() + timing.key_gone(etcd_leader_lost=True)[1] + 4 * timing.loop_wait
+        while self._cut and time.monotonic() < deadline:
+            if any(name != self.host.name for name in observe(self.site.fleet, self.site.cluster).writable):
+                return
+            time.sleep(LOOK_SECONDS)
+
+    def moment(self, writes: Iterable[Write], began: float, ended: float) -> float:
+        return last_write(writes, self._cut, self._dead)
+
+    def witnesses(self) -> Iterable[Host]:
+        return [host for host in self.site.cluster.hosts if host not in self.without_power()]
+
+    def expected(self) -> Expectation:
+        return expected.window_left(self.site.timing, self.durability, noticed=self._noticed, returns=self.returns)
+
+
+def _problem(step: Callable[[], object]) -> str:
+    """What a step says when it fails; empty when it does not."""
+    try:
+        step()
+    except ClusterError as error:
+        return str(error)
+    return ""
