@@ -149,6 +149,19 @@ def switchover(c, to=None, force=False, yes=False, writers=4, from_=None, json=F
 
 
 @task(
+    help={
+        "accept-loss": "the host that should lead although it lacks acknowledged writes",
+        "yes": "do not ask",
+    },
+)
+def failover(c, accept_loss=None, yes=False):
+    """Where nobody may lead: say whom to bring back, or accept the loss of what only they have."""
+    from day2.failover import failover
+
+    _call(c, failover, accept_loss=accept_loss, yes=yes)
+
+
+@task(
     name="rolling-restart",
     help={
         "component": "postgres (default), patroni, etcd or haproxy",
@@ -327,7 +340,7 @@ def ssh(c, host, name="demo"):
 
 namespace = Collection(
     preflight, status, verify, wal_lag, config, logs,
-    switchover, rolling_restart, failover_test, pause, resume, reinit,
+    switchover, failover, rolling_restart, failover_test, pause, resume, reinit,
     dsn, psql, secrets, next_steps,
 )  # fmt: skip
 namespace.add_collection(Collection("etcd", move_leader))

@@ -63,7 +63,7 @@ LOOSE = {"switchover", "lagging-then-crash", "lagging-then-restart"}
 # Those after which asynchronous replication may have lost something.
 LOSING = {
     "host-off", "host-off-etcd-leader", "postgres-kill", "postgres-stop", "partition", "partition-databases", "replicas-off",
-    "wal-disk-full", "kill",
+    "wal-disk-full", "kill", "lagging-then-crash", "lagging-then-restart",
 }  # fmt: skip
 MODES: dict[str, Any] = {"quorum": "quorum", "synchronous": True, "asynchronous": False}
 
@@ -124,7 +124,7 @@ def test_every_fault_is_there_and_says_what_it_is() -> None:
 
 
 def test_an_unknown_fault_is_refused() -> None:
-    with pytest.raises(ClusterError, match=r"did you mean 'host-off'.*there are host-off, .*, kill$"):
+    with pytest.raises(ClusterError, match=r"did you mean 'host-off'.*there are host-off, .*, lagging-then-off$"):
         choose("hostoff", site())
 
 

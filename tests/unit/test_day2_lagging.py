@@ -57,7 +57,7 @@ def window(name: str, **of: Any) -> Window:
 def test_only_what_postgresql_on_the_primary_sends_is_slow() -> None:
     (rule,) = [line for line in throttle(PRIMARY, 5433).inject.splitlines() if line.endswith("drop")]
     assert rule.startswith("ip saddr 10.0.0.1 tcp sport 5433 limit rate over ")
-    six = Host("db1", PRIMARY.groups, PRIMARY.settings.model_copy(update={"address": "fd00::1"}))
+    six = Host("db1", PRIMARY.settings.model_copy(update={"address": "fd00::1"}))
     assert "\nip6 saddr fd00::1 tcp sport 5432 limit" in throttle(six, 5432).inject
 
 

@@ -1,0 +1,114 @@
+"""`invoke failover`: for a cluster that nobody leads. Says whom to bring back, or accepts the loss of what only they have."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+
+from rich.console import Console
+from rich.markup import escape
+
+from cluster import paths
+from cluster.errors import ClusterError
+from cluster.topology import Cluster
+
+from .console import BAD_NEWS, FINE, confirm, console
+from .maintenance import changing
+from .observe import observe
+from .rest import Patroni
+from .rules import candidates
+from .rules.holders import lacking, positions
+from .rules.takeover import way_out
+from .ssh import Fleet
+from .view import ClusterView
+
+# Beyond the time in which Patroni leaves a member out of the race that was not let through (ttl).
+PROMOTED_SECONDS = 60
+LOOK_SECONDS = 0.5
+
+
+def failover(cluster: Cluster, *, accept_loss: str | None, yes: bool) -> int:
+    """1 while nobody may lead, saying why. With `accept_loss`, a host: 0 when that one leads, whatever it lacks.
+
+    Raises ClusterError when somebody leads or could, or that host can't.
+    """
+    out = console()
+    with changing(cluster, "failover") as (fleet, patroni, view):
+        refuse_unless_leaderless(view, cluster)
+        show_candidates(out, view, cluster)
+        if accept_loss is None:
+            return BAD_NEWS
+        refuse_bad_choice(view, cluster, accept_loss)
+        assert view.dcs
+        bound = max(view.dcs.position - positions(view)[accept_loss].lsn, 0)
+        out.print(
+            f"This makes [bold]{accept_loss}[/] the primary [bold]without what only others have[/]: up to {bound} bytes, and what"
+            " the primary wrote in its last round, are lost.",
+            soft_wrap=True,
+        )
+        confirm(out, yes=yes)
+        return lead(out, fleet, cluster, patroni, view, accept_loss)
+
+
+def refuse_unless_leaderless(view: ClusterView, cluster: Cluster) -> None:
+    """Raises ClusterError unless nobody leads and nobody may."""
+    if view.dcs is None:
+        raise ClusterError("no etcd member answers, so nobody can lead: bring back a majority of etcd first (`invoke status`)")
+    if view.leader is not None:
+        raise ClusterError(f"{view.leader} leads: `invoke switchover` hands its role to another")
+    able = [name for name in positions(view) if not lacking(view, cluster, name)]
+    if able:
+        raise ClusterError(f"{' or '.join(able)} may lead, and will by itself within some seconds (`invoke status`)")
+    if not positions(view):
+        raise ClusterError("no replica answers that has read all of its log (`invoke status`)")
+
+
+def show_candidates(out: Console, view: ClusterView, cluster: Cluster) -> None:
+    """Why nobody may lead, and the way out."""
+    for one in candidates(view, cluster):
+        out.print(f"[bold]{one.name}[/] {escape('; '.join(one.reasons) or 'may lead')}", soft_wrap=True)
+    for text in way_out(view, cluster):
+        out.print(escape(text), soft_wrap=True)
+
+
+def refuse_bad_choice(view: ClusterView, cluster: Cluster, name: str) -> None:
+    """Raises ClusterError unless the host called `name` is a replica that answers."""
+    if cluster.host(name) not in cluster.postgres_hosts:
+        raise ClusterError(f"--accept-loss {name}: should be a PostgreSQL host")
+    if name not in positions(view):
+        raise ClusterError(f"--accept-loss {name}: its PostgreSQL does not answer: should be one of {', '.join(positions(view))}")
+
+
+def lead(out: Console, fleet: Fleet, cluster: Cluster, patroni: Patroni, view: ClusterView, name: str) -> int:
+    """Lets `name` through the promotion gate as /sync stands now, and waits until it leads."""
+    assert view.dcs and view.dcs.configurations.current
+    noted = json.dumps({"name": name, "revision": view.dcs.configurations.current.revision})
+    etcd(fleet, cluster, view, f"put {accepted_loss(cluster)} {shlex.quote(noted)}")
+    patroni.send(name, "POST", "/failover", {"candidate": name})
+    deadline = time.monotonic() + cluster.timing.ttl + PROMOTED_SECONDS
+    with out.status(f"{name}: waiting for its promotion"):
+        while (now := observe(fleet, cluster)).leader != name or now.writable != (name,):
+            if time.monotonic() > deadline or now.leader not in (None, name):
+                etcd(fleet, cluster, now, f"del {accepted_loss(cluster)}")
+                out.print(f"[red]problem[/]  {now.leader or 'nobody'} leads; the loss is not accepted any more (`invoke logs`)")
+                return BAD_NEWS
+            time.sleep(LOOK_SECONDS)
+    out.print(f"[bold green]{name} leads[/]: whoever has more will be rewound to it")
+    return FINE
+
+
+def accepted_loss(cluster: Cluster) -> str:
+    """The key by which agents/promotion_gate.py knows."""
+    return f"/pgquorum/{cluster.name}/accepted_loss"
+
+
+def etcd(fleet: Fleet, cluster: Cluster, view: ClusterView, command: str) -> None:
+    """An etcdctl command at a member with a quorum. Raises ClusterError."""
+    for host in cluster.etcd_hosts:
+        if (state := view.hosts[host.name].etcd) and state.quorum:
+            answer = fleet.run(host.name, f"{paths.etcdctl(f'https://{host.url_address}:{cluster.etcd.client_port}')} {command}")
+            if answer.ok:
+                return
+            raise ClusterError(f"{host.name}: etcd refuses: {answer.problem or answer.code}")
+    raise ClusterError("etcd has no quorum: bring back a majority of its members first (`invoke status`)")
