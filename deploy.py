@@ -5,7 +5,7 @@ Everything that can be refused is refused in current_run(), before anything is t
 
 from pyinfra import host
 
-from operations import databases, etcd, haproxy, kernel, packages, patroni, verify
+from operations import databases, etcd, haproxy, kernel, packages, patroni, verify, without_replica
 from operations.context import current_run
 from operations.managed import manage
 from operations.manifest import manifest
@@ -48,6 +48,7 @@ if me in cluster.postgres_hosts:
 if me == run.first(cluster.postgres_hosts):
     patroni.apply_dynamic_config(name="Apply the dynamic configuration", run=run)
 if me in cluster.postgres_hosts:
+    without_replica.ensure(name="Wait or go on without a replica", run=run)
     databases.ensure(name="Roles and databases", run=run)
     patroni.start_beside(name="Start the services beside Patroni")
     if me in cluster.etcd_hosts:

@@ -14,7 +14,7 @@ from .topology import Cluster
 
 Json = dict[str, Any]
 
-SYNCHRONOUS_MODE = {"quorum": "quorum", "synchronous": True, "asynchronous": False}
+SYNCHRONOUS_MODE = {"quorum": "quorum", "all": "quorum", "synchronous": True, "asynchronous": False}
 # Under this key the deploy remembers which parameters it has set, so that one taken out of the settings goes back to its
 # default while one set by hand with `patronictl edit-config` is left alone.
 MEMORY = "pgquorum"
@@ -34,10 +34,36 @@ def wanted_config(cluster: Cluster) -> Json:
         "check_timeline": True,
         "failsafe_mode": True,
         "synchronous_mode": SYNCHRONOUS_MODE[cluster.all.durability],
-        "synchronous_mode_strict": False,
+        "synchronous_mode_strict": cluster.all.without_replica == "wait",
+        "synchronous_node_count": synchronous_node_count(cluster),
         "postgresql": {"use_pg_rewind": True, "use_slots": True, "parameters": parameters},
         MEMORY: {"parameters": sorted(parameters)},
     }
+
+
+def synchronous_node_count(cluster: Cluster) -> int:
+    """How many replicas must have a write before it is acknowledged. Patroni asks for fewer while fewer are there."""
+    return len(cluster.postgres_hosts) - 1 if cluster.all.durability == "all" else 1
+
+
+def durability_of(config: Json) -> str:
+    """Our word for the durability of a dynamic configuration. With two PostgreSQL hosts `all` is `quorum`, and called that."""
+    mode = config.get("synchronous_mode", False)
+    if mode == "quorum":
+        return "all" if config.get("synchronous_node_count", 1) > 1 else "quorum"
+    return "synchronous" if mode in (True, "on") else "asynchronous"
+
+
+def without_replica_of(config: Json) -> str:
+    """Our word for what writes do while no replica is there. It means nothing with asynchronous replication."""
+    return "wait" if config.get("synchronous_mode_strict", False) in (True, "on") else "continue"
+
+
+def promise_of(config: Json) -> str:
+    """The durability in words for a person, with what takes away from it."""
+    durability = durability_of(config)
+    alone = durability != "asynchronous" and without_replica_of(config) == "continue"
+    return f"{durability}, alone without a replica" if alone else durability
 
 
 def postgres_parameters(cluster: Cluster) -> Json:

@@ -5,6 +5,7 @@ Pure: judged over what the last phase of a deploy has seen, from Patroni, from P
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from .parameters import known_parameters, normalize
 from .topology import Cluster
 
 # The role in GET /cluster of a replica that confirms writes; with `asynchronous` there is none.
-CONFIRMING = {"quorum": "quorum_standby", "synchronous": "sync_standby"}
+CONFIRMING = {"quorum": "quorum_standby", "all": "quorum_standby", "synchronous": "sync_standby"}
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Seen:
     in_recovery: dict[str, bool | None] = field(default_factory=dict)  # PostgreSQL's own word; None: no answer
     parameters: dict[str, dict[str, str]] = field(default_factory=dict)  # by host, in base units (pg_settings.reset_val)
     up: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)  # proxy -> backend -> servers UP
+    waits_for: str = ""  # the primary's synchronous_standby_names
     probes: dict[str, str] = field(default_factory=dict)  # proxy -> error of a write and a read through it, '' for none
 
     @property
@@ -59,8 +61,13 @@ def _durability(cluster: Cluster, seen: Seen) -> Iterator[str]:
     """Replicas confirm writes as the settings say: Patroni arranges that only some rounds after it was told to."""
     role = CONFIRMING.get(cluster.all.durability)
     replicas = [m for m in seen.members if m["name"] in seen.in_recovery and m["name"] != seen.leader]
-    if role and replicas and not any(m.get("role") == role for m in replicas):
+    confirming = [m for m in seen.members if role and m.get("role") == role]
+    if role and replicas and not confirming:
         yield f"no replica confirms writes yet, and durability is {cluster.all.durability}"
+    needed = {"quorum": 1, "all": len(confirming)}.get(cluster.all.durability)
+    asked = re.match(r"ANY (\d+) \(", seen.waits_for)
+    if needed and asked and int(asked[1]) != needed:
+        yield f"writes still wait for {asked[1]} of the replicas, and durability is {cluster.all.durability}"
     for member in replicas:
         if member.get("role") in CONFIRMING.values() and member["role"] != role:
             yield f"{member['name']} still is a {member['role']}, and durability is {cluster.all.durability}"

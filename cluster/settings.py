@@ -14,7 +14,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from .timing import ProfileName
 
-Durability = Literal["quorum", "synchronous", "asynchronous"]
+Durability = Literal["quorum", "all", "synchronous", "asynchronous"]
+WithoutReplica = Literal["wait", "continue"]
 ParameterValue = StrictBool | StrictInt | float | str
 
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}")
@@ -84,6 +85,7 @@ class AllSettings(Settings):
 
     cluster_name: ClusterName
     durability: Durability = "quorum"
+    without_replica: WithoutReplica = "wait"
     failover_profile: ProfileName = "lan"
     failover_timing: dict[str, StrictInt] = {}
     client_networks: tuple[Network, ...]

@@ -73,6 +73,11 @@ class Cluster:
         by_name = {h.name: h for h in (*self.etcd_hosts, *self.postgres_hosts, *self.haproxy_hosts)}
         return tuple(by_name[name] for name in sorted(by_name))
 
+    @property
+    def waits_without_replica(self) -> bool:
+        """Whether no write is acknowledged while no replica is there."""
+        return self.all.durability != "asynchronous" and self.all.without_replica == "wait"
+
     def host(self, name: str) -> Host:
         """The host called `name`. Raises SettingsError, with the nearest name, when there is none."""
         for host in self.hosts:

@@ -39,6 +39,7 @@ def document(cluster: Cluster, view: ClusterView, found: tuple[Finding, ...], ab
         "healthy": healthy(found),
         "leader": view.leader,
         "durability": view.dcs.durability if view.dcs else None,
+        "without_replica": view.dcs.without_replica if view.dcs else None,
         "paused": view.dcs.paused if view.dcs else None,
         "findings": [f for f in found if f.level != "ok"],
         "candidates": able,
@@ -73,7 +74,7 @@ def headline(view: ClusterView) -> str:
     """Versions and the cluster-wide modes."""
     postgres = next((h.postgres.version.split()[0] for h in view.hosts.values() if h.postgres), "?")
     patroni = next((h.patroni.version for h in view.hosts.values() if h.patroni), "?")
-    durability = view.dcs.durability if view.dcs and view.dcs.config else "?"
+    durability = view.dcs.promise if view.dcs and view.dcs.config else "?"
     paused = "  [bold red]PAUSED[/]" if view.dcs and view.dcs.paused else ""
     return f"PostgreSQL {postgres}, Patroni {patroni}, durability {durability}{paused}"
 

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cluster.dynamic_config import durability_of, promise_of, without_replica_of
 from cluster.quorum import Configuration, Promotion
 
 UNITS = (
@@ -171,9 +172,15 @@ class Dcs:
 
     @property
     def durability(self) -> str:
-        """Our word for Patroni's synchronous_mode."""
-        mode = self.config.get("synchronous_mode", False)
-        return "quorum" if mode == "quorum" else "synchronous" if mode in (True, "on") else "asynchronous"
+        return durability_of(self.config)
+
+    @property
+    def without_replica(self) -> str:
+        return without_replica_of(self.config)
+
+    @property
+    def promise(self) -> str:
+        return promise_of(self.config)
 
 
 @dataclass(frozen=True)

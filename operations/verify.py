@@ -22,6 +22,7 @@ from .context import Run, stop, warn
 from .databases import psql
 
 DEADLINE_SECONDS = 60
+PROBE_SECONDS = 5
 
 
 class PatroniMembers(FactBase):
@@ -35,12 +36,14 @@ class PatroniMembers(FactBase):
 
 
 class ServerState(FactBase):
-    """PostgreSQL's own word on this host: `recovery`, and `parameters` in their base units; None when it does not answer."""
+    """PostgreSQL's own word on this host: `recovery`, for whom writes wait, and `parameters` in their base units; None when it
+    does not answer."""
 
     def command(self, port: int, parameters: tuple[str, ...]) -> str:
         names = ",".join(parameters)
         settings = f"(select json_object_agg(name, reset_val) from pg_settings where name = any('{{{names}}}'))"  # noqa: S608 - our own names
-        query = f"select json_build_object('recovery', pg_is_in_recovery(), 'parameters', {settings})"
+        waits_for = "current_setting('synchronous_standby_names')"
+        query = f"select json_build_object('recovery', pg_is_in_recovery(), 'waits_for', {waits_for}, 'parameters', {settings})"
         return f"{psql(port, '-At', '-c', query)} 2>/dev/null || true"
 
     def process(self, output: list[str]) -> dict[str, Any] | None:
@@ -67,11 +70,14 @@ def probe_script(cluster: Cluster, proxy: str, password: str) -> str:
         f"host={through.name} hostaddr={through.address} dbname={paths.PROBE_DATABASE} user={paths.PROBE_ROLE}"
         f" sslmode=verify-full sslrootcert={paths.PATRONI_TLS}/ca.crt connect_timeout=5 channel_binding=require"
     )
+    limit = f"timeout --signal INT --kill-after {PROBE_SECONDS} {PROBE_SECONDS}"
+    late = f'{{ [ $? != 124 ] || echo "a write is not acknowledged within {PROBE_SECONDS} s" >&2; echo no; }}'
     write = "with mine as (insert into probe (run, writer, seq) values (gen_random_uuid(), 0, 0) returning 1) select 1 from mine"
     return "\n".join(
         [
             f"export PGPASSWORD={shlex.quote(password)}",
-            f'[ "$(psql -XAtq "{settings} port={cluster.haproxy.write_port}" -c "{write}")" = 1 ] || exit 0',
+            # A write that waits for a replica waits for ever. Interrupted, psql cancels it, and has an answer all the same.
+            f'[ "$({limit} psql -XAtq "{settings} port={cluster.haproxy.write_port}" -c "{write}" || {late})" = 1 ] || exit 0',
             f'[ "$(psql -XAtq "{settings} port={cluster.haproxy.read_port}" -c "select 1")" = 1 ] || exit 0',
             'echo "probe passed"',
         ]
@@ -95,10 +101,12 @@ def look(run: Run) -> Seen:
     }
     gevent.joinall(jobs.values(), raise_error=True)
     answers = {key: job.value for key, job in jobs.items()}
+    servers = {n: answers["server", n] for n in postgres if answers["server", n]}
     return Seen(
         members=answers["members", eye.name] or (),
         in_recovery={n: answers["server", n] and answers["server", n]["recovery"] for n in postgres},
-        parameters={n: answers["server", n]["parameters"] for n in postgres if answers["server", n]},
+        parameters={n: server["parameters"] for n, server in servers.items()},
+        waits_for=next((server["waits_for"] for server in servers.values() if not server["recovery"]), ""),
         up={n: answers["up", n] or {} for n in proxies},
         probes={n: answers["probe", n] for n in proxies},
     )
@@ -141,3 +149,5 @@ def _report(run: Run, seen: Seen) -> None:
         warn(f"{member} waits for a restart: {', '.join(settings)} (invoke rolling-restart)")
     if run.cluster.all.durability == "asynchronous":
         warn("durability is asynchronous: a failover may lose the last acknowledged writes")
+    elif not run.cluster.waits_without_replica:
+        warn("without_replica is continue: while no replica is there, losing the primary loses acknowledged writes")

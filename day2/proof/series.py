@@ -158,7 +158,7 @@ class Series:
         return Proof(
             cluster=cluster.name,
             profile=cluster.all.failover_profile,
-            durability=view.dcs.durability if view.dcs else "?",
+            durability=view.dcs.promise if view.dcs else "?",
             timers=live_timing(cluster, view).model_dump(),
             versions=versions(view),
             settings=cluster.postgres.model_dump(mode="json"),

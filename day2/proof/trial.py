@@ -164,7 +164,7 @@ class Run:
             description=self.fault.describe(),
             hosts=tuple(host.name for host in self.fault.hosts),
             began=began,
-            durability=self.site.view.dcs.durability if self.site.view.dcs else "?",
+            durability=self.site.view.dcs.promise if self.site.view.dcs else "?",
             primary_before=self.site.primary.name,
             primary_after=view.leader,
             expected=expected,

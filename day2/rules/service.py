@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cluster.dynamic_config import promise_of, wanted_config
 from cluster.topology import Cluster
 
 from ..view import ClusterView, HostView
@@ -98,17 +99,28 @@ def pending_restart(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
 
 def durability(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """What an acknowledged write survives is what the settings promise."""
-    promised = cluster.all.durability
     if view.dcs is None or not view.dcs.config:
         return
-    if view.dcs.durability != promised:
-        yield problem("durability", f"is {view.dcs.durability}, the settings say {promised}: deploy to apply them")
-    elif promised == "asynchronous":
+    promised, live = promise_of(wanted_config(cluster)), view.dcs.promise
+    if live != promised:
+        yield problem("durability", f"is {live}, the settings say {promised}: deploy to apply them")
+    elif view.dcs.durability == "asynchronous":
         yield warning("durability", "asynchronous: losing the primary can lose the last acknowledged writes")
     elif view.primary and not view.primary.synchronous_standby_names:
         yield problem("durability", "no replica is synchronous: losing the primary now loses acknowledged writes")
+    elif view.primary and not confirming(view, cluster):
+        others = " or ".join(host.name for host in cluster.postgres_hosts if host.name != view.leader)
+        yield problem("durability", f"no replica is there to confirm writes: they wait until {others} streams")
     elif view.primary:
-        yield ok("durability", f"{promised}, {view.primary.synchronous_standby_names}")
+        yield ok("durability", f"{live}, {view.primary.synchronous_standby_names}")
+
+
+def confirming(view: ClusterView, cluster: Cluster) -> tuple[str, ...]:
+    """The replicas that confirm writes now. Neither their names in synchronous_standby_names nor a `*` there says that any is
+    there; and with a `*` PostgreSQL counts whoever receives the write-ahead log, such as a base backup."""
+    senders = view.primary.senders if view.primary else ()
+    hosts = {host.name for host in cluster.postgres_hosts}
+    return tuple(s.name for s in senders if s.name in hosts and s.state == "streaming" and s.sync_state in ("sync", "quorum"))
 
 
 def slots(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

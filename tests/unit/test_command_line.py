@@ -55,7 +55,7 @@ def test_what_may_run(parameters: dict[str, Any]) -> None:
         ({"exclude": ("proxy9",)}, ["--exclude proxy9: no host or group is called that (did you mean 'proxy1'?)"]),
         ({"no_wait": True}, ["--no-wait: every phase of this deploy needs the one before it on all hosts"]),
         ({"serial": True}, ["--serial: every phase of this deploy needs the one before it on all hosts"]),
-        ({"data": ("durability=maybe",)}, ["durability = 'maybe': should be 'quorum', 'synchronous' or 'asynchronous'"]),
+        ({"data": ("durability=maybe",)}, ["durability = 'maybe': should be 'quorum', 'all', 'synchronous' or 'asynchronous'"]),
         ({"data": ("postgres_port=70000",)}, ["postgres_port = 70000: should be at most 65535"]),
         ({"inventory": "invntory.py"}, ["inventory = 'invntory.py': there is no such file"]),
     ],

@@ -117,6 +117,36 @@ BROKEN = {
         views.with_keys(config=config(synchronous_mode=False)),
         "durability: is asynchronous, the settings say quorum",
     ),
+    "a choice that was not applied": (
+        views.with_keys(config=config(synchronous_mode_strict=False)),
+        "durability: is quorum, alone without a replica, the settings say quorum: deploy",
+    ),
+    "nobody there to confirm": (
+        views.view(db1=views.database("db1", postgres=views.postgres("db1", synchronous_standby_names="ANY 1 (*)", senders=()))),
+        "durability: no replica is there to confirm writes: they wait until db2 or db3 streams",
+    ),
+    "only a base backup, which PostgreSQL takes for a replica": (
+        views.view(
+            db1=views.database(
+                "db1",
+                postgres=views.postgres(
+                    "db1", synchronous_standby_names="*", senders=(views.sender("pg_basebackup", sync_state="sync"),)
+                ),
+            )
+        ),
+        "durability: no replica is there to confirm writes",
+    ),
+    "waiting for somebody who is gone": (
+        views.view(
+            db1=views.database(
+                "db1",
+                postgres=views.postgres(
+                    "db1", synchronous_standby_names='ANY 1 ("db3")', senders=(views.sender("db2", sync_state="async"),)
+                ),
+            )
+        ),
+        "durability: no replica is there to confirm writes",
+    ),
     "nobody synchronous": (
         views.view(db1=views.database("db1", postgres=views.postgres("db1", synchronous_standby_names=""))),
         "durability: no replica is synchronous",

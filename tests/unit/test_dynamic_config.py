@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from clusters import cluster
 
-from cluster.dynamic_config import described, difference, wanted_config
+from cluster.dynamic_config import described, difference, durability_of, promise_of, wanted_config, without_replica_of
 from cluster.parameters import OWNED, known_parameters
 
 Json = dict[str, Any]
@@ -81,10 +81,39 @@ def test_true_is_not_one() -> None:
     assert difference(synchronous, synchronous | {"synchronous_mode": 1}) == {"synchronous_mode": True}
 
 
-@pytest.mark.parametrize(("durability", "mode"), [("quorum", "quorum"), ("synchronous", True), ("asynchronous", False)])
-def test_durability(durability: str, mode: object) -> None:
-    assert wanted_config(cluster(durability=durability))["synchronous_mode"] is mode or mode == "quorum"
-    assert wanted_config(cluster(durability=durability))["synchronous_mode"] == mode
+@pytest.mark.parametrize(
+    ("durability", "mode", "replicas"),
+    [("quorum", "quorum", 1), ("all", "quorum", 2), ("synchronous", True, 1), ("asynchronous", False, 1)],
+)
+def test_durability(durability: str, mode: object, replicas: int) -> None:
+    config = wanted_config(cluster(durability=durability))
+    assert (config["synchronous_mode"], config["synchronous_node_count"]) == (mode, replicas)
+    assert config["synchronous_mode"] is mode or mode == "quorum"
+    assert durability_of(config) == durability
+
+
+def test_whoever_leaves_durability_all_asks_for_one_replica_again() -> None:
+    patch = difference(wanted_config(cluster()), wanted_config(cluster(durability="all")))
+    assert patch == {"synchronous_node_count": 1}
+
+
+def test_without_a_replica_writes_wait_unless_that_is_chosen_otherwise() -> None:
+    assert wanted_config(cluster())["synchronous_mode_strict"] is True
+    alone = wanted_config(cluster(without_replica="continue"))
+    assert alone["synchronous_mode_strict"] is False
+    assert (without_replica_of(with_()), without_replica_of(alone)) == ("wait", "continue")
+    assert without_replica_of({}) == "continue"  # Patroni's own default
+
+
+def test_the_promise_in_words_says_what_takes_away_from_it() -> None:
+    said = {
+        (durability, choice): promise_of(wanted_config(cluster(durability=durability, without_replica=choice)))
+        for durability in ("quorum", "all", "asynchronous")
+        for choice in ("wait", "continue")
+    }
+    assert [said["quorum", "wait"], said["all", "wait"]] == ["quorum", "all"]
+    assert said["quorum", "continue"] == "quorum, alone without a replica"
+    assert said["asynchronous", "wait"] == said["asynchronous", "continue"] == "asynchronous"
 
 
 def test_the_timers_are_those_of_the_profile() -> None:

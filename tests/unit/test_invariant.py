@@ -83,6 +83,18 @@ def test_replicas_confirm_writes_as_the_settings_say_and_not_as_before() -> None
     assert list(broken(lazy, bare)) == []
 
 
+def test_as_many_replicas_confirm_a_write_as_the_settings_say() -> None:
+    every = cluster(durability="all")
+    both = tuple({**m, "role": "quorum_standby"} if m["role"] != "leader" else m for m in MEMBERS)
+    one, two = (replace(WELL, members=both, waits_for=f'ANY {n} ("db2","db3")') for n in (1, 2))
+    assert list(broken(every, two)) == list(broken(SHOP, one)) == []
+    assert list(broken(every, one)) == ["writes still wait for 1 of the replicas, and durability is all"]
+    assert list(broken(SHOP, two)) == ["writes still wait for 2 of the replicas, and durability is quorum"]
+    # Whoever is left out of the run, or gone, is none to wait for.
+    left = replace(two, members=both[:2], in_recovery={"db1": False, "db2": True}, waits_for='ANY 1 ("db2")')
+    assert list(broken(every, left)) == []
+
+
 def test_after_a_failover_another_leads_and_all_is_well() -> None:
     members = ({**MEMBERS[0], "role": "replica", "state": "streaming"}, MEMBERS[1],
                {**MEMBERS[2], "role": "leader", "state": "running"})  # fmt: skip

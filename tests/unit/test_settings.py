@@ -42,7 +42,8 @@ def test_hosts_are_ordered_by_name_whatever_the_inventory_says() -> None:
         ({"postgres_port": True}, "postgres_port = True: should be a whole number"),
         ({"etcd_quota": "2 gigs"}, "etcd_quota = '2 gigs': should be a size such as '64MB' or '2GB'"),
         ({"postgres_version": 17}, "postgres_version = 17: should be 18"),
-        ({"durability": "yes"}, "durability = 'yes': should be 'quorum', 'synchronous' or 'asynchronous'"),
+        ({"without_replica": "stop"}, "without_replica = 'stop': should be 'wait' or 'continue'"),
+        ({"durability": "yes"}, "durability = 'yes': should be 'quorum', 'all', 'synchronous' or 'asynchronous'"),
         ({"failover_profile": "fast"}, "failover_profile = 'fast': should be 'lan', 'standard' or 'wan'"),
         (
             {"cluster_name": "Shop 1"},

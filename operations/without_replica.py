@@ -1,0 +1,46 @@
+"""What PostgreSQL does of its own when Patroni has not told it whom to wait for: wait for any replica, or for none.
+
+With `synchronous_mode_strict` a primary without a replica waits for one. But in quorum mode Patroni 4.1 forgets that when such a
+primary is started again (ha.py, process_sync_replication_prepromote: it is to wait for the members of /sync but itself, which
+are none), and it would acknowledge alone. So the choice also stands where PostgreSQL looks when Patroni has set nothing: in
+the file that Patroni keeps of initdb's settings, and includes before its own.
+"""
+
+from __future__ import annotations
+
+import shlex
+
+from pyinfra import host
+from pyinfra.api import FactBase, StringCommand, operation
+
+from cluster import paths
+
+from .context import Run
+
+SETTING = "synchronous_standby_names"
+
+
+class BaseConfig(FactBase):
+    """The lines of PostgreSQL's base configuration about SETTING; None where there is no PostgreSQL yet."""
+
+    def command(self, path: str) -> str:
+        return f"if [ -e {shlex.quote(path)} ]; then echo there; grep '^{SETTING}' {shlex.quote(path)} || true; fi"
+
+    def process(self, output: list[str]) -> list[str] | None:
+        return output[1:] if output else None
+
+
+@operation()
+def ensure(run: Run):
+    """Brings the base configuration on this host in line with the choice, and lets PostgreSQL read it."""
+    settings = run.cluster.postgres
+    path = f"{settings.data_directory}/postgresql.base.conf"
+    live = host.get_fact(BaseConfig, path=path)
+    wanted = [f"{SETTING} = '*'"] if run.cluster.waits_without_replica else []
+    if live is None or live == wanted:
+        return
+    file = shlex.quote(path)
+    edit = [f"sed -i '/^{SETTING}/d' {file}", *(f"echo {shlex.quote(line)} >> {file}" for line in wanted)]
+    control = f"{paths.postgres_binaries(settings.version)}/pg_ctl"
+    reload = f"{control} reload --silent --pgdata={shlex.quote(settings.data_directory)}"
+    yield StringCommand(f"runuser -u postgres -- sh -c {shlex.quote(' && '.join([*edit, reload]))}")
