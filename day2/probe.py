@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,9 @@ from .rules.finding import Finding, ok, problem
 from .ssh import Fleet
 
 SECONDS = 5
+# A write that waits for a replica waits for ever. When it is cancelled the server has an answer all the same.
+LATE = f"no answer within {SECONDS} s"
+TIMED_OUT = 124  # the exit code of timeout(1)
 WRITE = "INSERT INTO probe (run, writer, seq) VALUES (gen_random_uuid(), 0, 0)"
 READ = "SELECT 1"
 
@@ -36,16 +40,29 @@ def probe(cluster: Cluster, password: str, fleet: Fleet, through: str | None) ->
 def _from_here(values: dict[str, Any], statement: str, password: str) -> str:
     import psycopg
 
+    late = threading.Event()
     try:
         with psycopg.connect(**values, password=password, autocommit=True) as session:
-            session.execute(statement.encode())
+
+            def give_up() -> None:
+                late.set()
+                session.cancel_safe(timeout=SECONDS)
+
+            limit = threading.Timer(SECONDS, give_up)
+            limit.start()
+            try:
+                session.execute(statement.encode())
+            finally:
+                limit.cancel()
+                limit.join()
     except psycopg.Error as error:
-        return " ".join(str(error).split())
-    return ""
+        return LATE if late.is_set() else " ".join(str(error).split())
+    return LATE if late.is_set() else ""
 
 
 def _from_host(fleet: Fleet, host: str, values: dict[str, Any], statement: str, password: str) -> str:
     there = connections.as_string(values | {"sslrootcert": f"{paths.PATRONI_TLS}/ca.crt"})
-    psql = shlex.join(["psql", "-XAtq", there, "-c", statement])
-    answer = fleet.run(host, "sh -s", f"export PGPASSWORD={shlex.quote(password)}\n{psql}\n", 2 * SECONDS)
-    return "" if answer.ok else answer.problem or f"psql exits with {answer.code}"
+    limit = ["timeout", "--signal", "INT", "--kill-after", str(SECONDS), str(SECONDS)]
+    psql = shlex.join([*limit, "psql", "-XAtq", there, "-c", statement])
+    answer = fleet.run(host, "sh -s", f"export PGPASSWORD={shlex.quote(password)}\n{psql}\n", 3 * SECONDS)
+    return "" if answer.ok else LATE if answer.code == TIMED_OUT else answer.problem or f"psql exits with {answer.code}"
