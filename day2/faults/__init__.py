@@ -14,11 +14,12 @@ from .network import Partition, PartitionDatabases, PartitionHaproxy
 from .planned import Switchover
 from .power import HostOff, HostOffEtcdLeader, ReplicaOff, ReplicasOff
 from .processes import HaproxyKill, Kill, PatroniKill, PatroniKillMasked, PatroniStop, PostgresKill, PostgresStop
+from .replicas import ReplicasStop
 
 _ALL: tuple[type[Base], ...] = (
     HostOff, HostOffEtcdLeader, PostgresKill, PostgresStop, PatroniKill, PatroniKillMasked, PatroniStop,
     Partition, PartitionDatabases, PartitionHaproxy, EtcdMemberKill, EtcdLeaderKill, EtcdAllStop,
-    ReplicaOff, ReplicasOff, HaproxyKill, WalDiskFull, Switchover, Kill,
+    ReplicaOff, ReplicasOff, ReplicasStop, HaproxyKill, WalDiskFull, Switchover, Kill,
     LaggingReplica, LaggingThenStop, LaggingThenCrash, LaggingThenRestart, LaggingThenOff,
 )  # fmt: skip
 FAULTS: dict[str, type[Base]] = {fault.name: fault for fault in _ALL}

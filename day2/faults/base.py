@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import ClassVar
 
+from cluster.dynamic_config import durability_of, wanted_config, without_replica_of
 from cluster.errors import ClusterError
 from cluster.topology import Host
 
@@ -15,6 +16,7 @@ from ..interrupts import Interrupts
 from ..observe import observe
 from ..proof.expectation import Expectation
 from ..proof.ledger import Outcome, Write
+from .durability import Durability
 from .fault import Site
 
 ETCD_MOVE_SECONDS = 10
@@ -50,8 +52,12 @@ class Base(ABC):
         return " and ".join(host.name for host in self.hosts)
 
     @property
-    def durability(self) -> str:
-        return self.site.view.dcs.durability if self.site.view.dcs else self.site.cluster.all.durability
+    def durability(self) -> Durability:
+        """As it runs, which is what etcd has."""
+        dcs = self.site.view.dcs
+        config = dcs.config if dcs else wanted_config(self.site.cluster)
+        replicas = len(self.site.cluster.postgres_hosts) - 1
+        return Durability(durability_of(config), without_replica_of(config) == "wait", replicas)
 
     @abstractmethod
     def describe(self) -> str: ...

@@ -5,13 +5,16 @@ from __future__ import annotations
 from cluster.timing import PROMOTE_SECONDS, WAL_SENDER_SECONDS, Timing
 
 from ..proof.expectation import Effect, Expectation
+from .durability import Durability
 
-ASYNCHRONOUS = "asynchronous"
 # A write that nothing holds up, on a busy machine; writers that have lost their connection begin again within it.
 HICCUP_SECONDS = 1.0
 PATRONI_START_SECONDS = 1.0
 HAPROXY_START_SECONDS = 2.0
 ETCD_START_SECONDS = 5.0
+# Patroni starts a replica, which connects to its primary.
+REPLICA_START_SECONDS = 15.0
+NO_REPLICA = "no replica is left to confirm writes, and without_replica is wait: they wait until one is back"
 
 
 def cut_from_haproxy(timing: Timing) -> Expectation:
@@ -26,19 +29,18 @@ def cut_from_haproxy(timing: Timing) -> Expectation:
     )
 
 
-def replicas_lost(timing: Timing, durability: str, *, etcd_quorum: bool, left: int, waited_for: bool) -> Expectation:
+def replicas_lost(timing: Timing, durability: Durability, *, etcd_quorum: bool, left: int, waited_for: bool) -> Expectation:
     """Hosts of replicas are off; `left` others stay, and `waited_for` says whether writes waited for one that is lost."""
     if not etcd_quorum:
         return Expectation(
             Effect.STOPS,
             within=resumed(timing),
             hold=timing.ttl + timing.loop_wait,
-            may_lose=durability == ASYNCHRONOUS,
+            may_lose=durability.asynchronous,
             why="without a majority of etcd nobody may lead, and failsafe_mode needs an answer of every member: the primary"
             " steps down",
         )
-    waits = durability != ASYNCHRONOUS and (waited_for or left == 0)
-    return outlasted(timing, durability, "the primary, etcd's majority and HAProxy are whole", waits=waits)
+    return outlasted(timing, durability, "the primary, etcd's majority and HAProxy are whole", left=left, waited_for=waited_for)
 
 
 def resumed(timing: Timing) -> float:
@@ -47,17 +49,23 @@ def resumed(timing: Timing) -> float:
     return etcd + 2 * timing.loop_wait + PROMOTE_SECONDS + timing.routed_seconds()
 
 
-def replica_lags(timing: Timing, durability: str, *, waited_for: bool, message: float) -> Expectation:
+def replica_lags(timing: Timing, durability: Durability, *, waited_for: bool, message: float) -> Expectation:
     """A replica gets its WAL slowly; `waited_for`: writes wait for it, and a `message` of the stream takes so many seconds."""
     hold = WAL_SENDER_SECONDS + 2 * timing.loop_wait
-    if not waited_for or durability == ASYNCHRONOUS:
+    if durability.asynchronous or not (waited_for or durability.of_all):
         return unmoved(timing, "no write waits for the replica that lags", hold)
     return unmoved(timing, "every write waits for the replica that lags, so they go at its pace", hold, message + HICCUP_SECONDS)
 
 
-def outlasted(timing: Timing, durability: str, why: str, *, waits: bool) -> Expectation:
-    """The primary stays; if writes wait for a replica that is gone, then until it is given up."""
-    if not waits or durability == ASYNCHRONOUS:
+def outlasted(timing: Timing, durability: Durability, why: str, *, left: int, waited_for: bool) -> Expectation:
+    """The primary stays, and loses replicas without a word; `left` and `waited_for` as above."""
+    if durability.stops(left):
+        within = REPLICA_START_SECONDS + WAL_SENDER_SECONDS
+        return Expectation(
+            Effect.STOPS, within=within, hold=WAL_SENDER_SECONDS + 2 * timing.loop_wait, why=f"{why}; {NO_REPLICA}"
+        )
+    waits = not durability.asynchronous and (waited_for or durability.of_all or left == 0)
+    if not waits:
         return unmoved(timing, f"{why}, and no write waits for what is lost", hold=WAL_SENDER_SECONDS + 2 * timing.loop_wait)
     within = WAL_SENDER_SECONDS + 2 * timing.loop_wait + HICCUP_SECONDS
     return Expectation(
@@ -67,6 +75,17 @@ def outlasted(timing: Timing, durability: str, why: str, *, waits: bool) -> Expe
         why=f"{why}; writes wait until the silent replica is given up: wal_sender_timeout ({WAL_SENDER_SECONDS:g} s) and"
         " Patroni's next rounds",
     )
+
+
+def replicas_stopped(timing: Timing, durability: Durability) -> Expectation:
+    """PostgreSQL and Patroni of all replicas are stopped in order, and their hosts stay."""
+    hold = timing.ttl + timing.loop_wait
+    if durability.stops(left=0):
+        return Expectation(Effect.STOPS, within=REPLICA_START_SECONDS, hold=hold, why=NO_REPLICA)
+    if durability.asynchronous:
+        return unmoved(timing, "no write waits for a replica", hold)
+    why = f"the primary gives up replicas that left in Patroni's next rounds (loop_wait {timing.loop_wait} s), and goes on alone"
+    return unmoved(timing, why, hold, within=2 * timing.loop_wait + HICCUP_SECONDS)
 
 
 def unmoved(timing: Timing, why: str, hold: float, within: float = HICCUP_SECONDS) -> Expectation:

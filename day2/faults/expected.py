@@ -20,7 +20,8 @@ from cluster.timing import (
 )
 
 from ..proof.expectation import Effect, Expectation
-from .endured import ASYNCHRONOUS, outlasted, resumed
+from .durability import Durability
+from .endured import NO_REPLICA, REPLICA_START_SECONDS, outlasted, resumed
 
 # Between the new leader's promotion and a replica that streams from it: it is told of by etcd, reloads, and connects.
 FOLLOW_SECONDS = 1.5
@@ -39,9 +40,19 @@ def after(span: Span, more: Span) -> Span:
 
 
 def _failover(
-    timing: Timing, durability: str, *, key_gone: Span, asks: Span, old_out: Span, why: str, loses: bool, since: float = 0.0
+    timing: Timing,
+    durability: Durability,
+    *,
+    key_gone: Span,
+    asks: Span,
+    old_out: Span,
+    why: str,
+    loses: bool,
+    since: float = 0.0,
+    returns: bool = False,
 ) -> Expectation:
-    """A failover that begins when the leader key goes. Writes stop `since` the fault at the earliest.
+    """A failover that begins when the leader key goes. Writes stop `since` the fault at the earliest; `returns`: the old primary
+    is soon back as a replica.
 
     HAProxy believes the holder of the key, so it may send writes there before the promotion ends. Except with asynchronous
     replication, the first write waits for a replica, and one that lost the race asks all members once more.
@@ -55,21 +66,44 @@ def _failover(
         "routed": after(new_leader, (0.0, timing.routed_seconds())),
     }
     needed = ["promoted", "routed"]
-    if durability != ASYNCHRONOUS:
+    if not durability.asynchronous:
         phases["followed"] = after(new_leader, (0.0, asks[1] + FOLLOW_SECONDS))
         needed.append("followed")
+    if durability.stops(left=durability.replicas - 1) and not returns:
+        return _until_back(timing, phases, why)
     first = tuple(max(phases[step][end] for step in needed) for end in (0, 1))
-    phases["first_write"] = (first[0], first[1] + ROUND_SECONDS)
+    phases["first_write"] = (first[0], first[1] + ROUND_SECONDS + _old_given_up(timing, durability, returns=returns))
     return Expectation(
         Effect.FAILS_OVER,
         within=phases["first_write"][1] - since,
         why=why,
-        may_lose=loses and durability == ASYNCHRONOUS,
+        may_lose=loses and durability.asynchronous,
         phases=phases,
     )
 
 
-def host_lost(timing: Timing, durability: str, *, etcd_leader_lost: bool, off: bool = True) -> Expectation:
+def _old_given_up(timing: Timing, durability: Durability, *, returns: bool) -> float:
+    """How much longer than for a replica that follows the first write may have to wait: until the old primary, for which the
+    new one waits too (`all`) or alone (there is no other replica), is back, or Patroni's rounds have found it gone."""
+    if durability.asynchronous or not (durability.of_all or durability.replicas == 1):
+        return 0.0
+    return REPLICA_START_SECONDS if returns and durability.replicas == 1 else timing.loop_wait + 2 * ROUND_SECONDS
+
+
+def _until_back(timing: Timing, phases: dict[str, Span], why: str) -> Expectation:
+    """A failover to the only replica, where writes wait for the old primary to come back as one."""
+    there = {step: span for step, span in phases.items() if step != "followed"}
+    latest = max(span[1] for span in there.values())
+    return Expectation(
+        Effect.STOPS,
+        within=REPLICA_START_SECONDS + 2 * timing.loop_wait,
+        hold=latest + timing.loop_wait,
+        why=f"{why}; the only replica takes over; {NO_REPLICA}",
+        phases=there,
+    )
+
+
+def host_lost(timing: Timing, durability: Durability, *, etcd_leader_lost: bool, off: bool = True) -> Expectation:
     """The primary's host is gone without a word: without power (`off`), or out of reach."""
     why = f"the leader key outlives its holder by up to ttl ({timing.ttl} s)"
     if etcd_leader_lost:
@@ -85,7 +119,7 @@ def host_lost(timing: Timing, durability: str, *, etcd_leader_lost: bool, off: b
     )
 
 
-def programs_lost(timing: Timing, durability: str) -> Expectation:
+def programs_lost(timing: Timing, durability: Durability) -> Expectation:
     """PostgreSQL and Patroni are dead, and their host says so to whoever asks."""
     return _failover(
         timing,
@@ -98,7 +132,7 @@ def programs_lost(timing: Timing, durability: str) -> Expectation:
     )
 
 
-def postgres_crashed(timing: Timing, durability: str) -> Expectation:
+def postgres_crashed(timing: Timing, durability: Durability) -> Expectation:
     """The postmaster is dead, and Patroni, which lives, gives the key away in its next round (primary_start_timeout 0): at
     once if it is told (files/patroni/wake-patroni.py)."""
     return _failover(
@@ -109,10 +143,11 @@ def postgres_crashed(timing: Timing, durability: str) -> Expectation:
         old_out=after((0.0, timing.loop_wait + 2 * ROUND_SECONDS), timing.taken_out(0)),
         why=f"Patroni is told at once, or sees it in its next round (loop_wait, {timing.loop_wait} s), and gives the key away",
         loses=True,
+        returns=True,
     )
 
 
-def disk_full(timing: Timing, durability: str) -> Expectation:
+def disk_full(timing: Timing, durability: Durability) -> Expectation:
     """PostgreSQL panics, restarts by itself, and can't, for want of room."""
     gone = (0.0, timing.loop_wait + 2 * ROUND_SECONDS + CRASH_SECONDS)
     return _failover(
@@ -126,7 +161,7 @@ def disk_full(timing: Timing, durability: str) -> Expectation:
     )
 
 
-def postgres_hangs(timing: Timing, durability: str) -> Expectation:
+def postgres_hangs(timing: Timing, durability: Durability) -> Expectation:
     """Patroni waits for an answer of PostgreSQL that never comes, and meanwhile renews nothing and answers nobody."""
     return _failover(
         timing,
@@ -139,7 +174,7 @@ def postgres_hangs(timing: Timing, durability: str) -> Expectation:
     )
 
 
-def patroni_gone(timing: Timing, durability: str, *, answers: bool) -> Expectation:
+def patroni_gone(timing: Timing, durability: Durability, *, answers: bool) -> Expectation:
     """PostgreSQL lives on, and writes go on until HAProxy hears no Patroni; `answers`: its host still takes connections."""
     old_out = timing.taken_out(timing.connect_check if answers else 0)
     return _failover(
@@ -155,10 +190,10 @@ def patroni_gone(timing: Timing, durability: str, *, answers: bool) -> Expectati
     )
 
 
-def cut_from_replicas(timing: Timing, durability: str, *, etcd_lost: bool) -> Expectation:
+def cut_from_replicas(timing: Timing, durability: Durability, *, etcd_lost: bool) -> Expectation:
     """The primary reaches clients, but no replica, and either no majority of etcd (`etcd_lost`) or all of it."""
     if not etcd_lost:
-        return outlasted(timing, durability, "etcd is elsewhere and sees no fault", waits=True)
+        return outlasted(timing, durability, "etcd is elsewhere and sees no fault", left=0, waited_for=True)
     # Patroni asks etcd for retry_timeout, then the other members twice, then stops PostgreSQL, which waits for its replicas.
     asked = timing.retry_timeout + 2 * ASK_MEMBERS_SECONDS
     demoted = (timing.retry_timeout * 1.0, timing.loop_wait + asked + WAL_SENDER_SECONDS + ROUND_SECONDS)
@@ -174,7 +209,7 @@ def cut_from_replicas(timing: Timing, durability: str, *, etcd_lost: bool) -> Ex
     )
 
 
-def window_left(timing: Timing, durability: str, *, noticed: float, returns: bool) -> Expectation:
+def window_left(timing: Timing, durability: Durability, *, noticed: float, returns: bool) -> Expectation:
     """The replica that has everything leaves, and when it is struck off the list of voters, `noticed` seconds after it left at
     the latest, the primary's host is lost. The other one lags. Writes stop when the first one leaves.
 

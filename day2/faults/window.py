@@ -94,9 +94,9 @@ class Window(Base):
         )
 
     def obstacles(self) -> list[str]:
-        if self.durability != QUORUM:
-            why = ELSEWHERE.get(self.durability, "writes wait for the replica that lags")
-            return [f"is about the durability quorum, and this cluster's is {self.durability}: {why}"]
+        if self.durability.name != QUORUM:
+            why = ELSEWHERE.get(self.durability.name, "writes wait for the replica that lags")
+            return [f"is about the durability quorum, and this cluster's is {self.durability.name}: {why}"]
         there = len(replicas(self.site))
         if there != 2:
             return [f"needs two replicas, one that lags and one that leaves, and there {'is' if there == 1 else 'are'} {there}"]

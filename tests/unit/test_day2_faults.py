@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import views
 from clusters import cluster, hosts
 
+from cluster.dynamic_config import wanted_config
 from cluster.errors import ClusterError
 from cluster.timing import PROFILES
 from cluster.topology import Cluster, Host, RawHost, build
@@ -48,6 +50,7 @@ EFFECTS = {
     "etcd-all-stop": KEEPS,
     "replica-off": KEEPS,
     "replicas-off": STOPS,
+    "replicas-stop": STOPS,
     "haproxy-kill": KEEPS,
     "wal-disk-full": FAILS_OVER,
     "switchover": FAILS_OVER,
@@ -65,7 +68,9 @@ LOSING = {
     "host-off", "host-off-etcd-leader", "postgres-kill", "postgres-stop", "partition", "partition-databases", "replicas-off",
     "wal-disk-full", "kill", "lagging-then-crash", "lagging-then-restart",
 }  # fmt: skip
-MODES: dict[str, Any] = {"quorum": "quorum", "synchronous": True, "asynchronous": False}
+MODES = ("quorum", "all", "synchronous", "asynchronous")
+# Those for which asynchronous replication has no need of a replica.
+UNMOVED = {"replicas-stop"}
 
 
 class Hosts:
@@ -89,9 +94,9 @@ def made(name: str, **of: Any) -> Base:
     return fault
 
 
-def in_mode(durability: str) -> ClusterView:
-    config = f'{{"synchronous_mode": {str(MODES[durability]).lower()}}}' if durability != "quorum" else None
-    view = views.with_keys(config=config) if config else views.view()
+def in_mode(durability: str, without_replica: str = "wait") -> ClusterView:
+    config = wanted_config(cluster(durability=durability, without_replica=without_replica))
+    view = views.with_keys(config=json.dumps(config))
     if durability == "synchronous":
         senders = (views.sender("db2", sync_state="async"), views.sender("db3", sync_state="sync"))
         db1 = replace(view.hosts["db1"], postgres=views.postgres("db1", senders=senders))
@@ -100,7 +105,8 @@ def in_mode(durability: str) -> ClusterView:
 
 
 def expected(name: str, durability: str = "quorum", **of: Any) -> Expectation:
-    return made(name, view=in_mode(durability), **of).expected()
+    without_replica = of.pop("without_replica", "wait")
+    return made(name, view=in_mode(durability, without_replica), **of).expected()
 
 
 def larger(databases: int, etcd: int, durability: str = "quorum") -> Cluster:
@@ -132,7 +138,7 @@ def test_an_unknown_fault_is_refused() -> None:
 @pytest.mark.parametrize("name", EFFECTS)
 def test_what_should_come_of_it(name: str, durability: str) -> None:
     said = expected(name, durability)
-    assert said.effect is EFFECTS[name]
+    assert said.effect is (KEEPS if durability == "asynchronous" and name in UNMOVED else EFFECTS[name])
     assert said.within > 0 and said.why
     assert said.may_lose == (durability == "asynchronous" and name in LOSING)
     # What does not end the wait by itself is held long enough to see that nothing happens.
@@ -177,11 +183,36 @@ def test_two_lost_replicas_cost_what_they_take_along() -> None:
     apart = larger(4, etcd=1)
     assert expected("replicas-off", of=apart).effect is KEEPS
     assert expected("replicas-off", of=larger(5, etcd=5)).within <= 1
-    assert expected("replicas-off", of=larger(3, etcd=1)).within > 10  # nobody is left to wait for
+    assert expected("replicas-off", of=larger(3, etcd=1)).effect is STOPS  # nobody is left to wait for
+    alone = expected("replicas-off", of=larger(3, etcd=1), without_replica="continue")
+    assert alone.effect is KEEPS and alone.within > 10
+
+
+@pytest.mark.parametrize("durability", ["quorum", "all", "synchronous"])
+def test_without_a_replica_writes_wait_or_go_on_as_etcd_says(durability: str) -> None:
+    waits, alone = (expected("replicas-stop", durability, without_replica=choice) for choice in ("wait", "continue"))
+    assert waits.effect is STOPS and "without_replica" in waits.why
+    assert alone.effect is KEEPS and LAN.loop_wait < alone.within < waits.hold
+    assert expected("replica-off", durability).effect is KEEPS  # another one is left
+
+
+def test_with_durability_all_writes_wait_for_whoever_is_lost() -> None:
+    assert expected("replica-off", "all").within > 10 > expected("replica-off", "quorum").within
+    assert expected("host-off", "all").within > expected("host-off", "quorum").within + LAN.loop_wait
+
+
+@pytest.mark.parametrize("name", ["host-off", "partition", "kill", "patroni-stop"])
+def test_where_the_only_replica_takes_over_writes_wait_for_the_old_primary_unless_it_goes_on_alone(name: str) -> None:
+    two = larger(2, etcd=1)
+    waits, alone = (expected(name, of=two, without_replica=choice) for choice in ("wait", "continue"))
+    assert waits.effect is STOPS and waits.phases and waits.hold > waits.phases["promoted"][1]
+    assert alone.effect is FAILS_OVER and alone.within > expected(name).within
+    assert expected("postgres-kill", of=two).effect is FAILS_OVER  # it starts again by itself
 
 
 def test_with_etcd_elsewhere_the_primary_outlasts_its_replicas() -> None:
-    said = expected("partition-databases", of=larger(3, etcd=1))
+    assert expected("partition-databases", of=larger(3, etcd=1)).effect is STOPS
+    said = expected("partition-databases", of=larger(3, etcd=1), without_replica="continue")
     assert said.effect is KEEPS and said.within > 10
     assert expected("partition-databases", "asynchronous", of=larger(3, etcd=1)).within <= 1
 
@@ -192,7 +223,7 @@ def test_whom_it_strikes() -> None:
     assert struck["etcd-member-kill"] == ["db1"]
     assert struck["etcd-all-stop"] == ["db1", "db2", "db3"]
     assert struck["replica-off"] == ["db2"]
-    assert struck["replicas-off"] == ["db2", "db3"]
+    assert struck["replicas-off"] == struck["replicas-stop"] == ["db2", "db3"]
     assert struck["haproxy-kill"] == ["proxy1"]
     assert struck["partition"] == ["db1"]
 

@@ -1,0 +1,35 @@
+"""Replicas that leave while all hosts and etcd stay."""
+
+from __future__ import annotations
+
+from cluster.topology import Host
+
+from ..proof.expectation import Expectation
+from . import endured
+from .base import Base, no_successor
+from .on_host import Harm, heal, inject
+
+STOP = Harm("systemctl stop patroni.service\n", "systemctl start patroni.service\n")
+
+
+class ReplicasStop(Base):
+    name = "replicas-stop"
+    summary = "Patroni and PostgreSQL are stopped on all replicas; hosts and etcd stay"
+
+    def strikes(self) -> tuple[Host, ...]:
+        return tuple(host for host in self.site.cluster.postgres_hosts if host != self.site.primary)
+
+    def describe(self) -> str:
+        return f"stops Patroni and PostgreSQL on {self.struck}, and later starts them again"
+
+    def obstacles(self) -> list[str]:
+        return no_successor(self.site)
+
+    def inject(self) -> None:
+        inject(self.site.fleet, self.hosts, STOP)
+
+    def heal(self) -> None:
+        heal(self.site.fleet, self.hosts, STOP)
+
+    def expected(self) -> Expectation:
+        return endured.replicas_stopped(self.site.timing, self.durability)
