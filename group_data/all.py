@@ -3,11 +3,19 @@
 # The cluster's name: in Patroni and etcd, and the directory of its secrets. Can't be changed once deployed.
 cluster_name = "demo"
 
-# What an acknowledged write survives:
-#   "quorum"        the loss of any one host: one of the replicas has it on disk, whichever answers first
-#   "synchronous"   the same, but always the same replica; stalls for a moment when that one is lost
-#   "asynchronous"  not the loss of the primary: the last writes may be gone. Faster; every report says so
+# Who has an acknowledged write on disk besides the primary, and so what it survives:
+#   "quorum"        one replica, whichever answers first: the loss of any one host
+#   "all"           every replica that is there: any of them can take over. As fast as the slowest; stalls for up to 17 s when one
+#                   is lost without a word. With two PostgreSQL hosts the same as "quorum"
+#   "synchronous"   one replica, always the same: as "quorum", but stalls when that one is lost
+#   "asynchronous"  nobody, perhaps: losing the primary loses the last writes. Faster; every report says so
 durability = "quorum"
+
+# What writes do while no replica is there. (With "asynchronous" they never wait.)
+#   "wait"          none is acknowledged until a replica is back: the promise above holds. Reads go on. With two PostgreSQL hosts
+#                   the loss of either stops writes
+#   "continue"      the primary goes on alone: losing it then loses what it acknowledged meanwhile. Every report says so
+without_replica = "wait"
 
 # How soon a failure is acted upon: "lan" (hosts in one building), "standard", "wan". Sets Patroni, etcd and HAProxy
 # together; single timers can be changed with failover_timing, for example {"ttl": 30}.

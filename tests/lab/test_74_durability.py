@@ -1,0 +1,95 @@
+"""What is chosen for writes without a replica, and durability all: deployed, tested by faults, and taken back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import invoke, status
+from helpers import Site
+from hosts import wait_until
+
+pytestmark = pytest.mark.usefixtures("healed")
+
+ALONE = "select count(*) from pg_stat_replication"
+WRITE = "select pg_logical_emit_message(true, '', '')"
+
+
+def faults(site: Site, folder: Path, names: str) -> dict[str, Any]:
+    """The report of a failover test."""
+    code, out, err = invoke(site, "failover-test", "--yes", "--json", "--report", str(folder), "--fault", names, seconds=600)
+    assert code in (0, 1), out + err
+    proof: dict[str, Any] = json.loads(out)
+    assert proof["stopped"] == "" and len(proof["trials"]) == len(names.split(",")), proof["stopped"]
+    return proof
+
+
+def as_promised(trial: dict[str, Any]) -> None:
+    """Nothing is lost, and it does what was said, if not as quickly: how long is for a machine that does nothing else."""
+    assert trial["settlement"]["lost"]["count"] == 0
+    assert [text for text in trial["failures"] if not text.startswith("writes stopped for")] == []
+
+
+def acknowledged_within(site: Site, seconds: int) -> bool:
+    """Whether the primary acknowledges a write; one that it does not is cancelled."""
+    write = f'timeout --signal INT {seconds} runuser -u postgres -- psql -XAtqc "{WRITE}" >/dev/null 2>&1 && echo yes || echo no'
+    return site.on(site.leader(), write) == "yes"
+
+
+def test_without_a_replica_writes_wait_and_lose_nothing(site: Site, tmp_path: Path) -> None:
+    (trial,) = faults(site, tmp_path, "replicas-stop")["trials"]
+    assert trial["expected"]["effect"] == "stops writes until healed"
+    as_promised(trial)
+    assert trial["outage"] > 10
+
+
+def test_a_primary_without_a_replica_waits_for_one_after_a_crash_too(site: Site) -> None:
+    """Patroni itself sets no synchronous_standby_names then."""
+    primary, replicas = site.leader(), site.replicas()
+    site.on_all("systemctl stop patroni", replicas)
+    wait_until(lambda: site.psql(primary, ALONE) == "0", "the replicas are gone")
+    started = site.psql(primary, "select pg_postmaster_start_time()")
+    kill = "kill -KILL $(head -n 1 /var/lib/postgresql/18/pgquorum/postmaster.pid)"
+    site.on(primary, kill)
+    back = "select pg_postmaster_start_time() from pg_is_in_recovery() as replica where not replica"
+    wait_until(lambda: site.psql(primary, back) not in ("", started), "the primary is back, alone")
+    assert not acknowledged_within(site, 3)
+    said = status(site)
+    assert any("no replica is there to confirm writes" in finding["text"] for finding in said["findings"])
+    code, out, _ = invoke(site, "verify", "--json")
+    told = {finding["text"] for finding in json.loads(out)["findings"]}
+    assert code == 1 and "a write through port 5000 fails: no answer within 5 s" in told
+    assert "a read through port 5001 succeeds, TLS verified" in told
+    site.on(replicas[0], "systemctl start patroni")
+    wait_until(lambda: acknowledged_within(site, 3), "writes go on by themselves")
+    site.on(replicas[1], "systemctl start patroni")
+
+
+def test_the_other_choice_is_to_go_on_alone_and_every_report_says_so(site: Site, tmp_path: Path) -> None:
+    with site.deployed_with("group_data/all.py", 'without_replica = "continue"'):
+        assert site.changes() == 0
+        assert status(site)["without_replica"] == "continue"
+        proof = faults(site, tmp_path, "replicas-stop")
+        (trial,) = proof["trials"]
+        assert trial["expected"]["effect"] == "keeps running"
+        as_promised(trial)
+        assert proof["durability"] == "quorum, alone without a replica"
+        assert proof["durability"] in (tmp_path / "report.txt").read_text()
+    assert status(site)["without_replica"] == "wait"
+
+
+def test_durability_all_has_every_write_on_every_replica_and_is_taken_back(site: Site) -> None:
+    with site.deployed_with("group_data/all.py", 'durability = "all"'):
+        assert site.changes() == 0
+        assert site.psql(site.leader(), "show synchronous_standby_names").startswith("ANY 2 (")
+        assert status(site)["durability"] == "all"
+        old = site.leader()
+        code, out, err = invoke(site, "failover-test", "--yes", "--json", "--fault", "kill", seconds=300)
+        assert code in (0, 1), out + err
+        (trial,) = json.loads(out)["trials"]
+        as_promised(trial)
+        assert site.leader() != old
+    assert site.psql(site.leader(), "show synchronous_standby_names").startswith("ANY 1 (")
+    assert invoke(site, "verify")[0] == 0
