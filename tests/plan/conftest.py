@@ -49,7 +49,7 @@ def healthy(cluster: Cluster) -> Answers:
     parameters = {name: str(value) for name, value in postgres_parameters(cluster).items()}
 
     def server(recovery: bool) -> list[str]:
-        return [json.dumps({"recovery": recovery, "parameters": parameters})]
+        return [json.dumps({"recovery": recovery, "waits_for": 'ANY 1 ("db2","db3")', "parameters": parameters})]
 
     return [
         (".", r"/cluster\b", [json.dumps({"members": MEMBERS})]),

@@ -7,7 +7,7 @@ import json
 import re
 
 import pytest
-from conftest import DATABASES, HOSTS, INVENTORY, PROXIES, SURVEY, Rehearsal, Stage, living
+from conftest import DATABASES, HOSTS, INVENTORY, PROXIES, SETTINGS, SURVEY, Rehearsal, Stage, living
 
 from cluster import paths
 
@@ -213,3 +213,31 @@ def test_a_reload_that_failed_is_done_again_though_no_file_is_newer(stage: Stage
         run = stage.rehearse("-y", answers=answers)
         assert run.exit_code == 0, run.output
         assert len(run.executed("systemctl reload haproxy.service")) == reloads * len(PROXIES)
+
+
+@pytest.mark.parametrize(
+    ("choice", "there", "edits"),
+    [
+        ("wait", ["there"], 1),
+        ("wait", ["there", "synchronous_standby_names = '*'"], 0),
+        ("continue", ["there", "synchronous_standby_names = '*'"], 1),
+        ("continue", ["there"], 0),
+        ("wait", [], 0),  # no PostgreSQL yet
+    ],
+)
+def test_postgresql_waits_for_any_replica_or_for_none_where_patroni_has_set_nothing(
+    stage: Stage, choice: str, there: list[str], edits: int
+) -> None:
+    stage.write("group_data/all.py", f'{SETTINGS}without_replica = "{choice}"\n')
+    answers = [
+        (".", SURVEY, living(stage.deployed_before())),
+        (".", MEMBERS, ["data", member_list(*DATABASES)]),
+        (".", r"grep .*postgresql\.base\.conf", there),
+    ]
+    run = stage.rehearse("-y", answers=answers)
+    assert run.exit_code == 0, run.output
+    found = run.executed("sed -i")
+    assert len(found) == edits * len(DATABASES)
+    for command in (run.commands[n].command for n in found):
+        assert ("echo" in command) == (choice == "wait")
+        assert "pg_ctl reload" in command
