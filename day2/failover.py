@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
+from contextlib import suppress
 
 from rich.console import Console
 from rich.markup import escape
@@ -19,13 +20,14 @@ from .observe import observe
 from .rest import Patroni
 from .rules import candidates
 from .rules.holders import lacking, positions
-from .rules.takeover import way_out
+from .rules.takeover import loss, way_out
 from .ssh import Fleet
 from .view import ClusterView
 
 # Beyond the time in which Patroni leaves a member out of the race that was not let through (ttl).
 PROMOTED_SECONDS = 60
-LOOK_SECONDS = 0.5
+# Patroni answers when the failover is done, or not at all.
+LOOK_SECONDS = 5
 
 
 def failover(cluster: Cluster, *, accept_loss: str | None, yes: bool) -> int:
@@ -40,11 +42,9 @@ def failover(cluster: Cluster, *, accept_loss: str | None, yes: bool) -> int:
         if accept_loss is None:
             return BAD_NEWS
         refuse_bad_choice(view, cluster, accept_loss)
-        assert view.dcs
-        bound = max(view.dcs.position - positions(view)[accept_loss].lsn, 0)
         out.print(
-            f"This makes [bold]{accept_loss}[/] the primary [bold]without what only others have[/]: up to {bound} bytes, and what"
-            " the primary wrote in its last round, are lost.",
+            f"This makes [bold]{accept_loss}[/] the primary [bold]without what only others have[/]:"
+            f" {loss(view, accept_loss)} may be lost.",
             soft_wrap=True,
         )
         confirm(out, yes=yes)
@@ -55,8 +55,12 @@ def refuse_unless_leaderless(view: ClusterView, cluster: Cluster) -> None:
     """Raises ClusterError unless nobody leads and nobody may."""
     if view.dcs is None:
         raise ClusterError("no etcd member answers, so nobody can lead: bring back a majority of etcd first (`invoke status`)")
-    if view.leader is not None:
+    if view.dcs.paused:
+        raise ClusterError("the cluster is paused, so nobody takes over: `invoke resume` first")
+    if view.leader in view.writable:
         raise ClusterError(f"{view.leader} leads: `invoke switchover` hands its role to another")
+    if view.leader is not None:
+        raise ClusterError(f"{view.leader} holds the leader key and may be about to lead: ask again in some seconds")
     able = [name for name in positions(view) if not lacking(view, cluster, name)]
     if able:
         raise ClusterError(f"{' or '.join(able)} may lead, and will by itself within some seconds (`invoke status`)")
@@ -81,21 +85,29 @@ def refuse_bad_choice(view: ClusterView, cluster: Cluster, name: str) -> None:
 
 
 def lead(out: Console, fleet: Fleet, cluster: Cluster, patroni: Patroni, view: ClusterView, name: str) -> int:
-    """Lets `name` through the promotion gate as /sync stands now, and waits until it leads."""
+    """Lets `name` through the promotion gate as /sync stands now, and waits until it leads. What it does not use is undone."""
     assert view.dcs and view.dcs.configurations.current
     noted = json.dumps({"name": name, "revision": view.dcs.configurations.current.revision})
     etcd(fleet, cluster, view, f"put {accepted_loss(cluster)} {shlex.quote(noted)}")
-    patroni.send(name, "POST", "/failover", {"candidate": name})
     deadline = time.monotonic() + cluster.timing.ttl + PROMOTED_SECONDS
-    with out.status(f"{name}: waiting for its promotion"):
-        while (now := observe(fleet, cluster)).leader != name or now.writable != (name,):
-            if time.monotonic() > deadline or now.leader not in (None, name):
-                etcd(fleet, cluster, now, f"del {accepted_loss(cluster)}")
-                out.print(f"[red]problem[/]  {now.leader or 'nobody'} leads; the loss is not accepted any more (`invoke logs`)")
-                return BAD_NEWS
-            time.sleep(LOOK_SECONDS)
-    out.print(f"[bold green]{name} leads[/]: whoever has more will be rewound to it")
-    return FINE
+    try:
+        with out.status(f"{name}: waiting for its promotion"):
+            while time.monotonic() < deadline:
+                now = observe(fleet, cluster)
+                if now.leader == name and now.writable == (name,):
+                    out.print(f"[bold green]{name} leads[/]: whoever has more will be rewound to it")
+                    return FINE
+                if now.leader is None:
+                    with suppress(ClusterError):  # it may still be left out of the race, or have been told before
+                        patroni.send(name, "POST", "/failover", {"candidate": name}, seconds=LOOK_SECONDS)
+                time.sleep(1)
+    finally:
+        now = observe(fleet, cluster)
+        etcd(fleet, cluster, now, f"del {accepted_loss(cluster)}")
+        if now.leader is None:  # while Patroni's own note of the candidate stands, nobody else may lead
+            etcd(fleet, cluster, now, f"del /service/{cluster.name}/failover")
+    out.print(f"[red]problem[/]  {name} does not lead; the loss is not accepted any more (`invoke status`, `invoke logs`)")
+    return BAD_NEWS
 
 
 def accepted_loss(cluster: Cluster) -> str:

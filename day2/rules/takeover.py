@@ -64,12 +64,22 @@ def way_out(view: ClusterView, cluster: Cluster) -> Iterator[str]:
         return
     best = max(short, key=lambda name: (positions(view)[name], name))
     missing = sorted({name for one in short[best] for name in (*one.ahead, *one.silent)})
-    bound = max(view.dcs.position - positions(view)[best].lsn, 0)
     yield (
         f"bring back {' or '.join(missing)}: it may have acknowledged writes that nobody else has, and leads by itself once it is"
-        f" there. Without it {best} could lead; up to {bound} bytes, and what the primary wrote in its last round, would be lost"
-        f" (`invoke failover --accept-loss {best}`)"
+        f" there. Without it {best} could lead, and {loss(view, best)} would be lost (`invoke failover --accept-loss {best}`)"
     )
+
+
+def loss(view: ClusterView, name: str) -> str:
+    """What would be lost at most if `name` led, in words.
+
+    By the position that the primary noted at the beginning of its last round; a candidate that the gate did not let through has
+    written its own over it.
+    """
+    behind = (view.dcs.position if view.dcs else 0) - positions(view)[name].lsn
+    if behind <= 0:
+        return "nobody who answers knows how many bytes"
+    return f"up to {behind} bytes, and what the primary wrote in its last round,"
 
 
 def obstacles(view: ClusterView, cluster: Cluster) -> Iterator[str]:
