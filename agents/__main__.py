@@ -1,4 +1,4 @@
-"""`python3 -I DIRECTORY PROGRAM SPECIFICATION`: starts one of the programs with what the deploy wrote down about the cluster."""
+"""`python3 -I DIRECTORY PROGRAM SPECIFICATION ...`: starts one of the programs with what the deploy wrote about the cluster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ import sys
 from agents import confirm_quorum, promotion_gate
 from agents.specification import Specification
 
-PROGRAMS = {"confirm-quorum": confirm_quorum.main, "promotion-gate": promotion_gate.main}
+
+def salvage(specification: Specification) -> int:
+    """With arguments of its own."""
+    from agents import salvage  # here alone: the gate must start quickly
+
+    return salvage.main(specification, sys.argv[3:])
+
+
+PROGRAMS = {"confirm-quorum": confirm_quorum.main, "promotion-gate": promotion_gate.main, "salvage": salvage}
 
 if __name__ == "__main__":
     program, file, *_ = sys.argv[1:]

@@ -13,6 +13,7 @@ ETCD_TLS = "/etc/etcd/tls"  # ca.crt, server.crt, server.key: owner etcd
 
 PATRONI_CONFIG = "/etc/patroni/conf.d"  # patroni.yml and others; patronictl -c takes the directory
 YIELD_ETCD_LEADERSHIP = "/usr/local/lib/pgquorum/yield-etcd-leadership"  # Patroni's callback
+PG_REWIND = "/usr/local/lib/pgquorum/pg_rewind"  # what Patroni calls by that name
 WAKE_PATRONI = "/usr/local/lib/pgquorum/wake-patroni.py"
 AGENTS = "/usr/local/lib/pgquorum/agents"  # our own programs there, which `python3 -I` starts by this directory
 SPECIFICATION = "/etc/pgquorum/agents.json"  # what they know of the cluster
@@ -33,6 +34,12 @@ REWIND_ROLE = "rewinder"
 def postgres_binaries(version: int) -> str:
     """The directory of PostgreSQL's programs in Debian's packages and the PostgreSQL project's."""
     return f"/usr/lib/postgresql/{version}/bin"
+
+
+def salvage(data_directory: str) -> str:
+    """Where a host keeps the write-ahead log that a rewind has thrown away (agents/salvage.py): beside its data, which may be
+    deleted as a whole."""
+    return f"{data_directory.rstrip('/')}-salvage"
 
 
 def agent(program: str) -> str:

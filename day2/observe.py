@@ -25,6 +25,7 @@ from .view import (
     PatroniState,
     PostgresState,
     ProxyState,
+    Salvage,
     Sender,
     Server,
     Slot,
@@ -68,6 +69,7 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
     if host in cluster.postgres_hosts:
         asked["patroni"] = {"url": f"{host.url_address}:{cluster.postgres.patroni_port}", "tls": tls(paths.PATRONI_TLS)}
         asked["postgres"] = postgres_question(cluster)
+        asked["salvage"] = {"path": paths.salvage(cluster.postgres.data_directory)}
         directories.append(paths.PATRONI_TLS)
     if host in cluster.haproxy_hosts:
         asked["haproxy"] = {"socket": paths.HAPROXY_SOCKET}
@@ -138,6 +140,7 @@ def host_view(answer: Answer) -> HostView:
         patroni=part("patroni", lambda said: patroni_state(said, document["time"])),
         postgres=part("postgres", postgres_state),
         proxy=part("haproxy", proxy_state),
+        salvage=part("salvage", lambda found: tuple(Salvage(**one) for one in found)) or (),
     )
 
 

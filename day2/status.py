@@ -15,7 +15,7 @@ from . import locking
 from .console import BAD_NEWS, FINE, console, print_json, size
 from .observe import observe_once
 from .rules import Candidate, Finding, candidates, findings, healthy, obstacles
-from .view import ClusterView, HostView
+from .view import ClusterView, HostView, Salvage
 
 COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
@@ -58,8 +58,18 @@ def show(out: Console, cluster: Cluster, view: ClusterView, found: tuple[Finding
             out.print()
     for line in dict.fromkeys(host.operator for host in view.hosts.values() if host.operator):
         out.print(f"[cyan]note[/]     {escape(locking.in_words(line))}", soft_wrap=True)
+    for name, host in view.hosts.items():
+        if host.salvage:
+            out.print(f"[cyan]note[/]     [bold]{name}[/]: {escape(kept(host.salvage))}", soft_wrap=True)
     show_findings(out, (f for f in found if f.level != "ok"))
     out.print("[bold green]healthy[/]" if healthy(found) else "[bold red]not healthy[/]", f"({view.seconds:.1f} s)")
+
+
+def kept(salvage: tuple[Salvage, ...]) -> str:
+    """What a host has kept of logs that were rewound, in words."""
+    count, last = sum(one.commits for one in salvage), salvage[-1]
+    more = f" and {len(salvage) - 1} beside it" if len(salvage) > 1 else ""
+    return f"{count} transactions that a rewind took back are kept in {last.path}{more} (docs/runbook.md says what for)"
 
 
 def show_findings(out: Console, found: Iterable[Finding]) -> None:

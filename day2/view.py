@@ -153,6 +153,21 @@ class ProxyState:
 
 
 @dataclass(frozen=True)
+class Salvage:
+    """Write-ahead log that a rewind has thrown away, kept in the directory `path` of its host (agents/salvage.py): from `fork` to
+    `end` on `timeline`, positions as PostgreSQL writes them; `commits` transactions, files of `size` bytes."""
+
+    path: str
+    host: str
+    at: str
+    timeline: int
+    fork: str
+    end: str
+    commits: int
+    size: int
+
+
+@dataclass(frozen=True)
 class Dcs:
     """What Patroni keeps in etcd, as the most recent etcd member has it."""
 
@@ -199,6 +214,7 @@ class HostView:
     postgres: PostgresState | None = None
     proxy: ProxyState | None = None
     edited: tuple[str, ...] = ()  # files that are not as the deploy wrote them
+    salvage: tuple[Salvage, ...] = ()
 
     @property
     def reachable(self) -> bool:

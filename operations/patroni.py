@@ -34,6 +34,7 @@ CONFIRM_FILE = f"/etc/systemd/system/{CONFIRM_UNIT}"
 # The small services beside Patroni, and the files that each has read when it started.
 BESIDE = {WAKE_UNIT: WAKE_FILES, CONFIRM_UNIT: (CONFIRM_FILE, *agents.written())}
 START_SECONDS = 120
+SALVAGE_SECONDS = 120  # so long a rewind waits at most for what it throws away to be copied
 RESTARTS = 3  # by systemd, while waiting: more won't help
 
 
@@ -47,10 +48,12 @@ def files(run: Run) -> list[Managed]:
         directory(str(Path(paths.YIELD_ETCD_LEADERSHIP).parent)),
         *agents.files(run),
         Managed(paths.YIELD_ETCD_LEADERSHIP, script, mode="755"),
+        Managed(paths.PG_REWIND, _rewind_script(run), mode="755"),
         directory("/etc/patroni"),
         directory(paths.PATRONI_CONFIG, "postgres", "750"),
         directory(paths.PATRONI_TLS, "postgres", "750"),
         data_directory(cluster.postgres.data_directory, "postgres"),
+        data_directory(paths.salvage(cluster.postgres.data_directory), "postgres"),
         *wal,
         secret(f"{paths.PATRONI_TLS}/server.key", server.key, "postgres"),
         Managed(f"{paths.PATRONI_TLS}/server.crt", server.certificate.decode()),
@@ -73,6 +76,10 @@ def files(run: Run) -> list[Managed]:
 def _main_config(run: Run) -> str:
     prefix = 32 if run.host.settings.address.version == 4 else 128
     return render("patroni/patroni.yml.j2", cluster=run.cluster, host=run.host, prefix=prefix)
+
+
+def _rewind_script(run: Run) -> str:
+    return render("patroni/pg_rewind.sh.j2", cluster=run.cluster, salvage_seconds=SALVAGE_SECONDS)
 
 
 def _bootstrap_config(run: Run) -> str:

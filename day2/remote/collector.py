@@ -204,6 +204,12 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
+def salvage(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where a rewind has left what it threw away, and the note about it (agents/salvage.py)."""
+    notes = sorted(Path(spec["path"]).glob("*/salvage.json"))
+    return [{"path": str(note.parent), **json.loads(note.read_text())} for note in notes]
+
+
 def operator(spec: dict[str, Any]) -> str | None:
     """The line of whoever is changing the cluster now, or None."""
     try:
@@ -224,7 +230,7 @@ def run(*command: str, given: str = "") -> str:
     return done.stdout
 
 
-PARTS = {f.__name__: f for f in (etcd, patroni, postgres, haproxy, units, certificates, marker, edited, operator)}
+PARTS = {f.__name__: f for f in (etcd, patroni, postgres, haproxy, units, certificates, marker, edited, salvage, operator)}
 
 
 def collect(argument: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -95,3 +95,12 @@ def test_a_file_that_was_edited_or_taken_away_is_named(tmp_path: Path) -> None:
     (tmp_path / "list").write_text("".join(f"{digest}  {path}\n" for path in (kept, edited, gone)))
     edited.write_text("by hand\n")
     assert collector.edited({"path": str(tmp_path / "list")}) == [str(edited), str(gone)]
+
+
+def test_what_was_kept_of_a_rewound_log_is_listed_by_age(tmp_path: Path) -> None:
+    for name, commits in (("2026-02", 2), ("2026-01", 1)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "salvage.json").write_text(json.dumps({"commits": commits}))
+    listed = collector.salvage({"path": str(tmp_path)})
+    assert listed == [{"path": str(tmp_path / name), "commits": n} for name, n in (("2026-01", 1), ("2026-02", 2))]
+    assert collector.salvage({"path": str(tmp_path / "none")}) == []

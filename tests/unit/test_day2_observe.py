@@ -74,6 +74,13 @@ def test_a_database_host() -> None:
     assert host.clock is not None and abs(host.clock) < 1
 
 
+def test_what_a_rewind_has_thrown_away() -> None:
+    note = {"host": "db1", "at": "2026", "timeline": 3, "fork": "0/1", "end": "0/2", "commits": 7, "size": 16}
+    host = host_view(answer(salvage={"is": [{"path": "/kept/here", **note}]}))
+    assert [(one.path, one.timeline, one.commits) for one in host.salvage] == [("/kept/here", 3, 7)]
+    assert "salvage" in host_view(answer(salvage={"is": [{"path": "/kept/here"}]})).problems
+
+
 def test_a_proxy() -> None:
     row = {
         "pxname": "write",
@@ -103,7 +110,7 @@ def test_a_host_without_an_answer() -> None:
 
 def test_each_host_is_asked_by_its_roles() -> None:
     always = {"units", "marker", "edited", "operator", "certificates"}
-    assert set(questions(SHOP, SHOP.host("db1"))) == always | {"etcd", "patroni", "postgres"}
+    assert set(questions(SHOP, SHOP.host("db1"))) == always | {"etcd", "patroni", "postgres", "salvage"}
     assert set(questions(SHOP, SHOP.host("proxy1"))) == always | {"haproxy"}
 
 

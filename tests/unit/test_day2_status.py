@@ -12,7 +12,7 @@ from rich.console import Console
 
 from day2 import console, status
 from day2.rules import candidates, findings
-from day2.view import ClusterView
+from day2.view import ClusterView, Salvage
 
 SHOP = cluster()
 RUINS = {
@@ -51,6 +51,14 @@ def test_one_screen() -> None:
     assert "proxy1   db1               db2, db3         none" in text
     assert len(text.splitlines()) < 25
     assert "\x1b" not in text
+
+
+def test_what_a_rewind_has_thrown_away_is_named_and_makes_nobody_sick() -> None:
+    older, newer = (Salvage(f"/kept/{n}", "db2", "2026", 3, "0/1", "0/2", 20 + n, 16) for n in (1, 2))
+    text = shown(views.view(db2=views.database("db2", salvage=(older, newer))))
+    assert "db2: 43 transactions that a rewind took back are kept in /kept/2 and 1 beside it" in text
+    assert text.splitlines()[-1].startswith("healthy")
+    assert "rewind" not in shown(views.view())
 
 
 def test_who_is_at_work_is_shown() -> None:
