@@ -76,8 +76,9 @@ class World(Servers):
 
     @step("agent", lambda world, one: one.up and one.primary and world.sees(one))
     def see(self, primary: Server) -> None:
-        primary.agent.configuration = self.etcd.sync[-1]
-        primary.agent.confirmed = self.etcd.confirmed
+        """It begins anew with whatever is in force, and reads the barrier anew."""
+        barrier = None if self.variant.barrier_last else primary.agent.barrier
+        primary.agent = Agent(self.etcd.sync[-1], barrier, self.etcd.confirmed)
 
     def sees(self, one: Server) -> bool:
         new = self.etcd.sync[-1]

@@ -183,6 +183,19 @@ def test_once_history_is_written_it_does_not() -> None:
     assert ("regain", "n1") not in world.possible()
 
 
+def test_limit_two_timelines_of_one_number() -> None:
+    """n1 is promoted and lost before anybody follows; so n2's timeline gets the same number. When n2 is lost, too, n1 comes back
+    on its own timeline, which was not rewound, and passes for one that has everything."""
+    world = World(3, Variant()).expire("n1").restart("n1")
+    assert through_the_gate(world, "n1")
+    world.expire("n1")
+    assert through_the_gate(world, "n2")
+    world.follow("n3").receive("n3").report("n3")
+    world.expire("n2").restart("n1")
+    assert through_the_gate(world, "n1")
+    assert world.lost
+
+
 def test_limit_who_was_let_through_and_is_promoted_when_the_key_is_long_gone() -> None:
     """n2 hangs between the gate and its promotion for longer than ttl, and Patroni does not call the promotion off in time: then
     there are two timelines of the same number. n2 has no replica that would confirm a write, so it acknowledges none; but if it
