@@ -109,6 +109,7 @@ def wal_lag(c, watch=False, max_bytes=None, max_seconds=None, json=False):
         "repeat": "how many times each",
         "soak": "for so many minutes, faults at random",
         "seed": "the random numbers of an earlier --soak again",
+        "lagging": "in a --soak, let a replica lag half of the time",
         "report": "write report.html, report.json and report.txt into this directory",
         "yes": "do not ask",
         "writers": "how many connections write at the same time",
@@ -118,8 +119,9 @@ def wal_lag(c, watch=False, max_bytes=None, max_seconds=None, json=False):
     },
 )
 def failover_test(
-    c, fault=None, list=False, repeat=1, soak=0.0, seed=-1, report=None, yes=False, writers=8, readers=2, from_=None, json=False
-):
+    c, fault=None, list=False, repeat=1, soak=0.0, seed=-1, lagging=False, report=None, yes=False, writers=8, readers=2,
+    from_=None, json=False,
+):  # fmt: skip
     """Inject a fault under load; measure the outage, count lost writes, heal; exits 1 if anything is not as predicted."""
     from day2 import failover_test as test
 
@@ -127,7 +129,7 @@ def failover_test(
         return test.show_faults()
     return _call(
         c, test.failover_test, fault=fault, repeat=repeat, soak=soak or None, seed=None if seed < 0 else seed,
-        directory=report, yes=yes, writers=writers, readers=readers, hop=from_, as_json=json,
+        directory=report, yes=yes, writers=writers, readers=readers, hop=from_, as_json=json, lagging=lagging,
     )  # fmt: skip
 
 

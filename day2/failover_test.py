@@ -19,8 +19,9 @@ from cluster.topology import Cluster
 
 from . import connections, locking
 from .console import confirm, console
-from .faults import FAULTS, choose
+from .faults import FAULTS, choose, laggard
 from .faults.fault import Fault, Site
+from .faults.lagging import LaggingReplica
 from .proof.expectation import Effect
 from .proof.series import Planned, Series
 from .proof.trial import Load, problems_of
@@ -40,7 +41,7 @@ MOST_MINUTES = 24 * 60
 
 def failover_test(
     cluster: Cluster, *, fault: str | None, repeat: int, soak: float | None, seed: int | None, yes: bool,
-    writers: int, readers: int, hop: str | None, directory: str | None, as_json: bool,
+    writers: int, readers: int, hop: str | None, directory: str | None, as_json: bool, lagging: bool = False,
 ) -> int:  # fmt: skip
     """Runs the trials and reports them; 1 when anything was not as promised. `directory` gets the report as files.
 
@@ -49,11 +50,11 @@ def failover_test(
     out = console(as_json=as_json)
     vault = connections.open_vault(cluster)
     load = Load(vault.password("probe"), writers, readers, hop=hop)
-    refuse_bad_options(repeat, soak, seed, directory)
+    refuse_bad_options(repeat, soak, seed, directory, lagging=lagging)
     with Fleet(cluster.hosts) as fleet, locking.held(fleet, cluster, "failover-test"):
         series = Series(out, fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), load)
         site = series.site()
-        names = refuse_bad_faults(site, fault, every=soak is not None)
+        names = refuse_bad_faults(site, fault, every=soak is not None, lagging=lagging)
         seed = seed if seed is not None or soak is None else random.randrange(10**6)  # noqa: S311
         out.print(f"Writes go through HAProxy from {writers} connections, reads from {readers}, on cluster {cluster.name}.")
         if soak is None:
@@ -61,7 +62,9 @@ def failover_test(
             planned = in_order(names, repeat)
         else:
             out.print(f"For {soak:g} minutes, one after the other at random (--seed {seed}): {', '.join(names)}.", soft_wrap=True)
-            planned = at_random(names, soak * 60, random.Random(seed))  # noqa: S311
+            if lagging:
+                out.print("Half of the time a replica lags meanwhile.")
+            planned = at_random(names, soak * 60, random.Random(seed), lagging=lagging)  # noqa: S311
         show_findings(out, (f for f in findings(site.view, cluster) if f.level == "warning"))
         confirm(out, yes=yes)
         keep = (lambda proof: files.keep(Path(directory), replace(proof, seed=seed))) if directory else (lambda proof: None)
@@ -80,7 +83,9 @@ def show_faults() -> None:
     console().print(table)
 
 
-def refuse_bad_options(repeat: int, soak: float | None, seed: int | None, directory: str | None) -> None:
+def refuse_bad_options(
+    repeat: int, soak: float | None, seed: int | None, directory: str | None, *, lagging: bool = False
+) -> None:
     """Raises ClusterError for options that can't be right, or not together."""
     if not 1 <= repeat <= MOST_REPEATS:
         raise ClusterError(f"--repeat {repeat}: should be from 1 to {MOST_REPEATS}")
@@ -90,6 +95,8 @@ def refuse_bad_options(repeat: int, soak: float | None, seed: int | None, direct
         raise ClusterError("--soak goes on by time and --repeat by number: give one of them")
     if seed is not None and soak is None:
         raise ClusterError("--seed: only --soak chooses at random")
+    if lagging and soak is None:
+        raise ClusterError("--lagging: only in a --soak; otherwise choose one of the faults with that name (--list)")
     if directory:
         try:
             Path(directory).mkdir(parents=True, exist_ok=True)
@@ -98,7 +105,7 @@ def refuse_bad_options(repeat: int, soak: float | None, seed: int | None, direct
             raise ClusterError(f"--report {directory}: no file can be written there ({error.strerror})") from None
 
 
-def refuse_bad_faults(site: Site, asked: str | None, *, every: bool) -> list[str]:
+def refuse_bad_faults(site: Site, asked: str | None, *, every: bool, lagging: bool = False) -> list[str]:
     """The names of the faults asked for. `all`, and `every` where none are asked for, are those that are possible here.
 
     Raises ClusterError with all reasons why there should be no trial now.
@@ -106,6 +113,8 @@ def refuse_bad_faults(site: Site, asked: str | None, *, every: bool) -> list[str
     reasons = list(problems_of(site.view, site.cluster))
     if len(site.cluster.postgres_hosts) < 2:
         reasons.append("there is only one PostgreSQL host, so nobody could take over")
+    if lagging:
+        reasons += [f"--lagging: {reason}" for reason in LaggingReplica(site).obstacles()]
     names = [name.strip() for name in (asked or ("" if every else DEFAULT)).split(",") if name.strip()]
     if names == [ALL] or (every and not names):
         names = [name for name in FAULTS if not choose(name, site).obstacles()]
@@ -136,9 +145,11 @@ def in_order(names: list[str], repeat: int) -> Iterator[Planned]:
             yield Planned(partial(choose, name))
 
 
-def at_random(names: list[str], seconds: float, dice: random.Random) -> Iterator[Planned]:
-    """Faults and how long they last, both by the dice, until the time is up."""
+def at_random(names: list[str], seconds: float, dice: random.Random, *, lagging: bool = False) -> Iterator[Planned]:
+    """Faults and how long they last, both by the dice, until the time is up; with `lagging` a replica lags in half of those
+    that this makes sense for."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         name, hold = dice.choice(names), dice.uniform(*HOLD_SECONDS)
-        yield Planned(partial(choose, name), hold)
+        lags = lagging and dice.random() < 0.5 and not FAULTS[name].alone
+        yield Planned(partial(choose, name), hold, laggard if lags else None)

@@ -31,6 +31,11 @@ def check(name: str) -> None:
         raise ClusterError(f"no fault is called {name!r}{did_you_mean(name, FAULTS)}: there are {', '.join(FAULTS)}")
 
 
+def laggard(site: Site, beside: Fault) -> Fault:
+    """A replica that lags while something else strikes, if possible another host."""
+    return LaggingReplica(site, beside.hosts)
+
+
 def choose(name: str, site: Site) -> Fault:
     """The fault of that name, for the site as it is. Raises ClusterError."""
     check(name)

@@ -30,6 +30,8 @@ class Base(ABC):
     lasting = True
     # Whether what the struck hosts see is late or wrong, or can't be heard at all.
     blind = False
+    # Whether it is not done while a replica lags: it brings a laggard of its own, or an operator would wait.
+    alone = False
     # What there is to say of how it went, once it has been injected.
     note = ""
 

@@ -6,6 +6,8 @@ etcd and SSH are not touched.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from cluster.topology import Host
 
 from ..proof.expectation import Expectation
@@ -47,10 +49,20 @@ def throttle(primary: Host, port: int) -> Harm:
 class LaggingReplica(Base):
     name = "lagging-replica"
     summary = "a replica gets its write-ahead log slowly, and lags further and further behind"
+    alone = True
+
+    def __init__(self, site: Site, apart_from: Sequence[Host] = ()) -> None:
+        """Rather none of `apart_from`, which something else strikes."""
+        self._apart_from = apart_from
+        super().__init__(site)
 
     def strikes(self) -> tuple[Host, ...]:
         """One that no write waits for, if there is one."""
-        return tuple(sorted(replicas(self.site), key=lambda host: (_waited_for(self.site, host), host.name))[:1])
+
+        def last(host: Host) -> tuple[bool, bool, str]:
+            return host in self._apart_from, _waited_for(self.site, host), host.name
+
+        return tuple(sorted(replicas(self.site), key=last)[:1])
 
     def describe(self) -> str:
         return f"lets {self.struck} have {KBYTES_PER_SECOND} kB/s of write-ahead log, and later lets it catch up"

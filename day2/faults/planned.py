@@ -24,6 +24,7 @@ class Switchover(Base):
     name = "switchover"
     summary = "the primary's role is handed to a replica, as planned"
     lasting = False
+    alone = True
 
     def __init__(self, site: Site, to: str | None = None, *, patient: bool = True) -> None:
         super().__init__(site)

@@ -51,6 +51,7 @@ class Window(Base):
     or should have by then. A primary that came back first would have every write, and nothing would be tested.
     """
 
+    alone = True
     # Whether the replica that leaves comes back by itself.
     returns: ClassVar[bool]
     # How long after it left PostgreSQL on the primary notices.

@@ -35,10 +35,12 @@ SETTLE_SECONDS = 60
 
 @dataclass(frozen=True)
 class Planned:
-    """A trial to come: how its fault is made for the cluster as it then is, and how long it lasts (None: as it needs)."""
+    """A trial to come: how its fault is made for the cluster as it then is, how long it lasts (None: as it needs), and what is
+    there already when it strikes (None: nothing)."""
 
     fault: Callable[[Site], Fault]
     hold: float | None = None
+    beside: Callable[[Site, Fault], Fault] | None = None
 
 
 class Series:
@@ -102,14 +104,15 @@ class Series:
 
     def _one(self, site: Site, planned: Planned, interrupts: Interrupts) -> Trial:
         fault = planned.fault(site)
-        if against := fault.obstacles():
+        beside = planned.beside(site, fault) if planned.beside else None
+        if against := [*fault.obstacles(), *(beside.obstacles() if beside else ())]:
             raise ClusterError("\n".join([f"no {fault.name} now:", *(f"  - {reason}" for reason in against)]))
         hop, lost = self._load.hop, [host.name for host in fault.hosts if fault.lasting]
         with (
             probe_through(self._fleet, self._cluster, hop, lost=lost) as writing,
             probe_through(self._fleet, self._cluster, hop, read_only=True, lost=lost) as reading,
         ):
-            run = Run(site, fault, (writing, reading), self._load, interrupts, self._say)
+            run = Run(site, fault, (writing, reading), self._load, interrupts, self._say, beside)
             try:
                 trial = run.trial(planned.hold)
             except Unfinished:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Self
 
 from cluster.errors import ClusterError
 from cluster.timing import Timing
@@ -20,6 +20,7 @@ from ..rules import findings
 from ..view import ClusterView
 from . import phases
 from .expectation import Effect, Expectation
+from .injection import HEAL_SECONDS, Injection
 from .ledger import Outcome, Settlement, longest_gap, series
 from .readers import Readers
 from .result import Trial
@@ -39,8 +40,9 @@ PATIENCE_SECONDS = 60
 WHOLE_SECONDS = 300
 # A fault that is healed half way: hosts have to boot, servers to start.
 RECOVERY_SECONDS = 30
-HEAL_SECONDS, HEAL_AGAIN_SECONDS = 60, 3
 LOOK_SECONDS = 0.5
+# How long what is there already has been there when the fault strikes.
+BESIDE_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -60,61 +62,26 @@ class Load:
                 raise ClusterError(f"--{name} {getattr(self, name)}: should be from {least} to {MOST_WRITERS}")
 
 
-class Injection:
-    """A fault and its end: healed when the block is left, if not before. All times are monotonic."""
-
-    def __init__(self, fault: Fault, say: Say) -> None:
-        self._fault, self._say = fault, say
-        self.began = self.ended = 0.0
-        self.healed: float | None = None
-        self.mended: float | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.began:
-            self.heal()
-
-    def inject(self) -> None:
-        """From here on the fault counts as there, even if injecting it fails half way."""
-        self.began = time.monotonic()
-        self._fault.inject()
-        self.ended = time.monotonic()
-
-    def heal(self) -> None:
-        """Undoes the fault, once; tries again for a while, for what it takes may be out of order for a moment, too."""
-        if self.mended is not None:
-            return
-        if self.healed is None:
-            self.healed = time.monotonic()
-            if self._fault.lasting:
-                self._say(f"healing {', '.join(host.name for host in self._fault.hosts)}")
-        while True:
-            try:
-                self._fault.heal()
-                break
-            except ClusterError as error:
-                if time.monotonic() > self.healed + HEAL_SECONDS:
-                    raise ClusterError(f"{self._fault.name} could not be healed, and may still be there: {error}") from None
-                time.sleep(HEAL_AGAIN_SECONDS)
-        self.mended = time.monotonic()
-
-
 class Unfinished(ClusterError):
     """Something failed after the fault had been injected. The text says what, and that the fault may still be there."""
 
 
 class Run:
-    """A trial as it goes: writers and readers of `load` by the `ways`, and the fault at the site. For one `trial()`."""
+    """A trial as it goes: writers and readers of `load` by the `ways`, and the fault at the site. For one `trial()`.
 
-    def __init__(self, site: Site, fault: Fault, ways: Ways, load: Load, interrupts: Interrupts, say: Say) -> None:
+    `beside` is a fault that is there already when the other strikes, and is healed right after it.
+    """
+
+    def __init__(
+        self, site: Site, fault: Fault, ways: Ways, load: Load, interrupts: Interrupts, say: Say, beside: Fault | None = None
+    ) -> None:
         writing, reading = ways
         self.site, self.fault = site, fault
         self.workload = Workload(writing, load.password, load.writers, load.pause)
         self._readers = Readers(reading, load.password, load.readers, self.workload.table, load.writers)
         self._interrupts, self._say = interrupts, say
         self._injection = Injection(fault, say)
+        self._beside = beside
         self._struck = 0.0
 
     def trial(self, hold: float | None = None) -> Trial:
@@ -133,9 +100,10 @@ class Run:
 
     def _measured(self, expected: Expectation) -> Trial:
         watch = Watch(self.site.fleet, self.site.cluster, self.fault.witnesses())
-        with self.workload as load, self._readers, watch, self._injection as injection:
+        with self.workload as load, self._readers, watch, ExitStack() as beside, self._injection as injection:
             started = time.monotonic()
             warm_up(load, self._interrupts, self._say)
+            self._begin_beside(beside)
             # Trials begin when the one before has ended, which is when Patroni has done a round: without this all faults would
             # strike soon after the leader key was renewed, and what they cost would not be what a fault of no plan costs.
             self._interrupts.sleep(random.uniform(0, self.site.timing.loop_wait))  # noqa: S311
@@ -147,6 +115,7 @@ class Run:
                 self._say(self.fault.note)
             self._await_effect(watch, expected)
             injection.heal()
+            beside.close()
             self._await_writes(expected)
             whole, view, problems = self._await_whole()
             self._interrupts.sleep(STEADY_SECONDS)
@@ -183,8 +152,20 @@ class Run:
             acknowledged=series(writes, at, load.stopped_at),
             log=phases.said(events, fault_at=at),
             mended=None if mended is None else round(mended - at, 3),
-            note=self.fault.note,
+            note=self._note,
         )  # fmt: skip
+
+    @property
+    def _note(self) -> str:
+        there = [f"{self._beside.name}: {', '.join(host.name for host in self._beside.hosts)}"] if self._beside else []
+        return "; ".join([*there, *filter(None, [self.fault.note])])
+
+    def _begin_beside(self, stack: ExitStack) -> None:
+        """Injects what is there already when the fault strikes; the stack heals it."""
+        if self._beside:
+            stack.enter_context(Injection(self._beside, self._say)).inject()
+            self._say(f"{self._beside.name}: {', '.join(host.name for host in self._beside.hosts)}")
+            self._interrupts.sleep(BESIDE_SECONDS)
 
     def _settled(self) -> Settlement:
         """The account, asked for until it can be had: nothing else tells what was lost. Raises ClusterError."""

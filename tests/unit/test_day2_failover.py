@@ -24,6 +24,7 @@ GOOD: dict[str, Any] = {"repeat": 1, "soak": None, "seed": None, "directory": No
         ({"soak": 1e6}, "--soak"),
         ({"soak": 5.0, "repeat": 2}, "give one of them"),
         ({"seed": 4}, "--seed"),
+        ({"lagging": True}, "--lagging: only in a --soak"),
         ({"directory": "/proc/nowhere"}, "--report /proc/nowhere"),
         ({"directory": "/proc/version"}, "--report /proc/version"),
     ],
@@ -56,6 +57,17 @@ def test_the_same_seed_gives_the_same_faults_for_the_same_time() -> None:
 
     assert drawn(3) == drawn(3) != drawn(4)
     assert all(HOLD_SECONDS[0] <= (hold or 0) <= HOLD_SECONDS[1] for _, hold in drawn(3))
+
+
+def test_in_half_of_a_soaks_trials_a_replica_lags_but_where_that_makes_no_sense() -> None:
+    alone = {"switchover", "lagging-replica", "lagging-then-stop"}
+    names = ["host-off", "replica-off", *alone]
+    planned = list(islice(at_random(names, 60, random.Random(7), lagging=True), 400))
+    drawn = [(one.fault.args[0], one.beside is not None) for one in planned]  # type: ignore[attr-defined]
+    assert not any(lags for name, lags in drawn if name in alone)
+    others = [lags for name, lags in drawn if name not in alone]
+    assert 0.4 < sum(others) / len(others) < 0.6
+    assert not any(one.beside for one in islice(at_random(names, 60, random.Random(7)), 50))
 
 
 def test_a_soak_ends_when_its_time_is_up() -> None:

@@ -13,6 +13,7 @@ from test_day2_faults import LAN, POWER, POWERED, Hosts, expected, in_mode, larg
 
 from cluster.errors import ClusterError
 from cluster.topology import Host
+from day2.faults import laggard
 from day2.faults.lagging import BURST_KBYTES, KBYTES_PER_SECOND, MESSAGE_KBYTES, throttle
 from day2.faults.processes import Kill
 from day2.faults.voters import voters
@@ -87,6 +88,12 @@ def test_who_lags_is_one_that_no_write_waits_for() -> None:
     waiting = expected("lagging-replica", of=larger(2, etcd=1))
     assert waiting.effect is Effect.KEEPS_RUNNING and waiting.within > MESSAGE_KBYTES / KBYTES_PER_SECOND
     assert expected("lagging-replica", "asynchronous", of=larger(2, etcd=1)).within <= 1
+
+
+def test_beside_another_fault_lags_one_that_is_not_struck() -> None:
+    for name, lags in (("host-off", "db2"), ("replica-off", "db3"), ("replicas-off", "db2")):
+        (host,) = laggard(site(), made(name)).hosts
+        assert host.name == lags
 
 
 @pytest.mark.parametrize("name", WINDOWS)
