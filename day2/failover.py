@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from rich.console import Console
 from rich.markup import escape
@@ -26,6 +26,8 @@ from .view import ClusterView
 
 # Beyond the time in which Patroni leaves a member out of the race that was not let through (ttl).
 PROMOTED_SECONDS = 60
+# Beyond ttl, in which the leader key of a lost primary ends: the promotion gate's time, and what Patroni needs around it.
+DECISION_SECONDS = 15
 # Patroni answers when the failover is done, or not at all.
 LOOK_SECONDS = 5
 
@@ -37,6 +39,7 @@ def failover(cluster: Cluster, *, accept_loss: str | None, yes: bool) -> int:
     """
     out = console()
     with changing(cluster, "failover") as (fleet, patroni, view):
+        view = await_decision(out, fleet, cluster, view)
         refuse_unless_leaderless(view, cluster)
         show_candidates(out, view, cluster)
         if accept_loss is None:
@@ -49,6 +52,24 @@ def failover(cluster: Cluster, *, accept_loss: str | None, yes: bool) -> int:
         )
         confirm(out, yes=yes)
         return lead(out, fleet, cluster, patroni, view, accept_loss)
+
+
+def undecided(view: ClusterView) -> bool:
+    """Whether somebody holds the leader key and does not lead: a candidate before the promotion gate, or a lost primary."""
+    return view.dcs is not None and not view.dcs.paused and view.leader is not None and view.leader not in view.writable
+
+
+def await_decision(out: Console, fleet: Fleet, cluster: Cluster, view: ClusterView) -> ClusterView:
+    """The cluster as it is when that has come to an end, or has not within `ttl` and some seconds.
+
+    Whom the gate refuses takes the leader key for seconds, again and again: who asks in one of them should not have to ask twice.
+    """
+    deadline = time.monotonic() + cluster.timing.ttl + DECISION_SECONDS
+    with out.status(f"{view.leader}: waiting for what comes of its leader key") if undecided(view) else nullcontext():
+        while undecided(view) and time.monotonic() < deadline:
+            time.sleep(1)
+            view = observe(fleet, cluster)
+    return view
 
 
 def refuse_unless_leaderless(view: ClusterView, cluster: Cluster) -> None:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import views
 from clusters import cluster
 from test_day2_holders import lagging, leaderless, shrunk
 
 from cluster.errors import ClusterError
-from day2.failover import refuse_bad_choice, refuse_unless_leaderless
+from day2.failover import refuse_bad_choice, refuse_unless_leaderless, undecided
+from day2.view import ClusterView
 
 SHOP = cluster()
+
+
+def leader_key(view: ClusterView, name: str) -> ClusterView:
+    """The same with the leader key in the name of `name`."""
+    hosts = {
+        host.name: replace(host, etcd=replace(host.etcd, keys={**host.etcd.keys, "leader": name}))
+        for host in view.hosts.values()
+        if host.etcd
+    }
+    return ClusterView({**view.hosts, **hosts})
 
 
 def test_where_somebody_leads_it_is_a_switchover() -> None:
@@ -21,6 +34,22 @@ def test_where_somebody_leads_it_is_a_switchover() -> None:
 def test_where_somebody_may_lead_nothing_has_to_be_accepted() -> None:
     with pytest.raises(ClusterError, match="db2 or db3 may lead"):
         refuse_unless_leaderless(leaderless(lagging(0, 0)), SHOP)
+
+
+def test_who_holds_the_leader_key_before_the_gate_is_waited_for() -> None:
+    candidate = leader_key(leaderless(shrunk(50_000)), "db2")
+    assert undecided(candidate)
+    with pytest.raises(ClusterError, match="db2 holds the leader key and may be about to lead"):
+        refuse_unless_leaderless(candidate, SHOP)
+
+
+def test_a_primary_that_is_lost_is_waited_for_while_its_leader_key_lasts() -> None:
+    assert undecided(leader_key(leaderless(shrunk(50_000)), "db1"))
+
+
+def test_nothing_is_waited_for_where_somebody_leads_or_nobody_is_before_the_gate() -> None:
+    assert not undecided(views.view())
+    assert not undecided(leaderless(shrunk(50_000)))
 
 
 def test_where_nobody_may_lead_the_owner_decides() -> None:
