@@ -85,13 +85,14 @@ def etcd(spec: dict[str, Any]) -> dict[str, Any]:
     members = member.json("POST", "/v3/cluster/member/list", {"linearizable": False})
     prefix = spec["prefix"].encode()
     found = member.json("POST", "/v3/kv/range", {**everything_under(prefix), "serializable": True})
-    try:
+    known = configurations(member, spec)
+    try:  # the last on this connection, which is of no use any more when there is no answer
         member.json("POST", "/v3/kv/range", {"key": encoded(prefix)})
         quorum = True
     except OSError:
         quorum = False
     return {
-        "configurations": configurations(member, spec),
+        "configurations": known,
         "status": status,
         "compaction": compaction(),
         "members": members["members"],
