@@ -108,7 +108,8 @@ def _lacking(name: str, now: Keys, keys: ClusterKeys, members: Members) -> tuple
     others = {other: answer.position for other, answer in answers.items() if answer.whole}
     short = shortfalls(name, mine, configurations, others, now.last_promotion)
     # Whoever lives and has more should lead, and can only do so when this one gives the key back.
-    return any(one.ahead for one in short), "; ".join(in_words(short))
+    words = "; ".join(in_words(short)) or "votes are missing"
+    return any(one.ahead for one in short), words if short else ""
 
 
 def main(specification: Specification) -> int:
