@@ -3,6 +3,8 @@
 When Patroni has published another /sync, this reads how far the primary has written, waits until enough replicas have that on
 their disks, and notes it: from then on a candidate need not care any more about the configurations before. Without this
 program nothing is lost: the promotion gate then asks for a quorum in all of them.
+
+As the one program of ours that always runs on every database host, it also tidies up after the gate (agents/timelines.py).
 """
 
 from __future__ import annotations
@@ -12,11 +14,14 @@ import select
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from agents.etcd import Etcd, EtcdError
 from agents.keys import ClusterKeys, Keys
 from agents.specification import DATABASE, Specification
+from agents.timelines import Timelines
 from cluster.quorum import confirms
 
 ETCD_SECONDS = 2.0
@@ -116,11 +121,15 @@ class Confirmer:
 
 def main(specification: Specification) -> int:
     """Goes on for ever."""
+    timelines = Timelines(Path(specification.wal))
     etcd = Etcd(specification.etcd, specification.etcd_tls(), ETCD_SECONDS)
     keys = ClusterKeys(etcd, specification.cluster, tuple(specification.patroni))
     confirmer = Confirmer(specification.name, keys, Primary(specification))
     told = ""
     while True:
+        with suppress(OSError):  # as long as there is no PostgreSQL
+            for number in timelines.release():
+                print(f"timeline {number} is not reserved any more: the promotion did not come", file=sys.stderr, flush=True)
         try:
             confirmer.step()
             told = ""

@@ -2,7 +2,7 @@
 
 Ours, under /pgquorum/<cluster>/:
     confirmed      the revision of /sync that was last confirmed (cluster/quorum.py), noted on the primary's host
-    promoted       the name of who was let through the promotion gate last
+    promoted       the name of who was let through the promotion gate last, and the timeline that it was to begin
     accepted_loss  a candidate that the owner lets through whatever it lacks, and for which revision of /sync that holds
 """
 
@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 
 from agents.etcd import CompactedError, Compare, Etcd, Value
-from cluster.quorum import Configuration, Promotion, parse, unknown
+from cluster.quorum import Configuration, Promotion, parse, promotion, unknown
 
 # Further back nobody looks: whoever changed its configuration so often without one being confirmed is not well.
 MOST_CONFIGURATIONS = 100
@@ -48,7 +48,7 @@ class Keys:
     @property
     def last_promotion(self) -> Promotion | None:
         """Who was let through last. Raises ValueError."""
-        return Promotion(json.loads(self.promoted.text)["name"], self.promoted.revision) if self.promoted else None
+        return promotion(self.promoted.text, self.promoted.revision) if self.promoted else None
 
     def loss_accepted_for(self, name: str) -> bool:
         """Whether the owner lets `name` through, as things stand in /sync now."""
@@ -106,8 +106,8 @@ class ClusterKeys:
         noted = json.dumps({"revision": keys.sync.revision, "by": name})
         return self._etcd.put_if(conditions, {self._names["confirmed"]: noted})
 
-    def claim(self, keys: Keys, name: str) -> bool:
-        """Notes that `name` is let through, if it still holds the leader key and /sync is as it was in `keys`.
+    def claim(self, keys: Keys, name: str, timeline: int) -> bool:
+        """Notes that `name` is let through and begins `timeline`, if it still holds the leader key and /sync is as in `keys`.
 
         /sync is written anew as it stands: whatever an old primary, which may live on, was about to write there fails.
         Raises EtcdError.
@@ -117,7 +117,7 @@ class ClusterKeys:
             Compare(self._names["leader"], text=name, created=keys.leader.created),
             Compare(self._names["sync"], revision=keys.sync.revision),
         ]
-        values = {self._names["sync"]: keys.sync.text, self._names["promoted"]: json.dumps({"name": name})}
+        values = {self._names["sync"]: keys.sync.text, self._names["promoted"]: json.dumps({"name": name, "timeline": timeline})}
         return self._etcd.put_if(conditions, values, delete=[self._names["accepted_loss"]])
 
     def wait_for_change(self, since: int, seconds: float) -> None:

@@ -13,11 +13,13 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from agents import https
 from agents.etcd import Etcd, EtcdError
 from agents.keys import ClusterKeys, Keys
 from agents.specification import Specification
+from agents.timelines import Timelines
 from cluster.quorum import Position, in_words, shortfalls
 
 # So long it waits for members that do not answer yet, or have not read all of their own log: servers that were restarted a
@@ -77,39 +79,57 @@ class Members:
             answers[name] = understood(https.ask(self._apis[name], "/patroni", None, self._tls, MEMBER_SECONDS))
 
 
-def decide(name: str, keys: ClusterKeys, members: Members, deadline: float) -> tuple[bool, str]:
-    """Whether `name` may be promoted, and why. Raises EtcdError and ValueError: then it may not."""
+@dataclass(frozen=True)
+class Judgement:
+    """Where the candidate is, if it says so; why it may lack acknowledged writes, empty if it certainly does not; and whether
+    waiting can't help."""
+
+    position: Position | None
+    why: str
+    final: bool = False
+
+
+def decide(name: str, keys: ClusterKeys, members: Members, timelines: Timelines, deadline: float) -> tuple[bool, str]:
+    """Whether `name` may be promoted, and why. Raises EtcdError, OSError and ValueError: then it may not."""
     while True:
         now = keys.read()
         if now.leader is None or now.leader.text != name:
             return False, "it does not hold the leader key any more"
         if not now.synchronous or now.current is None:
             return True, "replication is not synchronous, so nothing is promised"
-        if now.loss_accepted_for(name):
-            return keys.claim(now, name), "its owner has accepted the loss of what it lacks"
-        final, why = _lacking(name, now, keys, members)
-        if not why and keys.claim(now, name):
-            return True, "it holds every acknowledged write"
-        if final or time.monotonic() > deadline:
-            return False, why or "/sync changes all the time"
+        accepted = now.loss_accepted_for(name)
+        found = _judge(name, now, keys, members)
+        if found.position and (accepted or not found.why) and _claim(name, found.position.timeline, now, keys, timelines):
+            return True, "its owner has accepted the loss of what it lacks" if accepted else "it holds every acknowledged write"
+        if found.final or time.monotonic() > deadline:
+            return False, found.why or "/sync changes all the time"
         time.sleep(AGAIN_SECONDS)
 
 
-def _lacking(name: str, now: Keys, keys: ClusterKeys, members: Members) -> tuple[bool, str]:
-    """Why `name` may lack acknowledged writes, empty if it certainly does not; and whether waiting can't help."""
+def _claim(name: str, timeline: int, now: Keys, keys: ClusterKeys, timelines: Timelines) -> bool:
+    """Makes it the last one that was let through, and sees to it that it begins a timeline that nobody else has begun."""
+    begun = now.last_promotion.begun_by_another(name) if now.last_promotion else 0
+    chosen = timelines.next(timeline, begun)
+    if not keys.claim(now, name, chosen):
+        return False
+    timelines.reserve(timeline, chosen)
+    return True
+
+
+def _judge(name: str, now: Keys, keys: ClusterKeys, members: Members) -> Judgement:
     configurations = keys.configurations(now)
     answers = members.ask(sorted({name}.union(*(one.members for one in configurations))))
     if alive := [other for other, answer in answers.items() if answer.primary and other != name]:
-        return False, f"{', '.join(alive)} still is a primary"
+        return Judgement(None, f"{', '.join(alive)} still is a primary")
     # What it has not read yet of its own log it will read when it is promoted.
     mine = answers[name].position
     if mine is None:
-        return False, "its own PostgreSQL does not say how far it is"
+        return Judgement(None, "its own PostgreSQL does not say how far it is")
     others = {other: answer.position for other, answer in answers.items() if answer.whole}
     short = shortfalls(name, mine, configurations, others, now.last_promotion)
     # Whoever lives and has more should lead, and can only do so when this one gives the key back.
     words = "; ".join(in_words(short)) or "votes are missing"
-    return any(one.ahead for one in short), words if short else ""
+    return Judgement(mine, words if short else "", final=any(one.ahead for one in short))
 
 
 def main(specification: Specification) -> int:
@@ -119,7 +139,8 @@ def main(specification: Specification) -> int:
             Etcd(specification.etcd, specification.etcd_tls(), ETCD_SECONDS), specification.cluster, tuple(specification.patroni)
         )
         members = Members(specification.patroni, specification.patroni_tls())
-        through, why = decide(specification.name, keys, members, time.monotonic() + PATIENCE_SECONDS)
+        timelines = Timelines(Path(specification.wal))
+        through, why = decide(specification.name, keys, members, timelines, time.monotonic() + PATIENCE_SECONDS)
     except (EtcdError, OSError, ValueError, KeyError, TypeError) as error:
         through, why = False, f"that can't be judged: {error}"
     verdict = "may" if through else "must not"

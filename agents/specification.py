@@ -14,7 +14,8 @@ DATABASE = "postgres"
 @dataclass(frozen=True)
 class Specification:
     """`name`: this member. `etcd`: where its members are asked, the nearest first, as host:port. `patroni`: each member's name
-    to where its REST API is. `tls`: the directory of Patroni's certificates. `psql`, `sockets`, `port`: this host's PostgreSQL.
+    to where its REST API is. `tls`: the directory of Patroni's certificates. `psql`, `sockets`, `port`, `wal`: this host's
+    PostgreSQL, and where its write-ahead log is.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Specification:
     psql: str
     sockets: str
     port: int
+    wal: str
 
     @classmethod
     def read(cls, file: str) -> Specification:

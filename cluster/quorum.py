@@ -23,6 +23,8 @@ one, it is among those asked for, and the candidate's quorum in C includes a mem
 candidate, so that has w, too. If C is older, w stood in the primary's log when that confirmed; so every quorum of the
 confirmed configuration includes the primary itself or a voter that has w.
 
+Every promotion begins a timeline of its own (agents/timelines.py), so that a later one has the higher number.
+
 Revisions are those of etcd.
 """
 
@@ -62,10 +64,15 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Promotion:
-    """Who was let through the gate last, and the revision of etcd at which that was noted."""
+    """Who was let through the gate last, the revision of etcd at which that was noted, and the timeline that it was to begin."""
 
     name: str
     revision: int
+    timeline: int = 0
+
+    def begun_by_another(self, candidate: str) -> int:
+        """The timeline that was begun, for all one can know, by another one than the candidate; itself, it would be on it."""
+        return 0 if candidate == self.name else self.timeline
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,15 @@ def parse(value: str | None, revision: int) -> Configuration | None:
     except (AttributeError, TypeError, ValueError):
         raise ValueError(f"/sync can't be understood: {value[:200]!r}") from None
     return Configuration(revision, leader, names, quorum) if leader else None
+
+
+def promotion(value: str, revision: int) -> Promotion:
+    """What the gate has noted. Raises ValueError for what can't be understood."""
+    try:
+        fields = json.loads(value)
+        return Promotion(str(fields["name"]), revision, int(fields.get("timeline", 0)))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise ValueError(f"the note of the last promotion can't be understood: {value[:200]!r}") from None
 
 
 def unknown(leader: str, hosts: Collection[str], revision: int = 0) -> Configuration:

@@ -11,7 +11,7 @@ from typing import Any
 from cluster import paths
 from cluster.certificates import days_left
 from cluster.dynamic_config import postgres_parameters
-from cluster.quorum import Promotion, parse
+from cluster.quorum import parse, promotion
 from cluster.topology import Cluster, Host
 
 from .remote import shipped
@@ -172,7 +172,7 @@ def configurations(said: dict[str, Any]) -> Configurations:
         known=tuple(one for one in itertools.takewhile(bool, parsed) if one),
         complete=said["complete"],
         confirmed=int(json.loads(notes["confirmed"][0])["revision"]) if "confirmed" in notes else 0,
-        promoted=Promotion(json.loads(promoted[0])["name"], promoted[1]) if promoted else None,
+        promoted=promotion(*promoted) if promoted else None,
     )
 
 

@@ -47,4 +47,5 @@ def _specification(run: Run) -> dict[str, object]:
         "psql": f"{paths.postgres_binaries(cluster.postgres.version)}/psql",
         "sockets": paths.POSTGRES_SOCKETS,
         "port": cluster.postgres.port,
+        "wal": f"{cluster.postgres.data_directory}/pg_wal",
     }

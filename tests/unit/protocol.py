@@ -197,7 +197,9 @@ class World(Servers):
             self.etcd.put_sync(now.leader, now.voters, now.quorum)
         else:
             self.etcd.revision += 1
-        self.etcd.promoted = Promotion(candidate.name, self.etcd.revision)
+        last = self.etcd.promoted if self.variant.reserves else None
+        candidate.attempt.timeline = max(candidate.timeline, last.begun_by_another(candidate.name) if last else 0) + 1
+        self.etcd.promoted = Promotion(candidate.name, self.etcd.revision, candidate.attempt.timeline)
 
     @step("gate", lambda world, one: one.attempt is not None and one.up and world.etcd.leader != one.name)
     def give_up(self, candidate: Server) -> None:
@@ -210,10 +212,12 @@ class World(Servers):
         and (world.etcd.leader == one.name or world.variant.late),
     )  # fmt: skip
     def promote(self, candidate: Server) -> None:
+        assert candidate.attempt
+        timeline = candidate.attempt.timeline or candidate.timeline + 1
         self.disconnect(candidate)
         self.terms += 1
         candidate.primary, candidate.term, candidate.attempt = True, self.terms, None
         candidate.heard.clear()
         self.lost |= self.acknowledged - {one.number for one in candidate.log}
-        self.append(candidate, candidate.timeline + 1)
+        self.append(candidate, timeline)
         self.acknowledge(candidate)

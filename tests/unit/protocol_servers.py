@@ -32,6 +32,7 @@ class Variant:
     timelines: bool = True  # a later timeline is ahead, whatever the positions
     late: bool = False  # who was let through may be promoted even when the leader key is gone by then: Patroni calls that off
     primaries_vote: bool = False  # a member that is not in recovery counts as one that answers
+    reserves: bool = True  # no two promotions begin timelines of one number
     leaders_age: bool = True  # a former leader is trusted without a vote only if nobody else was promoted since
 
 
@@ -65,6 +66,7 @@ class Attempt:
     configurations: tuple[Configuration, ...] = ()
     promoted: Promotion | None = None
     missing: tuple[Shortfall, ...] | None = None
+    timeline: int = 0  # that it will begin
     passed: bool = False
 
 

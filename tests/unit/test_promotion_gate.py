@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from stores import Store, sync
 
 from agents.keys import ClusterKeys
 from agents.promotion_gate import Answer, decide, understood
+from agents.timelines import Timelines
 from cluster.quorum import Position
 
 QUORUM = {"synchronous_mode": "quorum"}
@@ -60,9 +62,20 @@ def shrunk() -> Store:
     return kept
 
 
+@pytest.fixture(autouse=True)
+def pg_wal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory in which the candidate's PostgreSQL keeps its log."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def verdict(kept: Store, members: Members, name: str, deadline: float) -> tuple[bool, str]:
+    return decide(name, ClusterKeys(kept, "shop", HOSTS), members, Timelines(Path()), deadline)
+
+
 def judged(kept: Store, members: Members, name: str = "db2") -> tuple[bool, str]:
     """The gate's verdict, with no patience."""
-    return decide(name, ClusterKeys(kept, "shop", HOSTS), members, deadline=0.0)
+    return verdict(kept, members, name, deadline=0.0)
 
 
 def test_with_a_vote_in_the_confirmed_configuration_it_is_let_through() -> None:
@@ -77,7 +90,30 @@ def test_who_is_let_through_claims_sync_and_is_noted() -> None:
     judged(kept, Members({"db2": 100, "db3": 100}))
     after = kept.read(["/service/shop/sync"])[1]["/service/shop/sync"]
     assert before and after and before.text == after.text and after.revision > before.revision
-    assert json.loads(kept.text("promoted") or "") == {"name": "db2"}
+    assert json.loads(kept.text("promoted") or "") == {"name": "db2", "timeline": 2}
+
+
+def test_it_begins_a_timeline_after_the_one_that_was_begun_last(pg_wal: Path) -> None:
+    """db1 was promoted to timeline 3, and nobody has followed it."""
+    kept = store()
+    kept.put(promoted={"name": "db1", "timeline": 3})
+    assert judged(kept, Members({"db2": 100, "db3": 100}))[0]
+    assert sorted(file.name for file in pg_wal.iterdir()) == ["00000002.history", "00000003.history"]
+    assert json.loads(kept.text("promoted") or "") == {"name": "db2", "timeline": 4}
+
+
+def test_who_was_let_through_last_itself_leaves_out_no_timeline(pg_wal: Path) -> None:
+    kept = store()
+    kept.put(promoted={"name": "db2", "timeline": 3})
+    assert judged(kept, Members({"db2": 100, "db3": 100}))[0]
+    assert not list(pg_wal.iterdir())
+
+
+def test_who_is_refused_reserves_nothing(pg_wal: Path) -> None:
+    kept = shrunk()
+    kept.put(promoted={"name": "db1", "timeline": 3})
+    assert not judged(kept, Members({"db2": 100}))[0]
+    assert not list(pg_wal.iterdir())
 
 
 def test_a_configuration_that_is_not_confirmed_asks_for_the_one_before_too() -> None:
@@ -126,13 +162,13 @@ def test_whoever_is_on_a_later_timeline_is_ahead_whatever_the_bytes_say() -> Non
 def test_it_waits_for_a_server_that_has_not_read_all_of_its_own_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agents.promotion_gate.AGAIN_SECONDS", 0.0)
     members = Members({"db2": 100, "db3": at(90, whole=False)}, {"db2": 100, "db3": at(100)})
-    assert decide("db2", ClusterKeys(store(), "shop", HOSTS), members, deadline=soon())[0]
+    assert verdict(store(), members, "db2", soon())[0]
     assert len(members.asked) == 2
 
 
 def test_it_does_not_wait_where_waiting_can_not_help() -> None:
     members = Members({"db2": 100, "db3": 130})
-    assert not decide("db2", ClusterKeys(shrunk(), "shop", HOSTS), members, deadline=soon())[0]
+    assert not verdict(shrunk(), members, "db2", soon())[0]
     assert len(members.asked) == 1
 
 
@@ -161,8 +197,8 @@ def test_sync_that_changes_under_it_is_read_anew() -> None:
             return answers
 
     members = Meddling({"db2": 100, "db3": 100})
-    verdict = decide("db2", ClusterKeys(kept, "shop", HOSTS), members, deadline=time.monotonic() + 0.3)
-    assert not verdict[0] and "db1" in verdict[1]
+    through, why = verdict(kept, members, "db2", time.monotonic() + 0.3)
+    assert not through and "db1" in why
 
 
 def test_an_accepted_loss_lets_through_whom_it_names_as_long_as_sync_is_the_same() -> None:

@@ -159,6 +159,39 @@ def test_by_positions_alone_it_would_win_and_lose_what_was_written_since() -> No
     assert world.lost
 
 
+def followed_by_nobody(variant: Variant) -> World:
+    """n1 is promoted and lost before anybody follows. Then n2 leads, and is lost, too, when n1 comes back, not rewound."""
+    world = World(3, variant).expire("n1").restart("n1")
+    assert through_the_gate(world, "n1")
+    world.expire("n1")
+    assert through_the_gate(world, "n2")
+    world.follow("n3").receive("n3").report("n3")
+    return world.expire("n2").restart("n1")
+
+
+def test_who_was_promoted_and_followed_by_nobody_is_not_taken_for_the_one_after_it() -> None:
+    world = followed_by_nobody(Variant())
+    assert not through_the_gate(world, "n1")
+    assert through_the_gate(world, "n3")
+    assert not world.lost
+
+
+def test_with_two_timelines_of_one_number_it_is() -> None:
+    world = followed_by_nobody(Variant(reserves=False))
+    assert through_the_gate(world, "n1")
+    assert world.lost
+
+
+def test_who_is_promoted_when_the_key_is_long_gone_is_on_an_earlier_timeline() -> None:
+    """n2 hangs between the gate and its promotion for longer than ttl, and Patroni does not call the promotion off in time."""
+    for reserves in (True, False):
+        world = World(3, Variant(late=True, reserves=reserves))
+        world.expire("n1").take("n2").read("n2").ask("n2").decide("n2").expire("n2")
+        assert through_the_gate(world, "n3")
+        world.promote("n2")
+        assert (world.servers["n3"].timeline > world.servers["n2"].timeline) is reserves
+
+
 # The limits: lost with the protocol as it is built
 
 
@@ -181,26 +214,3 @@ def test_limit_a_primary_that_was_never_stopped_takes_the_key_back_past_the_gate
 def test_once_history_is_written_it_does_not() -> None:
     world = promoted_over(World(3, Variant(zombie=True))).write_history("n2").crash("n2").expire("n2")
     assert ("regain", "n1") not in world.possible()
-
-
-def test_limit_two_timelines_of_one_number() -> None:
-    """n1 is promoted and lost before anybody follows; so n2's timeline gets the same number. When n2 is lost, too, n1 comes back
-    on its own timeline, which was not rewound, and passes for one that has everything."""
-    world = World(3, Variant()).expire("n1").restart("n1")
-    assert through_the_gate(world, "n1")
-    world.expire("n1")
-    assert through_the_gate(world, "n2")
-    world.follow("n3").receive("n3").report("n3")
-    world.expire("n2").restart("n1")
-    assert through_the_gate(world, "n1")
-    assert world.lost
-
-
-def test_limit_who_was_let_through_and_is_promoted_when_the_key_is_long_gone() -> None:
-    """n2 hangs between the gate and its promotion for longer than ttl, and Patroni does not call the promotion off in time: then
-    there are two timelines of the same number. n2 has no replica that would confirm a write, so it acknowledges none; but if it
-    is not rewound before n3 is lost, it passes for one that has everything."""
-    world = World(3, Variant(late=True)).expire("n1").take("n2").read("n2").ask("n2").decide("n2").expire("n2")
-    assert through_the_gate(world, "n3")
-    world.promote("n2")
-    assert world.servers["n3"].timeline == world.servers["n2"].timeline
