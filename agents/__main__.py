@@ -1,22 +1,29 @@
-"""`python3 -I DIRECTORY PROGRAM SPECIFICATION ...`: starts one of the programs with what the deploy wrote about the cluster."""
+"""`python3 -I -S DIRECTORY PROGRAM SPECIFICATION ...`: starts one of the programs with what the deploy wrote about the cluster."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
-from agents import confirm_quorum, promotion_gate
 from agents.specification import Specification
 
 
-def salvage(specification: Specification) -> int:
-    """With arguments of its own."""
-    from agents import salvage  # here alone: the gate must start quickly
+def program(name: str) -> Callable[[Specification], int]:
+    """The main function of one of them. Only that one is imported: the gate must start quickly."""
+    if name == "promotion-gate":
+        from agents import promotion_gate
 
-    return salvage.main(specification, sys.argv[3:])
+        return promotion_gate.main
+    if name == "confirm-quorum":
+        from agents import confirm_quorum
 
+        return confirm_quorum.main
+    if name == "salvage":
+        from agents import salvage
 
-PROGRAMS = {"confirm-quorum": confirm_quorum.main, "promotion-gate": promotion_gate.main, "salvage": salvage}
+        return lambda specification: salvage.main(specification, sys.argv[3:])
+    raise ValueError(f"{name}: should be promotion-gate, confirm-quorum or salvage")
+
 
 if __name__ == "__main__":
-    program, file, *_ = sys.argv[1:]
-    sys.exit(PROGRAMS[program](Specification.read(file)))
+    sys.exit(program(sys.argv[1])(Specification.read(sys.argv[2])))
