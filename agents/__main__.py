@@ -1,4 +1,4 @@
-"""`python3 -I -S DIRECTORY PROGRAM SPECIFICATION ...`: starts one of the programs with what the deploy wrote about the cluster."""
+"""`python3 -I -S DIRECTORY PROGRAM SPECIFICATION ...`: starts one of the programs with what the deploy wrote."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 
 import sys
 
-from . import deploy, failover, prove, tasks
+from . import deploy, failover, gate, prove, tasks
 
-BENCHMARKS = {"deploy": deploy.main, "failover": failover.main, "tasks": tasks.main}
+BENCHMARKS = {"deploy": deploy.main, "failover": failover.main, "gate": gate.main, "tasks": tasks.main}
 ON_REQUEST = {"prove": prove.main}  # takes long
 
 names = sys.argv[1:] or list(BENCHMARKS)
