@@ -33,7 +33,7 @@ prove: $(VENV)/installed
 	python -m benchmarks prove
 
 test: $(VENV)/installed
-	pytest tests
+	pytest tests --numprocesses 4 --dist loadgroup
 
 lint: $(VENV)/installed
 	ruff check .

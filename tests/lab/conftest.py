@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from helpers import Deploy, Site, copy_checkout
-from hosts import MACHINES, SPEC
+from hosts import LABS, SPEC, reserved
 
-from lab import Lab, state
-
-IN_USE = Path("/run/lock/pgquorum-tests.lock")
+from lab import Lab
 
 
 @pytest.fixture(scope="session")
@@ -26,15 +22,14 @@ def root() -> None:
 
 @pytest.fixture(scope="session")
 def alone(root: None) -> Iterator[None]:
-    """No other run of these tests is at work here, and what one that was killed has left is cleared."""
-    with IN_USE.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    """No other run of these tests is at work with this lab."""
+    for other in LABS:
+        if other != SPEC:
+            with reserved(other):
+                pass
+    with reserved(SPEC, seconds=60) as mine:
+        if not mine:
             pytest.fail("another run of these tests is at work on this machine")
-        for spec in (SPEC, MACHINES):
-            if stale := state.load(spec.name):
-                Lab(stale.spec, stale.owner).down()
         yield
 
 

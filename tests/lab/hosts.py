@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import psycopg
 import pytest
 import testinfra
 
-from lab import Lab, LabError, LabSpec
+from lab import Lab, LabError, LabSpec, state
 
 Answer = TypeVar("Answer")
 
-SPEC = LabSpec(name="test", subnet="10.77.1.0/24")
+# Each process of a parallel run has a lab of its own.
+LABS = [LabSpec(name=f"test{n}", subnet=f"10.77.{16 + n}.0/24") for n in range(4)]
+SPEC = LABS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))]
+LOCKS = Path("/run/lock")
 # What the tests of the lab itself use.
 MACHINES = LabSpec(name="lt", subnet="10.77.2.0/24", databases=1, proxies=1)
 DATABASES = [host.name for host in SPEC.hosts if host.kind == "database"]
@@ -44,6 +50,25 @@ def wait_until(answer: Callable[[], Answer], what: str, seconds: float = PATIENC
         if time.monotonic() > deadline:
             pytest.fail(f"not within {seconds:g} s: {what}; last: {said!r}")
         time.sleep(0.2)
+
+
+@contextmanager
+def reserved(spec: LabSpec, seconds: float = 0) -> Iterator[bool]:
+    """Whether a lab is this process's alone, now or within so many seconds. What is left of a killed run is cleared."""
+    deadline = time.monotonic() + seconds
+    with (LOCKS / f"pgquorum-tests-{spec.name}.lock").open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    yield False
+                    return
+                time.sleep(0.5)
+        if stale := state.load(spec.name):
+            Lab(stale.spec, stale.owner).down()
+        yield True
 
 
 class Hosts:

@@ -13,6 +13,7 @@ from hosts import DATABASES, SPEC, wait_until
 pytestmark = pytest.mark.usefixtures("healed")
 
 CONFIRM = "pgquorum-confirm-quorum"
+WAL = "/var/lib/postgresql/18/pgquorum/pg_wal"
 GATE = "/usr/bin/python3 -I -S /usr/local/lib/pgquorum/agents promotion-gate /etc/pgquorum/agents.json"
 
 
@@ -85,3 +86,33 @@ def test_without_what_confirms_a_failover_still_works_while_all_voters_answer(si
     finally:
         site.on_all(f"systemctl start {CONFIRM}", DATABASES)
     wait_until(lambda: confirmed(site, site.replicas()), "what is in force is confirmed")
+
+
+def timeline(site: Site) -> int:
+    return int(site.psql(site.leader(), "select left(pg_walfile_name(pg_current_wal_lsn()), 8)"), 16)
+
+
+def test_a_timeline_that_was_begun_and_followed_by_nobody_is_not_begun_again(site: Site) -> None:
+    """As if another one had been promoted twice meanwhile, and lost each time."""
+    leader, before = site.leader(), timeline(site)
+    site.etcdctl(leader, f"put /pgquorum/{SPEC.name}/promoted '{json.dumps({'name': leader, 'timeline': before + 2})}'")
+    code, out, err = invoke(site, "failover-test", "--yes", "--fault", "postgres-kill", "--json")
+    assert code == 0, out + err
+    new = only_trial(out)["primary_after"]
+    assert timeline(site) == before + 3
+    assert noted(site, "promoted") == {"name": new, "timeline": before + 3}
+    for replica in site.replicas():
+        assert site.psql(replica, "select received_tli from pg_stat_wal_receiver") == str(before + 3)
+
+
+def test_what_was_taken_up_for_a_promotion_that_did_not_come_is_given_back(site: Site) -> None:
+    """While it is there PostgreSQL does not start. Nobody needs to do anything."""
+    replica, now = site.replicas()[0], timeline(site)
+    file = f"{WAL}/{now + 1:08X}.history"
+    text = f"{now}\\t0/1\\tpgquorum: begun by a server that nobody followed\\n"
+    site.on(replica, f"printf '{text}' > {file}; chown postgres: {file}; kill -9 $(head -1 {WAL}/../postmaster.pid)")
+    log = "journalctl -u patroni --no-pager -o cat --since '-2 minutes'"
+    wait_until(lambda: "is not a child of this server's history" in site.on(replica, log), "PostgreSQL does not start")
+    wait_until(site.healthy, "the replica streams again")
+    assert site.on(replica, f"ls {WAL} | grep -c {now + 1:08X}.history || true") == "0"
+    assert timeline(site) == now

@@ -13,15 +13,17 @@ from contextlib import contextmanager
 import pytest
 from commands import finish, invoke, only_trial, start, status
 from helpers import ENVIRONMENT, INVENTORY, Site
-from hosts import DATABASES, PROXY, wait_until
+from hosts import DATABASES, PROXY, SPEC, wait_until
 
 pytestmark = pytest.mark.usefixtures("healed")
+
+KNOWN_HOSTS = f".lab/{SPEC.name}/known_hosts"
 
 
 @contextmanager
 def another_inventory(site: Site, old: str, new: str) -> Iterator[str]:
     """The inventory with something replaced, as another file beside it."""
-    file = site.folder / ".lab/test/changed.py"
+    file = site.folder / f".lab/{SPEC.name}/changed.py"
     text = (site.folder / INVENTORY).read_text()
     assert old in text
     file.write_text(text.replace(old, new))
@@ -74,11 +76,11 @@ def test_etcd_without_a_quorum_is_told_and_postgresql_goes_on(site: Site) -> Non
 
 def test_another_host_key_than_before_is_refused(site: Site) -> None:
     known = site.folder / ".lab/wrong_known_hosts"
-    (line,) = [x for x in (site.folder / ".lab/test/known_hosts").read_text().splitlines() if DATABASES[0] in x]
-    lines = [x for x in (site.folder / ".lab/test/known_hosts").read_text().splitlines() if x != line]
+    (line,) = [x for x in (site.folder / KNOWN_HOSTS).read_text().splitlines() if DATABASES[0] in x]
+    lines = [x for x in (site.folder / KNOWN_HOSTS).read_text().splitlines() if x != line]
     other = lines[0].split(maxsplit=1)[1]
     known.write_text("\n".join([*lines, f"{line.split()[0]} {other}"]) + "\n")
-    with another_inventory(site, ".lab/test/known_hosts", ".lab/wrong_known_hosts") as inventory:
+    with another_inventory(site, KNOWN_HOSTS, ".lab/wrong_known_hosts") as inventory:
         code, out, _ = invoke(site, "status", inventory=inventory)
     assert code == 1
     assert f"{DATABASES[0]}: unreachable" in out and "another host key" in out

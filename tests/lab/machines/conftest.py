@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hosts import reserved
 from machine_eyes import SPEC
 
 from lab import Lab
 
 
 @pytest.fixture(autouse=True)
-def real_hosts(alone: None) -> None:
+def real_hosts(root: None) -> None:
     """None of these tests can be made without root."""
 
 
@@ -20,11 +21,14 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def started(alone: None, checkout: Path) -> Iterator[Lab]:
+def started(root: None, checkout: Path) -> Iterator[Lab]:
     lab = Lab(SPEC, checkout)
-    lab.up()
-    yield lab
-    lab.down()
+    with reserved(SPEC) as mine:
+        if not mine:
+            pytest.fail("another run of these tests is at work on this machine")
+        lab.up()
+        yield lab
+        lab.down()
 
 
 @pytest.fixture
