@@ -6,11 +6,12 @@ out of the race for `ttl` seconds, in which one that has more can win it.
 
 from __future__ import annotations
 
+import queue
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from agents.etcd import Etcd, EtcdError
 from agents.keys import ClusterKeys, Keys
 from agents.specification import Specification
 from agents.timelines import Timelines
-from cluster.quorum import Position, in_words, shortfalls
+from cluster.quorum import Configuration, Position, in_words, shortfalls
 
 # So long it waits for members that do not answer yet, or have not read all of their own log: servers that were restarted a
 # moment ago. While it waits it holds the leader key, and nobody else can win it.
@@ -64,19 +65,24 @@ class Members:
     def __init__(self, apis: dict[str, str], tls: ssl.SSLContext) -> None:
         self._apis, self._tls = apis, tls
 
-    def ask(self, names: Iterable[str]) -> dict[str, Answer]:
-        """All at once; an empty answer for whoever gives none in time."""
-        answers = {name: Answer() for name in names if name in self._apis}
-        threads = [threading.Thread(target=self._ask_one, args=(name, answers), daemon=True) for name in answers]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    def ask(self, names: Iterable[str], enough: Callable[[dict[str, Answer]], bool]) -> dict[str, Answer]:
+        """All at once; an empty answer for whoever gives none in time, or before the others' are `enough`: a host that is off
+        would be waited for."""
+        answers = {name: Answer() for name in names}
+        asked = [name for name in answers if name in self._apis]
+        arrived: queue.SimpleQueue[tuple[str, Answer]] = queue.SimpleQueue()
+        for name in asked:
+            threading.Thread(target=lambda name=name: arrived.put((name, self._ask_one(name))), daemon=True).start()
+        for _ in asked:
+            name, answers[name] = arrived.get()
+            if enough(answers):
+                break
         return answers
 
-    def _ask_one(self, name: str, answers: dict[str, Answer]) -> None:
+    def _ask_one(self, name: str) -> Answer:
         with suppress(OSError, ValueError, TypeError, https.StatusError):
-            answers[name] = understood(https.ask(self._apis[name], "/patroni", None, self._tls, MEMBER_SECONDS))
+            return understood(https.ask(self._apis[name], "/patroni", None, self._tls, MEMBER_SECONDS))
+        return Answer()
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,15 @@ def _claim(name: str, timeline: int, now: Keys, keys: ClusterKeys, timelines: Ti
 
 def _judge(name: str, now: Keys, keys: ClusterKeys, members: Members) -> Judgement:
     configurations = keys.configurations(now)
-    answers = members.ask(sorted({name}.union(*(one.members for one in configurations))))
+    names = sorted({name}.union(*(one.members for one in configurations)))
+
+    def enough(answers: dict[str, Answer]) -> bool:
+        return not _judged(name, now, configurations, answers).why
+
+    return _judged(name, now, configurations, members.ask(names, enough))
+
+
+def _judged(name: str, now: Keys, configurations: Sequence[Configuration], answers: dict[str, Answer]) -> Judgement:
     if alive := [other for other, answer in answers.items() if answer.primary and other != name]:
         return Judgement(None, f"{', '.join(alive)} still is a primary")
     # What it has not read yet of its own log it will read when it is promoted.

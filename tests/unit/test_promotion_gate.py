@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import ssl
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from stores import Store, sync
 
 from agents.keys import ClusterKeys
 from agents.promotion_gate import Answer, decide, understood
+from agents.promotion_gate import Members as Real
 from agents.timelines import Timelines
 from cluster.quorum import Position
 
@@ -36,7 +39,7 @@ class Members:
         self._answers = list(answers)
         self.asked: list[tuple[str, ...]] = []
 
-    def ask(self, names: Iterable[str]) -> dict[str, Answer]:
+    def ask(self, names: Iterable[str], enough: Callable[[dict[str, Answer]], bool]) -> dict[str, Answer]:
         self.asked.append(tuple(names))
         now = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         full = {name: at(one) if isinstance(one, int) else one or Answer() for name, one in now.items()}
@@ -177,6 +180,22 @@ def test_a_primary_that_still_answers_keeps_it_out() -> None:
     assert judged(store(), members) == (False, "db1 still is a primary")
 
 
+def test_it_does_not_wait_for_a_host_that_is_off_when_the_others_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    off, waited_for = threading.Event(), threading.Event()
+
+    def ask(server: str, *_: object) -> dict[str, object]:
+        if server == "db1:8008":
+            off.wait(20)
+            waited_for.set()
+        return {"state": "running", "timeline": 1, "xlog": {"received_location": 100, "replayed_location": 100}}
+
+    monkeypatch.setattr("agents.https.ask", ask)
+    asked = Real({name: f"{name}:8008" for name in HOSTS}, ssl.create_default_context())
+    through, _ = decide("db2", ClusterKeys(store(), "shop", HOSTS), asked, Timelines(Path()), soon())
+    assert through and not waited_for.is_set()
+    off.set()
+
+
 def test_without_the_leader_key_nobody_is_let_through() -> None:
     assert judged(store(leader="db3"), Members({"db2": 100, "db3": 100})) == (False, "it does not hold the leader key any more")
 
@@ -190,8 +209,8 @@ def test_sync_that_changes_under_it_is_read_anew() -> None:
     kept = store()
 
     class Meddling(Members):
-        def ask(self, names: Iterable[str]) -> dict[str, Answer]:
-            answers = super().ask(names)
+        def ask(self, names: Iterable[str], enough: Callable[[dict[str, Answer]], bool]) -> dict[str, Answer]:
+            answers = super().ask(names, enough)
             if len(self.asked) == 1:
                 kept.put(sync=sync("db1", quorum=0))  # an old primary that lives on: it means to acknowledge alone
             return answers
