@@ -4,7 +4,8 @@ When Patroni has published another /sync, this reads how far the primary has wri
 their disks, and notes it: from then on a candidate need not care any more about the configurations before. Without this
 program nothing is lost: the promotion gate then asks for a quorum in all of them.
 
-As the one program of ours that always runs on every database host, it also tidies up after the gate (agents/timelines.py).
+As the one program of ours that always runs on every database host, it also keeps the promotion gate at hand (gate_server.py), and
+tidies up after it (timelines.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from agents import gate_server
 from agents.etcd import Etcd, EtcdError
 from agents.keys import ClusterKeys, Keys
 from agents.specification import DATABASE, Specification
@@ -121,6 +123,10 @@ class Confirmer:
 
 def main(specification: Specification) -> int:
     """Goes on for ever."""
+    try:
+        gate_server.start(specification)
+    except OSError as error:  # then Patroni starts the gate itself
+        print(f"the promotion gate is not at hand: {error}", file=sys.stderr, flush=True)
     timelines = Timelines(Path(specification.wal))
     etcd = Etcd(specification.etcd, specification.etcd_tls(), ETCD_SECONDS)
     keys = ClusterKeys(etcd, specification.cluster, tuple(specification.patroni))

@@ -146,8 +146,8 @@ def _judged(name: str, now: Keys, configurations: Sequence[Configuration], answe
     return Judgement(mine, words if short else "", final=any(one.ahead for one in short))
 
 
-def main(specification: Specification) -> int:
-    """0 to let this member be promoted."""
+def judge(specification: Specification) -> tuple[int, str]:
+    """0 to let this host's member be promoted, else 1; and a line about it for the journal."""
     try:
         keys = ClusterKeys(
             Etcd(specification.etcd, specification.etcd_tls(), ETCD_SECONDS), specification.cluster, tuple(specification.patroni)
@@ -158,5 +158,11 @@ def main(specification: Specification) -> int:
     except (EtcdError, OSError, ValueError, KeyError, TypeError) as error:
         through, why = False, f"that can't be judged: {error}"
     verdict = "may" if through else "must not"
-    print(f"promotion gate: {specification.name} {verdict} be promoted: {why}", file=sys.stderr, flush=True)
-    return 0 if through else 1
+    return 0 if through else 1, f"promotion gate: {specification.name} {verdict} be promoted: {why}"
+
+
+def main(specification: Specification) -> int:
+    """0 to let this member be promoted."""
+    code, why = judge(specification)
+    print(why, file=sys.stderr, flush=True)
+    return code

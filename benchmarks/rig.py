@@ -47,9 +47,9 @@ def timed(*command: str) -> float:
     return seconds
 
 
-def watched(*command: str) -> int:
+def watched(*command: str, **environment: str) -> int:
     """The exit code of a command whose output is shown as it comes."""
-    return subprocess.run(command, cwd=CHECKOUT, env=_environment()).returncode
+    return subprocess.run(command, cwd=CHECKOUT, env=_environment() | environment).returncode
 
 
 def _environment() -> dict[str, str]:

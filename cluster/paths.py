@@ -16,6 +16,7 @@ YIELD_ETCD_LEADERSHIP = "/usr/local/lib/pgquorum/yield-etcd-leadership"  # Patro
 PG_REWIND = "/usr/local/lib/pgquorum/pg_rewind"  # what Patroni calls by that name
 WAKE_PATRONI = "/usr/local/lib/pgquorum/wake-patroni.py"
 AGENTS = "/usr/local/lib/pgquorum/agents"  # our own programs there, which `python3 -I` starts by this directory
+ASK_GATE = f"{AGENTS}/agents/ask_gate.py"  # the one that Patroni starts
 SPECIFICATION = "/etc/pgquorum/agents.json"  # what they know of the cluster
 PATRONI_TLS = "/etc/patroni/tls"  # ca.crt, server.{crt,key}, etcd-ca.crt, etcd-client.{crt,key}: owner postgres
 POSTGRES_SOCKETS = "/var/run/postgresql"

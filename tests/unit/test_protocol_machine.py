@@ -2,7 +2,7 @@
 
 Twice: by Hypothesis, and by plain random walks. The walks are what counts: they find six unsafe variants within 3000 walks.
 Hypothesis is slow here and did not find even the hole of stock Patroni in 400 examples, so that it is green says little.
-A test run always takes the same ones; with PGQUORUM_EXAMPLES=100 it takes a hundred times as many, each run its own.
+A test run always takes the same ones; with PROTOCOL_TIMES=100 it takes a hundred times as many, each run its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from protocol import Variant, World
 from protocol_moves import MOVES, Moves, walk, wrong
 
-TIMES = int(os.environ.get("PGQUORUM_EXAMPLES", "1"))
+TIMES = int(os.environ.get("PROTOCOL_TIMES", "1"))
 FIRST = random.SystemRandom().randrange(10**9) if TIMES > 1 else 0
 BUILT = [
     (3, Variant()),
