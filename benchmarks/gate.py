@@ -15,7 +15,7 @@ from lab import Lab
 from . import rig
 
 FAULTS = ("switchover", "postgres-kill")
-ROUNDS = 12
+ROUNDS = 10
 # Seconds that an ordinary failover may take longer.
 GOAL = 0.15
 
@@ -32,6 +32,7 @@ def main(rounds: int = ROUNDS) -> None:
             for gate, command in (("with", WITH), ("without", WITHOUT)):
                 _on_database_hosts(lab, command)
                 for fault, outage in _trials().items():
+                    print(f"{fault:14} {gate:8} {outage:.2f} s", file=sys.stderr, flush=True)
                     outages.setdefault((fault, gate), []).append(outage)
     for fault in FAULTS:
         medians = {}
