@@ -67,10 +67,10 @@ def test_it_is_told_when_the_last_process_of_the_server_has_gone(
     assert program.gone(server.pid, data)
 
 
-@pytest.mark.parametrize("text", [None, "", "\n", "rubbish\n", "-17\n", f"{2**22 + 5}\n", f"{os.getpid()}\n/data\n"])
+@pytest.mark.parametrize("text", [None, "", "\n", "rubbish\n", "-17\n", f"{2**22 + 5}\n", "{me}\n/data\n"])
 def test_what_a_crash_has_left_is_not_taken_for_a_postmaster(program: ModuleType, data: Path, text: str | None) -> None:
     if text is not None:
-        (data / "postmaster.pid").write_text(text)
+        (data / "postmaster.pid").write_text(text.format(me=os.getpid()))
     before = len(list(Path("/proc/self/fd").iterdir()))
     assert program.postmaster(data) is None
     assert len(list(Path("/proc/self/fd").iterdir())) == before
