@@ -33,7 +33,7 @@ prove: $(VENV)/installed
 	python -m benchmarks prove
 
 test: $(VENV)/installed
-	pytest tests --numprocesses 4 --dist loadgroup
+	pytest tests --numprocesses 4
 
 lint: $(VENV)/installed
 	ruff check .

@@ -1,12 +1,15 @@
 """What all tests share: the checkout is importable, nothing comes from the environment of whoever runs them, and what must run in
-one process when they run in several (`--dist loadgroup`)."""
+one process where they run in several."""
 
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 from repository import ROOT
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 sys.path.insert(0, str(ROOT))
 
@@ -18,13 +21,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)  # before the plugin that reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Each file is for one process. Those on real hosts share one cluster for what a deploy changes, and one for what breaks."""
-    for item in items:
-        file, folder = item.path.name, item.path.parent.name
-        group = str(item.path) if folder != "lab" else "deploys" if file < "test_70" else "faults"
-        item.add_marker(pytest.mark.xdist_group(folder if folder == "machines" else group))
+class ByCluster(LoadScopeScheduling):
+    """A parallel run: each file is one process's, and so are all those that share a cluster."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        """What belongs together: on real hosts what a deploy changes, what breaks, and the lab itself."""
+        file = Path(nodeid.partition("::")[0])
+        if file.parent.name == "lab":
+            return "deploys" if file.name < "test_70" else "faults"
+        return "machines" if file.parent.name == "machines" else str(file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByCluster:
+    return ByCluster(config, log)
 
 
 @pytest.hookimpl(trylast=True)
