@@ -1,11 +1,15 @@
 """What an operator needs to reach the hosts, in the checkout: key, pinned host keys, configuration, inventory."""
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 
 from lab import disk, state
 from lab.command import run
 from lab.spec import LabHost, LabSpec
+
+# Of the clients, in the settings as they are shipped.
+SHIPPED_NETWORK = "10.77.0.0/16"
 
 
 def folder(lab: str) -> Path:
@@ -89,9 +93,12 @@ def inventory(spec: LabSpec) -> str:
 
 
 def group_data(spec: LabSpec) -> str:
-    """What differs from the checkout's own settings: a cluster name of its own, so that two labs share no secrets."""
+    """What differs from the checkout's own settings: a cluster name of its own, so that two labs share no secrets; and the clients'
+    network, where it is another."""
     heading = f'"""Settings of lab {spec.name}, over those of group_data/. Written by `invoke lab.up`."""'
-    return f"{heading}\n\ncluster_name = {spec.name!r}\n"
+    known = ip_network(spec.subnet).subnet_of(ip_network(SHIPPED_NETWORK))
+    networks = "" if known else f"client_networks = {[spec.subnet]!r}\n"
+    return f"{heading}\n\ncluster_name = {spec.name!r}\n{networks}"
 
 
 def postgres_data(*, with_wal: bool) -> str:

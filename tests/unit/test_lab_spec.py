@@ -3,12 +3,27 @@
 from pathlib import Path
 
 import pytest
+from repository import ROOT
 
 from lab import LabError, LabSpec, access, cgroup, disk, host_packages, network, ownership, recipe, state
 from lab.spec import LabHost, refuse_unlike
 from lab.state import State
 
 HERE, ELSEWHERE = Path("/here"), Path("/elsewhere")
+
+
+@pytest.mark.parametrize(("subnet", "more"), [("10.77.9.0/24", {}), ("10.5.0.0/24", {"client_networks": ["10.5.0.0/24"]})])
+def test_the_clients_of_a_lab_elsewhere_are_let_in(subnet: str, more: dict[str, object]) -> None:
+    """As pyinfra reads a file of settings."""
+    settings: dict[str, object] = {}
+    exec(access.group_data(LabSpec(name="shop", subnet=subnet)), settings)
+    assert {name: settings[name] for name in settings if not name.startswith("__")} == {"cluster_name": "shop", **more}
+
+
+def test_the_lab_knows_which_clients_the_settings_let_in_as_they_are_shipped() -> None:
+    settings: dict[str, object] = {}
+    exec((ROOT / "group_data/all.py").read_text(), settings)
+    assert settings["client_networks"] == [access.SHIPPED_NETWORK]
 
 
 def test_default_hosts() -> None:
