@@ -93,8 +93,8 @@ def inventory(spec: LabSpec) -> str:
 
 
 def group_data(spec: LabSpec) -> str:
-    """What differs from the checkout's own settings: a cluster name of its own, so that two labs share no secrets; and the clients'
-    network, where it is another."""
+    """What differs from the checkout's own settings: a cluster name of its own, so that two labs share no secrets; and
+    the clients' network, where it is another."""
     heading = f'"""Settings of lab {spec.name}, over those of group_data/. Written by `invoke lab.up`."""'
     known = ip_network(spec.subnet).subnet_of(ip_network(SHIPPED_NETWORK))
     networks = "" if known else f"client_networks = {[spec.subnet]!r}\n"
