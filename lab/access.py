@@ -1,7 +1,7 @@
 """What an operator needs to reach the hosts, in the checkout: key, pinned host keys, configuration, inventory."""
 
 import os
-from ipaddress import ip_network
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from lab import disk, state
@@ -96,7 +96,7 @@ def group_data(spec: LabSpec) -> str:
     """What differs from the checkout's own settings: a cluster name of its own, so that two labs share no secrets; and
     the clients' network, where it is another."""
     heading = f'"""Settings of lab {spec.name}, over those of group_data/. Written by `invoke lab.up`."""'
-    known = ip_network(spec.subnet).subnet_of(ip_network(SHIPPED_NETWORK))
+    known = spec.network.subnet_of(IPv4Network(SHIPPED_NETWORK))
     networks = "" if known else f"client_networks = {[spec.subnet]!r}\n"
     return f"{heading}\n\ncluster_name = {spec.name!r}\n{networks}"
 
