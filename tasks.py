@@ -243,6 +243,15 @@ def next_steps(c):
     _call(c, next_steps)
 
 
+@task
+def version(c):
+    """Print the version of this checkout; `invoke status` names hosts that another one has deployed."""
+    from cluster.version import own
+    from day2.console import call
+
+    call(lambda: print(own()))
+
+
 ROLE = {"role": "the application role", "database": "the database", "read-only": "the replicas (port 5001)"}
 
 
@@ -343,7 +352,7 @@ def ssh(c, host, name="demo"):
 namespace = Collection(
     preflight, status, verify, wal_lag, config, logs,
     switchover, failover, rolling_restart, failover_test, pause, resume, reinit,
-    dsn, psql, secrets, next_steps,
+    dsn, psql, secrets, next_steps, version,
 )  # fmt: skip
 namespace.add_collection(Collection("etcd", move_leader))
 namespace.add_collection(Collection("lab", up, down, lab_status, off, on, cut, heal, ssh))

@@ -152,6 +152,9 @@ VARIABLES: dict[str, tuple[type[Settings], dict[str, str]]] = {
     "haproxy": (HaproxySettings, {f"haproxy_{field}": field for field in HaproxySettings.model_fields}),
 }
 
+# Settings that have another name now: the old name, with the new one and the version that brought it (CHANGELOG.md has them too).
+RENAMED: dict[str, tuple[str, str]] = {}
+
 # Settings of pyinfra's own SSH connector that tasks do not need.
 CONNECTOR_SETTINGS = {
     "ssh_password",

@@ -118,7 +118,11 @@ def _unknown_keys(hosts: dict[str, RawHost]) -> Iterator[str]:
     known |= set(s.HostSettings.model_fields) | s.CONNECTOR_SETTINGS
     seen = {key for raw in hosts.values() for key in raw.data if not key.startswith("_")}
     for key in sorted(seen - known):
-        yield f"{key} is not a setting{did_you_mean(key, known)}"
+        if key in s.RENAMED:
+            new, since = s.RENAMED[key]
+            yield f"{key} is now {new} since {since}"
+        else:
+            yield f"{key} is not a setting{did_you_mean(key, known)}"
 
 
 def _host(name: str, raw: RawHost, problems: list[str]) -> Host | None:

@@ -10,6 +10,7 @@ import pytest
 from repository import ROOT
 
 import tasks
+from cluster.version import own
 
 INVENTORY = """
 etcd = postgres = [(f'db{n}', {'address': f'10.0.0.{n}'}) for n in (1, 2, 3)]
@@ -78,6 +79,11 @@ def test_before_the_first_deploy(project: Path, words: tuple[str, ...]) -> None:
     done = invoke(*words, at=project)
     assert (done.returncode, done.stdout) == (2, "")
     assert "deploy.py" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_version_is_told_from_anywhere_and_without_an_inventory(tmp_path: Path) -> None:
+    done = invoke("version", at=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{own()}\n", "")
 
 
 def test_another_inventory(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 from clusters import NEEDED, cluster, hosts, problems
 
 from cluster.errors import SettingsError
-from cluster.settings import parse_size
+from cluster.settings import RENAMED, parse_size
 from cluster.topology import RawHost, build
 
 
@@ -183,6 +183,12 @@ def test_etcd_needs_an_odd_number_of_members(members: int, refused: bool) -> Non
     if refused:
         names = ", ".join(f"e{n}" for n in range(members))
         assert found == [f"group 'etcd' has {members} members ({names}): should be 1, 3, 5 or 7, so that a majority survives"]
+
+
+def test_a_setting_that_was_renamed_says_what_it_is_called_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(RENAMED, "etcd_quotum", ("etcd_quota", "0.3.0"))
+    assert problems(hosts(etcd_quotum="2GB")) == ["etcd_quotum is now etcd_quota since 0.3.0"]
+    assert problems(hosts(etcd_quotun="2GB")) == ["etcd_quotun is not a setting (did you mean 'etcd_quota'?)"]
 
 
 def test_every_group_needs_hosts() -> None:
