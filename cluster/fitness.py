@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from . import paths
 from .topology import Cluster
+from .version import Version, parse, told
 
 SUPPORTED_SYSTEMS = {"debian", "ubuntu"}
 CLOCK_SKEW_SECONDS = 2.0
@@ -96,15 +97,24 @@ def parse_survey(lines: list[str], now: float) -> HostSurvey:
     )
 
 
-def refusals(cluster: Cluster, surveys: Mapping[str, HostSurvey], cluster_id: str, secrets_existed: bool) -> list[str]:
+def refusals(
+    cluster: Cluster, surveys: Mapping[str, HostSurvey], cluster_id: str, secrets_existed: bool, checkout: Version
+) -> list[str]:
     """Why a deploy must not go on, one sentence each; empty when it may. `surveys` are the hosts of this run by name."""
     found: list[str] = []
     for name, survey in sorted(surveys.items()):
         problems = [*_unfit(survey), *_foreign(cluster, name, survey)]
         found += [f"host {name}: {problem}" for problem in problems]
     found += _identity(cluster, surveys, cluster_id, secrets_existed)
+    found += _versions(cluster, surveys, checkout)
     found += _clocks(surveys)
     return found
+
+
+def notes(cluster: Cluster, surveys: Mapping[str, HostSurvey]) -> dict[str, str | None]:
+    """The version that each host of this cluster notes as the one that deployed it, by name; None where it notes none."""
+    ours = {name: survey.belongs_to for name, survey in sorted(surveys.items())}
+    return {name: marker.get("version") for name, marker in ours.items() if marker.get("cluster") == cluster.name}
 
 
 def _unfit(survey: HostSurvey) -> Iterator[str]:
@@ -121,6 +131,12 @@ def _unfit(survey: HostSurvey) -> Iterator[str]:
 
 def _foreign(cluster: Cluster, name: str, survey: HostSurvey) -> Iterator[str]:
     """What is on the host and not ours."""
+    if survey.marker and not survey.belongs_to:
+        yield (
+            f"{paths.MARKER} is {survey.marker[:40]!r}: should be a JSON object as on the other hosts of the cluster,"
+            f' with "host": "{name}"'
+        )
+        return
     owner = survey.belongs_to.get("cluster")
     if owner is not None and owner != cluster.name:
         yield f"belongs to cluster {owner!r}, not to {cluster.name!r}: take it out of the inventory, or set cluster_name"
@@ -156,6 +172,26 @@ def _identity(cluster: Cluster, surveys: Mapping[str, HostSurvey], cluster_id: s
         " Without it the passwords of the roles and the certificate authorities are gone: then make a new cluster beside"
         " it and move the data with pg_dump. Nothing new was made"
     )
+
+
+def _versions(cluster: Cluster, surveys: Mapping[str, HostSurvey], checkout: Version) -> Iterator[str]:
+    """An older checkout would take back what a newer one has done, and knows nothing of it."""
+    newer: dict[str, str | None] = {}
+    highest = allowed = max(checkout, cluster.all.downgrade_from or checkout)
+    for name, note in notes(cluster, surveys).items():
+        try:
+            version = parse(note) if note is not None else checkout
+        except ValueError as error:
+            yield f"host {name}: version = {note!r} in {paths.MARKER} {error}: write there the one that deployed it last"
+            continue
+        if version > allowed:
+            newer[name] = note
+            highest = max(highest, version)
+    if newer:
+        yield (
+            f"hosts were deployed by {told(newer)}, and this checkout is older, {checkout}: use one of at least {highest},"
+            f" or insist with --data downgrade_from={highest}"
+        )
 
 
 def _clocks(surveys: Mapping[str, HostSurvey]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
 from .timing import ProfileName
+from .version import Version, parse
 
 Durability = Literal["quorum", "all", "synchronous", "asynchronous"]
 WithoutReplica = Literal["wait", "continue"]
@@ -56,6 +57,7 @@ Size = Annotated[int, BeforeValidator(parse_size)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
 ClusterName = Annotated[str, AfterValidator(_cluster_name)]
 Directory = Annotated[str, AfterValidator(_directory)]
+VersionNumber = Annotated[Version, BeforeValidator(parse)]
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -91,6 +93,7 @@ class AllSettings(Settings):
     client_networks: tuple[Network, ...]
     certificate_days: Annotated[StrictInt, Field(ge=90, le=3650)] = 730
     secrets_directory: str = "secrets"
+    downgrade_from: VersionNumber | None = None
 
 
 class EtcdSettings(Settings):

@@ -13,6 +13,7 @@ from cluster.fitness import HostSurvey, parse_survey, refusals, survey_command
 from cluster.preflight import HostProbe, Line, clock_line, judge, parse_probe, probe_command
 from cluster.topology import Cluster, Host
 from cluster.vault import Vault
+from cluster.version import own
 
 from .console import BAD_NEWS, FINE, console, print_json
 from .ssh import Answer, Fleet
@@ -47,7 +48,8 @@ def look(cluster: Cluster) -> list[Line]:
         rooted = [cluster.host(name) for name, survey in surveys.items() if survey.uid == 0]
         probes, failed = probe_all(fleet, cluster, rooted)
     lines = [Line("refusal", name, told(a)) for name, a in answers.items() if not a.ok]
-    lines += [Line("refusal", "hosts", text) for text in refusals(cluster, surveys, vault.cluster_id, vault.existed)]
+    problems = refusals(cluster, surveys, vault.cluster_id, vault.existed, own())
+    lines += [Line("refusal", "hosts", text) for text in problems]
     if surveys:
         lines.append(clock_line({name: survey.clock_offset for name, survey in surveys.items()}))
     return [*lines, *failed, *judge(cluster, probes, deployed=deployed(surveys)), *from_here(cluster, deployed(surveys))]

@@ -30,3 +30,7 @@ certificate_days = 730
 
 # Where passwords, keys and the certificate authorities are kept, in a directory for each cluster. Keep a backup of it.
 secrets_directory = "secrets"
+
+# Hosts that a newer version has deployed are refused; the version named here, and older ones, are not. For one run, with
+# `--data downgrade_from=0.3.0`.
+downgrade_from = None

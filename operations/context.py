@@ -17,11 +17,13 @@ from pyinfra import host, logger
 from pyinfra.api import DeployError, State, StringCommand
 from pyinfra.context import ctx_state
 
+from cluster.changelog import announcement, read
 from cluster.errors import ClusterError
-from cluster.fitness import HostSurvey, refusals
+from cluster.fitness import HostSurvey, notes, refusals
 from cluster.preflight import judge
 from cluster.topology import Cluster, Host, RawHost, build
 from cluster.vault import Vault
+from cluster.version import Version, own
 
 from .connections import tune
 from .survey import probe_hosts, survey_hosts
@@ -38,6 +40,7 @@ class Run:
     cluster: Cluster
     vault: Vault
     surveys: dict[str, HostSurvey]
+    version: Version  # of this checkout
 
     @property
     def host(self) -> Host:
@@ -46,12 +49,17 @@ class Run:
 
     @property
     def marker(self) -> str | None:
-        """What to write into the host's marker, or None when it already bears the cluster's."""
-        if self.surveys[host.name].belongs_to.get("id") == self.vault.cluster_id:
+        """What to write into the host's marker, or None when it already bears the cluster's and this version.
+
+        Of what is in it only the version ever changes.
+        """
+        marker = self.surveys[host.name].belongs_to
+        if marker.get("id") != self.vault.cluster_id:
+            origin = f"{getpass.getuser()}@{socket.gethostname()}:{Path.cwd()}"
+            marker = {"cluster": self.cluster.name, "id": self.vault.cluster_id, "host": host.name, "deployed_from": origin}
+        if marker.get("version") == str(self.version):
             return None
-        origin = f"{getpass.getuser()}@{socket.gethostname()}:{Path.cwd()}"
-        marker = {"cluster": self.cluster.name, "id": self.vault.cluster_id, "host": host.name, "deployed_from": origin}
-        return json.dumps(marker) + "\n"
+        return json.dumps({**marker, "version": str(self.version)}) + "\n"
 
     def first(self, hosts: Iterable[Host]) -> Host | None:
         """The first of `hosts` that takes part in this run."""
@@ -76,6 +84,7 @@ def _begin(state: State) -> Run:
     try:
         cluster = build(hosts_of(state))
         vault = Vault(cluster)
+        version = own()
     except ClusterError as error:
         raise refusal(str(error)) from None
     absent = sorted({h.name for h in state.inventory if state.is_host_in_limit(h)} - {h.name for h in state.active_hosts})
@@ -83,7 +92,7 @@ def _begin(state: State) -> Run:
         raise refusal(f"{', '.join(absent)} did not answer: nothing was changed. Mend it, or leave it out with --exclude")
     tune(state)
     surveys = survey_hosts(state, cluster)
-    problems = refusals(cluster, surveys, vault.cluster_id, vault.existed)
+    problems = refusals(cluster, surveys, vault.cluster_id, vault.existed, version)
     problems += _incomplete(cluster, surveys)
     if not problems:
         # Not before the survey, which has seen that sudo asks no password: pyinfra would ask for one.
@@ -92,7 +101,9 @@ def _begin(state: State) -> Run:
         problems = _preflight(state, cluster, surveys)
     if problems:
         raise refusal("this deploy can't go on, nothing was changed:", problems)
-    return Run(cluster, vault, surveys)
+    for line in announcement(notes(cluster, surveys), version, read()):
+        warn(line)
+    return Run(cluster, vault, surveys, version)
 
 
 def _preflight(state: State, cluster: Cluster, surveys: dict[str, HostSurvey]) -> list[str]:

@@ -37,8 +37,9 @@ def packages_of(cluster: Cluster, member: Host) -> list[str]:
 
 def host_files(marker: str | None) -> list[Managed]:
     """What must be there before the packages are: the marker, and what keeps others from touching the cluster's services."""
-    wanted = [
+    return [
         directory("/etc/pgquorum"),
+        *([Managed(paths.MARKER, marker, mode="600")] if marker else []),
         directory("/etc/apt/apt.conf.d"),
         directory("/etc/needrestart"),
         directory("/etc/needrestart/conf.d"),
@@ -47,7 +48,6 @@ def host_files(marker: str | None) -> list[Managed]:
         Managed("/etc/needrestart/conf.d/pgquorum.conf", file_text("needrestart/pgquorum.conf")),
         Managed("/etc/postgresql-common/createcluster.conf", file_text("postgresql/createcluster.conf")),
     ]
-    return wanted + ([Managed(paths.MARKER, marker, mode="600")] if marker else [])
 
 
 class Installed(FactBase):

@@ -42,13 +42,14 @@ def take_lock(run: Run):
 def confirm(run: Run):
     """With the lock held: stops when another run has deployed between this run's survey and its lock, else keeps new secrets.
 
-    Secrets made for hosts that were blank a minute ago must not be laid over those of a cluster that lives now.
+    Secrets made for hosts that were blank a minute ago must not be laid over those of a cluster that lives now, nor what this
+    version writes over what a newer one has just written.
     """
     if not state.is_executing:
         return
     survey = host.get_fact(Survey, command=survey_command(run.cluster))
-    if survey is not None and survey.belongs_to.get("id", run.vault.cluster_id) != run.vault.cluster_id:
-        yield from stop("another run has deployed a cluster here meanwhile: run again")
+    if survey is not None and survey.marker != run.surveys[host.name].marker:
+        yield from stop("another run has deployed here meanwhile: run again")
         return
     try:
         run.vault.save()

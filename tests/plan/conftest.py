@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from repository import ROOT
 from cluster.dynamic_config import postgres_parameters
 from cluster.topology import Cluster, RawHost, build
 from cluster.vault import Vault
+from cluster.version import own
 
 DATABASES = [f"@fake/db{n}" for n in (1, 2, 3)]
 PROXIES = ["@fake/proxy1", "@fake/proxy2"]
@@ -30,7 +33,8 @@ ROLES = "postgres_roles = [{'name': 'app'}]\npostgres_databases = [{'name': 'app
 PASSWORDS = ("REPLICATION", "REWIND", "REST_API", "HAPROXY_STATS", "PROBE", "ROLE_APP")
 GIVEN = {f"PGQUORUM_PASSWORD_{name}": f"rehearsed-{name.lower()}-0123456789" for name in PASSWORDS}
 
-Answers = list[tuple[str, str, list[str] | None]]
+# Pattern of the host's name, of the command, the answer; and whether only while executing, or only before (rehearse.py).
+Answers = list[tuple[str, str, list[str] | None] | tuple[str, str, list[str] | None, bool]]
 SURVEY = "os-release"
 BLANK_HOST = ["system debian", "system_version 14", "uid 0", "init systemd", f"free_bytes {10**12}"]
 # How the last phase sees the cluster once it runs.
@@ -69,6 +73,11 @@ class Command:
     stdin: str = field(repr=False)
     executing: bool
 
+    @property
+    def digest(self) -> str:
+        """The hash of its input: of the file that it writes."""
+        return hashlib.sha256(self.stdin.encode()).hexdigest()
+
 
 @dataclass(frozen=True)
 class Rehearsal:
@@ -100,6 +109,8 @@ class Stage:
         self.folder = folder
         for name in ("cluster", "operations", "templates", "files", "deploy.py", "config.py"):
             (folder / name).symlink_to(ROOT / name)
+        for name in ("pyproject.toml", "CHANGELOG.md"):  # which tests change
+            shutil.copy(ROOT / name, folder)
         (folder / "group_data").mkdir()
         (folder / "secrets/shop/@fake").mkdir(parents=True)  # the connector's name is a part of the hosts' names here
         for directory in ("secrets/shop", "secrets/shop/@fake"):
@@ -156,7 +167,8 @@ def first_deploy(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
     return run
 
 
-def living(vault: Vault) -> list[str]:
-    """The survey of a host that belongs to the cluster with these secrets."""
-    marker = json.dumps({"cluster": "shop", "id": vault.cluster_id, "deployed_from": "ann@desk:/home/ann/pg"})
-    return [*BLANK_HOST, f"marker {marker}", "postgres_data cluster"]
+def living(vault: Vault, version: str | None = str(own())) -> list[str]:
+    """The survey of a host that belongs to the cluster with these secrets, deployed by a version (None: it notes none)."""
+    marker = {"cluster": "shop", "id": vault.cluster_id, "deployed_from": "ann@desk:/home/ann/pg"}
+    noted = marker | ({"version": version} if version else {})
+    return [*BLANK_HOST, f"marker {json.dumps(noted)}", "postgres_data cluster"]

@@ -3,8 +3,8 @@
     rehearse.py ANSWERS RECORD ARGUMENT...
 
 ANSWERS is JSON: a list of [pattern of the host's name, pattern of the command, lines of its answer]; the first that fits
-counts, and a command that none fits says nothing and succeeds. Lines of null make the command fail. RECORD gets one line of
-JSON for each command.
+counts, and a command that none fits says nothing and succeeds. Lines of null make the command fail. A fourth element, a boolean,
+holds only for commands of the execute phase (true) or for those before it. RECORD gets one line of JSON for each command.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def main(answers_file: str, record_file: str) -> None:
         record.flush()
         if print_input:
             print(f"{self.host.print_prefix}>>> {text}", file=sys.stderr)
-        for host, pattern, lines in answers:
+        for host, pattern, lines, *phase in answers:
+            if phase and phase[0] != state.is_executing:
+                continue
             if re.search(host, self.host.name) and re.search(pattern, text):
                 if lines is None:
                     return False, CommandOutput([OutputLine("stderr", "it failed")])

@@ -59,6 +59,12 @@ def test_the_marker_is_there_before_anything_that_could_be_taken_for_somebody_el
     assert first_deploy.last("cluster.json.XXXX") < first_deploy.first("apt-get")
 
 
+def test_the_marker_is_the_first_file_that_a_host_gets(first_deploy: Rehearsal) -> None:
+    """It notes the version: from then on an older checkout is refused."""
+    for host in HOSTS:
+        assert first_deploy.first("cluster.json.XXXX", host) == first_deploy.first("mktemp", host)
+
+
 def test_the_list_of_files_has_all_that_was_written(first_deploy: Rehearsal) -> None:
     """But for itself, the marker, and what etcd reads once in its life."""
     for host in {command.host for command in first_deploy.commands}:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from clusters import cluster
 
-from cluster.fitness import CLOCK_SKEW_SECONDS, DISK_FREE_BYTES, HostSurvey, parse_survey, refusals
+from cluster.fitness import CLOCK_SKEW_SECONDS, DISK_FREE_BYTES, HostSurvey, notes, parse_survey, refusals
+from cluster.topology import Cluster
+from cluster.version import Version
 
 SHOP = cluster()
 ID = "11111111-2222"
@@ -17,15 +19,22 @@ BLANK = HostSurvey(system="debian", system_version="14")
 NAMES = [h.name for h in SHOP.hosts]
 
 
-def marker(cluster_name: str = "shop", identity: str = ID) -> str:
-    return json.dumps({"cluster": cluster_name, "id": identity, "deployed_from": "ann@desk:/home/ann/pg"})
+def marker(cluster_name: str = "shop", identity: str = ID, **more: object) -> str:
+    return json.dumps({"cluster": cluster_name, "id": identity, "deployed_from": "ann@desk:/home/ann/pg", **more})
 
 
 LIVE = replace(BLANK, marker=marker(), postgres_data="cluster", patroni_scope="shop")
 
 
-def judged(of: dict[str, HostSurvey] | None = None, others: HostSurvey = BLANK, secrets_existed: bool = True) -> list[str]:
-    return refusals(SHOP, {name: (of or {}).get(name, others) for name in NAMES}, ID, secrets_existed)
+def judged(
+    of: dict[str, HostSurvey] | None = None, others: HostSurvey = BLANK, secrets_existed: bool = True, shop: Cluster = SHOP
+) -> list[str]:
+    surveys = {name: (of or {}).get(name, others) for name in NAMES}
+    return refusals(shop, surveys, ID, secrets_existed, Version(0, 2, 0))
+
+
+def deployed_by(version: object) -> HostSurvey:
+    return replace(LIVE, marker=marker(version=version))
 
 
 def test_blank_hosts_are_fit_with_and_without_secrets() -> None:
@@ -90,7 +99,8 @@ def test_without_its_secrets_a_living_cluster_is_left_alone(existed: bool) -> No
 @pytest.mark.parametrize("text", ["", "nonsense", "[]", "42"])
 def test_a_marker_that_cannot_be_read_is_none(text: str) -> None:
     assert replace(BLANK, marker=text).belongs_to == {}
-    assert judged({"db1": replace(LIVE, marker=text)}) != []
+    [found] = judged({"db1": replace(LIVE, marker=text)})
+    assert ("should be a JSON object" in found) == bool(text)
 
 
 @pytest.mark.parametrize(("apart", "refused"), [(0.0, False), (CLOCK_SKEW_SECONDS, False), (CLOCK_SKEW_SECONDS + 1, True)])
@@ -121,3 +131,42 @@ def test_a_host_that_is_another_of_the_same_cluster_is_refused() -> None:
     marker = json.dumps({"cluster": "shop", "id": ID, "host": "db2"})
     [line] = judged({"db3": HostSurvey(system="debian", marker=marker)})
     assert "is 'db2' of this cluster" in line
+
+
+@pytest.mark.parametrize("version", ["0.2.0", "0.1.9", "0.0.99", None])
+def test_hosts_that_this_version_or_an_older_one_has_deployed(version: str | None) -> None:
+    assert judged(others=replace(LIVE, marker=marker()) if version is None else deployed_by(version)) == []
+
+
+@pytest.mark.parametrize("newer", ["0.2.1", "0.10.0", "1.0.0"])
+def test_an_older_checkout_is_refused_by_name(newer: str) -> None:
+    assert judged({"db2": deployed_by(newer)}, deployed_by("0.2.0")) == [
+        f"hosts were deployed by {newer} (db2), and this checkout is older, 0.2.0: use one of at least {newer},"
+        f" or insist with --data downgrade_from={newer}"
+    ]
+
+
+def test_who_insists_names_the_newest_version_that_is_to_be_overwritten() -> None:
+    hosts = {"db1": deployed_by("0.3.0"), "db3": deployed_by("0.4.0")}
+    [told] = judged(hosts, deployed_by("0.3.0"))
+    assert "0.3.0 (db1, db2, proxy1), 0.4.0 (db3)" in told and told.endswith("downgrade_from=0.4.0")
+    [told] = judged(hosts, BLANK, shop=cluster(downgrade_from="0.3.0"))
+    assert "were deployed by 0.4.0 (db3), and" in told and told.endswith("downgrade_from=0.4.0")
+    assert judged(hosts, BLANK, shop=cluster(downgrade_from="0.4.0")) == []
+
+
+@pytest.mark.parametrize("version", ["", "0.2", "new", "0.2.0rc1", "-1.2.3", 2, None])
+def test_a_note_that_is_no_version_is_told_with_the_file_that_it_is_in(version: object) -> None:
+    [told] = judged({"db1": deployed_by(version)}, LIVE)
+    assert told.startswith("host db1: version = ")
+    assert "in /etc/pgquorum/cluster.json should be a version such as '0.2.0': write there" in told
+
+
+def test_the_version_of_another_clusters_host_is_nobodys_business() -> None:
+    other = replace(LIVE, marker=marker("other", version="9.0.0"), patroni_scope="")
+    assert ["belongs to cluster 'other'" in sentence for sentence in judged({"db1": other})] == [True]
+
+
+def test_the_notes_of_hosts() -> None:
+    surveys = {"db1": deployed_by("0.2.0"), "db2": LIVE, "db3": BLANK, "proxy1": replace(LIVE, marker=marker("other"))}
+    assert notes(SHOP, surveys) == {"db1": "0.2.0", "db2": None}

@@ -70,6 +70,8 @@ def test_hosts_are_ordered_by_name_whatever_the_inventory_says() -> None:
         ({"postgres_port": 0}, "postgres_port = 0: should be at least 1"),
         ({"haproxy_read_port": 65536}, "haproxy_read_port = 65536: should be at most 65535"),
         ({"certificate_days": 30}, "certificate_days = 30: should be at least 90"),
+        ({"downgrade_from": 0.3}, "downgrade_from = 0.3: should be a version such as '0.2.0'"),
+        ({"downgrade_from": True}, "downgrade_from = True: should be a version such as '0.2.0'"),
         ({"etcd_compaction_hours": 0}, "etcd_compaction_hours = 0: should be at least 1"),
         ({"etcd_quota": "1MB"}, "etcd_quota = '1MB': should be at least 67108864"),
         (
@@ -189,6 +191,11 @@ def test_a_setting_that_was_renamed_says_what_it_is_called_now(monkeypatch: pyte
     monkeypatch.setitem(RENAMED, "etcd_quotum", ("etcd_quota", "0.3.0"))
     assert problems(hosts(etcd_quotum="2GB")) == ["etcd_quotum is now etcd_quota since 0.3.0"]
     assert problems(hosts(etcd_quotun="2GB")) == ["etcd_quotun is not a setting (did you mean 'etcd_quota'?)"]
+
+
+def test_a_downgrade_is_from_a_version_or_from_none() -> None:
+    assert cluster(downgrade_from="0.10.3").all.downgrade_from == (0, 10, 3)
+    assert cluster(downgrade_from=None) == cluster()
 
 
 def test_every_group_needs_hosts() -> None:
