@@ -132,6 +132,7 @@ def host_view(answer: Answer) -> HostView:
         problems=problems,
         clock=document["time"] - answer.at,
         cluster_name=part("marker", lambda marker: marker["cluster"]),
+        deployed_by=part("marker", lambda marker: marker.get("version")),
         edited=tuple(part("edited", list) or ()),
         operator=part("operator", str),
         units=part("units", dict) or {},

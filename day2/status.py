@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.topology import Cluster
+from cluster.version import Version, own, told
 
 from . import locking
 from .console import BAD_NEWS, FINE, console, print_json, size
@@ -45,6 +46,7 @@ def document(cluster: Cluster, view: ClusterView, found: tuple[Finding, ...], ab
         "candidates": able,
         "dcs": view.dcs,
         "hosts": view.hosts,
+        "version": str(own()),
         "seconds": round(view.seconds, 3),
     }
 
@@ -61,8 +63,19 @@ def show(out: Console, cluster: Cluster, view: ClusterView, found: tuple[Finding
     for name, host in view.hosts.items():
         if host.salvage:
             out.print(f"[cyan]note[/]     [bold]{name}[/]: {escape(kept(host.salvage))}", soft_wrap=True)
+    if line := other_versions(view, own()):
+        out.print(f"[cyan]note[/]     {escape(line)}", soft_wrap=True)
     show_findings(out, (f for f in found if f.level != "ok"))
     out.print("[bold green]healthy[/]" if healthy(found) else "[bold red]not healthy[/]", f"({view.seconds:.1f} s)")
+
+
+def other_versions(view: ClusterView, checkout: Version) -> str:
+    """Which hosts were deployed by another version of the tool than this checkout's, in words; empty when none were."""
+    noted = {name: host.deployed_by for name, host in view.hosts.items() if host.cluster_name}
+    others = {name: note for name, note in noted.items() if note != str(checkout)}
+    if not others:
+        return ""
+    return f"hosts were deployed by {told(others)}, this is {checkout}: the newer CHANGELOG.md says what that changes"
 
 
 def kept(salvage: tuple[Salvage, ...]) -> str:

@@ -206,6 +206,7 @@ class HostView:
     problems: dict[str, str]  # part ("host", "etcd", "patroni", ...) to why it has no answer
     clock: float | None = None
     cluster_name: str | None = None
+    deployed_by: str | None = None  # the version of the tool that deployed it last, as it notes it
     operator: str | None = None
     units: dict[str, str] = field(default_factory=dict)
     certificates: dict[str, int] = field(default_factory=dict)  # path to whole days left

@@ -54,7 +54,7 @@ def test_a_database_host() -> None:
             postgres={"is": POSTGRES},
             units={"is": {"etcd.service": "active"}},
             certificates={"is": {"/etc/etcd/tls/ca.crt": pem}},
-            marker={"is": {"cluster": "shop", "id": "1", "deployed_from": "x"}},
+            marker={"is": {"cluster": "shop", "id": "1", "deployed_from": "x", "version": "0.3.0"}},
             operator={"is": None},
         )
     )
@@ -70,8 +70,13 @@ def test_a_database_host() -> None:
     assert host.patroni and 1 < host.patroni.dcs_age < 3
     assert host.postgres and host.postgres.senders[0].replayed_lag == 8
     assert host.certificates == {"/etc/etcd/tls/ca.crt": 3649}
-    assert host.cluster_name == "shop"
+    assert (host.cluster_name, host.deployed_by) == ("shop", "0.3.0")
     assert host.clock is not None and abs(host.clock) < 1
+
+
+def test_a_host_that_was_deployed_before_there_were_notes() -> None:
+    host = host_view(answer(marker={"is": {"cluster": "shop", "id": "1"}}))
+    assert (host.cluster_name, host.deployed_by, host.problems) == ("shop", None, {})
 
 
 def test_what_a_rewind_has_thrown_away() -> None:

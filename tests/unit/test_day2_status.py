@@ -61,6 +61,14 @@ def test_what_a_rewind_has_thrown_away_is_named_and_makes_nobody_sick() -> None:
     assert "rewind" not in shown(views.view())
 
 
+def test_hosts_that_another_version_has_deployed_are_named_and_are_not_sick() -> None:
+    text = shown(views.view(db2=views.database("db2", deployed_by=None), proxy1=views.proxy(deployed_by="7.0.0")))
+    assert f"a version before 0.2.0 (db2), 7.0.0 (proxy1), this is {views.VERSION}" in text
+    assert text.splitlines()[-1].startswith("healthy")
+    for same in (views.view(), views.view(db2=views.blank("db2")), views.view(db2=views.unreachable("db2"))):
+        assert "deployed by" not in shown(same)
+
+
 def test_who_is_at_work_is_shown() -> None:
     line = json.dumps({"who": "anna@desk", "doing": "failover-test", "since": "10:00", "directory": "/home/anna/shop"})
     view = views.view(db1=views.database("db1", operator=line), db2=views.database("db2", operator=line))

@@ -10,6 +10,7 @@ from clusters import cluster
 
 from cluster.dynamic_config import postgres_parameters, wanted_config
 from cluster.quorum import parse
+from cluster.version import own
 from day2.view import (
     ClusterView,
     Configurations,
@@ -24,6 +25,7 @@ from day2.view import (
 )
 
 SHOP = cluster()
+VERSION = str(own())
 DATABASES = ("db1", "db2", "db3")
 RUNNING = {name: str(value) for name, value in postgres_parameters(SHOP).items()}
 IDS = {"11": "db1", "22": "db2", "33": "db3"}
@@ -93,7 +95,7 @@ def database(name: str, **differs: Any) -> HostView:
     active = dict.fromkeys([unit for unit in UNITS if not unit.startswith(("haproxy", "postgresql"))], "active")
     units = UNITS | active | {"postgresql.service": "masked"}
     view = HostView(
-        name, {}, 0.0, "shop", None, units, {"/etc/etcd/tls/server.crt": 700}, etcd(name), patroni(name), postgres(name)
+        name, {}, 0.0, "shop", VERSION, None, units, {"/etc/etcd/tls/server.crt": 700}, etcd(name), patroni(name), postgres(name)
     )
     return replace(view, **differs)
 
@@ -109,6 +111,7 @@ def proxy(write: tuple[str, ...] = ("db1",), read: tuple[str, ...] = ("db2", "db
         problems={},
         clock=0.0,
         cluster_name="shop",
+        deployed_by=VERSION,
         units=UNITS | {"haproxy.service": "active"},
         proxy=ProxyState("3.2.5", {"write": servers(write), "read": servers(read)}),
     )
