@@ -11,8 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from commands import invoke
 from helpers import END_SLEEP, INVENTORY, Deploy, Site
 from hosts import DATABASES, HOSTS, PATIENCE, PROXY, SPEC, wait_until
+
+from cluster import paths
+from cluster.version import own
 
 pytestmark = pytest.mark.usefixtures("healed")
 
@@ -84,6 +88,54 @@ def test_hosts_of_a_cluster_of_another_name_are_left_alone(site: Site) -> None:
     finally:
         site.on(PROXY, "mv /root/cluster.json /etc/pgquorum/")
     assert site.snapshot() == before
+
+
+@contextmanager
+def noted(site: Site, host: str, version: str | None) -> Iterator[None]:
+    """A host that notes another version as the one that deployed it last, or none; what it notes then is put back."""
+    change = f"d.update(version={version!r})" if version else "d.pop('version')"
+    program = f"import json; p = '{paths.MARKER}'; d = json.load(open(p)); {change}; open(p, 'w').write(json.dumps(d) + chr(10))"
+    site.on(host, f"cp -p {paths.MARKER} /root/marker && python3 -", program)
+    try:
+        yield
+    finally:
+        site.on(host, f"mv /root/marker {paths.MARKER}")
+
+
+def markers(site: Site) -> dict[str, str]:
+    return site.on_all(f"cat {paths.MARKER}; stat -c '%a %U %.Y' {paths.MARKER}")
+
+
+def test_an_older_checkout_than_the_one_that_deployed_a_host_is_refused_and_touches_nothing(site: Site) -> None:
+    with noted(site, PROXY, "99.0.0"), site.edited("group_data/postgres.py", 'postgres_parameters["work_mem"] = "7MB"'):
+        before, notes = site.snapshot(), markers(site)
+        refused(site.deploy("-y"), f"hosts were deployed by 99.0.0 ({PROXY}), and this checkout is older, {own()}")
+        refused(site.deploy("-y", "--data", "downgrade_from=98.0.0"), "or insist with --data downgrade_from=99.0.0")
+        code, out, _ = invoke(site, "preflight")
+        assert code == 1
+        assert f"hosts were deployed by 99.0.0 ({PROXY})" in out
+        assert f"note     hosts were deployed by 99.0.0 ({PROXY}), this is {own()}" in invoke(site, "status")[1]
+        assert (site.snapshot(), markers(site)) == (before, notes)
+    assert site.changes() == 0
+
+
+def test_who_insists_deploys_an_older_checkout_and_the_host_notes_that_one(site: Site) -> None:
+    with noted(site, PROXY, "99.0.0"):
+        run = site.deployed("--data", "downgrade_from=99.0.0")
+        assert f"what 99.0.0 has put there stays there where {own()} does not know it" in run.output
+        assert json.loads(site.on(PROXY, f"cat {paths.MARKER}"))["version"] == str(own())
+        assert site.changes() == 0
+    assert site.changes() == 0
+
+
+def test_an_upgrade_that_changes_only_the_version_changes_only_the_note_of_it(site: Site) -> None:
+    with noted(site, DATABASES[0], None):
+        before = site.snapshot(HOSTS)
+        assert "hosts were deployed by a version before 0.2.0" in site.deploy("--dry").output
+        assert site.changes() == 1
+        assert site.snapshot(HOSTS) == before
+        assert json.loads(site.on(DATABASES[0], f"cat {paths.MARKER}"))["version"] == str(own())
+        assert site.changes() == 0
 
 
 def test_a_second_run_at_the_same_time_is_refused_and_told_who_is_at_work(site: Site, second_checkout: Site) -> None:
