@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-MARKER = "/etc/pgquorum/cluster.json"  # which cluster this host belongs to
+MARKER = "/etc/pgquorum/cluster.json"  # which cluster this host belongs to, and which version of the tool deployed it
 MANIFEST = "/etc/pgquorum/files.sha256"  # every file the deploy wrote here
 LOCK = "/run/pgquorum.lock"  # held by whoever is changing the cluster
 KERNEL_SETTINGS = "/etc/sysctl.d/60-pgquorum.conf"
