@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from repository import ROOT
+from repository import ship
 
 from lab import LabError, LabSpec, access, cgroup, disk, host_packages, network, ownership, recipe, state
 from lab.spec import LabHost, refuse_unlike
@@ -20,9 +20,9 @@ def test_the_clients_of_a_lab_elsewhere_are_let_in(subnet: str, more: dict[str, 
     assert {name: settings[name] for name in settings if not name.startswith("__")} == {"cluster_name": "shop", **more}
 
 
-def test_the_lab_knows_which_clients_the_settings_let_in_as_they_are_shipped() -> None:
+def test_the_lab_knows_which_clients_the_settings_let_in_as_they_are_shipped(tmp_path: Path) -> None:
     settings: dict[str, object] = {}
-    exec((ROOT / "group_data/all.py").read_text(), settings)
+    exec((ship(tmp_path) / "group_data/all.py").read_text(), settings)
     assert settings["client_networks"] == [access.SHIPPED_NETWORK]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from repository import ROOT
+from repository import ROOT, ship
 
 from cluster.inventory_files import load_cluster, read_hosts
 from cluster.settings import VARIABLES
@@ -28,6 +28,13 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "config.py": ({"cluster"}, {"pyinfra"}),
     "tasks.py": ({"cluster", "day2", "lab"}, {"invoke"}),
 }
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What is shipped, and the working directory."""
+    monkeypatch.chdir(ship(tmp_path))
+    return tmp_path
 
 
 def tracked() -> list[Path]:
@@ -99,17 +106,17 @@ def test_no_private_key_stands_in_the_repository() -> None:
 
 
 @pytest.mark.parametrize("group", VARIABLES)
-def test_every_setting_stands_in_the_file_of_its_group_and_in_no_other(group: str) -> None:
+def test_every_setting_stands_in_the_file_of_its_group_and_in_no_other(group: str, shipped: Path) -> None:
     _, variables = VARIABLES[group]
-    tree = ast.parse((ROOT / f"group_data/{group}.py").read_text())
+    tree = ast.parse((shipped / f"group_data/{group}.py").read_text())
     set_here = {t.id for n in tree.body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
     assert set_here == set(variables)
 
 
 @pytest.mark.parametrize("group", VARIABLES)
-def test_every_setting_is_explained_where_it_stands(group: str) -> None:
+def test_every_setting_is_explained_where_it_stands(group: str, shipped: Path) -> None:
     """By a comment beside it, or by one over the paragraph that it is in."""
-    text = (ROOT / f"group_data/{group}.py").read_text()
+    text = (shipped / f"group_data/{group}.py").read_text()
     paragraphs = re.split(r"\n\s*\n", text)
     for variable in VARIABLES[group][1]:
         (paragraph,) = [p for p in paragraphs if re.search(rf"(?m)^{variable} =", p)]
@@ -118,9 +125,8 @@ def test_every_setting_is_explained_where_it_stands(group: str) -> None:
 
 
 @pytest.mark.parametrize("group", VARIABLES)
-def test_what_a_file_sets_is_what_holds_when_it_is_taken_out(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_file_sets_is_what_holds_when_it_is_taken_out(group: str, shipped: Path) -> None:
     """Deleting a line of group_data must not silently mean something else than what stood there."""
-    monkeypatch.chdir(ROOT)
     made = load_cluster()
     section = getattr(made, group)
     free = {"cluster_name", "client_networks", "parameters", "roles", "databases"}
@@ -129,15 +135,15 @@ def test_what_a_file_sets_is_what_holds_when_it_is_taken_out(group: str, monkeyp
             assert getattr(section, name) == field.get_default(), f"{group}: {name}"
 
 
-def test_the_default_inventory_is_the_default_lab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(ROOT)
-    file = tmp_path / "inventory.py"
+def test_the_default_inventory_is_the_default_lab(shipped: Path) -> None:
+    file = shipped / "lab" / "inventory.py"
+    file.parent.mkdir()
     file.write_text(access.inventory(LabSpec()))
-    shipped, written = read_hosts(Path("inventory.py"), {}), read_hosts(file, {})
-    assert list(shipped) == list(written) == [host.name for host in LabSpec().hosts]
+    here, written = read_hosts(Path("inventory.py"), {}), read_hosts(file, {})
+    assert list(here) == list(written) == [host.name for host in LabSpec().hosts]
     for name, host in written.items():
-        assert shipped[name].groups == host.groups
-        mine = {key: shipped[name].data[key] for key in host.data if key in shipped[name].data}
+        assert here[name].groups == host.groups
+        mine = {key: here[name].data[key] for key in host.data if key in here[name].data}
         assert {key: value for key, value in host.data.items() if key in ("address", *access_keys(host.data))} | mine == mine
 
 
@@ -145,8 +151,7 @@ def access_keys(data: dict[str, object]) -> list[str]:
     return [key for key in data if key.startswith("ssh_")]
 
 
-def test_the_labs_network_may_connect(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+def test_the_labs_network_may_connect(shipped: Path) -> None:
     assert any(LabSpec().network.subnet_of(network) for network in load_cluster().all.client_networks)  # type: ignore[arg-type]
 
 
