@@ -6,37 +6,71 @@ A test holds this reader and pyinfra's own to the same result.
 from __future__ import annotations
 
 import ast
+import re
 import runpy
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .errors import SettingsError
+from .errors import SettingsError, did_you_mean
 from .topology import Cluster, RawHost, build
 
 
 def load_cluster(inventory: str | Path = "inventory.py", overrides: dict[str, Any] | None = None) -> Cluster:
-    """The cluster that the inventory file and the group_data beside it describe.
+    """The cluster that an inventory, by name or path, and the group_data beside it describe.
 
     `overrides` win over everything, as pyinfra's --data does. Raises SettingsError.
     """
-    return build(read_hosts(Path(inventory), overrides or {}))
+    file = find_inventory(str(inventory))
+    return replace(build(read_hosts(file, overrides or {})), inventory=str(file))
+
+
+def home(name: str) -> Path:
+    """The directory of an owner's cluster, as `invoke init` makes it, relative to the checkout."""
+    return Path("inventories") / name
+
+
+def find_inventory(said: str) -> Path:
+    """The file that is meant by a path, or by a name alone: `prod` is inventories/prod/inventory.py.
+
+    A file of that very name goes first, as for pyinfra. Raises SettingsError for a name that none is called by.
+    """
+    if Path(said).is_file() or not re.fullmatch(r"[\w-]+", said):
+        return Path(said)
+    file = home(said) / "inventory.py"
+    if not file.is_file():
+        known = [path.parent.name for path in sorted(home("").glob("*/inventory.py"))]
+        problem = f"inventory = {said!r}: there is no {file} in {Path.cwd()}{did_you_mean(said, known)}"
+        raise SettingsError([f"{problem}; `invoke init {said}` makes it"])
+    return file
 
 
 def read_hosts(inventory: Path, overrides: dict[str, Any]) -> dict[str, RawHost]:
-    """Every host by name, its data merged: overrides, then the host's own, then its groups' (the last wins), then all."""
+    """Every host of an inventory file by name, with its data. Raises SettingsError."""
     if not inventory.is_file():
-        # Keys and secrets are looked for in the working directory too, so nothing is guessed from another one.
-        where = "" if inventory.is_absolute() else f" in {Path.cwd()}; work from the directory of the checkout, or name another"
-        raise SettingsError([f"inventory = {str(inventory)!r}: there is no such file{where}"])
+        raise SettingsError([f"inventory = {str(inventory)!r}: there is no such file{_where_instead(inventory)}"])
     groups = {name: value for name, value in _variables(inventory).items() if isinstance(value, list | tuple)}
     for name, value in groups.items():
         _check_form(inventory, name, value)
     # Every host is also in a group named after the inventory file, so group_data/prod.py goes with inventories/prod.py.
     everyone = [entry[0] if isinstance(entry, tuple) else entry for v in groups.values() for entry in _entries(v)]
     groups.setdefault(inventory.stem, list(dict.fromkeys(everyone)))
-    group_data = _read_group_data(inventory)
+    return merge(groups, read_group_data(inventory), overrides)
 
+
+def _where_instead(inventory: Path) -> str:
+    """Where the inventory is that was called by its name or directory, else where a file was looked for."""
+    for file in (inventory / "inventory.py", home(inventory.stem) / "inventory.py"):
+        if file.is_file():
+            return f"; the file is {file}"
+    # Keys and secrets are looked for in the working directory too, so nothing is guessed from another one.
+    return "" if inventory.is_absolute() else f" in {Path.cwd()}; work from the directory of the checkout, or name another"
+
+
+def merge(groups: dict[str, Any], group_data: dict[str, dict[str, Any]], overrides: dict[str, Any]) -> dict[str, RawHost]:
+    """Every host by name, its data merged: overrides, then the host's own, then its groups' (the last wins), then all."""
+    group_data = dict(group_data)
     memberships: dict[str, list[str]] = {}
     own: dict[str, dict[str, Any]] = {}
     for group, value in groups.items():
@@ -74,7 +108,7 @@ def _is_host(entry: Any) -> bool:
     return isinstance(entry, str)
 
 
-def _read_group_data(inventory: Path) -> dict[str, dict[str, Any]]:
+def read_group_data(inventory: Path) -> dict[str, dict[str, Any]]:
     """The group_data of the working directory, then over it that beside the inventory."""
     merged: dict[str, dict[str, Any]] = {}
     folders = dict.fromkeys([Path.cwd(), inventory.resolve().parent])

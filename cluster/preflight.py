@@ -127,7 +127,7 @@ def _addresses(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iterator[Li
         address = cluster.host(name).address
         if address not in probe.addresses:
             own = ", ".join(a for a in probe.addresses if a not in ("127.0.0.1", "::1"))
-            yield Line("refusal", name, f"address = {address!r} is not one of this host's, which are {own}: mend inventory.py")
+            yield Line("refusal", name, f"address = {address!r} is not one of this host's, which are {own}: mend the inventory")
 
 
 def _ports(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iterator[Line]:

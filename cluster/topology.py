@@ -67,6 +67,8 @@ class Cluster:
     etcd_hosts: tuple[Host, ...]
     postgres_hosts: tuple[Host, ...]
     haproxy_hosts: tuple[Host, ...]
+    # For messages: the file that describes it, as pyinfra is given it.
+    inventory: str = "inventory.py"
 
     @property
     def hosts(self) -> tuple[Host, ...]:

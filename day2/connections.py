@@ -20,7 +20,7 @@ def open_vault(cluster: Cluster) -> Vault:
     """The cluster's secrets. Raises ClusterError before the first deploy, which makes them."""
     vault = Vault(cluster)
     if not vault.existed:
-        raise ClusterError(f"{vault.directory} holds no secrets yet: `pyinfra inventory.py deploy.py` makes them")
+        raise ClusterError(f"{vault.directory} holds no secrets yet: `pyinfra {cluster.inventory} deploy.py` makes them")
     return vault
 
 

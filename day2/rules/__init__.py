@@ -45,6 +45,6 @@ def findings(view: ClusterView, cluster: Cluster) -> tuple[Finding, ...]:
     answering = [host for host in view.hosts.values() if host.reachable]
     if all(host.blank for host in answering):
         unreachable = [problem(name, host.problems["host"]) for name, host in view.hosts.items() if not host.reachable]
-        blank = problem("deploy", "nothing is deployed yet: run `pyinfra inventory.py deploy.py`")
+        blank = problem("deploy", f"nothing is deployed yet: run `pyinfra {cluster.inventory} deploy.py`")
         return (*unreachable, *([blank] if answering else []))
     return tuple(found for rule in RULES for found in rule(view, cluster))

@@ -24,7 +24,7 @@ def hosts(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         if not host.reachable:
             wrong.append(problem(name, host.problems["host"]))
         elif host.blank:
-            wrong.append(problem(name, "nothing is deployed on it: run `pyinfra inventory.py deploy.py`"))
+            wrong.append(problem(name, f"nothing is deployed on it: run `pyinfra {cluster.inventory} deploy.py`"))
         elif host.cluster_name not in (None, cluster.name):
             wrong.append(problem(name, f"belongs to cluster {host.cluster_name!r}, not to {cluster.name!r}"))
     yield from wrong or [ok("hosts", f"all {len(view.hosts)} answer")]

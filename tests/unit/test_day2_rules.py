@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import views
@@ -244,6 +245,14 @@ def test_before_the_first_deploy_only_that_is_told() -> None:
         "db2: unreachable: it does not answer",
         "deploy: nothing is deployed yet: run `pyinfra inventory.py deploy.py`",
     ]
+
+
+def test_what_is_to_be_deployed_is_the_inventory_that_was_asked_for() -> None:
+    shop = replace(SHOP, inventory="inventories/shop/inventory.py")
+    names = (*views.DATABASES, "proxy1")
+    for view in (views.view(**{name: views.blank(name) for name in names}), views.view(db3=views.blank("db3"))):
+        said = [found.text for found in findings(view, shop) if "deployed" in found.text]
+        assert said and all("run `pyinfra inventories/shop/inventory.py deploy.py`" in text for text in said)
 
 
 def test_when_no_host_answers_that_is_all_there_is_to_say() -> None:

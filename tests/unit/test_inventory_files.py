@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from repository import ROOT
+from repository import ship
 
 from cluster.command_line import _overrides
 from cluster.errors import SettingsError
-from cluster.inventory_files import load_cluster, read_hosts
+from cluster.inventory_files import find_inventory, load_cluster, read_hosts
 
 PYINFRA = """
 import json, os, sys
@@ -42,6 +42,16 @@ LAYOUTS: dict[str, tuple[str, dict[str, str]]] = {
             "group_data/all.py": "cluster_name = 'demo'\ncertificate_days = 100\n",
             "inventories/group_data/all.py": "cluster_name = 'prod'\n",
             "inventories/group_data/etcd.py": "etcd_quota = '4GB'\n",
+        },
+    ),
+    "a directory of its own, as init makes it": (
+        "inventories/prod/inventory.py",
+        {
+            "inventories/prod/inventory.py": HOSTS,
+            "inventory.py": HOSTS,
+            "group_data/all.py": "cluster_name = 'demo'\ncertificate_days = 100\n",
+            "inventories/prod/group_data/all.py": "cluster_name = 'prod'\n",
+            "inventories/prod/group_data/etcd.py": "etcd_quota = '4GB'\n",
         },
     ),
     "a group_data file named after the inventory": (
@@ -121,9 +131,9 @@ def test_both_see_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layo
     assert by_us(inventory, data) == by_pyinfra(tmp_path, inventory, data)
 
 
-def test_both_see_the_same_in_this_repository(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    assert by_us("inventory.py", []) == by_pyinfra(ROOT, "inventory.py", [])
+def test_both_see_the_same_as_it_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ship(tmp_path))
+    assert by_us("inventory.py", []) == by_pyinfra(tmp_path, "inventory.py", [])
     assert load_cluster().name == "demo"
 
 
@@ -168,7 +178,46 @@ def test_a_group_of_something_else_than_hosts_is_told_without_a_traceback(
         load_cluster()
 
 
-def test_overrides_win_over_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+def test_a_name_is_the_file_in_the_directory_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ship(tmp_path))
+    (tmp_path / "inventories/prod").mkdir(parents=True)
+    (tmp_path / "inventories/prod/inventory.py").write_text((tmp_path / "inventory.py").read_text())
+    assert load_cluster("prod").inventory == "inventories/prod/inventory.py"
+    assert load_cluster().inventory == "inventory.py"
+    for path in ("inventory.py", "inventories/prod.py", "./prod"):
+        assert find_inventory(path) == Path(path)
+
+
+def test_a_file_of_that_very_name_goes_first_as_for_pyinfra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inventories/prod").mkdir(parents=True)
+    for name in ("prod", "inventories/prod/inventory.py"):
+        (tmp_path / name).write_text(HOSTS)
+    assert find_inventory("prod") == Path("prod")
+
+
+def test_a_name_that_none_is_called_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inventories/prod").mkdir(parents=True)
+    (tmp_path / "inventories/prod/inventory.py").write_text(HOSTS)
+    with pytest.raises(SettingsError) as told:
+        load_cluster("prd")
+    looked_for = f"inventory = 'prd': there is no inventories/prd/inventory.py in {tmp_path}"
+    assert told.value.problems == (f"{looked_for} (did you mean 'prod'?); `invoke init prd` makes it",)
+
+
+@pytest.mark.parametrize("said", ["prod", "inventories/prod", "inventories/prod.py"])
+def test_where_a_path_is_needed_its_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    """pyinfra takes no name, and config.py is what speaks before it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inventories/prod").mkdir(parents=True)
+    (tmp_path / "inventories/prod/inventory.py").write_text(HOSTS)
+    with pytest.raises(SettingsError) as told:
+        read_hosts(Path(said), {})
+    assert told.value.problems == (f"inventory = {said!r}: there is no such file; the file is inventories/prod/inventory.py",)
+
+
+def test_overrides_win_over_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ship(tmp_path))
     made = load_cluster("inventory.py", {"cluster_name": "other", "postgres_port": 6543})
     assert (made.name, made.postgres.port) == ("other", 6543)
