@@ -23,6 +23,8 @@ $(VENV)/installed: requirements.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	@touch $@
 
+# The lab's, whatever the environment or invoke.yaml says: a fault is injected.
+demo: export INVOKE_INVENTORY = inventory.py
 demo: $(VENV)/installed
 	invoke lab.up
 	pyinfra inventory.py deploy.py -y
