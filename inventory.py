@@ -1,8 +1,7 @@
-"""The hosts of the cluster, by group. This is what you edit first; the settings are in group_data/.
+"""The hosts of the built-in lab (`invoke lab.up`, four hosts on this machine), by group. The settings are in group_data/.
 
-As it stands it describes the built-in lab (`invoke lab.up`, four hosts on this machine). For servers of your own, put their
-names and addresses here, or write inventories/NAME.py in the same form and use it with
-`pyinfra inventories/NAME.py deploy.py` and `INVOKE_INVENTORY=inventories/NAME.py invoke status`.
+For servers of your own, `invoke init NAME` makes inventories/NAME/ in the same form, which git ignores here:
+`pyinfra inventories/NAME/inventory.py deploy.py` deploys to them, and `INVOKE_INVENTORY=NAME invoke status` looks at them.
 
     address       the IP address by which the other hosts reach it
     ssh_hostname  where you reach it by SSH (default: the host's name); ssh_user, ssh_port, ssh_key,

@@ -1,7 +1,7 @@
 """The cluster's day, in commands. `invoke --list` names them, `invoke --help NAME` explains one.
 
-They read inventory.py and group_data/ as the deploy does; another inventory is chosen with INVOKE_INVENTORY=FILE or
-`inventory: FILE` in invoke.yaml.
+They read inventory.py and group_data/ as the deploy does; another inventory is chosen with INVOKE_INVENTORY=NAME or
+`inventory: NAME` in invoke.yaml. NAME is what `invoke init NAME` has made, or a file.
 
 Exit codes, the same for all:
     0    fine
@@ -53,6 +53,29 @@ def _lab(name, act):
     from lab import Lab, LabError
 
     call(lambda: act(Lab.load(name, Path.cwd())), errors=(LabError,))
+
+
+HOSTS = "HOST=ADDRESS; once for each, or several with commas"
+
+
+@task(
+    iterable=["database", "proxy", "etcd", "clients"],
+    help={
+        "name": "the cluster's name, and its directory's",
+        "database": f"a host for PostgreSQL and etcd, as {HOSTS}",
+        "proxy": "a host for HAProxy, in the same way; its name alone if it is a database host",
+        "etcd": "a host for etcd, where those are not the database hosts",
+        "clients": "a network from which clients connect, like 10.0.0.0/24; in the same way",
+        "user": "user for SSH: root, or one with sudo that asks no password",
+    },
+)
+def init(c, name, database=None, proxy=None, etcd=None, clients=None, user=None):
+    """Make inventories/NAME/, the hosts and settings of your own cluster; asks for what the options don't say."""
+    from day2.console import call
+    from day2.init import init
+
+    words = {"database": database, "proxy": proxy, "etcd": etcd, "clients": clients, "user": [user] if user is not None else []}
+    call(init, name, **words)
 
 
 @task(help={"json": JSON})
@@ -350,7 +373,7 @@ def ssh(c, host, name="demo"):
 
 
 namespace = Collection(
-    preflight, status, verify, wal_lag, config, logs,
+    init, preflight, status, verify, wal_lag, config, logs,
     switchover, failover, rolling_restart, failover_test, pause, resume, reinit,
     dsn, psql, secrets, next_steps, version,
 )  # fmt: skip

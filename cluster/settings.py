@@ -191,6 +191,8 @@ def explain(error: dict[str, Any]) -> str:
             return "should be a list, such as [...]"
         case "dict_type":
             return "should be a mapping, such as {...}"
+        case "ip_v4_network" | "ip_v6_network":
+            return "should be a network such as '10.0.0.0/24', with no bit set behind its prefix"
         case "bool_type":
             return "should be True or False"
         case "greater_than_equal":

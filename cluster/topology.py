@@ -115,6 +115,20 @@ def build(hosts: dict[str, RawHost]) -> Cluster:
     return cluster
 
 
+def host_problems(name: str, data: dict[str, Any]) -> list[str]:
+    """What is wrong with one host, seen alone."""
+    problems: list[str] = []
+    _host(name, RawHost(frozenset(), data), problems)
+    return problems
+
+
+def section_problems(group: str, values: dict[str, Any]) -> list[str]:
+    """What is wrong with the settings of one group, seen alone."""
+    problems: list[str] = []
+    _section(group, {"": RawHost(frozenset(), values)}, [""], problems)
+    return problems
+
+
 def _unknown_keys(hosts: dict[str, RawHost]) -> Iterator[str]:
     known = {variable for _, variables in s.VARIABLES.values() for variable in variables}
     known |= set(s.HostSettings.model_fields) | s.CONNECTOR_SETTINGS

@@ -122,14 +122,16 @@ class Stage:
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text)
 
-    def rehearse(self, *arguments: str, answers: Answers | None = None, operation: str = "deploy.py") -> Rehearsal:
+    def rehearse(
+        self, *arguments: str, answers: Answers | None = None, operation: str = "deploy.py", inventory: str = "inventory.py"
+    ) -> Rehearsal:
         """Runs pyinfra with some arguments; hosts say what `answers` have, else that they are blank and, at last, healthy."""
         said = [*(answers or []), (".", SURVEY, BLANK_HOST), *healthy(self.cluster())]
         self.write("answers.json", json.dumps(said))
         self.write("record.jsonl", "")
         done = subprocess.run(
             [sys.executable, str(Path(__file__).with_name("rehearse.py")), "answers.json", "record.jsonl",
-             "inventory.py", operation, *arguments],
+             inventory, operation, *arguments],
             cwd=self.folder, env=os.environ | GIVEN, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=120,
         )  # fmt: skip

@@ -33,7 +33,7 @@ def project(tmp_path: Path) -> Path:
 
 def test_every_command_is_listed_and_explained() -> None:
     listed = invoke("--list")
-    names = {"status", "failover-test", "dsn", "psql", "secrets", "lab.up", "lab.off", "lab.ssh"}
+    names = {"init", "status", "failover-test", "dsn", "psql", "secrets", "lab.up", "lab.off", "lab.ssh"}
     assert all(f"  {name} " in listed.stdout for name in names)
     assert "Exit codes" in invoke("--list", "--no-dedupe").stdout or listed.returncode == 0
 
