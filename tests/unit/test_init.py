@@ -108,10 +108,14 @@ def test_every_setting_stands_there_with_its_explanation_and_the_labs_own_is_gon
 def test_what_the_owner_has_set_here_already_is_taken_along(checkout: Path) -> None:
     """Someone who had edited the tracked files moves out of them."""
     text = "cluster_name = (\n    'old'\n)\nclient_networks = ['10.77.0.0/16']  # ours\ndurability = 'all'\n"
-    (checkout / "group_data/all.py").write_text("# cluster_name = 'old' once\n" + text)
+    (checkout / "group_data/all.py").write_text("# client_networks = ['10.77.0.0/16'] once\n" + text)
     assert made().all.durability == "all"
     lines = (MADE / "group_data/all.py").read_text().splitlines()
-    assert lines[:3] == ["# cluster_name = 'old' once", 'cluster_name = "prod"', 'client_networks = ["10.1.0.0/24"]  # ours']
+    assert lines[:3] == [
+        "# client_networks = ['10.77.0.0/16'] once",
+        'cluster_name = "prod"',
+        'client_networks = ["10.1.0.0/24"]  # ours',
+    ]
     assert 'secrets_directory = "inventories/prod/secrets"' in lines
 
 
