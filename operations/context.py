@@ -28,8 +28,8 @@ from cluster.version import Version, own
 from .connections import tune
 from .survey import probe_hosts, survey_hosts
 
-# pyinfra loads deploy.py once for each host, side by side: the first does the work, the others wait for it.
-_runs: weakref.WeakKeyDictionary[State, Run] = weakref.WeakKeyDictionary()
+# pyinfra loads deploy.py once for each host, side by side: the first does the work, the others wait for what comes of it.
+_runs: weakref.WeakKeyDictionary[State, Run | Refusal] = weakref.WeakKeyDictionary()
 _turn = gevent.lock.RLock()
 
 
@@ -76,8 +76,14 @@ def current_run() -> Run:
     state = ctx_state.get()
     with _turn:
         if state not in _runs:
-            _runs[state] = _begin(state)
-        return _runs[state]
+            try:
+                _runs[state] = _begin(state)
+            except Refusal as refused:
+                _runs[state] = refused
+        came = _runs[state]
+    if isinstance(came, Refusal):
+        raise came
+    return came
 
 
 def _begin(state: State) -> Run:

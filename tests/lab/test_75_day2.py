@@ -224,14 +224,14 @@ def test_other_components_are_restarted_one_by_one_and_nobody_notices(site: Site
 
 
 def test_an_interrupted_rolling_restart_leaves_nothing_drained(site: Site) -> None:
+    states = "echo 'show stat' | socat stdio /run/haproxy/admin.sock | cut -d, -f1,2,18 | grep '^read,pg'"
     running = start(site, "rolling-restart", "--yes")
-    time.sleep(4)
+    wait_until(lambda: "DRAIN" in site.on(PROXY, states), "a server is drained")
     running.send_signal(signal.SIGINT)
     code, out, _ = finish(site, running)
     assert code == 130
     assert "left" in out
-    states = site.on(PROXY, "echo 'show stat' | socat stdio /run/haproxy/admin.sock | cut -d, -f1,2,18 | grep '^read,pg'")
-    assert "DRAIN" not in states
+    assert "DRAIN" not in site.on(PROXY, states)
     wait_until(site.healthy, "the cluster is whole")
 
 

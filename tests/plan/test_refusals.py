@@ -35,7 +35,11 @@ def says(host: str, *lines: str) -> list[tuple[str, str, list[str]]]:
     ],
 )
 def test_an_unfit_host(stage: Stage, lines: list[str], sentence: str) -> None:
-    refused(stage.rehearse("-y", answers=says(DATABASES[1], *lines)), f"host {DATABASES[1]}: {sentence}")
+    run = stage.rehearse("-y", answers=says(DATABASES[1], *lines))
+    refused(run, f"host {DATABASES[1]}: {sentence}")
+    # Not anew for each host that deploy.py is loaded for: the run is over by then.
+    asked = [command.host for command in run.commands if SURVEY in command.command]
+    assert sorted(asked) == sorted([*DATABASES, *PROXIES])
 
 
 def test_dry_refuses_too(stage: Stage) -> None:
