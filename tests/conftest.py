@@ -22,6 +22,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--keep-lab", action="store_true", help="leave the lab and its cluster up, for the next run with this option"
+    )
+
+
 class ByCluster(LoadScopeScheduling):
     """A parallel run: each file is one process's, and so are all those that share a cluster."""
 
@@ -40,7 +46,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByClust
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Ctrl-C ends the processes of a parallel run before they have taken their labs down."""
-    if os.geteuid() == 0 and not hasattr(config, "workerinput") and config.getoption("numprocesses", None):
+    parallel = not hasattr(config, "workerinput") and config.getoption("numprocesses", None)
+    if os.geteuid() == 0 and parallel and not config.getoption("keep_lab"):
         sys.path.insert(0, str(ROOT / "tests" / "lab"))
         from hosts import LABS, MACHINES, reserved
 

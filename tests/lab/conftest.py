@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from helpers import Deploy, Site, copy_checkout
-from hosts import LABS, SPEC, reserved
+from hosts import KEPT, LABS, SPEC, reserved
 
 from lab import Lab
 
@@ -21,28 +22,35 @@ def root() -> None:
 
 
 @pytest.fixture(scope="session")
-def alone(root: None) -> Iterator[None]:
+def kept(request: pytest.FixtureRequest) -> Path | None:
+    """Where the lab that is kept is deployed from; None if none is kept."""
+    return KEPT if request.config.getoption("keep_lab") else None
+
+
+@pytest.fixture(scope="session")
+def alone(root: None, kept: Path | None) -> Iterator[None]:
     """No other run of these tests is at work with this lab."""
     for other in LABS:
         if other != SPEC:
             with reserved(other):
                 pass
-    with reserved(SPEC, seconds=60) as mine:
+    with reserved(SPEC, seconds=60, keep=kept) as mine:
         if not mine:
             pytest.fail("another run of these tests is at work on this machine")
         yield
 
 
 @pytest.fixture(scope="session")
-def whole_lab(alone: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The lab, up and blank, with a copy of the checkout; taken down after."""
-    folder = copy_checkout(tmp_path_factory.mktemp("checkout"))
+def whole_lab(alone: None, kept: Path | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """The lab, up and blank, with a copy of the checkout; taken down after, unless it is to be kept."""
+    folder = copy_checkout(kept or tmp_path_factory.mktemp("checkout"))
     lab = Lab(SPEC, folder)
     try:
         lab.up()
         yield Site(lab, folder)
     finally:
-        lab.down()
+        if not kept:
+            lab.down()
 
 
 @pytest.fixture

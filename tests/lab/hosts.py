@@ -26,6 +26,8 @@ Answer = TypeVar("Answer")
 LABS = [LabSpec(name=f"test{n}", subnet=f"10.77.{16 + n}.0/24") for n in range(4)]
 SPEC = LABS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))]
 LOCKS = Path("/run/lock")
+# With --keep-lab: the copy of the checkout that a lab is deployed from.
+KEPT = Path("/var/tmp/pgquorum-tests") / SPEC.name
 # What the tests of the lab itself use.
 MACHINES = LabSpec(name="lt", subnet="10.77.2.0/24", databases=1, proxies=1)
 DATABASES = [host.name for host in SPEC.hosts if host.kind == "database"]
@@ -53,8 +55,9 @@ def wait_until(answer: Callable[[], Answer], what: str, seconds: float = PATIENC
 
 
 @contextmanager
-def reserved(spec: LabSpec, seconds: float = 0) -> Iterator[bool]:
-    """Whether a lab is this process's alone, now or within so many seconds. What is left of a killed run is cleared."""
+def reserved(spec: LabSpec, seconds: float = 0, keep: Path | None = None) -> Iterator[bool]:
+    """Whether a lab is this process's alone, now or within so many seconds. What is left of a killed run is cleared, but for
+    what was kept for the checkout `keep`."""
     deadline = time.monotonic() + seconds
     with (LOCKS / f"pgquorum-tests-{spec.name}.lock").open("w") as file:
         while True:
@@ -66,7 +69,7 @@ def reserved(spec: LabSpec, seconds: float = 0) -> Iterator[bool]:
                     yield False
                     return
                 time.sleep(0.5)
-        if stale := state.load(spec.name):
+        if (stale := state.load(spec.name)) and stale.owner != keep:
             Lab(stale.spec, stale.owner).down()
         yield True
 
