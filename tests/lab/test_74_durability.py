@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from commands import invoke, status
 from helpers import Site
-from hosts import DATABASES, wait_until
+from hosts import wait_until
 
 pytestmark = pytest.mark.usefixtures("healed")
 
@@ -65,25 +65,6 @@ def test_a_primary_without_a_replica_waits_for_one_after_a_crash_too(site: Site)
     site.on(replicas[0], "systemctl start patroni")
     wait_until(lambda: acknowledged_within(site, 3), "writes go on by themselves")
     site.on(replicas[1], "systemctl start patroni")
-
-
-def test_a_tablespace_that_only_the_primary_has_a_place_for_stops_writes_until_the_replicas_have_one(site: Site) -> None:
-    """Replaying it, they stop, one after the other."""
-    primary, replicas, place = site.leader(), site.replicas(), "/srv/only-here"
-    create = f"create tablespace only_here location '{place}'"
-    psql = "runuser -u postgres -- env PGOPTIONS='-c synchronous_commit=local' psql -XAtqc"
-    site.on(primary, f"install -d -o postgres {place}")
-    try:
-        site.on(primary, f'{psql} "{create}"')
-        wait_until(lambda: site.psql(primary, ALONE) == "0", "the replicas have stopped")
-        assert not acknowledged_within(site, 5)
-        assert any("no replica is there to confirm writes" in finding["text"] for finding in status(site)["findings"])
-    finally:
-        site.on_all(f"install -d -o postgres {place}", replicas)
-    wait_until(lambda: acknowledged_within(site, 3), "writes go on by themselves")
-    wait_until(site.healthy, "the replicas are back")
-    site.psql(primary, "drop tablespace only_here")
-    site.on_all(f"rm -r {place}", DATABASES)
 
 
 def test_the_other_choice_is_to_go_on_alone_and_every_report_says_so(site: Site, tmp_path: Path) -> None:
