@@ -27,7 +27,8 @@ def start(specification: Specification, path: Path = Path(SOCKET)) -> None:
 def _serve(listening: socket.socket, specification: Specification) -> None:
     while True:
         connection, _ = listening.accept()
-        with connection, suppress(OSError):
+        # Whatever goes wrong with one question, the next one is taken: without an answer the asker is its own judge.
+        with connection, suppress(Exception):
             code, why = promotion_gate.judge(specification)
             connection.settimeout(SEND_SECONDS)
             connection.sendall(f"{code} {why}\n".encode())

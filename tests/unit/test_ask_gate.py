@@ -44,6 +44,21 @@ def test_a_service_that_was_killed_leaves_a_socket_that_the_next_one_replaces(
     assert ask_gate.answer(str(path)) == b"0 may\n"
 
 
+def test_a_question_that_goes_wrong_is_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    verdicts = iter([AssertionError("never"), (0, "may")])
+
+    def judge(specification: Specification) -> tuple[int, str]:
+        verdict = next(verdicts)
+        if isinstance(verdict, Exception):
+            raise verdict
+        return verdict
+
+    monkeypatch.setattr("agents.promotion_gate.judge", judge)
+    gate_server.start(SPECIFICATION, tmp_path / "gate")
+    assert ask_gate.answer(str(tmp_path / "gate")) == b""
+    assert ask_gate.answer(str(tmp_path / "gate")) == b"0 may\n"
+
+
 @pytest.mark.parametrize("said", [b"", b"0 cut sho", b"nonsense\n"])
 def test_where_nobody_answers_well_it_is_judged_on_the_spot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
     path = tmp_path / "gate"
