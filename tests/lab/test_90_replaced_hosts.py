@@ -17,8 +17,8 @@ def test_a_replaced_database_host_and_proxy_join_again_even_when_the_deploy_is_i
         wait_until(lambda: site.healthy() and site.leader() != first, "another leads")
     leader = site.leader()
     with site.connect(5000) as connection:
-        connection.execute("create table if not exists kept (n int primary key)")
-        connection.execute("insert into kept values (1) on conflict do nothing")
+        connection.execute("create table before_replacement (n int primary key)")
+        connection.execute("insert into before_replacement values (1)")
     identifier = site.psql(leader, "select system_identifier from pg_control_system()")
     site.replace_with_blank(first, PROXY)
     assert site.on(first, "command -v patroni etcd postgres || true") == ""
@@ -35,7 +35,7 @@ def test_a_replaced_database_host_and_proxy_join_again_even_when_the_deploy_is_i
     wait_until(site.healthy, "the cluster is whole")
     assert site.leader() == leader
     assert site.psql(first, "select system_identifier from pg_control_system()") == identifier
-    wait_until(lambda: site.psql(first, "select n from kept", "app") == "1", "the data is there")
+    wait_until(lambda: site.psql(first, "select n from before_replacement", "app") == "1", "the data is there")
     members = site.etcdctl(leader, "member list").splitlines()
     assert sorted(line.split(", ")[2] for line in members) == DATABASES
     assert {line.split(", ")[1] for line in members} == {"started"}
