@@ -42,14 +42,14 @@ task = partial(invoke_task, klass=Command)
 def _call(c: Context, body, **options):
     """Every day-2 command: its body in day2/, with the cluster the inventory describes."""
     from cluster.inventory_files import load_cluster
-    from day2.console import call
+    from day2.ui.console import call
 
     call(lambda: body(load_cluster(c.config.inventory), **options))
 
 
 def _lab(name, act):
     """Every lab command but `up`: what to do with the lab of that name."""
-    from day2.console import call
+    from day2.ui.console import call
     from lab import Lab, LabError
 
     call(lambda: act(Lab.load(name, Path.cwd())), errors=(LabError,))
@@ -71,8 +71,8 @@ HOSTS = "HOST=ADDRESS; once for each, or several with commas"
 )
 def init(c, name, database=None, proxy=None, etcd=None, clients=None, user=None):
     """Make inventories/NAME/, the hosts and settings of your own cluster; asks for what the options don't say."""
-    from day2.console import call
-    from day2.init import init
+    from day2.commands.begin.init import init
+    from day2.ui.console import call
 
     words = {"database": database, "proxy": proxy, "etcd": etcd, "clients": clients, "user": [user] if user is not None else []}
     call(init, name, **words)
@@ -81,7 +81,7 @@ def init(c, name, database=None, proxy=None, etcd=None, clients=None, user=None)
 @task(help={"json": JSON})
 def preflight(c, json=False):
     """Are the hosts good for this cluster? Ports, clocks, disks, packages, others; exits 1 for a refusal."""
-    from day2.preflight import preflight
+    from day2.commands.look.preflight import preflight
 
     _call(c, preflight, as_json=json)
 
@@ -89,7 +89,7 @@ def preflight(c, json=False):
 @task(help={"json": JSON})
 def status(c, json=False):
     """The whole cluster on one screen, with a verdict; exits 1 with the reasons when it is not healthy."""
-    from day2.status import status
+    from day2.commands.look.status import status
 
     _call(c, status, as_json=json)
 
@@ -103,7 +103,7 @@ def status(c, json=False):
 )
 def verify(c, strict=False, from_=None, json=False):
     """Check every rule, write and read as a client, and say who could take over this minute; exits 1 for a problem."""
-    from day2.verify import verify
+    from day2.commands.look.verify import verify
 
     _call(c, verify, strict=strict, through=from_, as_json=json)
 
@@ -119,7 +119,7 @@ def verify(c, strict=False, from_=None, json=False):
 )
 def wal_lag(c, watch=False, max_bytes=None, max_seconds=None, json=False):
     """How far each replica is behind: WAL received and replayed, and what its slot holds back."""
-    from day2.wal_lag import wal_lag
+    from day2.commands.look.wal_lag import wal_lag
 
     _call(c, wal_lag, watch=watch, max_bytes=max_bytes, max_seconds=max_seconds, as_json=json)
 
@@ -146,7 +146,7 @@ def failover_test(
     from_=None, json=False,
 ):  # fmt: skip
     """Inject a fault under load; measure the outage, count lost writes, heal; exits 1 if anything is not as predicted."""
-    from day2 import failover_test as test
+    from day2.commands.prove import failover_test as test
 
     if list:
         return test.show_faults()
@@ -168,7 +168,7 @@ def failover_test(
 )
 def switchover(c, to=None, force=False, yes=False, writers=4, from_=None, json=False):
     """Hand the primary's role to a replica, and measure the write gap and errors."""
-    from day2.switchover import switchover
+    from day2.commands.change.switchover import switchover
 
     _call(c, switchover, to=to, force=force, yes=yes, writers=writers, hop=from_, as_json=json)
 
@@ -181,7 +181,7 @@ def switchover(c, to=None, force=False, yes=False, writers=4, from_=None, json=F
 )
 def failover(c, accept_loss=None, yes=False):
     """Where nobody may lead: say whom to bring back, or accept the loss of what only they have."""
-    from day2.failover import failover
+    from day2.commands.change.failover import failover
 
     _call(c, failover, accept_loss=accept_loss, yes=yes)
 
@@ -199,7 +199,7 @@ def failover(c, accept_loss=None, yes=False):
 )
 def rolling_restart(c, component="postgres", pending_only=False, dry=False, yes=False, from_=None, json=False):
     """Restart a component host by host, replicas first, while writes and reads are measured."""
-    from day2.rolling_restart import rolling_restart
+    from day2.commands.change.rolling_restart import rolling_restart
 
     _call(c, rolling_restart, component=component, pending_only=pending_only, dry=dry, yes=yes, hop=from_, as_json=json)
 
@@ -207,7 +207,7 @@ def rolling_restart(c, component="postgres", pending_only=False, dry=False, yes=
 @task
 def pause(c):
     """Turn automatic failover off, for work that must not be taken for a failure."""
-    from day2.maintenance import pause
+    from day2.commands.change.maintenance import pause
 
     _call(c, pause, paused=True)
 
@@ -215,7 +215,7 @@ def pause(c):
 @task
 def resume(c):
     """Turn automatic failover on again."""
-    from day2.maintenance import pause
+    from day2.commands.change.maintenance import pause
 
     _call(c, pause, paused=False)
 
@@ -223,7 +223,7 @@ def resume(c):
 @task(help={"host": "the replica", "force": "even if nobody could take over meanwhile", "yes": "do not ask"})
 def reinit(c, host, force=False, yes=False):
     """Make a replica anew: its data is deleted and copied from the primary."""
-    from day2.maintenance import reinit
+    from day2.commands.change.maintenance import reinit
 
     _call(c, reinit, host=host, force=force, yes=yes)
 
@@ -231,7 +231,7 @@ def reinit(c, host, force=False, yes=False):
 @task(help={"json": JSON})
 def config(c, json=False):
     """Where the settings, etcd and PostgreSQL differ, and what needs a restart; exits 1 when anything does."""
-    from day2.config import config
+    from day2.commands.look.config import config
 
     _call(c, config, as_json=json)
 
@@ -245,7 +245,7 @@ def config(c, json=False):
 )
 def logs(c, host="", since="10 min ago", follow=False):
     """The journals of etcd, Patroni with PostgreSQL, what watches over them, and HAProxy on all hosts, merged by time."""
-    from day2.logs import logs
+    from day2.commands.look.logs import logs
 
     _call(c, logs, host=host, since=since, follow=follow)
 
@@ -253,7 +253,7 @@ def logs(c, host="", since="10 min ago", follow=False):
 @task(name="move-leader", help={"to": "the host that should lead; without it, one that is not the primary's"})
 def move_leader(c, to=None):
     """Make another member the leader of etcd: off the primary's host, losing that one costs less."""
-    from day2.maintenance import move_etcd_leader
+    from day2.commands.change.maintenance import move_etcd_leader
 
     _call(c, move_etcd_leader, to=to)
 
@@ -261,7 +261,7 @@ def move_leader(c, to=None):
 @task(name="next-steps")
 def next_steps(c):
     """Say what to try on a cluster that stands."""
-    from day2.next_steps import next_steps
+    from day2.commands.begin.next_steps import next_steps
 
     _call(c, next_steps)
 
@@ -270,7 +270,7 @@ def next_steps(c):
 def version(c):
     """Print the version of this checkout; `invoke status` names hosts that another one has deployed."""
     from cluster.version import own
-    from day2.console import call
+    from day2.ui.console import call
 
     call(lambda: print(own()))
 
@@ -281,7 +281,7 @@ ROLE = {"role": "the application role", "database": "the database", "read-only":
 @task(help={**ROLE, "with-password": "with the password in it: mind where you paste it"})
 def dsn(c, role="app", database="app", read_only=False, with_password=False):
     """Print the libpq connection string of an application role, through every HAProxy, with TLS verified."""
-    from day2.connections import dsn
+    from day2.commands.connect.clients import dsn
 
     _call(c, dsn, role=role, database=database, read_only=read_only, with_password=with_password)
 
@@ -289,7 +289,7 @@ def dsn(c, role="app", database="app", read_only=False, with_password=False):
 @task(help={**ROLE, "command": "run this and leave"})
 def psql(c, role="app", database="app", read_only=False, command=None):
     """Open psql through HAProxy as an application role."""
-    from day2.connections import psql
+    from day2.commands.connect.clients import psql
 
     _call(c, psql, role=role, database=database, read_only=read_only, command=command)
 
@@ -297,7 +297,7 @@ def psql(c, role="app", database="app", read_only=False, command=None):
 @task(help={"name": "which one; without it, their names are listed"})
 def secrets(c, name=""):
     """Print a password by --name: haproxy_stats (for user admin on port 7000), role_app, ...; or list the names."""
-    from day2.connections import secrets
+    from day2.commands.connect.clients import secrets
 
     _call(c, secrets, name=name)
 
@@ -313,7 +313,7 @@ def secrets(c, name=""):
 )
 def up(c, name="demo", databases=3, proxies=1, suite="forky", subnet="10.77.0.0/24"):
     """Start a lab: real hosts (systemd, sshd) on this machine, with inventory.py's addresses by default."""
-    from day2.console import call
+    from day2.ui.console import call
     from lab import Lab, LabError, LabSpec
 
     def body():

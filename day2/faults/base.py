@@ -10,13 +10,13 @@ from typing import ClassVar
 from cluster.dynamic_config import durability_of, wanted_config, without_replica_of
 from cluster.errors import ClusterError
 from cluster.topology import Host
+from day2.history.writes import Outcome, Write
+from day2.hosts.interrupts import Interrupts
+from day2.hosts.observe import observe
+from day2.predictions.durability import Durability
+from day2.predictions.expectation import Expectation
+from day2.procedures.actions import Actions
 
-from ..actions import Actions
-from ..interrupts import Interrupts
-from ..observe import observe
-from ..proof.expectation import Expectation
-from ..proof.ledger import Outcome, Write
-from .durability import Durability
 from .fault import Site
 
 ETCD_MOVE_SECONDS = 10

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cluster.topology import Host
+from day2.predictions import endured
+from day2.predictions.expectation import Expectation
 
-from ..proof.expectation import Expectation
-from . import endured
 from .base import Base
 from .on_host import Harm, heal, inject
 

@@ -8,12 +8,11 @@ from typing import ClassVar, Protocol
 
 from cluster.timing import Timing
 from cluster.topology import Cluster, Host
-
-from ..proof.expectation import Expectation
-from ..proof.ledger import Write
-from ..rest import Patroni
-from ..ssh import Fleet
-from ..view import ClusterView
+from day2.history.writes import Write
+from day2.hosts.patroni_api import Patroni
+from day2.hosts.ssh import Fleet
+from day2.predictions.expectation import Expectation
+from health.view import ClusterView
 
 
 @dataclass(frozen=True)

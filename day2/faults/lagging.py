@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cluster.topology import Host
+from day2.predictions import endured
+from day2.predictions.expectation import Expectation
 
-from ..proof.expectation import Expectation
-from . import endured
 from .base import Base, no_successor
 from .fault import Site
 from .network import no_nft

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from cluster.topology import Host
+from day2.predictions import endured, expected
+from day2.predictions.expectation import Expectation
 
-from ..proof.expectation import Expectation
-from . import endured, expected
 from .base import Base, lead_etcd_from, no_quorum_without, no_successor, spare_etcd_hosts
 from .fault import Site
 from .on_host import Harm, heal, inject

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 
 from cluster.errors import ClusterError
 from cluster.topology import Host
-
-from ..ssh import Fleet
+from day2.hosts.ssh import Fleet
 
 # A host whose operator vanished in the middle of a test heals itself after this time.
 SELF_HEAL_SECONDS = 900

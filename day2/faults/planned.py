@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cluster.topology import Host
+from day2.history.writes import Write
+from day2.hosts.interrupts import Interrupts
+from day2.predictions import expected
+from day2.predictions.expectation import Expectation
+from day2.procedures.actions import Actions
+from day2.procedures.handover import hand_over
+from day2.procedures.switchover import target
 
-from ..actions import Actions
-from ..handover import hand_over
-from ..interrupts import Interrupts
-from ..proof.expectation import Expectation
-from ..proof.ledger import Write
-from ..rules.switchover import target
-from . import expected
 from .base import Base, no_successor
 from .fault import Site
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from cluster.errors import ClusterError
 from cluster.topology import Host
 from cluster.vault import ENVIRONMENT_PREFIX
+from day2.hosts.observe import observe
+from day2.predictions import endured, expected
+from day2.predictions.expectation import Expectation
 
-from ..observe import observe
-from ..proof.expectation import Expectation
-from . import endured, expected
 from .base import Base, lead_etcd_from, no_quorum_without, no_successor, spare_etcd_hosts
 from .fault import Site
 

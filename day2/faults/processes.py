@@ -6,9 +6,9 @@ They are found by their unit and by PostgreSQL's pid file, and nothing else is t
 from __future__ import annotations
 
 from cluster.topology import Host
+from day2.predictions import endured, expected
+from day2.predictions.expectation import Expectation
 
-from ..proof.expectation import Expectation
-from . import endured, expected
 from .base import Base, no_successor
 from .on_host import Harm, heal, inject
 

@@ -10,10 +10,10 @@ from typing import Any, Self
 
 from cluster.errors import ClusterError
 from cluster.topology import Host
+from day2.hosts.observe import etcd_question
+from day2.hosts.watch import Watch
+from health.view import parse_dcs
 
-from ..observe import etcd_question
-from ..proof.watch import Watch
-from ..view import parse_dcs
 from .fault import Site
 
 POLL_SECONDS = 0.005

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from ..console import BAD_NEWS, FINE, INTERRUPTED, print_json
-from ..proof.result import Proof
+from day2.trials.result import Proof
+from day2.ui.console import BAD_NEWS, FINE, INTERRUPTED, print_json
+
 from . import document, terminal
 
 

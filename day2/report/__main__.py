@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from cluster.errors import ClusterError
+from day2.ui.console import call
 
-from ..console import call
 from .document import load
 from .files import write
 from .terminal import text

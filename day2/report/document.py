@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from cluster.errors import ClusterError
+from day2.history.writes import Id
+from day2.trials.result import Proof
 
-from ..proof.ledger import Id
-from ..proof.result import Proof
 from . import words
 from .summary import FaultSummary, by_fault, judged, totals
 

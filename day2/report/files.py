@@ -7,16 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cluster.errors import ClusterError
+from day2.trials.result import Proof
+from day2.ui.console import to_json
 
-from ..console import to_json
-from ..proof.result import Proof
 from .document import document
 from .terminal import text
 
 
 def write(directory: Path, proof: Proof) -> list[Path]:
     """Writes report.json, report.html and report.txt, and returns their paths. Raises ClusterError where it can't."""
-    from .html import page  # it draws, and takes a while to load: not for those who want no page
+    from .html import page
 
     # JSON first: should a picture fail, the figures are kept.
     forms: tuple[tuple[str, Callable[[Proof], str]], ...] = (("report.json", _json), ("report.txt", text), ("report.html", page))

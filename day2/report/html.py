@@ -12,7 +12,8 @@ from typing import Any
 
 import jinja2
 
-from ..proof.result import Proof, Trial
+from day2.trials.result import Proof, Trial
+
 from . import words
 from .picture import picture
 from .strips import distribution, overview

@@ -5,7 +5,8 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from ..proof.result import Phase, Series, Trial
+from day2.trials.result import Phase, Series, Trial
+
 from . import words
 from .canvas import BAD, GAP, LETTER, LINE, MEASURED, MUTED, PAPER, PREDICTED, Canvas, Layout, both, dot, rows, seconds_axis
 

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..proof.expectation import Effect
-from ..proof.result import Proof, Trial
+from day2.predictions.expectation import Effect
+from day2.trials.result import Proof, Trial
 
 
 @dataclass(frozen=True)

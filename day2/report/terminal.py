@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..proof.result import Proof, Trial
+from day2.trials.result import Proof, Trial
+
 from . import words
 from .summary import FaultSummary, by_fault
 from .words import Verdict, many, seconds

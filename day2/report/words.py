@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import Enum
 
-from ..proof.expectation import Effect
-from ..proof.result import Proof, Trial
+from day2.predictions.expectation import Effect
+from day2.trials.result import Proof, Trial
+
 from .summary import FaultSummary, Spread, forgiven, key_fault, totals
 
 RTO = "Recovery time objective: how long writes may be out. Measured as the longest span without an acknowledged write."

@@ -8,7 +8,7 @@ from repository import ship
 
 from cluster.inventory_files import load_cluster
 from cluster.vault import Vault
-from day2.init import init
+from day2.commands.begin.init import init
 
 FILE = "inventories/shop/inventory.py"
 

@@ -6,9 +6,9 @@ import random
 from dataclasses import replace
 from typing import Any
 
-from day2.proof.expectation import Effect, Expectation
-from day2.proof.ledger import ReadAccount, Series, Settlement
-from day2.proof.result import LogLine, Phase, Proof, Trial
+from day2.history.writes import ReadAccount, Series, Settlement
+from day2.predictions.expectation import Effect, Expectation
+from day2.trials.result import LogLine, Phase, Proof, Trial
 
 RATE = 210  # acknowledged writes per 100 ms
 TIMERS = {

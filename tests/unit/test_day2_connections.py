@@ -10,7 +10,8 @@ from clusters import cluster
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from cluster.vault import Vault
-from day2 import connections
+from day2.commands.connect import clients
+from day2.hosts import dsn
 
 SETTINGS = {"postgres_roles": [{"name": "app"}], "postgres_databases": [{"name": "orders", "owner": "app"}]}
 
@@ -23,21 +24,21 @@ def shop(tmp_path: Path) -> Cluster:
 
 
 def test_a_connection_string_goes_through_haproxy_with_tls_verified(shop: Cluster, tmp_path: Path) -> None:
-    values = connections.application(shop, role="app", database="orders", read_only=False)
-    assert connections.as_string(values) == (
+    values = dsn.application(shop, role="app", database="orders", read_only=False)
+    assert dsn.as_string(values) == (
         "host=proxy1 hostaddr=10.0.0.9 port=5000 dbname=orders user=app sslmode=verify-full channel_binding=require"
         f" sslrootcert='{tmp_path}/my secrets/shop/postgres-ca.crt'"
     )
-    assert connections.application(shop, role="app", database="orders", read_only=True)["port"] == "5001"
+    assert dsn.application(shop, role="app", database="orders", read_only=True)["port"] == "5001"
 
 
 def test_the_string_alone_is_on_stdout_and_has_no_password_unasked(shop: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     password = Vault(shop, {}).password("role_app")
-    connections.dsn(shop, role="app", database="orders", read_only=False, with_password=False)
+    clients.dsn(shop, role="app", database="orders", read_only=False, with_password=False)
     out, hints = capsys.readouterr()
     assert out.startswith("host=") and out.count("\n") == 1
     assert password not in out + hints
-    connections.dsn(shop, role="app", database="orders", read_only=False, with_password=True)
+    clients.dsn(shop, role="app", database="orders", read_only=False, with_password=True)
     assert f"password={password}" in capsys.readouterr().out
 
 
@@ -46,26 +47,26 @@ def test_the_string_alone_is_on_stdout_and_has_no_password_unasked(shop: Cluster
 )
 def test_unknown_names_are_refused(shop: Cluster, role: str, database: str, said: str) -> None:
     with pytest.raises(ClusterError, match=said):
-        connections.application(shop, role=role, database=database, read_only=False)
+        dsn.application(shop, role=role, database=database, read_only=False)
 
 
 def test_secrets_by_name(shop: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    connections.secrets(shop, name="")
+    clients.secrets(shop, name="")
     assert "haproxy_stats\n" in capsys.readouterr().out
-    connections.secrets(shop, name="haproxy_stats")
+    clients.secrets(shop, name="haproxy_stats")
     assert capsys.readouterr().out == Vault(shop, {}).password("haproxy_stats") + "\n"
     with pytest.raises(ClusterError, match="haproxy_stats"):
-        connections.secrets(shop, name="haproxy")
+        clients.secrets(shop, name="haproxy")
 
 
 def test_before_the_first_deploy_there_are_no_secrets(tmp_path: Path) -> None:
     nothing = cluster(**SETTINGS, secrets_directory=str(tmp_path / "none"))
     with pytest.raises(ClusterError, match=r"deploy\.py"):
-        connections.secrets(nothing, name="haproxy_stats")
+        clients.secrets(nothing, name="haproxy_stats")
     assert not (tmp_path / "none").exists()
 
 
 def test_without_psql_it_is_said_how_to_get_it(shop: Cluster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ClusterError, match="postgresql-client"):
-        connections.psql(shop, role="app", database="orders", read_only=False, command=None)
+        clients.psql(shop, role="app", database="orders", read_only=False, command=None)

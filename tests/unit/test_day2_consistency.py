@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from day2.proof.consistency import Acknowledged, Read, ReadFailure, account, percentile
-from day2.proof.ledger import Outcome, ReadAccount, Write
+from day2.history.reads import Acknowledged, Read, ReadFailure, account, percentile
+from day2.history.writes import Outcome, ReadAccount, Write
 
 WRITES = [
     Write(writer, number, outcome, ended - 0.001, ended, "10.0.0.1", 1)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cluster.errors import ClusterError
-from day2.failover_test import HOLD_SECONDS, at_random, in_order, refuse_bad_options
-from day2.proof.trial import Load
+from day2.commands.prove.failover_test import HOLD_SECONDS, at_random, in_order, refuse_bad_options
+from day2.trials.trial import Load
 
 GOOD: dict[str, Any] = {"repeat": 1, "soak": None, "seed": None, "directory": None}
 

@@ -26,9 +26,9 @@ from day2.faults.fault import Site
 from day2.faults.network import FIND_OPERATOR, rules
 from day2.faults.on_host import Harm
 from day2.faults.power import run_here
-from day2.proof.expectation import Effect, Expectation
-from day2.ssh import Answer
-from day2.view import ClusterView
+from day2.hosts.ssh import Answer
+from day2.predictions.expectation import Effect, Expectation
+from health.view import ClusterView
 
 LAN = PROFILES["lan"]
 POWER = {"power_off": "ipmi off", "power_on": "ipmi on"}

@@ -8,9 +8,9 @@ import views
 from clusters import cluster
 
 from cluster.quorum import Configuration
-from day2.rules import candidates, findings
-from day2.rules.holders import Alone, alone, not_spared
-from day2.view import ClusterView, Configurations, HostView
+from health.rules import candidates, findings
+from health.rules.holders import Alone, alone, not_spared
+from health.view import ClusterView, Configurations, HostView
 
 SHOP = cluster()
 BOTH = Configuration(90, "db1", frozenset({"db2", "db3"}), 1)

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from cluster.errors import ClusterError
-from day2 import console
-from day2.interrupts import Interrupts
+from day2.hosts.interrupts import Interrupts
+from day2.ui import console
 
 
 def test_it_is_acted_on_only_where_it_is_asked_for() -> None:

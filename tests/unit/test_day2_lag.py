@@ -9,9 +9,9 @@ import views
 from clusters import cluster
 
 from cluster.errors import ClusterError
-from day2.lag import bytes_of, lags, seconds_of, slot_name, too_far
-from day2.rules.settings import drifts, foreign
-from day2.view import ClusterView, Slot
+from health.lag import bytes_of, lags, seconds_of, slot_name, too_far
+from health.rules.settings import drifts, foreign
+from health.view import ClusterView, Slot
 
 SHOP = cluster()
 MB = 1024**2

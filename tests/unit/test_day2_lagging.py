@@ -18,9 +18,9 @@ from day2.faults.lagging import BURST_KBYTES, KBYTES_PER_SECOND, MESSAGE_KBYTES,
 from day2.faults.processes import Kill
 from day2.faults.voters import voters
 from day2.faults.window import LAG_BYTES, Window
-from day2.proof.expectation import Effect
-from day2.proof.ledger import Outcome, Write
-from day2.ssh import Answer
+from day2.history.writes import Outcome, Write
+from day2.hosts.ssh import Answer
+from day2.predictions.expectation import Effect
 
 WINDOWS = ("lagging-then-stop", "lagging-then-crash", "lagging-then-restart", "lagging-then-off")
 PRIMARY = cluster().host("db1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from day2.proof.ledger import Gap, Outcome, Row, Write, longest_gap, outcome_of_error, overlaps, series, settle
+from day2.history.writes import Gap, Outcome, Row, Write, longest_gap, outcome_of_error, overlaps, series, settle
 
 ACK, FAILED, OPEN = Outcome.ACKNOWLEDGED, Outcome.FAILED, Outcome.INDETERMINATE
 ONE, OTHER = "10.0.0.1", "10.0.0.2"

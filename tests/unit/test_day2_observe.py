@@ -10,9 +10,9 @@ from clusters import cluster
 
 from cluster.certificates import make_authority
 from cluster.quorum import Promotion
-from day2.observe import host_view, questions
+from day2.hosts.observe import host_view, questions
+from day2.hosts.ssh import Answer
 from day2.remote import shipped
-from day2.ssh import Answer
 
 SHOP = cluster()
 POSTGRES: dict[str, Any] = {

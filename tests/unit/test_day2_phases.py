@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from day2.faults.base import last_write
-from day2.proof.ledger import Outcome, Write
-from day2.proof.phases import KEYS, said, timeline
-from day2.proof.result import LogLine, Phase
-from day2.proof.watch import Event
+from day2.history.writes import Outcome, Write
+from day2.hosts.watch import Event
+from day2.trials.phases import KEYS, said, timeline
+from day2.trials.result import LogLine, Phase
 
 PREDICTED = {"new_leader": (19.5, 23.0), "first_write": (20.0, 24.5)}
 

@@ -10,10 +10,10 @@ import views
 from clusters import cluster
 
 from cluster.errors import ClusterError
-from day2.rules import findings
-from day2.rules.rolling import component_of, lowered, steps
-from day2.rules.switchover import objections, target
-from day2.view import ClusterView
+from day2.procedures.rolling import component_of, lowered, steps
+from day2.procedures.switchover import objections, target
+from health.rules import findings
+from health.view import ClusterView
 
 SHOP = cluster()
 

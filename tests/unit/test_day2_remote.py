@@ -11,8 +11,8 @@ import sys
 import threading
 from pathlib import Path
 
-from day2.logs import Line, parse
-from day2.proof.journal import selections
+from day2.commands.look.logs import Line, parse
+from day2.hosts.journal import selections
 from day2.remote import follow, shipped, watcher
 
 CONNECTION = "primary_conninfo = 'dbname=postgres passfile={} host=10.0.0.1 port=5432 application_name=db2'\n"

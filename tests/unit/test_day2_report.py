@@ -19,11 +19,11 @@ from repository import ROOT
 from rich.console import Console
 
 from cluster.errors import ClusterError
-from day2.console import to_json
-from day2.proof.expectation import Effect, Expectation
-from day2.proof.result import Phase, Proof, Series, Trial
+from day2.predictions.expectation import Effect, Expectation
 from day2.report import document, files, html, picture, summary, terminal, words
 from day2.report.words import Verdict
+from day2.trials.result import Phase, Proof, Series, Trial
+from day2.ui.console import to_json
 
 PROOFS = {
     "one": proofs.proof(),

@@ -9,8 +9,8 @@ import pytest
 import views
 from clusters import cluster
 
-from day2.rules import findings, healthy
-from day2.view import ClusterView, Slot
+from health.rules import findings, healthy
+from health.view import ClusterView, Slot
 
 SHOP = cluster()
 

@@ -10,9 +10,10 @@ import views
 from clusters import cluster
 from rich.console import Console
 
-from day2 import console, status
-from day2.rules import candidates, findings
-from day2.view import ClusterView, Salvage
+from day2.commands.look import status
+from day2.ui import console
+from health.rules import candidates, findings
+from health.view import ClusterView, Salvage
 
 SHOP = cluster()
 RUINS = {

@@ -9,8 +9,8 @@ import pytest
 import views
 from clusters import cluster
 
-from day2.rules import blockers, candidates
-from day2.view import ClusterView
+from health.rules import blockers, candidates
+from health.view import ClusterView
 
 SHOP = cluster()
 

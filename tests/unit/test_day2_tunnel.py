@@ -10,8 +10,8 @@ from contextlib import suppress
 
 import pytest
 
-from day2.ssh import UnreachableError
-from day2.tunnel import HERE, tunnel
+from day2.hosts.ssh import UnreachableError
+from day2.hosts.tunnel import HERE, tunnel
 
 
 class Near(socket.socket):

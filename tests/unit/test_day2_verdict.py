@@ -8,8 +8,8 @@ from typing import Any
 import proofs
 import pytest
 
-from day2.proof.expectation import Effect, Expectation
-from day2.proof.result import Trial
+from day2.predictions.expectation import Effect, Expectation
+from day2.trials.result import Trial
 
 
 def trial(fault: str = "host-off", **differs: Any) -> Trial:

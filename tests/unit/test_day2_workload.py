@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from day2.proof.ledger import Row
-from day2.proof.workload import lines_of, row_of
+from day2.history.writes import Row
+from day2.load.workload import lines_of, row_of
 
 
 def test_rows_arrive_in_blocks_that_need_not_end_where_rows_do() -> None:

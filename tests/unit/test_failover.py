@@ -10,8 +10,8 @@ from clusters import cluster
 from test_day2_holders import lagging, leaderless, shrunk
 
 from cluster.errors import ClusterError
-from day2.failover import refuse_bad_choice, refuse_unless_leaderless, undecided
-from day2.view import ClusterView
+from day2.commands.change.failover import refuse_bad_choice, refuse_unless_leaderless, undecided
+from health.view import ClusterView
 
 SHOP = cluster()
 

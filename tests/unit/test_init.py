@@ -16,7 +16,7 @@ from cluster.errors import ClusterError, SettingsError
 from cluster.inventory_files import load_cluster
 from cluster.settings import VARIABLES, HostSettings
 from cluster.topology import Cluster
-from day2.init import init, write
+from day2.commands.begin.init import init, write
 
 DATABASES = {f"pg{n}": f"10.1.0.{n}" for n in (1, 2, 3)}
 GIVEN = {

@@ -15,18 +15,33 @@ from cluster.inventory_files import load_cluster, read_hosts
 from cluster.settings import VARIABLES
 from lab import LabSpec, access
 
-OURS = {"agents", "cluster", "operations", "day2", "lab", "tasks", "deploy", "config"}
+OURS = {"agents", "cluster", "health", "operations", "day2", "lab", "tasks", "deploy", "config"}
 TOOLS = {"pyinfra", "pyinfra_cli", "fabric", "invoke", "paramiko", "psycopg"}
 # For each: what it may import of ours, and which of the tools.
 MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "cluster": (set(), set()),
     "agents": ({"cluster"}, set()),
+    "health": ({"cluster"}, set()),
     "operations": ({"cluster"}, {"pyinfra"}),
-    "day2": ({"cluster"}, {"fabric", "paramiko", "psycopg", "invoke"}),
+    "day2": ({"cluster", "health"}, {"fabric", "paramiko", "psycopg", "invoke"}),
     "lab": (set(), set()),
     "deploy.py": ({"operations"}, {"pyinfra"}),
     "config.py": ({"cluster"}, {"pyinfra"}),
     "tasks.py": ({"cluster", "day2", "lab"}, {"invoke"}),
+}
+# For each room of day2/, the rooms it may import; nobody imports commands.
+ROOMS: dict[str, set[str]] = {
+    "commands": {"ui", "hosts", "procedures", "history", "predictions", "load", "faults", "trials", "report"},
+    "report": {"ui", "history", "predictions", "trials"},
+    "trials": {"ui", "hosts", "history", "predictions", "load", "faults"},
+    "faults": {"hosts", "procedures", "history", "predictions"},
+    "load": {"history"},
+    "procedures": {"hosts", "remote"},
+    "hosts": {"remote"},
+    "predictions": set(),
+    "history": set(),
+    "remote": set(),
+    "ui": set(),
 }
 
 
@@ -66,6 +81,30 @@ def test_who_may_import_whom(part: str) -> None:
         imported = set(imports(path))
         assert imported & (OURS - {part.removesuffix(".py")}) <= ours, path
         assert imported & TOOLS <= tools, path
+
+
+def test_who_may_import_whom_within_day2() -> None:
+    found = {path for path in sources("day2") if len(path.relative_to(ROOT).parts) > 2}
+    assert {path.relative_to(ROOT).parts[1] for path in found} == set(ROOMS)
+    for path in found:
+        room = path.relative_to(ROOT).parts[1]
+        assert rooms_imported(path) - {room} <= ROOMS[room], path
+
+
+def rooms_imported(path: Path) -> set[str]:
+    """The rooms of day2/ that a file in one of them imports from, however it names them."""
+    package = path.relative_to(ROOT).parent.parts
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) - node.level + 1]] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            names = [f"{source}.{alias.name}" for alias in node.names]
+        rooms |= {name.split(".")[1] for name in names if name.startswith("day2.")}
+    return rooms
 
 
 def test_cluster_opens_no_connection_and_starts_no_process() -> None:

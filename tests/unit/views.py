@@ -11,7 +11,7 @@ from clusters import cluster
 from cluster.dynamic_config import postgres_parameters, wanted_config
 from cluster.quorum import parse
 from cluster.version import own
-from day2.view import (
+from health.view import (
     ClusterView,
     Configurations,
     EtcdState,

@@ -1,0 +1,185 @@
+"""`invoke rolling-restart`: restarts one component on every host, one host at a time, while applications write and read."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.markup import escape
+
+from cluster.errors import ClusterError
+from cluster.topology import Cluster
+from day2.history.writes import Settlement, longest_gap
+from day2.hosts import operator_lock
+from day2.hosts.dsn import open_vault
+from day2.hosts.interrupts import Interrupts
+from day2.hosts.observe import observe
+from day2.hosts.patroni_api import Patroni
+from day2.hosts.ssh import Fleet
+from day2.hosts.tunnel import probe_through
+from day2.load.readers import Readers
+from day2.load.workload import Workload
+from day2.procedures.actions import Actions
+from day2.procedures.rolling import Component, Step, component_of, steps, waits
+from day2.ui.console import BAD_NEWS, FINE, INTERRUPTED, confirm, console, print_json
+from health.rules import findings
+from health.view import ClusterView
+
+WRITERS = READERS = 2
+# Between two writes of a writer: enough to measure by, no burden to a cluster in use.
+PAUSE_SECONDS = 0.01
+
+
+@dataclass
+class Outcome:
+    """What a rolling restart did and what applications felt of it. Durations in seconds."""
+
+    cluster: str
+    component: Component
+    planned: tuple[Step, ...]
+    done: list[Step] = field(default_factory=list)
+    stopped_by: str = ""
+    write_gap: float | None = None
+    settlement: Settlement | None = None
+    reads: int = 0
+    reads_broken: int = 0  # sessions that were cut
+    reads_refused: list[str] = field(default_factory=list)  # no server was found at all: what they were told
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        refused = "; ".join(dict.fromkeys(self.reads_refused))
+        checks = (
+            (bool(self.stopped_by), self.stopped_by),
+            (self.settlement is None, "the writes could not be counted: port 5000 leads to nobody"),
+            (self.settlement is not None and not self.settlement.sound, "acknowledged writes are lost"),
+            (bool(self.reads_refused), f"{len(self.reads_refused)} reads found no server: {refused}"),
+        )
+        return tuple(text for failed, text in checks if failed)
+
+
+def rolling_restart(
+    cluster: Cluster, *, component: str, pending_only: bool, dry: bool, yes: bool, hop: str | None, as_json: bool
+) -> int:
+    """0 when every step is done, nothing acknowledged is lost and reads always found a server; else 1, saying what is left.
+
+    Raises ClusterError when the cluster is not healthy, or somebody else is changing it. `dry` prints the steps.
+    """
+    out = console(as_json=as_json)
+    wanted = component_of(component)
+    vault = open_vault(cluster)
+    with Fleet(cluster.hosts) as fleet, ExitStack() as held:
+        if not dry:
+            held.enter_context(operator_lock.held(fleet, cluster, "rolling-restart"))
+        view = observe(fleet, cluster)
+        refuse_unless_healthy(view, cluster)
+        outcome = Outcome(cluster.name, wanted, steps(view, cluster, wanted, pending_only=pending_only))
+        for number, step in enumerate(outcome.planned, 1):
+            out.print(f"  {number}. {step}")
+        if not outcome.planned:
+            out.print("nothing waits for a restart")
+        elif not dry:
+            confirm(out, yes=yes)
+            with Interrupts(lambda text: out.print(f"[yellow]{text}[/]")) as interrupts:
+                patroni = Patroni(fleet, cluster, vault.password("rest_api"))
+                actions = Actions(fleet, cluster, patroni, interrupts)
+                with (
+                    probe_through(fleet, cluster, hop) as writing,
+                    probe_through(fleet, cluster, hop, read_only=True) as reading,
+                ):
+                    measured(out, writing, reading, vault.password("probe"), actions, outcome)
+                interrupted = interrupts.asked
+            return report(out, outcome, interrupted=interrupted, as_json=as_json)
+    if as_json:
+        print_json({"cluster": cluster.name, "planned": [str(step) for step in outcome.planned]})
+    return FINE
+
+
+def refuse_unless_healthy(view: ClusterView, cluster: Cluster) -> None:
+    """Raises ClusterError with every problem there is."""
+    problems = [f"  - {f.about}: {f.text}" for f in findings(view, cluster) if f.level == "problem"]
+    if problems:
+        raise ClusterError("\n".join(["no rolling restart now, nothing was touched:", *problems]))
+
+
+def measured(
+    out: Console, writing: dict[str, str], reading: dict[str, str], password: str, actions: Actions, outcome: Outcome
+) -> None:
+    """Takes the steps while a few connections write and read (libpq's parameters), and fills in the outcome."""
+    load = Workload(writing, password, WRITERS, PAUSE_SECONDS)
+    with load, Readers(reading, password, READERS, load.table, load.writers) as readers:
+        try:
+            for step in outcome.planned:
+                out.print(f"{step} ...")
+                take(actions, outcome.component, step)
+                outcome.done.append(step)
+        except ClusterError as error:
+            outcome.stopped_by = str(error)
+        except KeyboardInterrupt:
+            outcome.stopped_by = "interrupted"
+    gap = longest_gap(load.writes, load.stopped_at)
+    outcome.write_gap = round(gap.seconds, 3) if gap else None
+    with suppress(ClusterError):  # while nobody takes writes, nobody can be asked either
+        outcome.settlement = load.settle()
+        if outcome.settlement.sound:
+            load.drop()
+    outcome.reads = readers.succeeded
+    outcome.reads_broken = sum(1 for failure in readers.failures if failure.found_server)
+    outcome.reads_refused = [failure.why for failure in readers.failures if not failure.found_server]
+
+
+def take(actions: Actions, component: Component, step: Step) -> None:
+    """One step, and the wait until the cluster is healthy again. Raises ClusterError and KeyboardInterrupt, with the step's
+    own settings undone."""
+    match step.action:
+        case "drain and restart":
+            actions.await_spared(step.host)
+            with actions.drained(step.host):
+                restart_member(actions, component, step.host)
+            actions.await_healthy(lambda view: not waits(view, step.host))
+        case "restart in place":
+            actions.await_spared(step.host)
+            restart_member(actions, component, step.host)
+            actions.await_healthy(lambda view: not waits(view, step.host))
+        case "switch over to":
+            leader = actions.view().leader
+            if leader and leader != step.host:
+                actions.await_spared(leader)
+                actions.switch_over(leader, step.host)
+        case "move etcd's leadership to":
+            leader = actions.view().etcd_leader
+            if leader and leader != step.host:
+                actions.move_etcd_leader(leader, step.host)
+        case "restart":
+            actions.systemctl(step.host, "restart", "etcd.service")
+        case "reload":
+            actions.systemctl(step.host, "reload", "haproxy.service")
+    actions.await_healthy()
+
+
+def restart_member(actions: Actions, component: Component, host: str) -> None:
+    if component == "patroni":
+        actions.systemctl(host, "restart", "patroni.service")
+    else:
+        actions.restart_postgres(host)
+
+
+def report(out: Console, outcome: Outcome, *, interrupted: bool, as_json: bool) -> int:
+    """Prints what came of it; returns the exit code."""
+    left = outcome.planned[len(outcome.done) :]
+    if as_json:
+        shown = {"planned": [str(s) for s in outcome.planned], "done": [str(s) for s in outcome.done]}
+        print_json({**vars(outcome), **shown, "left": [str(s) for s in left], "failures": outcome.failures})
+    account = outcome.settlement
+    gap = "none" if outcome.write_gap is None else f"{outcome.write_gap:.2f} s"
+    if account:
+        out.print(f"longest write gap {gap}; acknowledged {account.acknowledged:,}, lost {len(account.lost)}")
+    out.print(f"reads {outcome.reads:,}, cut {outcome.reads_broken}, without a server {len(outcome.reads_refused)}")
+    for failure in outcome.failures:
+        out.print(f"[red]problem[/]  {escape(failure)}", soft_wrap=True)
+    for step in left:
+        out.print(f"[yellow]left[/]     {step}")
+    out.print("[bold red]stopped[/]" if left else "[bold red]failed[/]" if outcome.failures else "[bold green]done[/]")
+    if interrupted:
+        return INTERRUPTED
+    return BAD_NEWS if outcome.failures else FINE

@@ -1,0 +1,52 @@
+"""`invoke switchover`: hands the primary's role to a replica, and measures what that costs the applications."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+
+from cluster.errors import ClusterError
+from cluster.topology import Cluster
+from day2.faults.planned import Switchover
+from day2.hosts import operator_lock
+from day2.hosts.dsn import open_vault
+from day2.hosts.observe import observe
+from day2.hosts.patroni_api import Patroni
+from day2.hosts.ssh import Fleet
+from day2.procedures.switchover import objections, target
+from day2.report import told
+from day2.trials.series import Planned, Series
+from day2.trials.trial import Load
+from day2.ui.console import confirm, console
+from health.rules import candidates, findings
+
+# Between two writes of a writer: enough to measure by, no burden to a cluster in use.
+PAUSE_SECONDS = 0.005
+
+
+def switchover(cluster: Cluster, *, to: str | None, force: bool, yes: bool, writers: int, hop: str | None, as_json: bool) -> int:
+    """Switches over and reports; 1 when a write was lost or the gap is longer than predicted.
+
+    Raises ClusterError with everything that stands in the way; `force` overrides it, by name, where Patroni agrees.
+    """
+    out = console(as_json=as_json)
+    vault = open_vault(cluster)
+    load = Load(vault.password("probe"), writers, pause=PAUSE_SECONDS, hop=hop)
+    with Fleet(cluster.hosts) as fleet, operator_lock.held(fleet, cluster, "switchover"):
+        view = observe(fleet, cluster)
+        chosen = target(view, cluster, to)
+        against = tuple(objections(view, cluster, findings(view, cluster), chosen))
+        if against and not force:
+            raise ClusterError("\n".join(["no switchover now, nothing was touched:", *(f"  - {a}" for a in against)]))
+        series = Series(out, fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), load)
+        site = series.site()
+        plan = Switchover(site, chosen)
+        out.print(f"This [bold]{plan.describe()}[/].")
+        for one in candidates(view, cluster):
+            if one.name != chosen:
+                said = "could, too" if one.able else f"could not: {'; '.join(one.reasons)}"
+                out.print(f"  {one.name} {escape(said)}", soft_wrap=True)
+        for reason in against:
+            out.print(f"[yellow]overridden[/] {escape(reason)}", soft_wrap=True)
+        confirm(out, yes=yes)
+        proof = series.run(site, [Planned(lambda site: Switchover(site, chosen, patient=not force))])
+    return told(out, proof, as_json=as_json, interrupted=series.interrupted)

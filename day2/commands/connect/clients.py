@@ -1,0 +1,56 @@
+"""`invoke dsn`, `psql` and `secrets`: what an application needs to reach the cluster."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import NoReturn
+
+from cluster.errors import ClusterError, did_you_mean
+from cluster.topology import Cluster
+from cluster.vault import password_names
+from day2.hosts.dsn import application, as_string, open_vault
+from day2.ui.console import FINE
+
+
+def secret(cluster: Cluster, name: str) -> str:
+    """One password by name (`haproxy_stats`, `role_app`, ...). Raises ClusterError for an unknown name."""
+    names = password_names(cluster)
+    if name not in names:
+        raise ClusterError(f"no secret is called {name!r}{did_you_mean(name, names)}: there are {', '.join(names)}")
+    return open_vault(cluster).password(name)
+
+
+def dsn(cluster: Cluster, *, role: str, database: str, read_only: bool, with_password: bool) -> int:
+    """`invoke dsn`: the connection string alone on stdout, so that `psql "$(invoke dsn)"` works."""
+    values = application(cluster, role=role, database=database, read_only=read_only)
+    vault = open_vault(cluster)
+    # What a person should know goes to stderr: stdout is for the string alone.
+    if with_password:
+        values["password"] = vault.password(f"role_{role}")
+    else:
+        print(f'password: export PGPASSWORD="$(invoke secrets --name role_{role})"', file=sys.stderr)
+    print("sslrootcert is a file of this machine: copy it to where the application runs", file=sys.stderr)
+    print(as_string(values))
+    return FINE
+
+
+def psql(cluster: Cluster, *, role: str, database: str, read_only: bool, command: str | None) -> NoReturn:
+    """`invoke psql`: becomes psql, in a session through HAProxy or for one command."""
+    program = shutil.which("psql")
+    if program is None:
+        raise ClusterError("psql is not installed on this machine: `apt-get install postgresql-client` brings it")
+    values = application(cluster, role=role, database=database, read_only=read_only)
+    environment = {**os.environ, "PGPASSWORD": open_vault(cluster).password(f"role_{role}")}
+    words = ["-c", command] if command else []
+    os.execve(program, [program, as_string(values), *words], environment)  # noqa: S606
+
+
+def secrets(cluster: Cluster, *, name: str) -> int:
+    """`invoke secrets`: one password, or the names of all."""
+    if name:
+        print(secret(cluster, name))
+    else:
+        print("\n".join(password_names(cluster)))
+    return FINE

@@ -1,0 +1,37 @@
+"""`invoke config`: where the settings, etcd's configuration and what PostgreSQL runs with differ."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+from rich.table import Table
+
+from cluster.errors import ClusterError
+from cluster.topology import Cluster
+from day2.hosts.observe import observe_once
+from day2.ui.console import BAD_NEWS, FINE, console, print_json
+from health.rules.settings import drifts, foreign
+
+
+def config(cluster: Cluster, *, as_json: bool) -> int:
+    """Prints every difference; 1 when there is any. Raises ClusterError when nobody answers."""
+    view = observe_once(cluster)
+    if view.dcs is None or not view.dcs.config:
+        raise ClusterError("etcd has no configuration of this cluster, or does not answer (`invoke status`)")
+    found, others = drifts(view, cluster), foreign(view, cluster)
+    if as_json:
+        print_json({"cluster": cluster.name, "differences": found, "not_ours": others})
+        return BAD_NEWS if found else FINE
+    out = console()
+    table = Table("setting", "where", "settings", "actual", "", box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for one in found:
+        wanted = "unset" if one.wanted is None else str(one.wanted)
+        actual = "unset" if one.actual is None else str(one.actual)
+        table.add_row(one.name, one.where, escape(wanted), escape(actual), "needs a restart" if one.needs_restart else "")
+    if found:
+        out.print(table)
+        out.print("\nA deploy applies the settings; what needs a restart then waits for `invoke rolling-restart`.")
+    else:
+        out.print("etcd and PostgreSQL have what the settings say")
+    for name, value in others.items():
+        out.print(f"[dim]not ours, left alone:[/] {escape(f'{name} = {value}')}", soft_wrap=True)
+    return BAD_NEWS if found else FINE

@@ -1,0 +1,39 @@
+"""`invoke verify`: every rule over one view, a client's write and read, and who could take over this minute."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+
+from cluster.errors import ClusterError
+from cluster.topology import Cluster
+from day2.hosts.client_probe import probe
+from day2.hosts.dsn import open_vault
+from day2.hosts.observe import CONNECT_SECONDS, observe
+from day2.hosts.ssh import Fleet
+from day2.ui.console import BAD_NEWS, FINE, console, print_json
+from day2.ui.findings import show_findings
+from health.rules import Finding, candidates, findings, healthy
+
+
+def verify(cluster: Cluster, *, strict: bool, through: str | None, as_json: bool) -> int:
+    """0 when no rule finds a problem (with `strict`, no warning either), else 1. Raises ClusterError for an unknown host."""
+    if through and cluster.host(through) not in cluster.postgres_hosts:
+        raise ClusterError(f"--from {through}: should be a PostgreSQL host, where psql is: the others have none")
+    password = open_vault(cluster).password("probe")
+    with Fleet(cluster.hosts, CONNECT_SECONDS) as fleet:
+        view = observe(fleet, cluster)
+        found: tuple[Finding, ...] = findings(view, cluster)
+        if any(host.proxy is not None for host in view.hosts.values()):
+            found += tuple(probe(cluster, password, fleet, through))
+    fine = healthy(found) and not (strict and any(f.level == "warning" for f in found))
+    able = candidates(view, cluster)
+    if as_json:
+        print_json({"cluster": cluster.name, "passed": fine, "findings": found, "candidates": able})
+    else:
+        out = console()
+        show_findings(out, found)
+        for one in able:
+            said = "could take over now" if one.able else f"could not take over: {'; '.join(one.reasons)}"
+            out.print(f"         [bold]{one.name}[/]: {escape(said)}", soft_wrap=True)
+        out.print("[bold green]passed[/]" if fine else "[bold red]failed[/]")
+    return FINE if fine else BAD_NEWS

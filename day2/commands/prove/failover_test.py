@@ -1,0 +1,155 @@
+"""`invoke failover-test`: injects faults under load, and proves that each costs some seconds at most and no write."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cluster.errors import ClusterError
+from cluster.topology import Cluster
+from day2.faults import FAULTS, choose, laggard
+from day2.faults.fault import Fault, Site
+from day2.faults.lagging import LaggingReplica
+from day2.hosts import operator_lock
+from day2.hosts.dsn import open_vault
+from day2.hosts.patroni_api import Patroni
+from day2.hosts.ssh import Fleet
+from day2.predictions.expectation import Effect
+from day2.report import files, told
+from day2.trials.series import Planned, Series
+from day2.trials.trial import Load, problems_of
+from day2.ui.console import confirm, console
+from day2.ui.findings import show_findings
+from health.rules import findings
+
+DEFAULT = "host-off"
+ALL = "all"
+# In a soak, how long a fault lasts: from one that nobody may notice to one that outlasts every failover (seconds).
+HOLD_SECONDS = (0.5, 35.0)
+MOST_REPEATS = 1000
+MOST_MINUTES = 24 * 60
+
+
+def failover_test(
+    cluster: Cluster, *, fault: str | None, repeat: int, soak: float | None, seed: int | None, yes: bool,
+    writers: int, readers: int, hop: str | None, directory: str | None, as_json: bool, lagging: bool = False,
+) -> int:  # fmt: skip
+    """Runs the trials and reports them; 1 when anything was not as promised. `directory` gets the report as files.
+
+    Raises ClusterError when a trial is not possible now, or somebody else is changing the cluster.
+    """
+    out = console(as_json=as_json)
+    vault = open_vault(cluster)
+    load = Load(vault.password("probe"), writers, readers, hop=hop)
+    refuse_bad_options(repeat, soak, seed, directory, lagging=lagging)
+    with Fleet(cluster.hosts) as fleet, operator_lock.held(fleet, cluster, "failover-test"):
+        series = Series(out, fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), load)
+        site = series.site()
+        names = refuse_bad_faults(site, fault, every=soak is not None, lagging=lagging)
+        seed = seed if seed is not None or soak is None else random.randrange(10**6)  # noqa: S311
+        out.print(f"Writes go through HAProxy from {writers} connections, reads from {readers}, on cluster {cluster.name}.")
+        if soak is None:
+            show_plan(out, site, names, repeat)
+            planned = in_order(names, repeat)
+        else:
+            out.print(f"For {soak:g} minutes, one after the other at random (--seed {seed}): {', '.join(names)}.", soft_wrap=True)
+            if lagging:
+                out.print("Half of the time a replica lags meanwhile.")
+            planned = at_random(names, soak * 60, random.Random(seed), lagging=lagging)  # noqa: S311
+        show_findings(out, (f for f in findings(site.view, cluster) if f.level == "warning"))
+        confirm(out, yes=yes)
+        keep = (lambda proof: files.keep(Path(directory), replace(proof, seed=seed))) if directory else (lambda proof: None)
+        proof = replace(series.run(site, planned, keep), seed=seed)
+    if directory:
+        for written in files.write(Path(directory), proof):
+            out.print(f"written: {written}", soft_wrap=True)
+    return told(out, proof, as_json=as_json, interrupted=series.interrupted)
+
+
+def show_faults() -> None:
+    """`invoke failover-test --list`: their names, and what they are."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, kind in FAULTS.items():
+        table.add_row(name, kind.summary)
+    console().print(table)
+
+
+def refuse_bad_options(
+    repeat: int, soak: float | None, seed: int | None, directory: str | None, *, lagging: bool = False
+) -> None:
+    """Raises ClusterError for options that can't be right, or not together."""
+    if not 1 <= repeat <= MOST_REPEATS:
+        raise ClusterError(f"--repeat {repeat}: should be from 1 to {MOST_REPEATS}")
+    if soak is not None and not 0 < soak <= MOST_MINUTES:
+        raise ClusterError(f"--soak {soak:g}: should be minutes, more than 0 and at most {MOST_MINUTES}")
+    if soak is not None and repeat != 1:
+        raise ClusterError("--soak goes on by time and --repeat by number: give one of them")
+    if seed is not None and soak is None:
+        raise ClusterError("--seed: only --soak chooses at random")
+    if lagging and soak is None:
+        raise ClusterError("--lagging: only in a --soak; otherwise choose one of the faults with that name (--list)")
+    if directory:
+        try:
+            Path(directory).mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=directory).close()
+        except OSError as error:
+            raise ClusterError(f"--report {directory}: no file can be written there ({error.strerror})") from None
+
+
+def refuse_bad_faults(site: Site, asked: str | None, *, every: bool, lagging: bool = False) -> list[str]:
+    """The names of the faults asked for. `all`, and `every` where none are asked for, are those that are possible here.
+
+    Raises ClusterError with all reasons why there should be no trial now.
+    """
+    reasons = list(problems_of(site.view, site.cluster))
+    if len(site.cluster.postgres_hosts) < 2:
+        reasons.append("there is only one PostgreSQL host, so nobody could take over")
+    if lagging:
+        reasons += [f"--lagging: {reason}" for reason in LaggingReplica(site).obstacles()]
+    names = [name.strip() for name in (asked or ("" if every else DEFAULT)).split(",") if name.strip()]
+    if names == [ALL] or (every and not names):
+        names = [name for name in FAULTS if not choose(name, site).obstacles()]
+    else:
+        reasons += [f"{name}: {reason}" for name in names for reason in choose(name, site).obstacles()]
+    if reasons:
+        raise ClusterError("\n".join(["no failover test now, nothing was touched:", *(f"  - {r}" for r in reasons)]))
+    return names
+
+
+def show_plan(out: Console, site: Site, names: list[str], repeat: int) -> None:
+    """What is going to be done and what should come of it."""
+    for name in names:
+        one: Fault = choose(name, site)
+        expected = one.expected()
+        times = f"{repeat} times: " if repeat > 1 else ""
+        out.print(f"[bold]{name}[/]  {times}{escape(one.describe())}.", soft_wrap=True)
+        out.print(f"  The cluster {expected.describe()}: {escape(expected.why)}.", soft_wrap=True)
+        if expected.may_lose and expected.effect is not Effect.KEEPS_RUNNING:
+            out.print("  [yellow]Acknowledged writes may be lost: the durability is asynchronous.[/]", soft_wrap=True)
+    out.print("What is open on the primary when it goes is lost; applications have to connect anew.", soft_wrap=True)
+
+
+def in_order(names: list[str], repeat: int) -> Iterator[Planned]:
+    """Each fault as often as asked for, one kind after the other."""
+    for name in names:
+        for _ in range(repeat):
+            yield Planned(partial(choose, name))
+
+
+def at_random(names: list[str], seconds: float, dice: random.Random, *, lagging: bool = False) -> Iterator[Planned]:
+    """Faults and how long they last, both by the dice, until the time is up; with `lagging` a replica lags in half of those
+    that this makes sense for."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        name, hold = dice.choice(names), dice.uniform(*HOLD_SECONDS)
+        lags = lagging and dice.random() < 0.5 and not FAULTS[name].alone
+        yield Planned(partial(choose, name), hold, laggard if lags else None)

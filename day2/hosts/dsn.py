@@ -1,0 +1,74 @@
+"""How clients reach the cluster: libpq connection strings through HAProxy, always with sslmode=verify-full."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cluster import paths
+from cluster.errors import ClusterError, did_you_mean
+from cluster.topology import Cluster, Host
+from cluster.vault import Vault
+
+
+def open_vault(cluster: Cluster) -> Vault:
+    """The cluster's secrets. Raises ClusterError before the first deploy, which makes them."""
+    vault = Vault(cluster)
+    if not vault.existed:
+        raise ClusterError(f"{vault.directory} holds no secrets yet: `pyinfra {cluster.inventory} deploy.py` makes them")
+    return vault
+
+
+def parameters(
+    cluster: Cluster, *, database: str, role: str, read_only: bool = False, through: Host | None = None
+) -> dict[str, str]:
+    """libpq's connection parameters, without the password; through every HAProxy, or the one host `through`.
+
+    Each HAProxy is named and given by address: the name is what the certificate is checked for, and no DNS is needed.
+    """
+    port = cluster.haproxy.read_port if read_only else cluster.haproxy.write_port
+    proxies = (through,) if through else cluster.haproxy_hosts
+    authority = Path(cluster.all.secrets_directory) / cluster.name / "postgres-ca.crt"
+    return {
+        "host": ",".join(h.name for h in proxies),
+        "hostaddr": ",".join(h.address for h in proxies),
+        "port": ",".join(str(port) for _ in proxies),
+        "dbname": database,
+        "user": role,
+        "sslmode": "verify-full",
+        # Whoever passes for the server can't get at the password, nor pass it on (SCRAM over this very TLS session).
+        "channel_binding": "require",
+        "sslrootcert": str(authority.resolve()),
+    }
+
+
+def application(cluster: Cluster, *, role: str, database: str, read_only: bool) -> dict[str, str]:
+    """The parameters for an application role. Raises ClusterError for a role or database that is not in the settings."""
+    known = {
+        "role": (role, [r.name for r in cluster.postgres.roles]),
+        "database": (database, [d.name for d in cluster.postgres.databases]),
+    }
+    problems = [
+        f"no {what} is called {name!r}{did_you_mean(name, names)}: postgres_{what}s has {', '.join(names) or 'none'}"
+        for what, (name, names) in known.items()
+        if name not in names
+    ]
+    if problems:
+        raise ClusterError("\n".join(problems))
+    return parameters(cluster, database=database, role=role, read_only=read_only)
+
+
+def probe(cluster: Cluster, through: Host | None = None, *, read_only: bool = False) -> dict[str, str]:
+    """The parameters of the tool's own role and database, without the password."""
+    return parameters(cluster, database=paths.PROBE_DATABASE, role=paths.PROBE_ROLE, read_only=read_only, through=through)
+
+
+def as_string(values: dict[str, str]) -> str:
+    """libpq's `key=value` form, quoted where needed."""
+    return " ".join(f"{key}={_quoted(value)}" for key, value in values.items())
+
+
+def _quoted(value: str) -> str:
+    if value and not set(value) & set(" '\\"):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

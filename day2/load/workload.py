@@ -1,0 +1,190 @@
+"""Writers that behave as an application would: through port 5000, over TLS, with a new connection when one breaks.
+
+Each inserts rows with ids of its own and never sends an id twice, so afterwards the table tells which writes are there.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from typing import Any, Self
+
+import psycopg
+from psycopg import sql
+
+from cluster.errors import ClusterError
+from day2.history.writes import Id, Outcome, Row, Settlement, Write, outcome_of_error, settle
+
+from .sessions import RECONNECT_SECONDS, Sessions
+
+# The name of a WAL file begins with the timeline.
+WHERE_AM_I = "SELECT host(inet_server_addr()), ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int"
+# No primary key: it would refuse a row that is there twice, which is what is looked for.
+CREATE = (
+    "CREATE TABLE {} (writer int, number bigint, server text, timeline int, lsn pg_lsn DEFAULT pg_current_wal_insert_lsn())",
+    "CREATE INDEX ON {} (writer, number)",
+)
+
+
+class Workload:
+    """`writers` threads that write from `with` to `stop`, into a table made for them, each with a `pause` (seconds) after
+    a write.
+
+    `connection` are libpq's parameters, `password` its password. Raises ClusterError when the table can't be made.
+    """
+
+    def __init__(self, connection: dict[str, str], password: str, writers: int, pause: float = 0.0) -> None:
+        # HAProxy sends writes to a new leader a moment before that one is out of recovery.
+        self._sessions = Sessions(connection, password, target_session_attrs="read-write")
+        self.table = f"write_{time.strftime('%Y%m%d_%H%M%S', time.gmtime())}_{secrets.token_hex(2)}"
+        self._insert = sql.SQL("INSERT INTO {} VALUES (%s, %s, %s, %s)").format(sql.Identifier(self.table))
+        self.writers = writers
+        self._pause = pause
+        self._stopping = threading.Event()
+        self._writes: list[list[Write]] = [[] for _ in range(writers)]
+        self._acknowledged = [0.0] * writers
+        self._threads = [threading.Thread(target=self._run, args=(n,), daemon=True) for n in range(writers)]
+        self.stopped_at = 0.0
+        self.found: AbstractSet[Id] = frozenset()
+
+    def __enter__(self) -> Self:
+        with self._session() as session:
+            # What an interrupted test could not remove. Two tests at once can't be: the operator lock sees to that.
+            for (left,) in session.execute("SELECT relname FROM pg_class WHERE relname ~ '^write_' AND relkind = 'r'"):
+                session.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(left)))
+        self._execute(*CREATE)
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    @property
+    def writes(self) -> Iterator[Write]:
+        """Every attempt so far."""
+        return (write for one in self._writes for write in list(one))
+
+    @property
+    def acknowledged(self) -> int:
+        """How many were, so far."""
+        return sum(write.outcome is Outcome.ACKNOWLEDGED for write in self.writes)
+
+    @property
+    def last_acknowledged(self) -> float:
+        """When anybody was acknowledged last, on the monotonic clock; 0.0 for never."""
+        return max(self._acknowledged)
+
+    def stop(self) -> None:
+        """Ends all writers, within a few seconds. Whoever still waits for an answer then gets none: indeterminate."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        self.stopped_at = time.monotonic()
+        self._sessions.end(self._threads)
+
+    def settle(self) -> Settlement:
+        """Looks for every id in the table, through port 5000, and keeps those in `found`. Call it after `stop`. Raises
+        ClusterError."""
+        with self._session() as session, session.cursor() as cursor:
+            query = sql.SQL("COPY (SELECT writer, number, server, timeline, lsn - '0/0' FROM {}) TO STDOUT")
+            with cursor.copy(query.format(sql.Identifier(self.table))) as copied:
+                rows = [row_of(line) for line in lines_of(copied)]
+        self.found = frozenset(row.id for row in rows)
+        return settle(self.writes, rows)
+
+    def drop(self) -> None:
+        """Removes the table. Raises ClusterError."""
+        self._execute("DROP TABLE IF EXISTS {}")
+
+    def keep(self) -> str:
+        """Keeps the table as evidence, under a name that no later test removes: returns that. Raises ClusterError."""
+        kept = self.table.replace("write_", "evidence_")
+        self._execute(f"ALTER TABLE {{}} RENAME TO {kept}")
+        return kept
+
+    def _execute(self, *statements: str) -> None:
+        with self._session() as session, session.transaction():
+            for statement in statements:
+                session.execute(sql.SQL(statement).format(sql.Identifier(self.table)))
+
+    @contextmanager
+    def _session(self) -> Iterator[psycopg.Connection[Any]]:
+        values = self._sessions.parameters
+        try:
+            with psycopg.connect(**values) as session:
+                yield session
+        except psycopg.Error as error:
+            raise ClusterError(f"no writing through {values['host']} port {values['port']}: {str(error).strip()}") from None
+
+    def _run(self, writer: int) -> None:
+        """One writer, from connection to connection."""
+        done = self._writes[writer]
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                with self._sessions.open(writer) as session:
+                    self._write(session, writer, done[-1].number if done else 0)
+            except (psycopg.Error, OSError) as error:
+                number = done[-1].number + 1 if done else 1
+                why = f"no connection: {error}"
+                done.append(Write(writer, number, Outcome.FAILED, began, time.monotonic(), "", 0, why))
+                self._stopping.wait(RECONNECT_SECONDS)
+
+    def _write(self, session: psycopg.Connection[Any], writer: int, number: int) -> None:
+        """Writes over one connection until it is of no use any more; `number` was the last one. Raises psycopg.Error when the
+        server does not even say who it is."""
+        row = session.execute(WHERE_AM_I).fetchone()
+        assert row
+        server, timeline = row
+        warnings = _collect_warnings(session)
+        cursor, done = session.cursor(), self._writes[writer]
+        outcome = Outcome.ACKNOWLEDGED
+        while outcome is Outcome.ACKNOWLEDGED and not self._stopping.is_set():
+            number += 1
+            began = time.monotonic()
+            outcome, why = self._attempt(cursor, (writer, number, server, timeline), warnings)
+            ended = time.monotonic()
+            done.append(Write(writer, number, outcome, began, ended, server, timeline, why))
+            if outcome is Outcome.ACKNOWLEDGED:
+                self._acknowledged[writer] = ended
+                if self._pause:
+                    time.sleep(self._pause)
+
+    def _attempt(self, cursor: psycopg.Cursor[Any], row: tuple[int, int, str, int], warnings: list[str]) -> tuple[Outcome, str]:
+        """Sends one row. A warning with the answer says that the wait for a replica was given up."""
+        try:
+            cursor.execute(self._insert, row, prepare=True)
+        except psycopg.Error as error:
+            return outcome_of_error(error.sqlstate, error.diag.severity_nonlocalized), str(error)
+        return (Outcome.INDETERMINATE, warnings[0]) if warnings else (Outcome.ACKNOWLEDGED, "")
+
+
+def _collect_warnings(connection: psycopg.Connection[Any]) -> list[str]:
+    """A list that gets the text of every warning the server sends from now on."""
+    warnings: list[str] = []
+
+    def note(said: psycopg.errors.Diagnostic) -> None:
+        if said.severity_nonlocalized == "WARNING":
+            warnings.append(said.message_primary or "a warning")
+
+    connection.add_notice_handler(note)
+    return warnings
+
+
+def row_of(line: str) -> Row:
+    """A row in COPY's text form."""
+    writer, number, server, timeline, lsn = line.split("\t")
+    return Row(int(writer), int(number), server, int(timeline), int(lsn))
+
+
+def lines_of(blocks: Iterable[Any]) -> Iterator[str]:
+    """The lines of COPY's text form, which arrives in blocks that need not end where lines do."""
+    rest = b""
+    for block in blocks:
+        *lines, rest = (rest + bytes(block)).split(b"\n")
+        yield from (line.decode() for line in lines)

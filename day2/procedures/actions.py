@@ -1,0 +1,144 @@
+"""What is done to hosts in a step: each waits until it has worked, or raises ClusterError. Undoing is the caller's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from cluster import paths
+from cluster.errors import ClusterError
+from cluster.topology import Cluster
+from day2.hosts.interrupts import Interrupts
+from day2.hosts.observe import observe
+from day2.hosts.patroni_api import Patroni
+from day2.hosts.ssh import Fleet
+from day2.remote import shipped
+from health.rules import candidates, findings
+from health.rules.holders import not_spared
+from health.view import ClusterView, Server
+
+from .handover import hand_over
+
+DRAIN_SECONDS = 10
+RESTART_SECONDS = 120
+HEALTHY_SECONDS = 120
+SPARED_SECONDS = 60
+LOOK_SECONDS = 0.2
+SETTLE_SECONDS = 3
+# HAProxy's checks have found by then that a replica has become the primary (Timing.read_fall of them, in every profile).
+NOTICE_SECONDS = 30
+
+
+class Actions:
+    """Actions on one cluster, each with a deadline, none of which begins after Ctrl-C."""
+
+    def __init__(self, fleet: Fleet, cluster: Cluster, patroni: Patroni, interrupts: Interrupts) -> None:
+        self._fleet, self._cluster, self._patroni, self._interrupts = fleet, cluster, patroni, interrupts
+
+    def view(self) -> ClusterView:
+        return observe(self._fleet, self._cluster)
+
+    def restart_postgres(self, host: str) -> None:
+        """Patroni restarts its PostgreSQL."""
+        self._patroni.send(host, "POST", "/restart", {"timeout": RESTART_SECONDS}, RESTART_SECONDS)
+
+    def systemctl(self, host: str, verb: str, unit: str) -> None:
+        """`systemctl VERB UNIT`, and its end."""
+        answer = self._fleet.run(host, f"systemctl {verb} {unit}", seconds=RESTART_SECONDS)
+        if not answer.ok:
+            raise ClusterError(f"{host}: systemctl {verb} {unit} failed: {answer.problem or answer.code}")
+
+    def switch_over(self, leader: str, to: str) -> None:
+        """Makes `to` the primary in place of `leader`, as soon as it could take over.
+
+        No HAProxy gives it reads meanwhile: they would be cut when its checks find that it is a replica no more.
+        Patroni declines, and changes nothing, when its own checks have not yet caught up with a candidate that was restarted
+        a moment ago: it is asked again.
+        """
+        for last in (False, False, True):
+            self.await_healthy(lambda view: any(one.name == to and one.able for one in candidates(view, self._cluster)))
+            try:
+                with self.drained(to):
+                    hand_over(self._fleet, self._cluster, self._patroni, leader, to)
+                    self._interrupts.wait(lambda: not self._drains(to), time.monotonic() + NOTICE_SECONDS)
+                return
+            except ClusterError:
+                now = self.view().leader
+                if now == to:
+                    return
+                if last or now != leader:
+                    raise
+            self._interrupts.sleep(SETTLE_SECONDS)
+
+    def move_etcd_leader(self, leader: str, to: str) -> None:
+        """Makes the member on host `to` the leader of etcd, in place of the one on `leader`."""
+        states = {name: view.etcd for name, view in self.view().hosts.items()}
+        target = states[to]
+        if target is None:
+            raise ClusterError(f"{to}: its etcd member does not answer")
+        host = self._cluster.host(leader)
+        endpoint = f"https://{host.url_address}:{self._cluster.etcd.client_port}"
+        answer = self._fleet.run(leader, f"{paths.etcdctl(endpoint)} move-leader {int(target.member_id):x}")
+        if not answer.ok:
+            raise ClusterError(f"{leader}: etcd refuses to move its leadership: {answer.problem}")
+
+    @contextmanager
+    def drained(self, host: str) -> Iterator[None]:
+        """No HAProxy gives `host` new reads in the block; before it begins, those under way have some seconds to end."""
+        try:
+            self._set_state(host, "drain")
+            self._interrupts.wait(lambda: self._sessions(host) == 0, time.monotonic() + DRAIN_SECONDS)
+            yield
+        finally:
+            self._set_state(host, "ready")
+
+    def _set_state(self, host: str, state: str) -> None:
+        command, source = shipped(
+            "haproxy", {"socket": paths.HAPROXY_SOCKET, "commands": [f"set server read/{host} state {state}"]}
+        )
+        answers = self._fleet.run_all({proxy.name: command for proxy in self._cluster.haproxy_hosts}, source)
+        failed = [f"{answer.host}: {answer.problem}" for answer in answers.values() if not answer.ok]
+        if failed:
+            raise ClusterError(f"{host} could not be set to {state!r} in HAProxy: {'; '.join(failed)}")
+
+    def _sessions(self, host: str) -> int:
+        return sum(server.sessions for server in self._readable(host))
+
+    def _drains(self, host: str) -> bool:
+        return any(server.status.startswith("DRAIN") for server in self._readable(host))
+
+    def _readable(self, host: str) -> list[Server]:
+        """What every HAProxy knows of `host` as a server of reads."""
+        view = self.view()
+        proxies = [view.hosts[one.name].proxy for one in self._cluster.haproxy_hosts]
+        return [server for proxy in proxies if proxy for server in proxy.backends.get("read", ()) if server.name == host]
+
+    def await_spared(self, host: str) -> None:
+        """Returns when `host` can be stopped: all other voters have on their disks what the primary has written by now, and no
+        change of voters waits to be confirmed. Raises ClusterError with who lags."""
+        deadline, since = time.monotonic() + SPARED_SECONDS, None
+        while True:
+            self._interrupts.check()
+            view = self.view()
+            since = since or (view.primary.lsn if view.primary else None)
+            against = not_spared(view, host, since or 0)
+            if not against:
+                return
+            if time.monotonic() > deadline:
+                raise ClusterError(f"{host} can't be spared now, and was left alone: {'; '.join(against)}")
+            self._interrupts.sleep(LOOK_SECONDS)
+
+    def await_healthy(self, also: Callable[[ClusterView], bool] = lambda view: True) -> ClusterView:
+        """The view once no rule finds a problem and `also` holds. Raises ClusterError with what is still wrong."""
+        deadline = time.monotonic() + HEALTHY_SECONDS
+        while True:
+            self._interrupts.check()
+            view = self.view()
+            problems = [f"{f.about}: {f.text}" for f in findings(view, self._cluster) if f.level == "problem"]
+            if not problems and also(view):
+                return view
+            if time.monotonic() > deadline:
+                what = "; ".join(problems) or "the step has no effect"
+                raise ClusterError(f"not healthy again within {HEALTHY_SECONDS} s: {what}")
+            self._interrupts.sleep(LOOK_SECONDS)

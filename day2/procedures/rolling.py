@@ -1,0 +1,97 @@
+"""The steps of a rolling restart. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from cluster.errors import ClusterError, did_you_mean
+from cluster.topology import Cluster
+from health.view import ClusterView
+
+from .switchover import target
+
+Component = Literal["postgres", "patroni", "etcd", "haproxy"]
+COMPONENTS: tuple[Component, ...] = ("postgres", "patroni", "etcd", "haproxy")
+Action = Literal["drain and restart", "switch over to", "restart in place", "move etcd's leadership to", "restart", "reload"]
+
+# PostgreSQL refuses to start a replica with less of these than its primary has had (hot standby), so there the primary
+# goes first when one is lowered.
+REPLICAS_NEED_AS_MUCH = {
+    "max_connections",
+    "max_worker_processes",
+    "max_wal_senders",
+    "max_prepared_transactions",
+    "max_locks_per_transaction",
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: what is done, to which host."""
+
+    action: Action
+    host: str
+
+    def __str__(self) -> str:
+        return f"{self.action} {self.host}"
+
+
+def component_of(name: str) -> Component:
+    """The component of that name. Raises ClusterError."""
+    for component in COMPONENTS:
+        if component == name:
+            return component
+    raise ClusterError(f"--component {name}{did_you_mean(name, COMPONENTS)}: should be one of {', '.join(COMPONENTS)}")
+
+
+def steps(view: ClusterView, cluster: Cluster, component: Component, *, pending_only: bool) -> tuple[Step, ...]:
+    """The steps for a healthy cluster, in order; none when nothing is to be done."""
+    match component:
+        case "etcd":
+            return tuple(_etcd(view, cluster))
+        case "haproxy":
+            return tuple(Step("reload", host.name) for host in cluster.haproxy_hosts)
+        case "postgres" | "patroni":
+            return tuple(_postgres(view, cluster, pending_only=pending_only and component == "postgres"))
+
+
+def _etcd(view: ClusterView, cluster: Cluster) -> Iterator[Step]:
+    """The leader last, after its leadership has gone to a member that is done, off the primary's host where that can be."""
+    followers = [h.name for h in cluster.etcd_hosts if h.name != view.etcd_leader]
+    yield from (Step("restart", name) for name in followers)
+    if view.etcd_leader:
+        if followers:
+            yield Step("move etcd's leadership to", min(followers, key=lambda name: (name == view.leader, name)))
+        yield Step("restart", view.etcd_leader)
+
+
+def _postgres(view: ClusterView, cluster: Cluster, *, pending_only: bool) -> Iterator[Step]:
+    """Replicas first, then a switchover to one of them, then the old primary."""
+    names = [h.name for h in cluster.postgres_hosts if not pending_only or waits(view, h.name)]
+    replicas = [name for name in names if name != view.leader]
+    with_leader = view.leader if view.leader in names else None
+    if with_leader and (lowered(view, with_leader) or len(cluster.postgres_hosts) == 1):
+        yield Step("restart in place", with_leader)
+        with_leader = None
+    yield from (Step("drain and restart", name) for name in replicas)
+    if with_leader:
+        yield Step("switch over to", target(view, cluster, None))
+        yield Step("drain and restart", with_leader)
+
+
+def waits(view: ClusterView, name: str) -> bool:
+    """Whether a member has a setting that waits for a restart."""
+    patroni = view.hosts[name].patroni
+    return patroni is not None and patroni.pending_restart
+
+
+def lowered(view: ClusterView, leader: str) -> tuple[str, ...]:
+    """The settings that wait for the primary's restart with a lower value, and that replicas can't have before it."""
+    reasons = view.dcs.members.get(leader, {}).get("pending_restart_reason", {}) if view.dcs else {}
+    return tuple(
+        name
+        for name, values in reasons.items()
+        if name in REPLICAS_NEED_AS_MUCH and int(values["new_value"]) < int(values["old_value"])
+    )

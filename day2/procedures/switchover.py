@@ -1,0 +1,47 @@
+"""Who should take over in a planned switchover, and what stands in its way. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cluster.errors import ClusterError
+from cluster.topology import Cluster
+from health.finding import Finding
+from health.rules.takeover import candidates
+from health.view import ClusterView
+
+# A transaction that has been open for longer than this is not one that ends by itself in the next moment.
+LONG_SECONDS = 60
+
+
+def target(view: ClusterView, cluster: Cluster, wanted: str | None) -> str:
+    """The host called `wanted`, or else the best one: able, the least behind, not leading etcd. Raises ClusterError."""
+    if view.leader is None:
+        raise ClusterError("nobody leads, so there is nothing to switch over")
+    if wanted:
+        if cluster.host(wanted) not in cluster.postgres_hosts:
+            raise ClusterError(f"--to {wanted}: should be a PostgreSQL host")
+        if wanted == view.leader:
+            raise ClusterError(f"--to {wanted}: leads already")
+        return wanted
+    able = [one.name for one in candidates(view, cluster) if one.able]
+    if not able:
+        return next(iter(c.name for c in candidates(view, cluster)), view.leader)
+
+    def rank(name: str) -> tuple[int, bool, str]:
+        sender = view.sender(name)
+        return sender.replayed_lag if sender else 0, name == view.etcd_leader, name
+
+    return min(able, key=rank)
+
+
+def objections(view: ClusterView, cluster: Cluster, found: tuple[Finding, ...], to: str) -> Iterator[str]:
+    """Everything that speaks against a switchover to `to` now, one sentence each."""
+    if len(cluster.postgres_hosts) < 2:
+        yield "there is only one PostgreSQL host"
+    yield from (f"{f.about}: {f.text}" for f in found if f.level == "problem")
+    yield from (f"{to} {reason}" for c in candidates(view, cluster) if c.name == to for reason in c.reasons)
+    if view.primary and view.primary.oldest_transaction > LONG_SECONDS:
+        yield f"a transaction has been open for {view.primary.oldest_transaction:.0f} s on {view.leader}: it would be lost"
+    if view.primary and view.primary.base_backups:
+        yield f"{view.primary.base_backups} base backups are being taken from {view.leader}: they would fail"

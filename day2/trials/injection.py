@@ -1,0 +1,53 @@
+"""A fault from its injection to its end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Self
+
+from cluster.errors import ClusterError
+from day2.faults.fault import Fault
+
+HEAL_SECONDS, HEAL_AGAIN_SECONDS = 60, 3
+
+
+class Injection:
+    """A fault and its end: healed when the block is left, if not before. All times are monotonic."""
+
+    def __init__(self, fault: Fault, say: Callable[[str], None]) -> None:
+        self._fault, self._say = fault, say
+        self.began = self.ended = 0.0
+        self.healed: float | None = None
+        self.mended: float | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.began:
+            self.heal()
+
+    def inject(self) -> None:
+        """From here on the fault counts as there, even if injecting it fails half way."""
+        self.began = time.monotonic()
+        self._fault.inject()
+        self.ended = time.monotonic()
+
+    def heal(self) -> None:
+        """Undoes the fault, once; tries again for a while, for what it takes may be out of order for a moment, too."""
+        if self.mended is not None:
+            return
+        if self.healed is None:
+            self.healed = time.monotonic()
+            if self._fault.lasting:
+                self._say(f"healing {', '.join(host.name for host in self._fault.hosts)}")
+        while True:
+            try:
+                self._fault.heal()
+                break
+            except ClusterError as error:
+                if time.monotonic() > self.healed + HEAL_SECONDS:
+                    raise ClusterError(f"{self._fault.name} could not be healed, and may still be there: {error}") from None
+                time.sleep(HEAL_AGAIN_SECONDS)
+        self.mended = time.monotonic()

@@ -1,0 +1,181 @@
+"""The timeline of a trial, from what was seen on the hosts that stayed, in their logs, and by the writers. Pure.
+
+The keys, each at most once in a timeline, are KEYS. Moments are seconds after the fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+
+from day2.history.writes import Outcome, Write, longest_gap
+from day2.hosts.watch import Event
+
+from . import signs
+from .result import LogLine, Phase
+
+KEYS = (
+    "fault",
+    "detected",  # the first sign, to anybody, that something is wrong
+    "last_write",  # before the longest gap; only where nobody took over
+    "old_out",  # HAProxy does not send writes to the old primary any more
+    "key_gone",
+    "new_leader",
+    "promoted",
+    "routed",  # HAProxy sends writes to the new primary; maybe to the old one too, until that is out
+    "followed",  # a replica streams from it
+    "first_write",
+    "healing",
+    "returned",  # what the fault struck is back
+)
+# A shorter gap between writes is no outage worth a line.
+GAP_SECONDS = 0.5
+MOST_LINES = 500
+
+Moments = list[tuple[str, str, float | None]]
+
+
+@dataclass(frozen=True)
+class Story:
+    """What is known of a trial: `events` in order of time, `healed` None for a fault that ends by itself, `primary` the one
+    before the fault, `name` the fault's, `struck` the hosts it struck."""
+
+    events: Sequence[Event]
+    writes: Sequence[Write]
+    fault_at: float
+    healed: float | None
+    primary: str
+    name: str
+    struck: tuple[str, ...]
+
+    def first(self, what: str, fits: Callable[[Event], bool], since: float | None = None) -> float | None:
+        """When the first event of a kind came that fits, since the fault or a later moment."""
+        since = self.fault_at if since is None else since
+        return next((e.at for e in self.events if e.what == what and e.at >= since and fits(e)), None)
+
+
+def timeline(
+    events: Sequence[Event],
+    writes: Iterable[Write],
+    *,
+    fault_at: float,
+    healed: float | None,
+    primary: str,
+    name: str,
+    struck: Iterable[str] = (),
+    predicted: Mapping[str, tuple[float, float]] | None = None,
+) -> tuple[Phase, ...]:
+    """Sorted by time, what never came at the end. `fault_at` and `healed` are monotonic times; `predicted` is for keys, and a
+    key that was predicted is in the timeline even if nothing of it was seen."""
+    predicted = predicted or {}
+    story = Story(events, list(writes), fault_at, healed, primary, name, tuple(struck) or (primary,))
+    new = next((e for e in events if e.at >= fault_at and is_new_leader(e, primary)), None)
+    moments = _beginning(story)
+    moments += _failover(story, new) if new or "new_leader" in predicted else _without_failover(story, predicted)
+    if healed is not None:
+        moments.append(("healing", f"healing {_listed(story.struck)} begins", healed))
+    phases = [Phase("fault", name, 0.0, predicted.get("fault"))]
+    phases += (Phase(key, text, _after(fault_at, at), predicted.get(key)) for key, text, at in moments)
+    return tuple(sorted(phases, key=lambda p: inf if p.seconds is None else p.seconds))
+
+
+def _beginning(story: Story) -> Moments:
+    sign = signs.first_sign(story.events, story.fault_at)
+    return [("detected", sign[1] if sign else "a first sign that something is wrong", sign[0] if sign else None)]
+
+
+def _failover(story: Story, new: Event | None) -> Moments:
+    """Another host takes over, or should have (`new` is None)."""
+    name, since = (str(new.value), new.at) if new else ("a new leader", inf)
+    reached = max((w.timeline for w in story.writes if _acknowledged(w) and w.ended <= story.fault_at), default=0)
+    # On its timeline: what the old primary still acknowledges is no sign of the new one.
+    written = (w.ended for w in story.writes if _acknowledged(w) and w.ended > story.fault_at and w.timeline > reached)
+    # Without a replica, no write is acknowledged in the synchronous modes.
+    followed = story.first("streaming", lambda e: e.host == name and bool(e.value), since)
+    returned = story.first("streaming", lambda e: story.primary in e.value, since)
+    return [
+        ("old_out", f"HAProxy sends no more writes to {story.primary}", _old_out(story)),
+        ("key_gone", "leader key gone", story.first("leader", lambda e: e.value is None)),
+        ("new_leader", f"{name} takes the leader key", new.at if new else None),
+        ("promoted", f"{name} is promoted", story.first("primary", lambda e: e.value is True and e.host == name)),
+        ("routed", f"HAProxy sends writes to {name}", story.first("routed", lambda e: name in (e.value or ()))),
+        ("followed", f"a replica streams from {name}", followed),
+        ("first_write", "first acknowledged write", min(written, default=None)),
+        ("returned", f"{story.primary} streams as a replica", returned),
+    ]
+
+
+def _without_failover(story: Story, predicted: Mapping[str, object]) -> Moments:
+    """The primary stays. Of what can happen to it, only what did is told, or was predicted."""
+    primary, out, gone = story.primary, _old_out(story), story.first("leader", lambda e: e.value is None)
+    # A HAProxy that is silent sends nothing either, but has not taken anybody out.
+    cut = story.first("routed", lambda e: primary not in (e.value or ()))
+    again, back = (inf if at is None else at for at in (gone, cut))
+    last, first = _gap(story)
+    was_broken, whole = signs.returned(story.events, story.struck, story.fault_at)
+    moments: Moments = [
+        ("last_write", "last acknowledged write before the gap", last),
+        ("old_out", f"HAProxy sends no more writes to {primary}", out),
+        ("key_gone", "leader key gone", gone),
+        ("new_leader", f"{primary} takes the leader key again", story.first("leader", lambda e: e.value == primary, again)),
+        ("routed", f"HAProxy sends writes to {primary} again", story.first("routed", lambda e: primary in (e.value or ()), back)),
+        ("first_write", "first acknowledged write after the gap", first),
+        ("returned", f"{_listed(story.struck)} is back", whole if was_broken else None),
+    ]
+    # What follows from something that happened is told even if it never came.
+    follows = {"new_leader": gone, "routed": cut, "first_write": last, "returned": was_broken or None}
+    return [m for m in moments if m[2] is not None or m[0] in predicted or follows.get(m[0]) is not None]
+
+
+def _old_out(story: Story) -> float | None:
+    return next(
+        (
+            event.at
+            for event, before in signs.changes(story.events)
+            if event.what == "routed" and event.at >= story.fault_at and event.value is not None
+            if story.primary in (before or ()) and story.primary not in event.value
+        ),
+        None,
+    )
+
+
+def _gap(story: Story) -> tuple[float | None, float | None]:
+    """Between which acknowledged writes nobody was served for long, after the fault. The second is None if that never ended."""
+    before = max((w.ended for w in story.writes if _acknowledged(w) and w.ended <= story.fault_at), default=inf)
+    after = [w for w in story.writes if w.ended >= min(before, story.fault_at)]
+    gap = longest_gap(after, max((w.ended for w in after), default=0.0))
+    if gap is None or gap.seconds <= GAP_SECONDS:
+        return None, None
+    return max(gap.began, story.fault_at), gap.ended if any(_acknowledged(w) and w.ended == gap.ended for w in after) else None
+
+
+def said(events: Iterable[Event], *, fault_at: float) -> tuple[LogLine, ...]:
+    """What was written in the logs since the fault, of what tells something."""
+    lines = (
+        LogLine(round(event.at - fault_at, 3), event.host, event.value["unit"], event.value["text"])
+        for event in events
+        if event.what == "log" and event.at >= fault_at
+    )
+    return tuple(sorted(lines, key=lambda line: line.seconds))[:MOST_LINES]
+
+
+def is_new_leader(event: Event, old: str) -> bool:
+    """Whether somebody else took the leader key."""
+    return event.what == "leader" and event.value not in (None, old)
+
+
+def is_streaming(event: Event, replica: str) -> bool:
+    return event.what == "streaming" and replica in event.value
+
+
+def _acknowledged(write: Write) -> bool:
+    return write.outcome is Outcome.ACKNOWLEDGED
+
+
+def _after(fault_at: float, at: float | None) -> float | None:
+    return None if at is None else round(max(0.0, at - fault_at), 3)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)

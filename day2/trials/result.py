@@ -1,0 +1,154 @@
+"""What trials have found: plain data, and the verdict on it. Pure.
+
+Durations are seconds, and moments of a trial are seconds after its fault, unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from day2.history.writes import ReadAccount, Settlement
+from day2.history.writes import Series as Series
+from day2.predictions.expectation import Effect, Expectation
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A step of a failover: `key` as in phases.py, `name` for a person, when it came (None: never), and the earliest and
+    latest moment that were predicted, where there is a prediction."""
+
+    key: str
+    name: str
+    seconds: float | None
+    predicted: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """What a component on a host wrote, as it wrote it, `seconds` after the fault."""
+
+    seconds: float
+    host: str
+    unit: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One fault, from its injection until the cluster was whole again.
+
+    `outage` is the longest span between consecutive acknowledged writes, which began at `outage_began`; None if there was
+    no acknowledgement at all. `healed`: when healing began, `mended`: when it
+    was done; None for a fault that ends by itself. `whole`: when no rule found
+    a problem any more; None if that did not come in time, and `problems` then says what was still wrong. `note`: how injecting
+    the fault went, where there is anything to say.
+    """
+
+    fault: str
+    description: str
+    hosts: tuple[str, ...]
+    began: str  # of the fault, UTC, ISO 8601
+    durability: str
+    primary_before: str
+    primary_after: str | None
+    expected: Expectation
+    timeline: tuple[Phase, ...]
+    outage: float | None
+    outage_began: float | None
+    healed: float | None
+    whole: float | None
+    problems: tuple[str, ...]
+    writes_per_second: float  # before the fault
+    settlement: Settlement
+    reads: ReadAccount
+    acknowledged: Series
+    log: tuple[LogLine, ...] = ()
+    mended: float | None = None
+    note: str = ""
+
+    @property
+    def first_write(self) -> float | None:
+        """When writes went on after the longest gap."""
+        return None if self.outage is None or self.outage_began is None else self.outage_began + self.outage
+
+    @property
+    def _stopped_until_healed(self) -> bool:
+        """Whether the longest gap is one that the healing ended."""
+        resumed, began, healed = self.first_write, self.outage_began, self.healed
+        return resumed is None or began is None or healed is None or began <= healed <= resumed
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What was not as promised; empty when all was."""
+        return tuple(text for failed, text in (*self._of_the_account(), *self._of_the_effect()) if failed)
+
+    @property
+    def passed(self) -> bool:
+        return not self.failures
+
+    def _of_the_account(self) -> tuple[tuple[Any, str], ...]:
+        account, reads = self.settlement, self.reads
+        forgiven = self.expected.may_lose
+        return (
+            (account.lost and not forgiven, f"{len(account.lost)} acknowledged writes are lost"),
+            (account.unexpected, f"{len(account.unexpected)} writes are there that had been refused"),
+            (account.repeated, f"{len(account.repeated)} writes are there more than once"),
+            (account.disordered, f"{len(account.disordered)} writes stand before an earlier one of the same writer"),
+            (
+                account.overlaps,
+                f"two servers acknowledged writes at the same time: {'; '.join(account.overlaps)}",
+            ),
+            (reads.vanished and not forgiven, f"{reads.vanished} reads saw a row that is not there any more"),
+        )
+
+    def _of_the_effect(self) -> tuple[tuple[Any, str], ...]:
+        expected, same = self.expected, self.primary_after == self.primary_before
+        effect = expected.effect
+        resumed = self.first_write
+        late = None
+        if effect is Effect.STOPS and resumed is not None and self.mended is not None:
+            late = resumed - self.mended
+        elif effect is not Effect.STOPS:
+            late = self.outage
+        return (
+            (self.outage is None, "no write was acknowledged at all"),
+            (effect is Effect.FAILS_OVER and same, f"{self.primary_before} is still the primary"),
+            (effect is Effect.KEEPS_RUNNING and not same, f"{self.primary_after} became the primary, which nobody needed"),
+            (
+                effect is Effect.STOPS and not self._stopped_until_healed,
+                "writes went on before the fault was healed, which should not be possible",
+            ),
+            (late is not None and late > expected.within, f"writes stopped for {late or 0:.1f} s, not {expected.within:.1f} s"),
+            (self.whole is None, f"the cluster is not whole again: {'; '.join(self.problems) or 'no reason seen'}"),
+        )
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Trials on one cluster, with all that somebody needs to repeat them.
+
+    `timers`: those that run (Patroni's names, etcd's and HAProxy's beside them). `settings`: the cluster's settings, none of
+    them secret. `hosts`: role to names. `command`: what was typed. `began`, `ended`: UTC, ISO 8601. `stopped`: why there are
+    fewer trials than asked for; empty when there are not.
+    """
+
+    cluster: str
+    profile: str
+    durability: str
+    timers: dict[str, float]
+    versions: dict[str, str]
+    settings: dict[str, Any]
+    hosts: dict[str, tuple[str, ...]]
+    writers: int
+    readers: int
+    seed: int | None
+    command: str
+    began: str
+    ended: str
+    trials: tuple[Trial, ...]
+    stopped: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.trials) and not self.stopped and all(trial.passed for trial in self.trials)

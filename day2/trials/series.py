@@ -1,0 +1,190 @@
+"""Trials one after the other, on one cluster, until all are done, time is up, or one could not be finished."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from cluster.errors import ClusterError
+from cluster.topology import Cluster
+from day2.faults.fault import Fault, Site
+from day2.hosts.interrupts import Interrupts
+from day2.hosts.observe import observe
+from day2.hosts.patroni_api import Patroni
+from day2.hosts.ssh import Fleet
+from day2.hosts.tunnel import probe_through
+from day2.ui.findings import show_findings
+from health.rules import findings
+from health.view import ClusterView
+
+from .result import Proof, Trial
+from .trial import Load, Run, Unfinished, live_timing, problems_of, versions
+
+# After a trial, how long whatever it still stirs up is waited for.
+SETTLE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A trial to come: how its fault is made for the cluster as it then is, how long it lasts (None: as it needs), and what is
+    there already when it strikes (None: nothing)."""
+
+    fault: Callable[[Site], Fault]
+    hold: float | None = None
+    beside: Callable[[Site, Fault], Fault] | None = None
+
+
+class Series:
+    """Runs trials and collects what they found. `out` gets lines for a person."""
+
+    def __init__(self, out: Console, fleet: Fleet, cluster: Cluster, patroni: Patroni, load: Load) -> None:
+        self._out, self._fleet, self._cluster, self._patroni, self._load = out, fleet, cluster, patroni, load
+        self._trials: list[Trial] = []
+        self._first: ClusterView | None = None
+        self._began = now()
+        self._stopped = ""
+        self.interrupted = False
+
+    def site(self, sleep: Callable[[float], object] = time.sleep) -> Site:
+        """The cluster as it is now, after a trial waited for with `sleep`.
+
+        Raises ClusterError when there is no primary, or after a trial, when anything is wrong.
+        """
+        deadline = time.monotonic() + (SETTLE_SECONDS if self._trials else 0)
+        while True:
+            view = observe(self._fleet, self._cluster)
+            problems = problems_of(view, self._cluster)
+            if view.leader and not (self._trials and problems):
+                break
+            if time.monotonic() > deadline:
+                raise ClusterError("\n".join(["the cluster is not whole now:", *(f"  - {p}" for p in problems)]))
+            sleep(1)
+        return Site(self._fleet, self._cluster, self._patroni, view, live_timing(self._cluster, view))
+
+    def run(self, site: Site, planned: Iterable[Planned], keep: Callable[[Proof], object] = lambda proof: None) -> Proof:
+        """All of them, the first on `site`; `keep` gets what there is after each. It ends early, and says why, after a trial that
+        could not be finished or did not leave the cluster whole. Raises ClusterError when nothing was done at all."""
+        self._first = site.view
+        with Interrupts(lambda text: self._out.print(f"[yellow]{text}[/]", soft_wrap=True)) as interrupts:
+            for number, one in enumerate(planned, 1):
+                try:
+                    interrupts.check()
+                    trial = self._one(self.site(interrupts.sleep) if self._trials else site, one, interrupts)
+                except KeyboardInterrupt:
+                    self._stopped, self.interrupted = "interrupted", True
+                    break
+                except Unfinished as error:
+                    self._stopped = f"trial {number} could not be finished: {error}"
+                    break
+                except ClusterError as error:
+                    if not self._trials:
+                        raise
+                    self._stopped = f"trial {number} could not begin: {error}"
+                    break
+                self._trials.append(trial)
+                try:
+                    keep(self._proof())
+                except ClusterError as error:
+                    self._say(f"not kept: {error}")
+                if trial.whole is None:
+                    self._stopped = f"after trial {number} the cluster was not whole again"
+                    break
+        if self._stopped:
+            self._where_things_stand()
+        return self._proof()
+
+    def _one(self, site: Site, planned: Planned, interrupts: Interrupts) -> Trial:
+        fault = planned.fault(site)
+        beside = planned.beside(site, fault) if planned.beside else None
+        if against := [*fault.obstacles(), *(beside.obstacles() if beside else ())]:
+            raise ClusterError("\n".join([f"no {fault.name} now:", *(f"  - {reason}" for reason in against)]))
+        hop, lost = self._load.hop, [host.name for host in fault.hosts if fault.lasting]
+        with (
+            probe_through(self._fleet, self._cluster, hop, lost=lost) as writing,
+            probe_through(self._fleet, self._cluster, hop, read_only=True, lost=lost) as reading,
+        ):
+            run = Run(site, fault, (writing, reading), self._load, interrupts, self._say, beside)
+            try:
+                trial = run.trial(planned.hold)
+            except Unfinished:
+                self._put_away(run, sound=accounted_for(run))
+                raise
+            except (ClusterError, KeyboardInterrupt):
+                # While nobody takes writes the table can't be removed; the next test does that.
+                with suppress(ClusterError):
+                    run.workload.drop()
+                raise
+            self._put_away(run, sound=trial.settlement.sound and not trial.reads.vanished)
+        return trial
+
+    def _put_away(self, run: Run, *, sound: bool) -> None:
+        """Removes the writers' table, unless it is evidence."""
+        if sound:
+            with suppress(ClusterError):  # the next test removes it
+                run.workload.drop()
+        else:
+            self._keep(run)
+
+    def _keep(self, run: Run) -> None:
+        try:
+            self._say(f"the table {run.workload.keep()} in database pgquorum is kept as evidence")
+        except ClusterError as error:
+            self._say(f"the table {run.workload.table} in database pgquorum is evidence; rename it before the next test: {error}")
+
+    def _where_things_stand(self) -> None:
+        """After an end before the end: what the cluster looks like now."""
+        if self.interrupted:
+            self._out.print("The writers have stopped, and what was done is undone.")
+        else:
+            self._out.print(f"[red]problem[/]  {escape(self._stopped)}", soft_wrap=True)
+        view = observe(self._fleet, self._cluster)
+        self._out.print(f"The leader is {view.leader or 'nobody yet'}.")
+        show_findings(self._out, (f for f in findings(view, self._cluster) if f.level == "problem"))
+        self._out.print("`invoke status` shows how it goes on.")
+
+    def _say(self, text: str) -> None:
+        self._out.print(escape(text), soft_wrap=True)
+
+    def _proof(self) -> Proof:
+        cluster, view = self._cluster, self._first
+        assert view
+        roles = {"postgres": cluster.postgres_hosts, "etcd": cluster.etcd_hosts, "haproxy": cluster.haproxy_hosts}
+        return Proof(
+            cluster=cluster.name,
+            profile=cluster.all.failover_profile,
+            durability=view.dcs.promise if view.dcs else "?",
+            timers=live_timing(cluster, view).model_dump(),
+            versions=versions(view),
+            settings=cluster.postgres.model_dump(mode="json"),
+            hosts={role: tuple(host.name for host in hosts) for role, hosts in roles.items()},
+            writers=self._load.writers,
+            readers=self._load.readers,
+            seed=None,
+            command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            began=self._began,
+            ended=now(),
+            trials=tuple(self._trials),
+            stopped=self._stopped,
+        )
+
+
+def accounted_for(run: Run) -> bool:
+    """Whether all that was acknowledged in a trial without an end is there; False where that can't be told."""
+    try:
+        return run.workload.settle().sound
+    except ClusterError:
+        return False
+
+
+def now() -> str:
+    """The time of day, UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

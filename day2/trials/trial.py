@@ -1,0 +1,257 @@
+"""One trial: writers and readers, a fault, what follows, the healing, the account. What was set is undone however it ends."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from cluster.errors import ClusterError
+from cluster.timing import Timing
+from cluster.topology import Cluster
+from day2.faults.fault import Fault, Site
+from day2.history.writes import Outcome, Settlement, longest_gap, series
+from day2.hosts.interrupts import Interrupts
+from day2.hosts.observe import observe
+from day2.hosts.watch import Watch
+from day2.load.readers import Readers
+from day2.load.workload import Workload
+from day2.predictions.expectation import Effect, Expectation
+from health.rules import findings
+from health.view import ClusterView
+
+from . import phases
+from .injection import HEAL_SECONDS, Injection
+from .result import Trial
+
+Say = Callable[[str], None]
+# libpq's parameters for writes and for reads.
+Ways = tuple[dict[str, str], dict[str, str]]
+
+MOST_WRITERS = 100
+WARM_UP_WRITES = 100
+WARM_UP_SECONDS = 15
+STEADY_SECONDS = 2
+# How much later than predicted something may still come, so that it is reported as late and not as never.
+PATIENCE_SECONDS = 60
+WHOLE_SECONDS = 300
+# A fault that is healed half way: hosts have to boot, servers to start.
+RECOVERY_SECONDS = 30
+# Between two looks at the whole cluster, each of which costs its hosts a second of processor time in all.
+LOOK_SECONDS = 2
+# How long what is there already has been there when the fault strikes.
+BESIDE_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Load:
+    """How many write and read, each writer with a `pause` (seconds) after a write, with the probe role's password; by which
+    host they go to HAProxy (None: straight). Raises ClusterError for what can't be right."""
+
+    password: str = field(repr=False)
+    writers: int
+    readers: int = 2
+    pause: float = 0.0
+    hop: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("writers", 1), ("readers", 0)):
+            if not least <= getattr(self, name) <= MOST_WRITERS:
+                raise ClusterError(f"--{name} {getattr(self, name)}: should be from {least} to {MOST_WRITERS}")
+
+
+class Unfinished(ClusterError):
+    """Something failed after the fault had been injected. The text says what, and that the fault may still be there."""
+
+
+class Run:
+    """A trial as it goes: writers and readers of `load` by the `ways`, and the fault at the site. For one `trial()`.
+
+    `beside` is a fault that is there already when the other strikes, and is healed right after it.
+    """
+
+    def __init__(
+        self, site: Site, fault: Fault, ways: Ways, load: Load, interrupts: Interrupts, say: Say, beside: Fault | None = None
+    ) -> None:
+        writing, reading = ways
+        self.site, self.fault = site, fault
+        self.workload = Workload(writing, load.password, load.writers, load.pause)
+        self._readers = Readers(reading, load.password, load.readers, self.workload.table, load.writers)
+        self._interrupts, self._say = interrupts, say
+        self._injection = Injection(fault, say)
+        self._beside = beside
+        self._struck = 0.0
+
+    def trial(self, hold: float | None = None) -> Trial:
+        """Runs it. With `hold` it is healed after so many seconds, whatever has or has not happened by then.
+
+        Raises KeyboardInterrupt and, before the fault, ClusterError, with all undone; Unfinished after it.
+        """
+        try:
+            self.fault.prepare()
+            expected = self.fault.expected()
+            if hold is not None:
+                expected = replace(expected, effect=Effect.ANY, hold=hold, within=hold + expected.within + RECOVERY_SECONDS)
+            return self._measured(expected)
+        except ClusterError as error:
+            raise Unfinished(str(error)) if self._injection.began else error from None
+
+    def _measured(self, expected: Expectation) -> Trial:
+        watch = Watch(self.site.fleet, self.site.cluster, self.fault.witnesses())
+        with self.workload as load, self._readers, watch, ExitStack() as beside, self._injection as injection:
+            started = time.monotonic()
+            warm_up(load, self._interrupts, self._say)
+            self._begin_beside(beside)
+            # Trials begin when the one before has ended, which is when Patroni has done a round: without this all faults would
+            # strike soon after the leader key was renewed, and what they cost would not be what a fault of no plan costs.
+            self._interrupts.sleep(random.uniform(0, self.site.timing.loop_wait))  # noqa: S311
+            injection.inject()
+            self._struck = at = self.fault.moment(load.writes, injection.began, injection.ended)
+            began = datetime.fromtimestamp(time.time() - (time.monotonic() - at), UTC).isoformat(timespec="milliseconds")
+            self._say(f"{self.fault.name}: {', '.join(host.name for host in self.fault.hosts)}")
+            if self.fault.note:
+                self._say(self.fault.note)
+            self._await_effect(watch, expected)
+            injection.heal()
+            beside.close()
+            self._await_writes(expected)
+            whole, view, problems = self._await_whole()
+            self._interrupts.sleep(STEADY_SECONDS)
+            if expected.effect is Effect.ANY:
+                # A fault that was healed before anybody noticed may have consequences yet: not for the next trial.
+                self._interrupts.sleep(self.site.timing.loop_wait + self.site.timing.retry_timeout)
+            events = watch.events
+        settlement = self._settled()
+        writes = list(load.writes)
+        healed, mended = (injection.healed, injection.mended) if self.fault.lasting else (None, None)
+        gap = longest_gap((w for w in writes if w.ended >= started), load.stopped_at, since=at)
+        before = sum(1 for w in writes if w.outcome is Outcome.ACKNOWLEDGED and w.ended <= at)
+        return Trial(
+            fault=self.fault.name,
+            description=self.fault.describe(),
+            hosts=tuple(host.name for host in self.fault.hosts),
+            began=began,
+            durability=self.site.view.dcs.promise if self.site.view.dcs else "?",
+            primary_before=self.site.primary.name,
+            primary_after=view.leader,
+            expected=expected,
+            timeline=phases.timeline(
+                events, writes, fault_at=at, healed=healed, primary=self.site.primary.name, name=self.fault.name,
+                struck=[host.name for host in self.fault.hosts], predicted=expected.phases,
+            ),
+            outage=round(gap.seconds, 3) if gap else None,
+            outage_began=round(gap.began - at, 3) if gap else None,
+            healed=None if healed is None else round(healed - at, 3),
+            whole=None if whole is None else round(whole - at, 3),
+            problems=problems,
+            writes_per_second=round(before / (at - started), 1),
+            settlement=settlement,
+            reads=self._readers.account(load.found, writes),
+            acknowledged=series(writes, at, load.stopped_at),
+            log=phases.said(events, fault_at=at),
+            mended=None if mended is None else round(mended - at, 3),
+            note=self._note,
+        )  # fmt: skip
+
+    @property
+    def _note(self) -> str:
+        there = [f"{self._beside.name}: {', '.join(host.name for host in self._beside.hosts)}"] if self._beside else []
+        return "; ".join([*there, *filter(None, [self.fault.note])])
+
+    def _begin_beside(self, stack: ExitStack) -> None:
+        """Injects what is there already when the fault strikes; the stack heals it."""
+        if self._beside:
+            stack.enter_context(Injection(self._beside, self._say)).inject()
+            self._say(f"{self._beside.name}: {', '.join(host.name for host in self._beside.hosts)}")
+            self._interrupts.sleep(BESIDE_SECONDS)
+
+    def _settled(self) -> Settlement:
+        """The account, asked for until it can be had: nothing else tells what was lost. Raises ClusterError."""
+        deadline = time.monotonic() + HEAL_SECONDS
+        while True:
+            try:
+                return self.workload.settle()
+            except ClusterError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
+
+    def _await_effect(self, watch: Watch, expected: Expectation) -> None:
+        """Leaves the fault alone until what should come of it has come, or is overdue."""
+        if expected.effect is Effect.FAILS_OVER:
+            self._follow(watch, self._struck + expected.within + PATIENCE_SECONDS)
+        else:
+            self._interrupts.sleep(expected.hold)
+
+    def _follow(self, watch: Watch, deadline: float) -> None:
+        """Tells what happens until writes have gone on for a while, or `deadline` has passed."""
+        fault, new = self._struck, None
+
+        def has_new_leader() -> bool:
+            nonlocal new
+            new = next((e for e in watch.since(fault) if phases.is_new_leader(e, self.site.primary.name)), None)
+            return new is not None
+
+        if not self._interrupts.wait(has_new_leader, deadline):
+            return
+        assert new
+        self._say(f"{new.at - fault:.1f} s later {new.value} takes the leader key")
+        if self._interrupts.wait(lambda: self.workload.last_acknowledged > new.at, deadline):
+            self._say(f"{self.workload.last_acknowledged - fault:.1f} s later writes are acknowledged again")
+            self._interrupts.sleep(STEADY_SECONDS)
+
+    def _await_writes(self, expected: Expectation) -> None:
+        """Gives writes the time to go on after the healing."""
+        healed = self._injection.healed or 0.0
+        limit = time.monotonic() + expected.within + PATIENCE_SECONDS
+        self._interrupts.wait(lambda: self.workload.last_acknowledged > healed, limit)
+
+    def _await_whole(self) -> tuple[float | None, ClusterView, tuple[str, ...]]:
+        """When no rule found a problem any more (None: not in time), the last view, and what is still wrong."""
+        deadline = time.monotonic() + WHOLE_SECONDS
+        while True:
+            view = observe(self.site.fleet, self.site.cluster)
+            now = time.monotonic()
+            problems = problems_of(view, self.site.cluster)
+            if not problems:
+                self._say(f"{now - self._struck:.1f} s after the fault the cluster is whole")
+                return now, view, ()
+            if now > deadline:
+                return None, view, problems
+            self._interrupts.sleep(LOOK_SECONDS)
+
+
+def warm_up(load: Workload, interrupts: Interrupts, say: Say) -> None:
+    """Waits until the writers write. Raises ClusterError when they don't."""
+    if not interrupts.wait(lambda: load.acknowledged > WARM_UP_WRITES, time.monotonic() + WARM_UP_SECONDS):
+        why = next((w.why for w in load.writes if w.why), "no answer")
+        raise ClusterError(f"the writers do not get through, so nothing was done: {why}")
+    interrupts.sleep(STEADY_SECONDS)
+    say(f"{load.writers} writers are writing")
+
+
+def problems_of(view: ClusterView, cluster: Cluster) -> tuple[str, ...]:
+    """Every problem the rules find, in words."""
+    return tuple(f"{f.about}: {f.text}" for f in findings(view, cluster) if f.level == "problem")
+
+
+def live_timing(cluster: Cluster, view: ClusterView) -> Timing:
+    """The timers that run now: Patroni's from its own configuration in etcd, the others from the settings."""
+    patroni = ("ttl", "loop_wait", "retry_timeout", "primary_start_timeout", "primary_stop_timeout")
+    live = view.dcs.config if view.dcs else {}
+    return cluster.timing.model_copy(update={key: live[key] for key in patroni if key in live})
+
+
+def versions(view: ClusterView) -> dict[str, str]:
+    """The versions of what runs, as the hosts say."""
+    hosts = view.hosts.values()
+    found = {
+        "postgresql": next((h.postgres.version for h in hosts if h.postgres), None),
+        "patroni": next((h.patroni.version for h in hosts if h.patroni), None),
+        "etcd": next((h.etcd.version for h in hosts if h.etcd), None),
+        "haproxy": next((h.proxy.version for h in hosts if h.proxy), None),
+    }
+    return {name: version for name, version in found.items() if version}

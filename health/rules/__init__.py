@@ -1,0 +1,50 @@
+"""What is right and wrong with a cluster, judged from one ClusterView. Pure: `status` and `verify` only show it.
+
+The invariant everything hangs on: the holder of the leader key = the only PostgreSQL not in recovery = the only server
+to which HAProxy sends writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from cluster.topology import Cluster
+
+from ..finding import Finding, healthy, problem
+from ..view import ClusterView
+from . import holders, machines, service, settings
+from .takeover import Candidate, blockers, candidates, obstacles, takeover
+
+__all__ = ["Candidate", "Finding", "blockers", "candidates", "findings", "healthy", "obstacles"]
+
+Rule = Callable[[ClusterView, Cluster], Iterator[Finding]]
+
+RULES: tuple[Rule, ...] = (
+    machines.hosts,
+    machines.clocks,
+    machines.services,
+    machines.etcd,
+    service.one_primary,
+    service.routing,
+    service.replicas,
+    service.patroni,
+    service.pending_restart,
+    settings.drift,
+    settings.files,
+    service.durability,
+    holders.holders,
+    service.slots,
+    service.leaders_apart,
+    machines.certificates,
+    takeover,
+)
+
+
+def findings(view: ClusterView, cluster: Cluster) -> tuple[Finding, ...]:
+    """Every rule's verdicts, the good ones too. Where nothing is deployed or no host answers, only that."""
+    answering = [host for host in view.hosts.values() if host.reachable]
+    if all(host.blank for host in answering):
+        unreachable = [problem(name, host.problems["host"]) for name, host in view.hosts.items() if not host.reachable]
+        blank = problem("deploy", f"nothing is deployed yet: run `pyinfra {cluster.inventory} deploy.py`")
+        return (*unreachable, *([blank] if answering else []))
+    return tuple(found for rule in RULES for found in rule(view, cluster))
