@@ -28,18 +28,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+# The files of tests/lab that share a cluster, by the first of them.
+CLUSTERS = {"test_10": "deploys", "test_69": "faults", "test_75": "tasks", "test_78": "proof", "test_80": "faults"}
+
+
 class ByCluster(LoadScopeScheduling):
     """A parallel run: each file is one process's, and so are all those that share a cluster."""
 
     def _split_scope(self, nodeid: str) -> str:
-        """What belongs together: on real hosts what a deploy changes, what breaks, and the lab itself."""
+        """What belongs together."""
         file = Path(nodeid.partition("::")[0])
         if file.parent.name == "lab":
-            return "deploys" if file.name < "test_70" else "faults"
+            return CLUSTERS[max(first for first in CLUSTERS if first <= file.name)]
         return "machines" if file.parent.name == "machines" else str(file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByCluster:
+    config.option.loadscopereorder = False  # by their order, in which those on real hosts come first: they take longest
     return ByCluster(config, log)
 
 

@@ -24,8 +24,10 @@ from .sessions import RECONNECT_SECONDS, Sessions
 # The name of a WAL file begins with the timeline.
 WHERE_AM_I = "SELECT host(inet_server_addr()), ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int"
 # No primary key: it would refuse a row that is there twice, which is what is looked for.
+# A row as long as many an application's, so that a replica on a slow link really falls behind.
 CREATE = (
-    "CREATE TABLE {} (writer int, number bigint, server text, timeline int, lsn pg_lsn DEFAULT pg_current_wal_insert_lsn())",
+    "CREATE TABLE {} (writer int, number bigint, server text, timeline int, lsn pg_lsn DEFAULT pg_current_wal_insert_lsn(),"
+    " filling text DEFAULT repeat('-', 1000))",
     "CREATE INDEX ON {} (writer, number)",
 )
 
