@@ -32,8 +32,8 @@ from .voters import Voters
 # power, no new writes are acknowledged and it catches up by some 250 kB; with this, about half of the lag is left by then.
 LAG_BYTES = 500_000
 LAG_SECONDS = 90
-LOOK_SECONDS = 0.5
-SUCCESSOR_LOOK_SECONDS = 2
+# Each look costs the hosts a second of processor time in all, and would slow down the writers.
+LOOK_SECONDS = 2
 # A crash is mended by systemd within 1.4 s, so it is put before a round of Patroni, which else may never see it.
 AHEAD_SECONDS = 0.7
 # How much later than after two rounds the list of voters may yet be changed, on a busy machine.
@@ -174,7 +174,7 @@ class Window(Base):
         while self._cut and time.monotonic() < deadline:
             if any(name != self.host.name for name in observe(self.site.fleet, self.site.cluster).writable):
                 return
-            time.sleep(SUCCESSOR_LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS)
 
     def moment(self, writes: Iterable[Write], began: float, ended: float) -> float:
         return last_write(writes, self._cut, self._dead)
