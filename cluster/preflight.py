@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from .components import COMPONENTS
+from .connections import reached_from
 from .topology import Cluster, Host
 
 PROBE = Path(__file__).parent.parent / "files" / "preflight" / "probe.py"
@@ -22,9 +24,8 @@ PROBE = Path(__file__).parent.parent / "files" / "preflight" / "probe.py"
 SYNC_P99_SECONDS = 0.010
 MEMORY_BYTES = 1024**3
 CLOCK_WARNING_SECONDS = 0.5
-# Below these, what the tool relies on is missing: quorum mode that has settled (Patroni), fixes of lost leases (etcd: one floor
-# for each minor release), `init-state` (HAProxy).
-FLOORS: dict[str, tuple[str, ...]] = {"patroni": ("4.1.3",), "etcd-server": ("3.5.28", "3.6.9"), "haproxy": ("3.1",)}
+# Below these, what the tool relies on is missing.
+FLOORS = {component.packages[0]: component.minimum for component in COMPONENTS}
 
 Level = Literal["ok", "warning", "refusal"]
 
@@ -90,36 +91,19 @@ def judge(cluster: Cluster, probes: Mapping[str, HostProbe], deployed: bool) -> 
 
 
 def _directories(cluster: Cluster, host: Host) -> dict[str, str]:
-    wanted = {}
-    if host in cluster.etcd_hosts:
-        wanted["etcd_data_directory"] = cluster.etcd.data_directory
-    if host in cluster.postgres_hosts:
-        wanted["postgres_data_directory"] = cluster.postgres.data_directory
-        if cluster.postgres.wal_directory:
-            wanted["postgres_wal_directory"] = cluster.postgres.wal_directory
-    return wanted
+    settings = (setting for component in cluster.components(host) for setting in component.directories)
+    return {setting: directory for setting in settings if (directory := cluster.setting(setting))}
 
 
 def _connections(cluster: Cluster, host: Host) -> list[tuple[Host, int]]:
     """Every port on every other host that `host` must reach; and its own, where nothing should listen before a deploy."""
-    wanted = []
-    if host in cluster.etcd_hosts:
-        wanted += [(other, cluster.etcd.peer_port) for other in cluster.etcd_hosts]
-    if host in cluster.postgres_hosts:
-        wanted += [(other, cluster.etcd.client_port) for other in cluster.etcd_hosts]
-    if host in cluster.postgres_hosts or host in cluster.haproxy_hosts:
-        for port in (cluster.postgres.port, cluster.postgres.patroni_port):
-            wanted += [(other, port) for other in cluster.postgres_hosts]
-    if host in cluster.haproxy_hosts:
-        wanted += [(host, port) for port in (cluster.haproxy.write_port, cluster.haproxy.read_port, cluster.haproxy.stats_port)]
-    return wanted
+    own = [(host, cluster.setting(port)) for component in cluster.components(host) for port in component.ports]
+    return list(dict.fromkeys([*reached_from(cluster, host), *own]))
 
 
 def _packages(cluster: Cluster, host: Host) -> list[str]:
-    names = ["etcd-server"] if host in cluster.etcd_hosts else []
-    if host in cluster.postgres_hosts:
-        names += [f"postgresql-{cluster.postgres.version}", "patroni"]
-    return names + (["haproxy"] if host in cluster.haproxy_hosts else [])
+    """The package of each program that is to run on `host`."""
+    return [component.packages_for(cluster.postgres.version)[0] for component in cluster.components(host)]
 
 
 def _addresses(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iterator[Line]:

@@ -6,6 +6,7 @@ reports every mistake at once.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -16,11 +17,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from . import settings as s
+from .components import COMPONENTS, GROUPS, Component
 from .errors import SettingsError, did_you_mean
 from .parameters import parameter_problems
 from .timing import PROFILES, Timing
 
-GROUPS = ("etcd", "postgres", "haproxy")
 # A name as in DNS; pyinfra's connector for rehearsals puts `@fake/` before it.
 HOST_NAME = re.compile(r"(@fake/)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 
@@ -79,6 +80,21 @@ class Cluster:
     def waits_without_replica(self) -> bool:
         """Whether no write is acknowledged while no replica is there."""
         return self.all.durability != "asynchronous" and self.all.without_replica == "wait"
+
+    def members(self, group: str) -> tuple[Host, ...]:
+        """The hosts of a group of the inventory."""
+        return {"etcd": self.etcd_hosts, "postgres": self.postgres_hosts, "haproxy": self.haproxy_hosts}[group]
+
+    def components(self, host: Host) -> tuple[Component, ...]:
+        """What a host carries."""
+        return tuple(component for component in COMPONENTS if host in self.members(component.group))
+
+    def setting(self, variable: str) -> Any:
+        """The value of a setting by its name in group_data, such as `etcd_client_port`. Raises KeyError for another name."""
+        for group, (_, fields) in s.VARIABLES.items():
+            if variable in fields:
+                return getattr(getattr(self, group), fields[variable])
+        raise KeyError(variable)
 
     def host(self, name: str) -> Host:
         """The host called `name`. Raises SettingsError, with the nearest name, when there is none."""
@@ -238,21 +254,11 @@ def _topology_problems(cluster: Cluster) -> Iterator[str]:
 
 
 def _port_problems(cluster: Cluster) -> Iterator[str]:
-    ports = {
-        "etcd_client_port": (cluster.etcd.client_port, cluster.etcd_hosts),
-        "etcd_peer_port": (cluster.etcd.peer_port, cluster.etcd_hosts),
-        "postgres_port": (cluster.postgres.port, cluster.postgres_hosts),
-        "patroni_port": (cluster.postgres.patroni_port, cluster.postgres_hosts),
-        "haproxy_write_port": (cluster.haproxy.write_port, cluster.haproxy_hosts),
-        "haproxy_read_port": (cluster.haproxy.read_port, cluster.haproxy_hosts),
-        "haproxy_stats_port": (cluster.haproxy.stats_port, cluster.haproxy_hosts),
-    }
-    settings = list(ports)
-    for i, one in enumerate(settings):
-        for other in settings[i + 1 :]:
-            shared = {h.name for h in ports[one][1]} & {h.name for h in ports[other][1]}
-            if ports[one][0] == ports[other][0] and shared:
-                yield f"{one} and {other} are both {ports[one][0]} on {', '.join(sorted(shared))}: choose different ports"
+    ports = [(port, cluster.setting(port), cluster.members(c.group)) for c in COMPONENTS for port in c.ports]
+    for (one, number, hosts), (other, number_too, hosts_too) in itertools.combinations(ports, 2):
+        shared = {h.name for h in hosts} & {h.name for h in hosts_too}
+        if number == number_too and shared:
+            yield f"{one} and {other} are both {number} on {', '.join(sorted(shared))}: choose different ports"
 
 
 def _role_problems(postgres: s.PostgresSettings) -> Iterator[str]:

@@ -23,23 +23,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from . import certificates
-from .certificates import End, Pair
+from .certificates import Pair
+from .components import COMPONENTS, Certificate
 from .errors import ClusterError
 from .topology import Cluster, Host
 
-SYSTEM_PASSWORDS = ("replication", "rewind", "rest_api", "haproxy_stats", "probe")
+SYSTEM_PASSWORDS = tuple(password for component in COMPONENTS for password in component.passwords)
 ENVIRONMENT_PREFIX = "PGQUORUM_PASSWORD_"
 MINIMUM_LENGTH = 12
-AUTHORITIES = ("etcd", "postgres", "haproxy")
-# For each use of a certificate: the authority that signs it, the group of hosts that get one, and the ends it is good for.
-# etcd dials itself with its server certificate; Patroni and PostgreSQL are clients of their like.
-USES: dict[str, tuple[str, str, frozenset[End]]] = {
-    "etcd": ("etcd", "etcd", frozenset(("server", "client"))),
-    "etcd-client": ("etcd", "postgres", frozenset(("client",))),
-    "postgres": ("postgres", "postgres", frozenset(("server", "client"))),
-    "haproxy-client": ("postgres", "haproxy", frozenset(("client",))),
-    "haproxy": ("haproxy", "haproxy", frozenset(("server",))),
-}
+AUTHORITIES = tuple(dict.fromkeys(one.authority for component in COMPONENTS for one in component.certificates))
 FROM_ENVIRONMENT = ""  # what passwords.json holds in place of a password that came from the environment
 
 
@@ -80,11 +72,11 @@ class Vault:
                 self._passwords[name] = stored[name] = stored.get(name) or secrets.token_urlsafe(24)
         # A role that was taken out of the settings keeps its password: putting the role back must not change it.
         self.authorities = {name: self._authority(f"{name}-ca", f"{cluster.name} {name}") for name in AUTHORITIES}
-        members = {"etcd": cluster.etcd_hosts, "postgres": cluster.postgres_hosts, "haproxy": cluster.haproxy_hosts}
         self._certificates = {
-            (host.name, use): self._certificate(cluster, host, use)
-            for use, (_, group, _) in USES.items()
-            for host in members[group]
+            (host.name, certificate.use): self._certificate(cluster, host, certificate)
+            for component in COMPONENTS
+            for certificate in component.certificates
+            for host in cluster.members(component.group)
         }
         # Last, for it is what makes the vault one: a save that was interrupted before it begins anew.
         stored = {"cluster_id": self.cluster_id, "scram_seed": self.scram_seed, **stored}
@@ -95,7 +87,7 @@ class Vault:
         return self._passwords[name]
 
     def certificate(self, host: str, use: str) -> Pair:
-        """The key and certificate of a host for one of USES."""
+        """The key and certificate of a host for one of its uses (cluster/components.py)."""
         return self._certificates[host, use]
 
     def all_secrets(self) -> list[str]:
@@ -168,11 +160,10 @@ class Vault:
         self._offer(f"{stem}.crt", pair.certificate)
         return pair
 
-    def _certificate(self, cluster: Cluster, host: Host, use: str) -> Pair:
-        stem = f"{host.name}-{use}"
-        authority_name, _, ends = USES[use]
-        wanted = certificates.Wanted(host.name, _names(cluster, host, use), cluster.all.certificate_days, ends)
-        authority = self.authorities[authority_name]
+    def _certificate(self, cluster: Cluster, host: Host, kind: Certificate) -> Pair:
+        stem = f"{host.name}-{kind.use}"
+        wanted = certificates.Wanted(host.name, _names(cluster, host, kind.use), cluster.all.certificate_days, kind.ends)
+        authority = self.authorities[kind.authority]
         pair = self._stored_pair(stem)
         if pair is None or certificates.why_renew(pair, wanted, authority):
             pair = certificates.make_certificate(wanted, authority)

@@ -10,17 +10,11 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cluster.components import COMPONENTS
 from cluster.dynamic_config import durability_of, promise_of, without_replica_of
 from cluster.quorum import Configuration, Promotion
 
-UNITS = (
-    "etcd.service",
-    "patroni.service",
-    "haproxy.service",
-    "postgresql.service",
-    "pgquorum-wake-patroni.service",
-    "pgquorum-confirm-quorum.service",
-)
+UNITS = tuple(unit for one in COMPONENTS for unit in (*one.units, *one.masked, *one.beside))
 
 
 @dataclass(frozen=True)
@@ -228,7 +222,8 @@ class HostView:
     @property
     def blank(self) -> bool:
         """Reachable, and nothing of the cluster's has been installed on it."""
-        return self.reachable and all(self.units.get(unit, "not-found") == "not-found" for unit in UNITS[:3])
+        states = [self.units.get(unit, "not-found") for component in COMPONENTS for unit in component.units]
+        return self.reachable and set(states) == {"not-found"}
 
 
 @dataclass(frozen=True)

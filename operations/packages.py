@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
 from cluster import paths
+from cluster.components import COMPONENTS
 from cluster.topology import Cluster, Host
 
 from .managed import Managed, directory, file_text
 
 # What would start by itself when its package is unpacked: etcd a lone member of its own, PostgreSQL a server nobody asked for.
-KEPT_FROM_STARTING = ("etcd.service", "patroni.service", "haproxy.service", "postgresql.service")
+KEPT_FROM_STARTING = tuple(unit for component in COMPONENTS for unit in (*component.units, *component.masked))
 
 
 def packages_of(cluster: Cluster, member: Host) -> list[str]:
-    """The packages a host needs for its roles. python3-etcd is what Patroni's `etcd3:` needs and its package does not pull."""
-    names = ["curl", "ca-certificates", "python3"]
-    if member in cluster.etcd_hosts:
-        names += ["etcd-server", "etcd-client"]
-    if member in cluster.postgres_hosts:
-        version = cluster.postgres.version
-        names += [
-            f"postgresql-{version}",
-            f"postgresql-client-{version}",
-            "patroni",
-            "python3-etcd",
-            "python3-psycopg2",
-        ]
-    if member in cluster.haproxy_hosts:
-        names += ["haproxy", "socat"]
-    return names
+    """The packages a host needs for what it carries."""
+    of_components = (component.packages_for(cluster.postgres.version) for component in cluster.components(member))
+    return ["curl", "ca-certificates", "python3", *itertools.chain.from_iterable(of_components)]
 
 
 def host_files(marker: str | None) -> list[Managed]:

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from cluster.components import NAMES, Name
 from cluster.errors import ClusterError, did_you_mean
 from cluster.topology import Cluster
 from health.view import ClusterView
 
 from .switchover import target
 
-Component = Literal["postgres", "patroni", "etcd", "haproxy"]
-COMPONENTS: tuple[Component, ...] = ("postgres", "patroni", "etcd", "haproxy")
+Component = Name  # each of them can be restarted
+COMPONENTS = NAMES
 Action = Literal["drain and restart", "switch over to", "restart in place", "move etcd's leadership to", "restart", "reload"]
 
 # PostgreSQL refuses to start a replica with less of these than its primary has had (hot standby), so there the primary

@@ -13,13 +13,14 @@ from datetime import UTC, datetime
 
 from rich.markup import escape
 
+from cluster.components import COMPONENTS
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from day2.hosts.ssh import Answer, Fleet, UnreachableError
 from day2.ui.console import BAD_NEWS, FINE, console
 
 # The last are the small services that the deploy puts beside Patroni.
-UNITS = ("etcd.service", "patroni.service", "haproxy.service", "pgquorum-*.service")
+UNITS = (*(unit for component in COMPONENTS for unit in component.units), "pgquorum-*.service")
 COLOURS = ("cyan", "green", "magenta", "yellow", "blue")
 READ_SECONDS = 60
 # Lines of different hosts arrive a little out of order; for so long one waits for those before it.

@@ -1,0 +1,104 @@
+"""The components of a cluster, each as one value, of which the lists in the other layers are made. Pure.
+
+A component has the same name everywhere: operations/NAME.py, templates/NAME/, what a host is asked for, what is restarted by
+`invoke rolling-restart --component NAME`. How one is added: docs/adding-a-component.md; tests/unit/test_components.py asks of
+each whether every layer knows it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from .certificates import End
+
+Name = Literal["etcd", "postgres", "patroni", "haproxy"]
+NAMES: tuple[Name, ...] = get_args(Name)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """One that each host of a component gets: its `use`, which names its files; the authority that signs it; and the ends of a
+    connection it is good for."""
+
+    use: str
+    authority: str
+    ends: frozenset[End]
+
+
+@dataclass(frozen=True)
+class Component:
+    """What the other layers have to know of one program and what belongs to it. Settings are named as in group_data.
+
+    `packages`: Debian's, `{version}` standing for PostgreSQL's major version; the first is the program's own. `minimum`: what
+    that has to be at least, one version for each minor release that is maintained. `units`: run on every host of the group.
+    `beside`: small services of ours that it goes on without, at a price. `masked`: brought by the packages, never to run.
+    `ports`: settings of the ports it listens on. `directories`: settings of where its data lies; one may be None.
+    `passwords`: of the system, not of roles.
+    """
+
+    name: Name
+    group: str
+    packages: tuple[str, ...]
+    minimum: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    masked: tuple[str, ...] = ()
+    ports: tuple[str, ...] = ()
+    directories: tuple[str, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
+    passwords: tuple[str, ...] = ()
+
+    def packages_for(self, version: int) -> list[str]:
+        """The packages with PostgreSQL's major version put in."""
+        return [package.format(version=version) for package in self.packages]
+
+
+BOTH: frozenset[End] = frozenset(("server", "client"))
+SERVER: frozenset[End] = frozenset(("server",))
+CLIENT: frozenset[End] = frozenset(("client",))
+
+COMPONENTS = (
+    Component(
+        name="etcd",
+        group="etcd",
+        packages=("etcd-server", "etcd-client"),
+        minimum=("3.5.28", "3.6.9"),  # below, fixes of lost leases are missing
+        units=("etcd.service",),
+        ports=("etcd_client_port", "etcd_peer_port"),
+        directories=("etcd_data_directory",),
+        certificates=(Certificate("etcd", "etcd", BOTH),),  # it dials itself with its server certificate
+    ),
+    Component(
+        name="postgres",
+        group="postgres",
+        packages=("postgresql-{version}", "postgresql-client-{version}"),
+        masked=("postgresql.service",),  # Patroni alone starts PostgreSQL
+        ports=("postgres_port",),
+        directories=("postgres_data_directory", "postgres_wal_directory"),
+        certificates=(Certificate("postgres", "postgres", BOTH),),  # Patroni's too; both are clients of their like
+        passwords=("replication", "rewind", "probe"),
+    ),
+    Component(
+        name="patroni",
+        group="postgres",
+        packages=("patroni", "python3-etcd", "python3-psycopg2"),  # its own does not pull what `etcd3:` needs
+        minimum=("4.1.3",),  # quorum mode that has settled
+        units=("patroni.service",),
+        beside=("pgquorum-wake-patroni.service", "pgquorum-confirm-quorum.service"),
+        ports=("patroni_port",),
+        certificates=(Certificate("etcd-client", "etcd", CLIENT),),
+        passwords=("rest_api",),
+    ),
+    Component(
+        name="haproxy",
+        group="haproxy",
+        packages=("haproxy", "socat"),
+        minimum=("3.1",),  # `init-state`
+        units=("haproxy.service",),
+        ports=("haproxy_write_port", "haproxy_read_port", "haproxy_stats_port"),
+        certificates=(Certificate("haproxy-client", "postgres", CLIENT), Certificate("haproxy", "haproxy", SERVER)),
+        passwords=("haproxy_stats",),
+    ),
+)
+GROUPS = tuple(dict.fromkeys(component.group for component in COMPONENTS))
