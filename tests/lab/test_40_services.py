@@ -8,6 +8,7 @@ from hosts import ADDRESS, DATABASES, HOSTS, PROXY
 
 BESIDE = ("etcd", "patroni", "pgquorum-wake-patroni", "pgquorum-confirm-quorum")
 SERVICES = [(host, name) for host in DATABASES for name in BESIDE] + [(PROXY, "haproxy")]
+TIMED = [(host, "pgquorum-leaders-apart") for host in DATABASES]
 
 
 @pytest.mark.parametrize(("host", "name"), SERVICES)
@@ -27,7 +28,7 @@ def test_patroni_alone_starts_postgresql(site: Site, host: str) -> None:
     assert eyes.run(f"cat /proc/{postmasters[0]}/cgroup").stdout.strip().endswith("/patroni.service")
 
 
-@pytest.mark.parametrize(("host", "name"), SERVICES)
+@pytest.mark.parametrize(("host", "name"), [*SERVICES, *TIMED])
 def test_systemd_finds_nothing_wrong_with_its_unit(site: Site, host: str, name: str) -> None:
     done = site.eyes(host).run(f"systemd-analyze verify --man=no {name}.service")
     assert done.rc == 0, done.stderr
