@@ -37,7 +37,7 @@ for member in host.loop(cluster.etcd_hosts):
 barrier(name="etcd has a quorum")
 
 if me in cluster.postgres_hosts:
-    manage(name="Configure Patroni", wanted=patroni.files(run))
+    manage(name="Configure Patroni", wanted=patroni.files(run), remove=patroni.FORMER)
 # An empty cluster begins on its first host by name. Later this order means nothing: whoever runs is left running.
 if me == cluster.postgres_hosts[0]:
     patroni.start(name="Start the first PostgreSQL", run=run)

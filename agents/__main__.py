@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from agents.specification import Specification
 
@@ -22,7 +23,11 @@ def program(name: str) -> Callable[[Specification], int]:
         from agents import salvage
 
         return lambda specification: salvage.main(specification, sys.argv[3:])
-    raise ValueError(f"{name}: should be promotion-gate, confirm-quorum or salvage")
+    if name == "wake-patroni":
+        from agents import wake_patroni
+
+        return lambda specification: wake_patroni.main(specification, Path(sys.argv[3]))
+    raise ValueError(f"{name}: should be promotion-gate, confirm-quorum, salvage or wake-patroni")
 
 
 if __name__ == "__main__":

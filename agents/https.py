@@ -1,4 +1,4 @@
-"""One JSON request over HTTPS, as HTTP/1.0: the answer ends where the connection does.
+"""One request over HTTPS, as HTTP/1.0: the answer ends where the connection does. The one client of all our programs on hosts.
 
 Not http.client, which takes a tenth of a second to be imported: that would be a tenth of each failover.
 """
@@ -8,25 +8,50 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
+MOST_BYTES = 65536  # of what a server says of an error
+
 
 class StatusError(Exception):
-    """An answer other than 200. The text has what the server says."""
+    """An answer other than 200: its `status`, and in `text` what the server says."""
+
+    def __init__(self, server: str, status: int, text: str) -> None:
+        super().__init__(f"{server} says {status}: {text[:500]}")
+        self.status, self.text = status, text
+
+
+def tls_context(ca: str, cert: str, key: str) -> ssl.SSLContext:
+    """What a connection needs to know the server by `ca`, and to be known by `cert` with `key`: files of PEM. Raises OSError."""
+    context = ssl.create_default_context(cafile=ca)
+    context.load_cert_chain(cert, key)
+    return context
 
 
 @contextmanager
-def request(server: str, path: str, body: object, tls: ssl.SSLContext, seconds: float) -> Iterator[BinaryIO]:
-    """The content of the answer of `server` (host:port, IPv6 in brackets) to a GET, or with a `body` to a POST of it as JSON.
+def request(
+    server: str,
+    path: str,
+    body: object,
+    tls: ssl.SSLContext,
+    seconds: float | None,
+    *,
+    method: str = "",
+    headers: Mapping[str, str] = {},
+) -> Iterator[BinaryIO]:
+    """The content of the answer of `server` (host:port, IPv6 in brackets) to a GET, or with a `body` to a POST, if there is no
+    other `method`. The body is sent as JSON; bytes are sent as they are, None is none.
 
-    `seconds` for each wait: for the connection, and for each part of the answer. Raises OSError, StatusError, and ValueError
-    for what is no HTTP.
+    `seconds` for each wait: for the connection, and for each part of the answer; None for as long as it takes. Raises OSError,
+    StatusError, and ValueError for what is no HTTP.
     """
     host, _, port = server.rpartition(":")
-    content = b"" if body is None else json.dumps(body).encode()
-    head = f"{'POST' if content else 'GET'} {path} HTTP/1.0\r\nHost: {server}\r\nContent-Length: {len(content)}\r\n\r\n"
+    content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    lines = {"Host": server, "Content-Length": str(len(content)), **headers}
+    head = f"{method or ('POST' if content else 'GET')} {path} HTTP/1.0\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in lines.items()) + "\r\n"
     name = host.strip("[]")
     with (
         socket.create_connection((name, int(port)), seconds) as plain,
@@ -34,18 +59,25 @@ def request(server: str, path: str, body: object, tls: ssl.SSLContext, seconds: 
         secured.makefile("rb") as answer,
     ):
         secured.sendall(head.encode() + content)
-        version, _, rest = answer.readline().decode(errors="replace").partition(" ")
-        if not version.startswith("HTTP/"):
-            raise ValueError(f"{server} does not speak HTTP")
-        status = rest.split()[0] if rest.strip() else ""
+        status = _status(server, answer.readline().decode(errors="replace"))
         while answer.readline().strip():
             pass  # no header tells anything that is needed
-        if status != "200":
-            raise StatusError(f"{server} says {status}: {answer.read(500).decode(errors='replace').strip()}")
+        if status != 200:
+            raise StatusError(server, status, answer.read(MOST_BYTES).decode(errors="replace").strip())
         yield answer
 
 
-def ask(server: str, path: str, body: object, tls: ssl.SSLContext, seconds: float) -> Any:
+def _status(server: str, line: str) -> int:
+    """The status in the first line of an answer."""
+    if not line:
+        raise ConnectionResetError(f"{server} ended the connection without an answer")
+    version, _, rest = line.partition(" ")
+    if not (version.startswith("HTTP/") and rest[:3].isdecimal()):
+        raise ValueError(f"{server} does not speak HTTP")
+    return int(rest[:3])
+
+
+def ask(server: str, path: str, body: object, tls: ssl.SSLContext, seconds: float | None) -> Any:
     """The answer, which is JSON. Raises as `request` does, and ValueError for what is no JSON."""
     with request(server, path, body, tls, seconds) as answer:
         return json.loads(answer.read())

@@ -7,6 +7,8 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from agents import https
+
 # Who listens on a host's own sockets as PostgreSQL's superuser.
 DATABASE = "postgres"
 
@@ -36,12 +38,8 @@ class Specification:
 
     def etcd_tls(self) -> ssl.SSLContext:
         """The certificates for etcd. Raises OSError."""
-        context = ssl.create_default_context(cafile=f"{self.tls}/etcd-ca.crt")
-        context.load_cert_chain(f"{self.tls}/etcd-client.crt", f"{self.tls}/etcd-client.key")
-        return context
+        return https.tls_context(f"{self.tls}/etcd-ca.crt", f"{self.tls}/etcd-client.crt", f"{self.tls}/etcd-client.key")
 
     def patroni_tls(self) -> ssl.SSLContext:
         """The certificates for Patroni's REST API. Raises OSError."""
-        context = ssl.create_default_context(cafile=f"{self.tls}/ca.crt")
-        context.load_cert_chain(f"{self.tls}/server.crt", f"{self.tls}/server.key")
-        return context
+        return https.tls_context(f"{self.tls}/ca.crt", f"{self.tls}/server.crt", f"{self.tls}/server.key")

@@ -14,7 +14,6 @@ ETCD_TLS = "/etc/etcd/tls"  # ca.crt, server.crt, server.key: owner etcd
 PATRONI_CONFIG = "/etc/patroni/conf.d"  # patroni.yml and others; patronictl -c takes the directory
 YIELD_ETCD_LEADERSHIP = "/usr/local/lib/pgquorum/yield-etcd-leadership"  # Patroni's callback
 PG_REWIND = "/usr/local/lib/pgquorum/pg_rewind"  # what Patroni calls by that name
-WAKE_PATRONI = "/usr/local/lib/pgquorum/wake-patroni.py"
 AGENTS = "/usr/local/lib/pgquorum/agents"  # our own programs there, which `python3 -I` starts by this directory
 ASK_GATE = f"{AGENTS}/agents/ask_gate.py"  # the one that Patroni starts
 SPECIFICATION = "/etc/pgquorum/agents.json"  # what they know of the cluster

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from .components import COMPONENTS
 from .connections import reached_from
 from .topology import Cluster, Host
-
-PROBE = Path(__file__).parent.parent / "files" / "preflight" / "probe.py"
 
 # etcd's hardware guide: 99 of 100 syncs of its log within 10 ms, or it loses its leader under load.
 SYNC_P99_SECONDS = 0.010
@@ -55,14 +51,13 @@ class HostProbe:
     watchdog: bool
 
 
-def probe_command(cluster: Cluster, host: Host) -> tuple[str, str]:
-    """The command to run as root on `host`, and what to send to its standard input. It takes two or three seconds."""
-    argument = {
+def probe_question(cluster: Cluster, host: Host) -> dict[str, Any]:
+    """What to ask `host` for: the argument of agents/sent/probe.py, which runs as root and takes two or three seconds."""
+    return {
         "directories": _directories(cluster, host),
         "connect": [[target.address, port] for target, port in _connections(cluster, host)],
         "packages": _packages(cluster, host),
     }
-    return f"python3 - {shlex.quote(json.dumps(argument))}", PROBE.read_text(encoding="utf-8")
 
 
 def parse_probe(cluster: Cluster, host: Host, output: str) -> HostProbe:

@@ -1,7 +1,7 @@
 """Who certainly holds every acknowledged write: the rule by which a replica may be promoted.
 
 Pure, of the standard library alone, for Python 3.10: the deploy also puts this very file on the hosts, where
-files/patroni/promotion_gate.py judges by it.
+agents/promotion_gate.py judges by it.
 
 Patroni keeps the names of its voters in the key /sync of etcd, with a `quorum`. One value of that key is a `Configuration`. Under
 each, Patroni keeps this (patroni/quorum.py): any `quorum` + 1 of its members include one that has every write acknowledged while
@@ -12,7 +12,7 @@ So a change of configuration is treated as Raft treats one (joint consensus): un
 candidate needs a quorum in it and in every one since the last that was.
 
 * Confirmed is a configuration when so many of its voters have all that the primary had written by then, that every quorum
-  includes one of them (`confirms`). The primary's host notes it in etcd (files/patroni/confirm_quorum.py).
+  includes one of them (`confirms`). The primary's host notes it in etcd (agents/confirm_quorum.py).
 * A candidate asks all members how far they are, and holds every acknowledged write if it has a quorum of members that are not
   ahead of it in each of those configurations (`shortfalls`). Whoever does not answer has no vote. Ahead is, as in Raft, who is
   on a later timeline, or on the same one with more: a former primary that was not rewound may have more bytes than others, and

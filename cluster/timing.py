@@ -135,7 +135,7 @@ PROFILES: dict[ProfileName, Timing] = {
     "lan": Timing(
         ttl=20,
         # The key of a lost host goes the sooner the longer ago it was renewed: each second here takes half of one from that.
-        # A crashed PostgreSQL does not wait for it (files/patroni/wake-patroni.py); one that hangs does, and so do changes.
+        # A crashed PostgreSQL does not wait for it (agents/wake_patroni.py); one that hangs does, and so do changes.
         loop_wait=3,
         retry_timeout=5,
         heartbeat_ms=100,

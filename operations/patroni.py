@@ -28,11 +28,12 @@ TLS_FILES = tuple(
 APART_TIMER = "pgquorum-leaders-apart.timer"
 APART_FILES = tuple(f"/etc/systemd/system/pgquorum-leaders-apart.{kind}" for kind in ("service", "timer"))
 WAKE_UNIT = "pgquorum-wake-patroni.service"
-WAKE_FILES = (f"/etc/systemd/system/{WAKE_UNIT}", paths.WAKE_PATRONI)
+WAKE_FILE = f"/etc/systemd/system/{WAKE_UNIT}"
 CONFIRM_UNIT = "pgquorum-confirm-quorum.service"
 CONFIRM_FILE = f"/etc/systemd/system/{CONFIRM_UNIT}"
 # The small services beside Patroni, and the files that each has read when it started.
-BESIDE = {WAKE_UNIT: WAKE_FILES, CONFIRM_UNIT: (CONFIRM_FILE, *agents.written())}
+BESIDE = {WAKE_UNIT: (WAKE_FILE, *agents.written()), CONFIRM_UNIT: (CONFIRM_FILE, *agents.written())}
+FORMER = ("/usr/local/lib/pgquorum/wake-patroni.py",)  # what 0.1.0 has written, and nobody starts any more
 START_SECONDS = 120
 SALVAGE_SECONDS = 120  # so long a rewind waits at most for what it throws away to be copied
 RESTARTS = 3  # by systemd, while waiting: more won't help
@@ -67,8 +68,7 @@ def files(run: Run) -> list[Managed]:
         Managed(UNIT_FILE, render("patroni/patroni.service.j2", cluster=cluster)),
         Managed(APART_FILES[0], render("patroni/pgquorum-leaders-apart.service.j2", cluster=cluster, host=run.host)),
         Managed(APART_FILES[1], file_text("systemd/pgquorum-leaders-apart.timer")),
-        Managed(WAKE_FILES[0], render(f"patroni/{WAKE_UNIT}.j2", cluster=cluster, host=run.host)),
-        Managed(WAKE_FILES[1], file_text("patroni/wake-patroni.py")),
+        Managed(WAKE_FILE, render(f"patroni/{WAKE_UNIT}.j2")),
         Managed(CONFIRM_FILE, render(f"patroni/{CONFIRM_UNIT}.j2", cluster=cluster)),
     ]
 

@@ -10,8 +10,9 @@ import gevent
 from pyinfra.api import FactBase, State, StringCommand
 from pyinfra.context import ctx_host, ctx_state
 
+from agents.sent import shipped
 from cluster.fitness import HostSurvey, parse_survey, survey_command
-from cluster.preflight import HostProbe, parse_probe, probe_command
+from cluster.preflight import HostProbe, parse_probe, probe_question
 from cluster.topology import Cluster
 
 
@@ -35,7 +36,7 @@ def probe_hosts(state: State, cluster: Cluster, names: set[str]) -> dict[str, Ho
     """What the probe of the preflight saw on the named hosts; those where it can't run (no python3 yet) are left out."""
 
     def probe(one: Any) -> HostProbe | None:
-        command, source = probe_command(cluster, cluster.host(one.name))
+        command, source = shipped("probe", probe_question(cluster, cluster.host(one.name)))
         _, output = one.run_shell_command(StringCommand(command), _stdin=source, _sudo=one.data._sudo)
         try:
             return parse_probe(cluster, cluster.host(one.name), output.stdout)

@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from agents.sent import shipped
 from cluster import paths
 from cluster.certificates import days_left
 from cluster.dynamic_config import postgres_parameters
 from cluster.quorum import parse, promotion
 from cluster.topology import Cluster, Host
-from day2.remote import shipped
 from health.view import (
     UNITS,
     ClusterView,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from agents.sent import shipped
 from cluster import paths
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
-from day2.remote import shipped
 
 from .observe import tls
 from .ssh import Fleet

@@ -14,9 +14,9 @@ from typing import Any, Self
 
 import paramiko
 
+from agents.sent import shipped
 from cluster import paths
 from cluster.topology import Cluster, Host
-from day2.remote import shipped
 
 from . import journal
 from .observe import etcd_question, postgres_question
@@ -51,7 +51,7 @@ class Event:
 class Watch:
     """A watcher on each host, from `with` to the end of the block. A host that can't be reached is left out.
 
-    `asked` says what to watch on a host: the argument of remote/watcher.py; without it, all that the host's roles have.
+    `asked` says what to watch on a host: the argument of agents/sent/watcher.py; without it, all that the host's roles have.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Watch:
 
 
 def watches(cluster: Cluster, host: Host) -> dict[str, Any]:
-    """What to watch on a host, by its roles: the argument of remote/watcher.py."""
+    """What to watch on a host, by its roles: the argument of agents/sent/watcher.py."""
     asked: dict[str, Any] = {"journal": {"units": journal.selections()}}
     if host in cluster.etcd_hosts:
         asked["etcd"] = etcd_question(cluster, host)

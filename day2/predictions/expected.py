@@ -134,7 +134,7 @@ def programs_lost(timing: Timing, durability: Durability) -> Expectation:
 
 def postgres_crashed(timing: Timing, durability: Durability) -> Expectation:
     """The postmaster is dead, and Patroni, which lives, gives the key away in its next round (primary_start_timeout 0): at
-    once if it is told (files/patroni/wake-patroni.py)."""
+    once if it is told (agents/wake_patroni.py)."""
     return _failover(
         timing,
         durability,

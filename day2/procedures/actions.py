@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from agents.sent import shipped
 from cluster import paths
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
@@ -13,7 +14,6 @@ from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
 from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
-from day2.remote import shipped
 from health.rules import candidates, findings
 from health.rules.holders import not_spared
 from health.view import ClusterView, Server

@@ -8,12 +8,12 @@ from contextlib import contextmanager, suppress
 
 import paramiko
 
+from agents.sent import shipped
 from cluster import paths
 from cluster.topology import Cluster
 from day2.hosts.observe import tls
 from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet, UnreachableError
-from day2.remote import shipped
 
 READY_SECONDS = 5
 # Patroni says that the role is handed over when the candidate holds the leader key: its promotion takes a moment more.
@@ -30,7 +30,7 @@ def hand_over(fleet: Fleet, cluster: Cluster, patroni: Patroni, leader: str, to:
 
 @contextmanager
 def followers(fleet: Fleet, cluster: Cluster, replicas: list[str], leader: str, to: str) -> Iterator[None]:
-    """remote/follow.py, waiting on the replicas. They only make it quicker: one that can't be started is left out."""
+    """agents/sent/follow.py, waiting on the replicas. They only make it quicker: one that can't be started is left out."""
     argument = {
         "url": f"{cluster.host(to).url_address}:{cluster.postgres.patroni_port}",
         "tls": tls(paths.PATRONI_TLS),

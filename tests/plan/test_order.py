@@ -221,6 +221,24 @@ def test_a_reload_that_failed_is_done_again_though_no_file_is_newer(stage: Stage
         assert len(run.executed("systemctl reload haproxy.service")) == reloads * len(PROXIES)
 
 
+def test_a_program_that_lies_elsewhere_now_is_removed_where_it_lay(stage: Stage) -> None:
+    former, unit = "/usr/local/lib/pgquorum/wake-patroni.py", "pgquorum-wake-patroni.service"
+    running = [
+        "ActiveState=active", "UnitFileState=enabled", "NeedDaemonReload=yes",
+        "StateChangeTimestamp=Tue 2026-11-24 13:10:24.123456 UTC", "FilesWritten=1.0",
+    ]  # fmt: skip
+    answers = [
+        (".", SURVEY, living(stage.deployed_before())),
+        (".", MEMBERS, ["data", member_list(*DATABASES)]),
+        ("db2", f"^sh -c .*managed .*{former}", [f"state {former} abc root:root 644"]),
+        (".", f"systemctl show .*{unit}", running),
+    ]
+    run = stage.rehearse("-y", answers=answers)
+    assert run.exit_code == 0, run.output
+    assert {run.commands[n].host for n in run.executed(f"rm -f {former}")} == {"@fake/db2"}
+    assert run.first("/agents/wake_patroni.py", "db2") < run.first(f"rm -f {former}") < run.first(f"restart {unit}")
+
+
 @pytest.mark.parametrize(
     ("choice", "there", "edits"),
     [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import hashlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -12,7 +14,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from day2.remote import collector, shipped
+import pytest
+from https_servers import serving
+
+from agents.sent import collector, shipped
 
 STAT = """# pxname,svname,scur,status,lastchg,check_status,last_chk,bck,
 write,FRONTEND,1,OPEN,,,,,
@@ -45,6 +50,37 @@ def test_every_part_answers_or_says_why_not(tmp_path: Path) -> None:
     assert "No such file" in said["etcd"]["problem"]
     assert "No such file" in said["haproxy"]["problem"]
     assert said["time"] > 0
+
+
+def test_a_server_s_refusal_is_told_with_its_words(tmp_path: Path) -> None:
+    with serving(tmp_path, (503, "x" * 300)) as server:
+        said = run({"patroni": {"url": server.address, "tls": server.tls}})
+    assert said["patroni"] == {"problem": f"/patroni says 503: {'x' * 200}"}
+
+
+def test_what_etcd_says_of_the_cluster(tmp_path: Path) -> None:
+    def kv(key: str, value: str, revision: int) -> dict[str, str]:
+        key, value = (base64.b64encode(text.encode()).decode() for text in (key, value))
+        return {"key": key, "value": value, "mod_revision": str(revision)}
+
+    answers: list[dict[str, Any]] = [
+        {"version": "3.6.9"},
+        {"members": [{"name": "db1"}]},
+        {"kvs": [kv("/service/shop/leader", "db1", 9)]},
+        {"kvs": [kv("/pgquorum/shop/confirmed", '{"revision": 5}', 6)]},
+        {"kvs": [kv("/service/shop/sync", "now", 8)]},
+        {"kvs": [kv("/service/shop/sync", "before", 5)]},
+    ]
+    spec = {"prefix": "/service/shop/", "ours": "/pgquorum/shop/"}
+    with serving(tmp_path, *((200, json.dumps(answer)) for answer in answers), (504, "no quorum")) as server:
+        (tmp_path / "systemctl").write_text(f"#!/bin/sh\necho {os.getpid()}\n")
+        (tmp_path / "systemctl").chmod(0o700)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+            said = run({"etcd": {"url": server.address, "tls": server.tls, **spec}})["etcd"]["is"]
+    assert (said["status"], said["members"], said["quorum"]) == ({"version": "3.6.9"}, [{"name": "db1"}], False)
+    assert said["keys"] == {"leader": "db1"}
+    assert said["configurations"]["values"] == [["now", 8], ["before", 5]] and said["configurations"]["complete"]
 
 
 def test_haproxys_servers(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 
 from clusters import cluster
 
+from agents.sent import shipped
 from cluster.certificates import make_authority
 from cluster.quorum import Promotion
 from day2.hosts.observe import host_view, questions
 from day2.hosts.ssh import Answer
-from day2.remote import shipped
 
 SHOP = cluster()
 POSTGRES: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import signal
@@ -11,9 +12,13 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+from https_servers import serving
+from repository import ROOT
+
+from agents.sent import follow, shipped, watcher
 from day2.commands.look.logs import Line, parse
 from day2.hosts.journal import selections
-from day2.remote import follow, shipped, watcher
 
 CONNECTION = "primary_conninfo = 'dbname=postgres passfile={} host=10.0.0.1 port=5432 application_name=db2'\n"
 
@@ -70,6 +75,61 @@ def test_a_patroni_that_does_not_answer_is_told_in_one_line(tmp_path: Path) -> N
     done = subprocess.run(words, input=f"{source}user:word\n", capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("Patroni: ") and "Traceback" not in done.stderr and "word" not in done.stderr
+
+
+def test_patroni_s_answer_is_told_whatever_it_is(tmp_path: Path) -> None:
+    refusal = "x" * 1000
+    with serving(tmp_path, (200, "done\n"), (412, refusal)) as server:
+        spec = {
+            "url": server.address,
+            "tls": server.tls,
+            "method": "PATCH",
+            "path": "/config",
+            "body": {"a": None},
+            "seconds": 20,
+        }
+        command, source = shipped("request", spec)
+        words = ["sh", "-c", command.replace("python3", sys.executable, 1)]
+        replies = [
+            json.loads(subprocess.run(words, input=f"{source}user:word\n", capture_output=True, text=True, check=True).stdout)
+            for _ in range(2)
+        ]
+    assert replies == [{"status": 200, "text": "done"}, {"status": 412, "text": refusal}]
+    login = f"Basic {base64.b64encode(b'user:word').decode()}"
+    assert server.asked == [("PATCH", "/config", '{"a": null}', login)] * 2
+
+
+def test_a_program_that_fails_on_a_host_names_its_file_and_line(tmp_path: Path) -> None:
+    command, source = shipped("haproxy", {})
+    words = ["sh", "-c", command.replace("python3", sys.executable, 1)]
+    done = subprocess.run(words, input=source, capture_output=True, text=True, check=False, cwd=tmp_path)
+    lines = (ROOT / "agents/sent/haproxy.py").read_text().splitlines()
+    (number,) = [n for n, line in enumerate(lines, 1) if "refused = [" in line]
+    assert done.stderr.endswith(f"File \"agents/sent/haproxy.py\", line {number}, in <module>\nKeyError: 'commands'\n")
+
+
+def test_a_watcher_tells_the_leader_key_from_etcd_s_own_watch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def encoded(text: str) -> str:
+        return base64.b64encode(text.encode()).decode()
+
+    key, now = encoded("/service/shop/leader"), {"header": {"revision": "7"}, "kvs": [{"value": encoded("db1")}]}
+    events = [
+        {"result": {"created": True}},
+        {"result": {"events": [{"kv": {"key": key, "value": encoded("db2")}}]}},
+        {"result": {"events": [{"type": "DELETE", "kv": {"key": key}}]}},
+    ]
+    watch = "".join(f"{json.dumps(event)}\n" for event in events)
+    watcher.last.clear()
+    with serving(tmp_path, (200, json.dumps(now)), (200, watch)) as server, pytest.raises(OSError, match="the watch ended"):
+        watcher.etcd({"url": server.address, "tls": server.tls, "prefix": "/service/shop/"})
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(one["what"], one["value"]) for one in said] == [
+        ("etcd", True),
+        ("leader", "db1"),
+        ("leader", "db2"),
+        ("leader", None),
+    ]
+    assert json.loads(server.asked[1][2]) == {"create_request": {"key": key, "start_revision": 8}}
 
 
 def test_journal_lines() -> None:

@@ -11,7 +11,8 @@ import sys
 import pytest
 from clusters import cluster
 
-from cluster.preflight import HostProbe, judge, parse_probe, probe_command, too_old
+from agents.sent import shipped
+from cluster.preflight import HostProbe, judge, parse_probe, probe_question, too_old
 from cluster.topology import Cluster
 
 GOOD_PACKAGES = {"postgresql-18": "18.1-1", "patroni": "4.1.3-1", "etcd-server": "3.5.28-1", "haproxy": "3.2.1-1"}
@@ -20,7 +21,7 @@ GOOD_PACKAGES = {"postgresql-18": "18.1-1", "patroni": "4.1.3-1", "etcd-server":
 def good(of: Cluster, name: str) -> HostProbe:
     """A host about which there is nothing to say."""
     host = of.host(name)
-    asked = json.loads(probe_command(of, host)[0].split("'")[1])
+    asked = probe_question(of, host)
     names = {h.address: h.name for h in of.hosts}
     targets = [(names[address], port) for address, port in asked["connect"]]
     return HostProbe(
@@ -114,15 +115,14 @@ def test_floors(package: str, version: str, answer: bool) -> None:
 def test_the_probe_itself_measures_and_leaves_nothing(tmp_path) -> None:
     of = cluster()
     host = of.host("db1")
-    command, source = probe_command(of, host)
     with socket.create_server(("127.0.0.1", 0)) as listening, socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        argument = json.loads(command.split("'")[1])
+        argument = probe_question(of, host)
         argument["connect"] = [list(listening.getsockname()), list(bound.getsockname())]
         argument["directories"] = {"etcd_data_directory": str(tmp_path / "not" / "yet")}
-        done = subprocess.run(
-            [sys.executable, "-", json.dumps(argument)], input=source, text=True, capture_output=True, check=True
-        )
+        command, source = shipped("probe", argument)
+        words = ["sh", "-c", command.replace("python3", sys.executable, 1)]
+        done = subprocess.run(words, input=source, text=True, capture_output=True, check=True)
     said = json.loads(done.stdout)
     assert said["connect"] == ["connected", "refused"]
     assert said["directories"]["etcd_data_directory"]["sync_p99"] > 0

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from rich.markup import escape
 
+from agents.sent import shipped
 from cluster.fitness import HostSurvey, parse_survey, refusals, survey_command
-from cluster.preflight import HostProbe, Line, clock_line, judge, parse_probe, probe_command
+from cluster.preflight import HostProbe, Line, clock_line, judge, parse_probe, probe_question
 from cluster.topology import Cluster, Host
 from cluster.vault import Vault
 from cluster.version import own
@@ -58,7 +59,9 @@ def probe_all(fleet: Fleet, cluster: Cluster, hosts: list[Host]) -> tuple[dict[s
     """What the probe saw, by host, and a line for each host where it did not run."""
     probes, failed = {}, []
     with ThreadPoolExecutor(max(1, len(hosts))) as pool:
-        answers = pool.map(lambda host: fleet.run(host.name, *probe_command(cluster, host), PROBE_SECONDS), hosts)
+        answers = pool.map(
+            lambda host: fleet.run(host.name, *shipped("probe", probe_question(cluster, host)), PROBE_SECONDS), hosts
+        )
     for host, answer in zip(hosts, answers, strict=True):
         try:
             probes[host.name] = parse_probe(cluster, host, answer.output)

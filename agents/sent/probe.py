@@ -4,6 +4,8 @@ The argument is a JSON object: `address`; `directories` to measure (name to path
 `packages` by name. Made by cluster/preflight.py, which also judges the answer.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import socket
@@ -13,6 +15,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 CONNECT_SECONDS = 2.0
 SYNCS = 100
@@ -20,21 +23,21 @@ SYNC_SECONDS = 1.0  # at most so long for each directory
 SYNC_BYTES = 2300  # what etcd's own guide measures with
 
 
-def run(*command):
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}).stdout
+def run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}, check=False)
+    return done.stdout
 
 
-def existing(path):
+def existing(path: Path) -> Path:
     """The directory itself, or the nearest one above it that is there."""
-    path = Path(path)
     while not path.is_dir():
         path = path.parent
     return path
 
 
-def sync_latency(path):
+def sync_latency(path: Path) -> float:
     """The 99th percentile of writing a little and waiting until it is on disk, in seconds."""
-    taken = []
+    taken: list[float] = []
     with tempfile.NamedTemporaryFile(dir=existing(path), prefix=".pgquorum-preflight-") as file:
         end = time.monotonic() + SYNC_SECONDS
         while len(taken) < SYNCS and time.monotonic() < end:
@@ -46,15 +49,15 @@ def sync_latency(path):
     return sorted(taken)[int(len(taken) * 0.99)] if len(taken) > 1 else taken[0]
 
 
-def directory(path):
+def directory(path: Path) -> dict[str, float]:
     free = os.statvfs(existing(path))
     return {"free": free.f_bavail * free.f_frsize, "sync_p99": sync_latency(path)}
 
 
-def connect(target):
+def connect(target: tuple[str, int]) -> str:
     """Whether a TCP connection reaches `target`: connected, refused, or why it got lost on the way."""
     try:
-        with socket.create_connection(tuple(target), timeout=CONNECT_SECONDS):
+        with socket.create_connection(target, timeout=CONNECT_SECONDS):
             return "connected"
     except ConnectionRefusedError:
         return "refused"
@@ -64,9 +67,10 @@ def connect(target):
         return error.strerror or str(error)
 
 
-def packages(names):
+def packages(names: list[str]) -> dict[str, dict[str, str | None]]:
     """For each package what is installed or would be: `{"installed": version or None, "candidate": version or None}`."""
-    found, name = {}, None
+    found: dict[str, dict[str, str | None]] = {}
+    name = ""
     for line in run("apt-cache", "policy", *names).splitlines():
         word, _, rest = line.strip().partition(": ")
         if line and not line[0].isspace():
@@ -76,18 +80,19 @@ def packages(names):
     return found
 
 
-def units():
+def units() -> list[str]:
     """Services of others that could get in the way, and whether the clock is kept: what is active."""
     names = ("postgresql.service", "unattended-upgrades.service", "chrony.service", "ntpsec.service", "systemd-timesyncd.service")
     states = run("systemctl", "is-active", *names).split()
     return [name for name, state in zip(names, states, strict=False) if state == "active"]
 
 
-def main(argument):
+def main(argument: dict[str, Any]) -> dict[str, Any]:
+    """The document."""
     with ThreadPoolExecutor(max(1, len(argument["connect"]))) as pool:
-        reached = pool.map(connect, argument["connect"])
+        reached = pool.map(connect, map(tuple, argument["connect"]))
         answer = {
-            "directories": {name: directory(path) for name, path in argument["directories"].items()},
+            "directories": {name: directory(Path(path)) for name, path in argument["directories"].items()},
             "connect": list(reached),
         }
     addresses = run("ip", "-json", "address")

@@ -9,17 +9,17 @@ from __future__ import annotations
 import base64
 import csv
 import hashlib
-import http.client
 import json
 import os
 import socket
-import ssl
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from agents import https
 
 SECONDS = 1.2
 MOST_CONFIGURATIONS = 20
@@ -61,33 +61,30 @@ SELECT json_build_object(
 """
 
 
-class Https:
-    """Requests to one server of this cluster, with this host's certificate."""
+class Server:
+    """One server of this cluster, asked with this host's certificate."""
 
-    def __init__(self, url: str, tls: dict[str, str]) -> None:
-        context = ssl.create_default_context(cafile=tls["ca"])
-        context.load_cert_chain(tls["cert"], tls["key"])
-        self.connection = http.client.HTTPSConnection(url, timeout=SECONDS, context=context)
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self._server, self._tls = spec["url"], https.tls_context(**spec["tls"])
 
-    def json(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        self.connection.request(method, path, json.dumps(body) if body is not None else None)
-        response = self.connection.getresponse()
-        content = response.read()
-        if response.status != 200:
-            raise OSError(f"{path} says {response.status}: {content[:200].decode(errors='replace').strip()}")
-        return json.loads(content)
+    def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Its answer, which is JSON. Raises OSError when it is none, or no good one."""
+        try:
+            return https.ask(self._server, path, body, self._tls, SECONDS)
+        except https.StatusError as error:
+            raise OSError(f"{path} says {error.status}: {error.text[:200]}") from None
 
 
 def etcd(spec: dict[str, Any]) -> dict[str, Any]:
     """This member's own word: none of these needs a quorum, but for the last, which tells whether there is one."""
-    member = Https(spec["url"], spec["tls"])
-    status = member.json("POST", "/v3/maintenance/status", {})
-    members = member.json("POST", "/v3/cluster/member/list", {"linearizable": False})
+    member = Server(spec)
+    status = member.ask("/v3/maintenance/status", {})
+    members = member.ask("/v3/cluster/member/list", {"linearizable": False})
     prefix = spec["prefix"].encode()
-    found = member.json("POST", "/v3/kv/range", {**everything_under(prefix), "serializable": True})
+    found = member.ask("/v3/kv/range", {**everything_under(prefix), "serializable": True})
     known = configurations(member, spec)
-    try:  # the last on this connection, which is of no use any more when there is no answer
-        member.json("POST", "/v3/kv/range", {"key": encoded(prefix)})
+    try:
+        member.ask("/v3/kv/range", {"key": encoded(prefix)})
         quorum = True
     except OSError:
         quorum = False
@@ -101,11 +98,11 @@ def etcd(spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def configurations(member: Https, spec: dict[str, Any]) -> dict[str, Any]:
+def configurations(member: Server, spec: dict[str, Any]) -> dict[str, Any]:
     """Of synchronous replication: what is noted about them, and the values of Patroni's /sync, the latest first, back to the one
     that was confirmed (agents/keys.py; here from this member alone). `complete`: none of them is forgotten."""
     ours, sync = spec["ours"].encode(), f"{spec['prefix']}sync"
-    noted = member.json("POST", "/v3/kv/range", {**everything_under(ours), "serializable": True})
+    noted = member.ask("/v3/kv/range", {**everything_under(ours), "serializable": True})
     notes = {decoded(kv["key"])[len(ours) :]: (decoded(kv["value"]), int(kv["mod_revision"])) for kv in noted.get("kvs", [])}
     confirmed = json.loads(notes["confirmed"][0])["revision"] if "confirmed" in notes else 0
     values: list[Any] = []
@@ -113,7 +110,7 @@ def configurations(member: Https, spec: dict[str, Any]) -> dict[str, Any]:
     while not values or (values[-1][1] > confirmed and len(values) < MOST_CONFIGURATIONS):
         asked = {"key": encoded(sync.encode()), "serializable": True, "revision": str(revision)}
         try:
-            found = member.json("POST", "/v3/kv/range", asked).get("kvs", [])
+            found = member.ask("/v3/kv/range", asked).get("kvs", [])
         except OSError:  # compacted
             return {"notes": notes, "values": values, "complete": False}
         if not found:
@@ -143,7 +140,7 @@ def decoded(text: str) -> str:
 
 
 def patroni(spec: dict[str, Any]) -> Any:
-    return Https(spec["url"], spec["tls"]).json("GET", "/patroni")
+    return Server(spec).ask("/patroni")
 
 
 def postgres(spec: dict[str, Any]) -> Any:

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import base64
 import csv
-import http.client
 import json
 import os
 import re
 import select
 import socket
-import ssl
 import subprocess
 import sys
 import threading
@@ -23,6 +21,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+
+from agents import https
 
 POLL_SECONDS = 0.05
 AGAIN_SECONDS = 0.2
@@ -110,22 +110,19 @@ def journal(spec: dict[str, Any]) -> None:
 
 def etcd(spec: dict[str, Any]) -> None:
     """The `keys` of Patroni's that are asked for, or the leader key, from etcd's own watch: the text, or null once gone."""
-    context = ssl.create_default_context(cafile=spec["tls"]["ca"])
-    context.load_cert_chain(spec["tls"]["cert"], spec["tls"]["key"])
-    connection = http.client.HTTPSConnection(spec["url"], context=context)
+    tls = https.tls_context(**spec["tls"])
     names = {base64.b64encode(f"{spec['prefix']}{name}".encode()).decode(): name for name in spec.get("keys", ["leader"])}
     watched = ""
     for key, name in names.items():
-        connection.request("POST", "/v3/kv/range", json.dumps({"key": key, "serializable": True}))
-        now = json.loads(connection.getresponse().read())
+        now = https.ask(spec["url"], "/v3/kv/range", {"key": key, "serializable": True}, tls, None)
         tell("etcd", True)
         tell(name, base64.b64decode(now["kvs"][0]["value"]).decode() if "kvs" in now else None)
         watched += json.dumps({"create_request": {"key": key, "start_revision": int(now["header"]["revision"]) + 1}})
-    connection.request("POST", "/v3/watch", watched)
-    for line in connection.getresponse():
-        for event in json.loads(line).get("result", {}).get("events", []):
-            gone = event.get("type") == "DELETE"
-            tell(names[event["kv"]["key"]], None if gone else base64.b64decode(event["kv"]["value"]).decode())
+    with https.request(spec["url"], "/v3/watch", watched.encode(), tls, None) as answer:
+        for line in answer:
+            for event in json.loads(line).get("result", {}).get("events", []):
+                gone = event.get("type") == "DELETE"
+                tell(names[event["kv"]["key"]], None if gone else base64.b64decode(event["kv"]["value"]).decode())
     raise OSError("the watch ended")
 
 

@@ -1,4 +1,4 @@
-"""Tells Patroni at once when PostgreSQL on this host has ended. Written by the deploy.
+"""Tells Patroni at once when PostgreSQL on this host has ended.
 
 Patroni looks after its PostgreSQL once in `loop_wait` seconds, and so long a primary that has crashed keeps the leader key.
 This watches the postmaster. When that has ended, however it did, it sends Patroni's REST API a change of the configuration
@@ -9,28 +9,30 @@ Patroni is told when the last of the server's processes has gone, which takes th
 that, Patroni may find its own session alive and those of the replicas gone, write to etcd that no replica confirms any write,
 and so leave nobody who may take over; or find the dead postmaster still in the process table, and look again a round later.
 
-Arguments: PostgreSQL's data directory, host:port of the REST API, the directory of its certificates, the file with its password.
+Its argument is the file with the REST API's password.
 """
 
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import os
+import re
 import select
-import ssl
-import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
-import yaml
+from agents import https
+from agents.specification import Specification
 
 PAUSE_SECONDS = 0.5
 TRIES, TIMEOUT_SECONDS = 3, 2
 GONE_SECONDS, LOOK_SECONDS = 2, 0.02
 # Taking out a key that is not there.
 NOTHING = {"pgquorum_wake": None}
+# The part of the file that is wanted, as templates/patroni/secrets.yml.j2 writes it: there is no YAML in the standard library.
+LOGIN = re.compile(r'^restapi:\n  authentication:\n    username: (\w+)\n    password: (".*")$', re.MULTILINE)
 
 
 def postmaster(data: Path) -> tuple[int, int] | None:
@@ -67,42 +69,39 @@ def gone(pid: int, data: Path) -> bool:
 def login(secrets: Path) -> str:
     """User and password of the REST API, as HTTP wants them. Raises OSError where they can't be had, and never quotes the file:
     a parser's own message would bring the line it stumbled over, which may be a password, into the journal."""
+    with suppress(ValueError):
+        if found := LOGIN.search(secrets.read_text(encoding="utf-8")):
+            return base64.b64encode(f"{found[1]}:{json.loads(found[2])}".encode()).decode()
+    raise OSError(f"{secrets} does not hold the REST API's login") from None
+
+
+def wake(specification: Specification, secrets: Path) -> None:
+    """Makes Patroni do a round now. Raises OSError or ValueError when it can't be told, as when it is dead, too."""
+    api, tls = specification.patroni[specification.name], specification.patroni_tls()
+    headers = {"Authorization": f"Basic {login(secrets)}"}
     try:
-        said = yaml.safe_load(secrets.read_text())["restapi"]["authentication"]
-        return base64.b64encode(f"{said['username']}:{said['password']}".encode()).decode()
-    except (yaml.YAMLError, KeyError, TypeError, ValueError):
-        raise OSError(f"{secrets} does not hold the REST API's login") from None
+        with https.request(api, "/config", NOTHING, tls, TIMEOUT_SECONDS, method="PATCH", headers=headers):
+            pass
+    except https.StatusError as error:
+        raise OSError(f"it says {error.status}") from None
 
 
-def wake(api: str, tls: Path, secrets: Path) -> None:
-    """Makes Patroni do a round now. Raises OSError or HTTPException when it can't be told, as when it is dead, too."""
-    context = ssl.create_default_context(cafile=tls / "ca.crt")
-    context.load_cert_chain(tls / "server.crt", tls / "server.key")
-    connection = http.client.HTTPSConnection(api, timeout=TIMEOUT_SECONDS, context=context)
-    try:
-        connection.request("PATCH", "/config", json.dumps(NOTHING), {"Authorization": f"Basic {login(secrets)}"})
-        status = connection.getresponse().status
-    finally:
-        connection.close()
-    if status != http.client.OK:
-        raise OSError(f"it says {status}")
-
-
-def tell(api: str, tls: Path, secrets: Path) -> None:
+def tell(specification: Specification, secrets: Path) -> None:
     """Wakes Patroni, or says why not."""
     for left in reversed(range(TRIES)):
         try:
-            wake(api, tls, secrets)
+            wake(specification, secrets)
             print("PostgreSQL has ended, Patroni is told", flush=True)
             return
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, ValueError) as error:
             if not left:
                 print(f"PostgreSQL has ended, and Patroni can't be told: {error}", flush=True)
         time.sleep(PAUSE_SECONDS)
 
 
-def main(data: Path, api: str, tls: Path, secrets: Path) -> None:
+def main(specification: Specification, secrets: Path) -> int:
     """Watches one postmaster after the other, for ever."""
+    data = Path(specification.wal).parent
     while True:
         watched = postmaster(data)
         if watched is not None:
@@ -113,9 +112,5 @@ def main(data: Path, api: str, tls: Path, secrets: Path) -> None:
             until = time.monotonic() + GONE_SECONDS
             while not gone(pid, data) and time.monotonic() < until:
                 time.sleep(LOOK_SECONDS)
-            tell(api, tls, secrets)
+            tell(specification, secrets)
         time.sleep(PAUSE_SECONDS)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))

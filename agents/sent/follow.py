@@ -12,19 +12,20 @@ address, and `seconds` to wait at most.
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import re
 import signal
-import ssl
 import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+from agents import https
+
 POLL_SECONDS = 0.05
+ANSWER_SECONDS = 1
 # What Patroni compares with its own idea of recovery (patroni/postgresql/config.py, check_recovery_conf) and takes out again,
 # without the replica losing its connection for it. Had the replica to be promoted before that, this would run, and do nothing.
 REASON = "recovery_end_command = 'true'\n"
@@ -32,13 +33,10 @@ REASON = "recovery_end_command = 'true'\n"
 
 def promoted(spec: dict[str, Any]) -> bool:
     """Whether the candidate is out of recovery. Before that it would drop the replica's connection once more."""
-    context = ssl.create_default_context(cafile=spec["tls"]["ca"])
-    context.load_cert_chain(spec["tls"]["cert"], spec["tls"]["key"])
-    connection = http.client.HTTPSConnection(spec["url"], timeout=1, context=context)
+    tls = https.tls_context(**spec["tls"])
     try:
-        connection.request("GET", "/patroni")
-        return bool(json.loads(connection.getresponse().read())["role"] == "primary")
-    except (OSError, ValueError, KeyError):
+        return bool(https.ask(spec["url"], "/patroni", None, tls, ANSWER_SECONDS)["role"] == "primary")
+    except (OSError, ValueError, KeyError, https.StatusError):
         return False
 
 
