@@ -6,6 +6,7 @@ pyinfra itself would go on, or exit with 0, in most of these cases.
 import os
 import signal
 import sys
+from types import FrameType
 
 import click
 from pyinfra import config
@@ -22,7 +23,7 @@ if _problems:
     sys.exit("\n".join(["nothing was touched:", *(f"  - {p}" for p in _problems)]))
 
 
-def _interrupted(signum, frame):
+def _interrupted(signum: int, frame: FrameType | None) -> None:
     # pyinfra would exit with 0. The lock is released with the connection that holds it.
     os.write(2, b"\ninterrupted: what was begun is not undone; the same command again mends it\n")
     os._exit(130)

@@ -11,7 +11,7 @@ For servers of your own, `invoke init NAME` makes inventories/NAME/ in the same 
 """
 
 
-def _lab(name, address):
+def _lab(name: str, address: str) -> tuple[str, dict[str, str]]:
     return name, {
         "address": address,
         "ssh_hostname": address,

@@ -27,7 +27,7 @@ OPTIONS = [
 def tune(state: State) -> None:
     """Lets every command be sent at once, and a host that is gone be noticed within GONE_SECONDS and told of."""
     for one in state.active_hosts:
-        sock = getattr(_transport(one), "sock", None)
+        sock: Any = getattr(_transport(one), "sock", None)
         if hasattr(sock, "setsockopt"):  # what leads through another host has none
             for level, name, value in OPTIONS:
                 if hasattr(socket, name):  # not every system has each of them

@@ -143,7 +143,7 @@ def _data(one: Any) -> dict[str, Any]:
 class Refusal(DeployError):
     """Stops the run. It is the user's to mend: pyinfra, which tells where in the code an error arose, finds no place."""
 
-    __traceback__ = property(lambda self: None, lambda self, value: None)  # type: ignore[assignment]
+    __traceback__ = property(lambda self: None, lambda self, value: None)
 
 
 def refusal(heading: str, problems: Iterable[str] = ()) -> Refusal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Generator
 from typing import Any
 
 from pyinfra import host, state
@@ -25,7 +26,7 @@ def psql(port: int, *arguments: str) -> str:
     )
 
 
-class LiveDatabases(FactBase):
+class LiveDatabases(FactBase[dict[str, Any] | None]):
     """The primary's answer to QUERY; None on every other host and where PostgreSQL does not run."""
 
     def command(self, port: int) -> str:
@@ -37,7 +38,7 @@ class LiveDatabases(FactBase):
 
 
 @operation()
-def ensure(run: Run):
+def ensure(run: Run) -> Generator[StringCommand]:
     """Makes what is missing and mends what differs; drops nothing. Does nothing on a replica."""
     port = run.cluster.postgres.port
     live = host.get_fact(LiveDatabases, port=port)

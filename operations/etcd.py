@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Generator
 from dataclasses import dataclass
 
 from pyinfra import host
@@ -43,7 +44,7 @@ class Membership:
     members: list[Member] | None = None
 
 
-class MembershipFact(FactBase):
+class MembershipFact(FactBase[Membership]):
     """The Membership of this host, the member list as any of `endpoints` tells it.
 
     Where nobody listens, as on new hosts, etcdctl does not end before its time is over: so one has to answer curl first.
@@ -86,7 +87,7 @@ def _bootstrap_file(run: Run, state: str) -> Managed:
 
 
 @operation()
-def start(run: Run):
+def start(run: Run) -> Generator[StringCommand]:
     """Starts the member, in a new cluster together with all others: none is ready before a majority is."""
     unit = _unit()
     if unit.stale:
@@ -108,7 +109,7 @@ def start(run: Run):
 
 
 @operation()
-def join(run: Run):
+def join(run: Run) -> Generator[StringCommand]:
     """Adds this host to a live cluster, in place of its former self where its data is gone. For one host at a time."""
     membership = _membership(run)
     if membership.has_data or membership.members is None:
@@ -124,7 +125,7 @@ def join(run: Run):
 
 
 @operation()
-def restart_if_outdated(run: Run):
+def restart_if_outdated(run: Run) -> Generator[StringCommand]:
     """Restarts the member when its settings were written after it started. For one host at a time.
 
     Refused while any member is unhealthy: with one of three down, a restart would take the majority. A member that stops

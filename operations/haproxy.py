@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
@@ -41,7 +43,7 @@ def files(run: Run) -> list[Managed]:
 
 
 @operation()
-def start_or_reload(run: Run):
+def start_or_reload(run: Run) -> Generator[StringCommand]:
     """Starts HAProxy where it does not run, and reloads it when its files are newer than what it runs with."""
     unit = host.get_fact(UnitFact, unit=UNIT, files=FILES) or Unit()
     if unit.stale:

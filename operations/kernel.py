@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
@@ -17,7 +19,7 @@ def files() -> list[Managed]:
     return [directory("/etc/sysctl.d"), Managed(KERNEL_SETTINGS, text)]
 
 
-class Outdated(FactBase):
+class Outdated(FactBase[list[str]]):
     """The settings that run otherwise; none where they can't be changed, as in some containers."""
 
     def command(self) -> str:
@@ -33,7 +35,7 @@ class Outdated(FactBase):
 
 
 @operation()
-def apply():
+def apply() -> Generator[StringCommand]:
     """Lets the kernel read the file, where it runs otherwise."""
     if host.get_fact(Outdated):
         yield StringCommand(f"/usr/lib/systemd/systemd-sysctl {KERNEL_SETTINGS}")

@@ -6,7 +6,7 @@ import base64
 import difflib
 import hashlib
 import shlex
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -79,7 +79,7 @@ def file_text(name: str) -> str:
     return (ROOT / "files" / name).read_text(encoding="utf-8")
 
 
-class ManagedFiles(FactBase):
+class ManagedFiles(FactBase[dict[str, str]]):
     """For each path: `<sha256 or 'directory'> <owner>:<group> <mode>`; paths that are not there are left out.
 
     With `contents`, also `content:<path>` -> text of those paths, for a diff; only ever asked for files without secrets.
@@ -107,7 +107,7 @@ class ManagedFiles(FactBase):
 
 
 @operation()
-def manage(wanted: list[Managed], remove: tuple[str, ...] = ()):
+def manage(wanted: list[Managed], remove: tuple[str, ...] = ()) -> Generator[StringCommand]:
     """Brings files and directories to what they should be, in the order given, and removes those in `remove`.
 
     A changed file is written beside its place through the command's input (never its arguments), checked, and renamed.

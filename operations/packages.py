@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shlex
+from collections.abc import Generator
 
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
@@ -39,7 +40,7 @@ def host_files(marker: str | None) -> list[Managed]:
     ]
 
 
-class Installed(FactBase):
+class Installed(FactBase[dict[str, str]]):
     """The installed ones of the named packages, with their versions."""
 
     def command(self, names: tuple[str, ...]) -> str:
@@ -50,7 +51,7 @@ class Installed(FactBase):
         return {row[0]: row[1] for row in rows if row[2:] == ["installed"]}
 
 
-class MaskedPostgres(FactBase):
+class MaskedPostgres(FactBase[bool]):
     """Whether postgresql.service is masked, as it must be: Patroni alone starts PostgreSQL."""
 
     def command(self) -> str:
@@ -61,7 +62,7 @@ class MaskedPostgres(FactBase):
 
 
 @operation()
-def install(names: list[str]):
+def install(names: list[str]) -> Generator[StringCommand]:
     """Installs what is missing, with every service of ours masked until the deploy itself starts it (services.first_start).
 
     The package lists are refreshed only when the ones at hand don't do: on a host that was just made they are empty, and
@@ -84,7 +85,7 @@ def install(names: list[str]):
 
 
 @operation()
-def mask_postgres():
+def mask_postgres() -> Generator[StringCommand]:
     """Keeps the packaged postgresql.service from ever starting a server beside Patroni's."""
     if not host.get_fact(MaskedPostgres):
         yield StringCommand("systemctl mask --now --quiet postgresql.service")

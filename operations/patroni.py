@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def _rest(run: Run, path: str) -> str:
 
 
 @operation()
-def start(run: Run):
+def start(run: Run) -> Generator[StringCommand]:
     """Starts Patroni where it does not run, and waits until its PostgreSQL is a running member of the cluster."""
     unit = _unit()
     if unit.stale:
@@ -115,14 +116,14 @@ def start(run: Run):
 
 
 @operation()
-def reload_if_outdated(run: Run):
+def reload_if_outdated(run: Run) -> Generator[StringCommand]:
     """Lets Patroni and PostgreSQL read files that were written after they last did. Restarts nothing."""
     if _unit().reload_due:
         yield or_journal(f"systemctl reload {UNIT}", UNIT)
 
 
 @operation()
-def keep_leaders_apart():
+def keep_leaders_apart() -> Generator[StringCommand]:
     """Starts the timer that moves the leadership of etcd off the primary's host: losing both at once costs more than one."""
     timer, service = (host.get_fact(UnitFact, unit=Path(file).name, files=()) or Unit() for file in APART_FILES[::-1])
     if not (timer.active and timer.enabled):
@@ -132,7 +133,7 @@ def keep_leaders_apart():
 
 
 @operation()
-def start_beside():
+def start_beside() -> Generator[StringCommand]:
     """Starts the small services beside Patroni, and starts anew those whose files were written since."""
     for name, files in BESIDE.items():
         unit = host.get_fact(UnitFact, unit=name, files=files) or Unit()
@@ -142,7 +143,7 @@ def start_beside():
             yield StringCommand(f"systemctl daemon-reload && systemctl restart {name}")
 
 
-class DynamicConfig(FactBase):
+class DynamicConfig(FactBase[dict[str, Any] | None]):
     """The answer of GET /config, or None when Patroni does not answer."""
 
     def command(self, url_command: str) -> str:
@@ -153,7 +154,7 @@ class DynamicConfig(FactBase):
 
 
 @operation()
-def apply_dynamic_config(run: Run):
+def apply_dynamic_config(run: Run) -> Generator[StringCommand]:
     """Sends Patroni the difference between the settings and what lives in etcd. For one host: it holds for all."""
     wanted = wanted_config(run.cluster)
     live = host.get_fact(DynamicConfig, url_command=_rest(run, "/config"))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from typing import IO, Any
+
 import gevent
 from pyinfra import host, state
-from pyinfra.api import operation
+from pyinfra.api import StringCommand, operation
 
 from cluster import lock
 from cluster.errors import ClusterError
@@ -15,11 +18,11 @@ from .survey import Survey
 
 ANSWER_SECONDS = 20
 # The channels that hold the lock: they live until this process ends.
-_held = []
+_held: list[tuple[Any, ...]] = []
 
 
 @operation()
-def barrier():
+def barrier() -> Generator[StringCommand]:
     """Ends a phase: no host goes on before all have come here.
 
     pyinfra orders operations of disjoint groups by their lines and would start PostgreSQL on one group while another still
@@ -29,7 +32,7 @@ def barrier():
 
 
 @operation()
-def take_lock(run: Run):
+def take_lock(run: Run) -> Generator[StringCommand]:
     """Keeps everybody else from changing this cluster until this process ends (cluster/lock.py)."""
     if not state.is_executing or host.connector_cls.__name__ != "SSHConnector":
         return
@@ -39,7 +42,7 @@ def take_lock(run: Run):
 
 
 @operation()
-def confirm(run: Run):
+def confirm(run: Run) -> Generator[StringCommand]:
     """With the lock held: stops when another run has deployed between this run's survey and its lock, else keeps new secrets.
 
     Secrets made for hosts that were blank a minute ago must not be laid over those of a cluster that lives now, nor what this
@@ -62,9 +65,10 @@ def _hold_lock(doing: str) -> str:
     command = lock.holder_command(lock.owner(doing))
     if host.data.get("_sudo"):
         command = f"sudo -n {command}"
-    stdin, stdout, _ = host.connector.client.exec_command(command, timeout=ANSWER_SECONDS)
+    connector: Any = host.connector  # the one for SSH, which has paramiko's client
+    stdin, stdout, _ = connector.client.exec_command(command, timeout=ANSWER_SECONDS)
     try:
-        answer = stdout.readline().strip()
+        answer: str = stdout.readline().strip()
     except TimeoutError:
         return "no answer"
     if answer == lock.HELD:
@@ -72,7 +76,7 @@ def _hold_lock(doing: str) -> str:
     return answer
 
 
-def _heartbeat(stdin) -> None:
+def _heartbeat(stdin: IO[str]) -> None:
     while True:
         gevent.sleep(lock.HEARTBEAT_SECONDS)
         stdin.write("\n")

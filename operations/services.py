@@ -36,7 +36,7 @@ class Unit:
         return self.active and self.files_written > self.started
 
 
-class UnitFact(FactBase):
+class UnitFact(FactBase[Unit]):
     """A Unit: the state of `unit`, and when the newest of `files` was written."""
 
     def command(self, unit: str, files: tuple[str, ...]) -> str:

@@ -16,7 +16,7 @@ from cluster.preflight import HostProbe, parse_probe, probe_question
 from cluster.topology import Cluster
 
 
-class Survey(FactBase):
+class Survey(FactBase[HostSurvey]):
     """A HostSurvey of the host."""
 
     def command(self, command: str) -> str:

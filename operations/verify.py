@@ -6,6 +6,7 @@ import csv
 import json
 import shlex
 import time
+from collections.abc import Generator
 from typing import Any
 
 import gevent
@@ -25,7 +26,7 @@ DEADLINE_SECONDS = 60
 PROBE_SECONDS = 5
 
 
-class PatroniMembers(FactBase):
+class PatroniMembers(FactBase[tuple[dict[str, Any], ...]]):
     """`members` of Patroni's GET /cluster, as this host's member sees it."""
 
     def command(self, url: str) -> str:
@@ -35,7 +36,7 @@ class PatroniMembers(FactBase):
         return tuple(json.loads("".join(output))["members"]) if output else ()
 
 
-class ServerState(FactBase):
+class ServerState(FactBase[dict[str, Any] | None]):
     """PostgreSQL's own word on this host: `recovery`, for whom writes wait, and `parameters` in their base units; None when it
     does not answer."""
 
@@ -50,7 +51,7 @@ class ServerState(FactBase):
         return json.loads("".join(output)) if output else None
 
 
-class ServersUp(FactBase):
+class ServersUp(FactBase[dict[str, tuple[str, ...]]]):
     """The servers that HAProxy holds to be UP, by backend."""
 
     def command(self) -> str:
@@ -112,7 +113,7 @@ def look(run: Run) -> Seen:
     )
 
 
-def _ask(one: Any, fact: type[FactBase], **arguments: Any) -> Any:
+def _ask(one: Any, fact: type[FactBase[Any]], **arguments: Any) -> Any:
     with ctx_host.use(one):
         return one.get_fact(fact, **arguments)
 
@@ -128,7 +129,7 @@ def _probe(one: Any, run: Run, proxy: str) -> str:
 
 
 @operation()
-def verify(run: Run):
+def verify(run: Run) -> Generator[StringCommand]:
     """Waits until the invariant holds (cluster/invariant.py) and fails with what does not. Changes nothing.
 
     For one host, which asks all the others.

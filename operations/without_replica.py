@@ -9,6 +9,7 @@ the file that Patroni keeps of initdb's settings, and includes before its own.
 from __future__ import annotations
 
 import shlex
+from collections.abc import Generator
 
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
@@ -20,7 +21,7 @@ from .context import Run
 SETTING = "synchronous_standby_names"
 
 
-class BaseConfig(FactBase):
+class BaseConfig(FactBase[list[str] | None]):
     """The lines of PostgreSQL's base configuration about SETTING; None where there is no PostgreSQL yet."""
 
     def command(self, path: str) -> str:
@@ -31,7 +32,7 @@ class BaseConfig(FactBase):
 
 
 @operation()
-def ensure(run: Run):
+def ensure(run: Run) -> Generator[StringCommand]:
     """Brings the base configuration on this host in line with the choice, and lets PostgreSQL read it."""
     settings = run.cluster.postgres
     path = f"{settings.data_directory}/postgresql.base.conf"
