@@ -1,0 +1,108 @@
+"""Commands that change a running cluster."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+
+from day2.commands.declare import BY_WAY, JSON, YES, command, on_cluster
+
+
+@command(
+    help={
+        "to": "the host that should lead; without it, the best candidate",
+        "force": "override what stands in the way, and name it",
+        "yes": YES,
+        "writers": "how many connections write meanwhile, to measure",
+        "from": BY_WAY,
+        "json": JSON,
+    },
+)
+def _switchover(
+    c: Context,
+    to: str | None = None,
+    force: bool = False,
+    yes: bool = False,
+    writers: int = 4,
+    from_: str | None = None,
+    json: bool = False,
+) -> None:
+    """Hand the primary's role to a replica, and measure the write gap and errors."""
+    from day2.commands.change.switchover import switchover
+
+    on_cluster(c, switchover, to=to, force=force, yes=yes, writers=writers, hop=from_, as_json=json)
+
+
+@command(
+    help={
+        "accept-loss": "the host that should lead although it lacks acknowledged writes",
+        "yes": YES,
+    },
+)
+def _failover(c: Context, accept_loss: str | None = None, yes: bool = False) -> None:
+    """Where nobody may lead: say whom to bring back, or accept the loss of what only they have."""
+    from day2.commands.change.failover import failover
+
+    on_cluster(c, failover, accept_loss=accept_loss, yes=yes)
+
+
+@command(
+    help={
+        "component": "postgres (default), patroni, etcd or haproxy",
+        "pending-only": "only members with a setting that waits for a restart",
+        "dry": "print the steps and do nothing",
+        "from": BY_WAY,
+        "yes": YES,
+        "json": JSON,
+    },
+)
+def _rolling_restart(
+    c: Context,
+    component: str = "postgres",
+    pending_only: bool = False,
+    dry: bool = False,
+    yes: bool = False,
+    from_: str | None = None,
+    json: bool = False,
+) -> None:
+    """Restart a component host by host, replicas first, while writes and reads are measured."""
+    from day2.commands.change.rolling_restart import rolling_restart
+
+    on_cluster(
+        c, rolling_restart, component=component, pending_only=pending_only, dry=dry, yes=yes, hop=from_, as_json=json
+    )  # fmt: skip
+
+
+@command()
+def _pause(c: Context) -> None:
+    """Turn automatic failover off, for work that must not be taken for a failure."""
+    from day2.commands.change.maintenance import pause
+
+    on_cluster(c, pause, paused=True)
+
+
+@command()
+def _resume(c: Context) -> None:
+    """Turn automatic failover on again."""
+    from day2.commands.change.maintenance import pause
+
+    on_cluster(c, pause, paused=False)
+
+
+@command(help={"host": "the replica", "force": "even if nobody could take over meanwhile", "yes": YES})
+def _reinit(c: Context, host: str, force: bool = False, yes: bool = False) -> None:
+    """Make a replica anew: its data is deleted and copied from the primary."""
+    from day2.commands.change.maintenance import reinit
+
+    on_cluster(c, reinit, host=host, force=force, yes=yes)
+
+
+@command(help={"to": "the host that should lead; without it, one that is not the primary's"})
+def _move_leader(c: Context, to: str | None = None) -> None:
+    """Make another member the leader of etcd: off the primary's host, losing that one costs less."""
+    from day2.commands.change.maintenance import move_etcd_leader
+
+    on_cluster(c, move_etcd_leader, to=to)
+
+
+COMMANDS = (_switchover, _failover, _rolling_restart, _pause, _resume, _reinit)
+ETCD_COMMANDS = (_move_leader,)

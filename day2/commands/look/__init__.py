@@ -1,0 +1,79 @@
+"""Commands that change nothing."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+
+from day2.commands.declare import JSON, command, on_cluster
+
+
+@command(help={"json": JSON})
+def _preflight(c: Context, json: bool = False) -> None:
+    """Are the hosts good for this cluster? Ports, clocks, disks, packages, others; exits 1 for a refusal."""
+    from day2.commands.look.preflight import preflight
+
+    on_cluster(c, preflight, as_json=json)
+
+
+@command(help={"json": JSON})
+def _status(c: Context, json: bool = False) -> None:
+    """The whole cluster on one screen, with a verdict; exits 1 with the reasons when it is not healthy."""
+    from day2.commands.look.status import status
+
+    on_cluster(c, status, as_json=json)
+
+
+@command(
+    help={
+        "json": JSON,
+        "strict": "let warnings count, too",
+        "from": "make the client's write and read from this PostgreSQL host, not from here",
+    }
+)
+def _verify(c: Context, strict: bool = False, from_: str | None = None, json: bool = False) -> None:
+    """Check every rule, write and read as a client, and say who could take over this minute; exits 1 for a problem."""
+    from day2.commands.look.verify import verify
+
+    on_cluster(c, verify, strict=strict, through=from_, as_json=json)
+
+
+@command(
+    help={
+        "watch": "refresh in place until Ctrl-C",
+        "max-bytes": "exit 1 when a replica's replay is further behind, like 64MB",
+        "max-seconds": "exit 1 when it is older, like 5s",
+        "json": JSON,
+    },
+)
+def _wal_lag(
+    c: Context, watch: bool = False, max_bytes: str | None = None, max_seconds: str | None = None, json: bool = False
+) -> None:
+    """How far each replica is behind: WAL received and replayed, and what its slot holds back."""
+    from day2.commands.look.wal_lag import wal_lag
+
+    on_cluster(c, wal_lag, watch=watch, max_bytes=max_bytes, max_seconds=max_seconds, as_json=json)
+
+
+@command(help={"json": JSON})
+def _config(c: Context, json: bool = False) -> None:
+    """Where the settings, etcd and PostgreSQL differ, and what needs a restart; exits 1 when anything does."""
+    from day2.commands.look.config import config
+
+    on_cluster(c, config, as_json=json)
+
+
+@command(
+    help={
+        "host": "one host only",
+        "since": "how far back: '10 min ago' (default), '12:30', '2031-05-17 08:00'",
+        "follow": "go on until Ctrl-C",
+    }
+)
+def _logs(c: Context, host: str = "", since: str = "10 min ago", follow: bool = False) -> None:
+    """The journals of etcd, Patroni with PostgreSQL, what watches over them, and HAProxy on all hosts, merged by time."""
+    from day2.commands.look.logs import logs
+
+    on_cluster(c, logs, host=host, since=since, follow=follow)
+
+
+COMMANDS = (_preflight, _status, _verify, _wal_lag, _config, _logs)

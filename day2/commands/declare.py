@@ -1,0 +1,45 @@
+"""How a command is declared: the `__init__.py` of its room names and explains its options, and imports its body when called.
+
+So `invoke --list` loads none of the packages that a command needs. The function `_wal_lag` of a room declares `wal-lag`: without
+the underscore it would hide the module `wal_lag` beside it, which has the body. A room gives its commands as `COMMANDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from invoke.context import Context
+from invoke.tasks import Task
+
+BY_WAY = "go to HAProxy by way of this host, when you reach the hosts by SSH only"
+JSON = "print one JSON document on stdout, for programs"
+YES = "do not ask"
+
+
+class Command(Task[Callable[..., None]]):
+    """A task with no short flags but -y: invoke's own would be whatever letter of a name is free, another one each time."""
+
+    def arg_opts(self, name: str, default: Any, taken_names: set[str]) -> dict[str, Any]:
+        options = super().arg_opts(name, default, taken_names)
+        options["names"] = [options["names"][0], *(["y"] if name == "yes" else [])]
+        return options
+
+
+def command(*, help: Mapping[str, str] | None = None, iterable: Sequence[str] = ()) -> Callable[[Callable[..., None]], Command]:
+    """Makes a command of a function, and names it after that: `help` has a line for each option, those in `iterable` may be
+    given several times. The function's first parameter is invoke's context."""
+
+    def declare(body: Callable[..., None]) -> Command:
+        name = body.__name__.removeprefix("_").replace("_", "-")
+        return Command(body, name=name, help=dict(help or {}), iterable=iterable)
+
+    return declare
+
+
+def on_cluster(c: Context, body: Callable[..., int | None], **options: Any) -> None:
+    """Calls `body` with the cluster that the inventory describes, and leaves with the exit code that it returns."""
+    from cluster.inventory_files import load_cluster
+    from day2.ui.console import call
+
+    call(lambda: body(load_cluster(c.config.inventory), **options))
