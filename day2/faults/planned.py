@@ -10,8 +10,9 @@ from day2.hosts.interrupts import Interrupts
 from day2.predictions import expected
 from day2.predictions.expectation import Expectation
 from day2.procedures.actions import Actions
-from day2.procedures.handover import hand_over
-from day2.procedures.switchover import target
+from day2.procedures.executor import execute
+from day2.procedures.steps import Step
+from day2.procedures.switchover import steps, target
 
 from .base import Base, no_successor
 from .fault import Site
@@ -28,8 +29,8 @@ class Switchover(Base):
 
     def __init__(self, site: Site, to: str | None = None, *, patient: bool = True) -> None:
         super().__init__(site)
-        self._patient = patient
         self.to = to or target(site.view, site.cluster, None)
+        self.steps = steps(self.host.name, self.to, patient=patient)
 
     def describe(self) -> str:
         return f"makes {self.to} the primary in place of {self.struck}"
@@ -38,12 +39,16 @@ class Switchover(Base):
         return no_successor(self.site)
 
     def prepare(self) -> None:
-        if self._patient:
-            actions = Actions(self.site.fleet, self.site.cluster, self.site.patroni, Interrupts(lambda text: None))
-            actions.await_spared(self.host.name)
+        """All steps but the one that hands over."""
+        self._execute(self.steps[:-1])
 
     def inject(self) -> None:
-        hand_over(self.site.fleet, self.site.cluster, self.site.patroni, self.host.name, self.to)
+        self._execute(self.steps[-1:])
+
+    def _execute(self, steps: Iterable[Step]) -> None:
+        actions = Actions(self.site.fleet, self.site.cluster, self.site.patroni, Interrupts(lambda text: None))
+        for step in steps:
+            execute(step, actions)
 
     def moment(self, writes: Iterable[Write], began: float, ended: float) -> float:
         return began

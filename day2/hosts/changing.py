@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from cluster.topology import Cluster
 from health.view import ClusterView
@@ -16,8 +16,8 @@ from .ssh import Fleet
 
 
 @contextmanager
-def changing(cluster: Cluster, doing: str) -> Iterator[tuple[Fleet, Patroni, ClusterView]]:
-    """Connections, the operator lock, and a view of the cluster that is about to be changed."""
+def changing(cluster: Cluster, doing: str, *, dry: bool = False) -> Iterator[tuple[Fleet, Patroni, ClusterView]]:
+    """Connections, the operator lock, and a view of the cluster that is about to be changed; `dry` goes without the lock."""
     password = open_vault(cluster).password("rest_api")
-    with Fleet(cluster.hosts) as fleet, operator_lock.held(fleet, cluster, doing):
+    with Fleet(cluster.hosts) as fleet, nullcontext() if dry else operator_lock.held(fleet, cluster, doing):
         yield fleet, Patroni(fleet, cluster, password), observe(fleet, cluster)

@@ -49,6 +49,14 @@ class Actions:
         if not answer.ok:
             raise ClusterError(f"{host}: systemctl {verb} {unit} failed: {answer.problem or answer.code}")
 
+    def hand_over(self, leader: str, to: str) -> None:
+        """Makes `to` the primary in place of `leader`, now. Raises ClusterError with Patroni's refusal."""
+        hand_over(self._fleet, self._cluster, self._patroni, leader, to)
+
+    def reinitialize(self, host: str) -> None:
+        """Has Patroni delete PostgreSQL's data on `host`, and begin to copy it anew from the primary."""
+        self._patroni.send(host, "POST", "/reinitialize", {"force": True, "from-leader": True})
+
     def switch_over(self, leader: str, to: str) -> None:
         """Makes `to` the primary in place of `leader`, as soon as it could take over.
 
@@ -60,7 +68,7 @@ class Actions:
             self.await_healthy(lambda view: any(one.name == to and one.able for one in candidates(view, self._cluster)))
             try:
                 with self.drained(to):
-                    hand_over(self._fleet, self._cluster, self._patroni, leader, to)
+                    self.hand_over(leader, to)
                     self._interrupts.wait(lambda: not self._drains(to), time.monotonic() + NOTICE_SECONDS)
                 return
             except ClusterError:

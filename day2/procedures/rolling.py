@@ -1,21 +1,20 @@
-"""The steps of a rolling restart. Pure."""
+"""The plan of a rolling restart. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 from cluster.components import NAMES, Name
 from cluster.errors import ClusterError, did_you_mean
 from cluster.topology import Cluster
 from health.view import ClusterView
 
+from .steps import MoveEtcdLeader, Plan, ReloadUnit, RestartPatroni, RestartPostgres, RestartUnit, Step, SwitchOver
 from .switchover import target
 
 Component = Name  # each of them can be restarted
 COMPONENTS = NAMES
-Action = Literal["drain and restart", "switch over to", "restart in place", "move etcd's leadership to", "restart", "reload"]
+ETCD = "etcd.service"
 
 # PostgreSQL refuses to start a replica with less of these than its primary has had (hot standby), so there the primary
 # goes first when one is lowered.
@@ -28,17 +27,6 @@ REPLICAS_NEED_AS_MUCH = {
 }
 
 
-@dataclass(frozen=True)
-class Step:
-    """One step: what is done, to which host."""
-
-    action: Action
-    host: str
-
-    def __str__(self) -> str:
-        return f"{self.action} {self.host}"
-
-
 def component_of(name: str) -> Component:
     """The component of that name. Raises ClusterError."""
     for component in COMPONENTS:
@@ -47,39 +35,43 @@ def component_of(name: str) -> Component:
     raise ClusterError(f"--component {name}{did_you_mean(name, COMPONENTS)}: should be one of {', '.join(COMPONENTS)}")
 
 
-def steps(view: ClusterView, cluster: Cluster, component: Component, *, pending_only: bool) -> tuple[Step, ...]:
+def steps(view: ClusterView, cluster: Cluster, component: Component, *, pending_only: bool) -> Plan:
     """The steps for a healthy cluster, in order; none when nothing is to be done."""
     match component:
         case "etcd":
             return tuple(_etcd(view, cluster))
         case "haproxy":
-            return tuple(Step("reload", host.name) for host in cluster.haproxy_hosts)
-        case "postgres" | "patroni":
-            return tuple(_postgres(view, cluster, pending_only=pending_only and component == "postgres"))
+            return tuple(ReloadUnit(host.name, "haproxy.service") for host in cluster.haproxy_hosts)
+        case "postgres":
+            return tuple(_members(view, cluster, RestartPostgres, pending_only=pending_only))
+        case "patroni":
+            return tuple(_members(view, cluster, RestartPatroni, pending_only=False))
 
 
 def _etcd(view: ClusterView, cluster: Cluster) -> Iterator[Step]:
     """The leader last, after its leadership has gone to a member that is done, off the primary's host where that can be."""
     followers = [h.name for h in cluster.etcd_hosts if h.name != view.etcd_leader]
-    yield from (Step("restart", name) for name in followers)
+    yield from (RestartUnit(name, ETCD) for name in followers)
     if view.etcd_leader:
         if followers:
-            yield Step("move etcd's leadership to", min(followers, key=lambda name: (name == view.leader, name)))
-        yield Step("restart", view.etcd_leader)
+            yield MoveEtcdLeader(min(followers, key=lambda name: (name == view.leader, name)))
+        yield RestartUnit(view.etcd_leader, ETCD)
 
 
-def _postgres(view: ClusterView, cluster: Cluster, *, pending_only: bool) -> Iterator[Step]:
+def _members(
+    view: ClusterView, cluster: Cluster, restart: type[RestartPostgres | RestartPatroni], *, pending_only: bool
+) -> Iterator[Step]:
     """Replicas first, then a switchover to one of them, then the old primary."""
     names = [h.name for h in cluster.postgres_hosts if not pending_only or waits(view, h.name)]
     replicas = [name for name in names if name != view.leader]
     with_leader = view.leader if view.leader in names else None
     if with_leader and (lowered(view, with_leader) or len(cluster.postgres_hosts) == 1):
-        yield Step("restart in place", with_leader)
+        yield restart(with_leader, drained=False)
         with_leader = None
-    yield from (Step("drain and restart", name) for name in replicas)
+    yield from (restart(name) for name in replicas)
     if with_leader:
-        yield Step("switch over to", target(view, cluster, None))
-        yield Step("drain and restart", with_leader)
+        yield SwitchOver(with_leader, target(view, cluster, None))
+        yield restart(with_leader)
 
 
 def waits(view: ClusterView, name: str) -> bool:

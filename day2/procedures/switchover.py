@@ -10,6 +10,8 @@ from health.finding import Finding
 from health.rules.takeover import candidates
 from health.view import ClusterView
 
+from .steps import AwaitSpared, HandOver, Plan
+
 # A transaction that has been open for longer than this is not one that ends by itself in the next moment.
 LONG_SECONDS = 60
 
@@ -33,6 +35,11 @@ def target(view: ClusterView, cluster: Cluster, wanted: str | None) -> str:
         return sender.replayed_lag if sender else 0, name == view.etcd_leader, name
 
     return min(able, key=rank)
+
+
+def steps(leader: str, to: str, *, patient: bool) -> Plan:
+    """The plan of a switchover; `patient` is not before all replicas have what the primary has."""
+    return (*((AwaitSpared(leader),) if patient else ()), HandOver(leader, to))
 
 
 def objections(view: ClusterView, cluster: Cluster, found: tuple[Finding, ...], to: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ def told(out: Console, proof: Proof, *, as_json: bool, interrupted: bool) -> int
     if proof.trials:
         terminal.show(out, proof)
     if as_json:
-        print_json(document.document(proof))
+        print_json(document.FORMAT, document.document(proof))
     if interrupted:
         return INTERRUPTED
     return FINE if proof.passed else BAD_NEWS

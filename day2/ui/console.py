@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -59,9 +59,9 @@ def confirm(out: Console, *, yes: bool) -> None:
         raise ClusterError("nothing was done")
 
 
-def print_json(document: Any) -> None:
-    """A JSON document on stdout; dataclasses as objects."""
-    print(to_json(document))
+def print_json(format: str, document: Mapping[str, Any]) -> None:
+    """A JSON document on stdout, dataclasses in it as objects. `format` names its kind, and ends in the number of its form."""
+    print(to_json({"format": format, **document}))
 
 
 def to_json(document: Any) -> str:

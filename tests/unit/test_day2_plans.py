@@ -81,12 +81,12 @@ def test_what_speaks_against_it(view: ClusterView, said: str) -> None:
 
 def test_replicas_are_restarted_before_the_primary_which_is_a_replica_by_then() -> None:
     assert plan(views.view()) == [
-        "drain and restart db2",
-        "drain and restart db3",
-        "switch over to db3",
-        "drain and restart db1",
+        "drain and restart PostgreSQL on db2",
+        "drain and restart PostgreSQL on db3",
+        "switch over from db1 to db3",
+        "drain and restart PostgreSQL on db1",
     ]
-    assert plan(views.view(), "patroni") == plan(views.view())
+    assert plan(views.view(), "patroni") == [step.replace("PostgreSQL", "Patroni with PostgreSQL") for step in plan(views.view())]
 
 
 def waiting(*names: str, reason: dict[str, Any] | None = None) -> ClusterView:
@@ -101,8 +101,8 @@ def waiting(*names: str, reason: dict[str, Any] | None = None) -> ClusterView:
 
 def test_only_those_with_something_pending() -> None:
     assert plan(views.view(), pending_only=True) == []
-    assert plan(waiting("db2"), pending_only=True) == ["drain and restart db2"]
-    assert plan(waiting("db1"), pending_only=True) == ["switch over to db3", "drain and restart db1"]
+    assert plan(waiting("db2"), pending_only=True) == ["drain and restart PostgreSQL on db2"]
+    assert plan(waiting("db1"), pending_only=True) == ["switch over from db1 to db3", "drain and restart PostgreSQL on db1"]
 
 
 def test_when_a_setting_is_lowered_that_replicas_need_the_primary_goes_first() -> None:
@@ -110,25 +110,25 @@ def test_when_a_setting_is_lowered_that_replicas_need_the_primary_goes_first() -
     up = {"max_connections": {"old_value": "100", "new_value": "200"}}
     assert lowered(waiting("db1", reason=down), "db1") == ("max_connections",)
     assert plan(waiting("db1", "db2", "db3", reason=down), pending_only=True) == [
-        "restart in place db1",
-        "drain and restart db2",
-        "drain and restart db3",
+        "restart PostgreSQL on db1",
+        "drain and restart PostgreSQL on db2",
+        "drain and restart PostgreSQL on db3",
     ]
     assert lowered(waiting("db1", reason=up), "db1") == ()
-    assert plan(waiting("db1", "db2", "db3", reason=up), pending_only=True)[-1] == "drain and restart db1"
+    assert plan(waiting("db1", "db2", "db3", reason=up), pending_only=True)[-1] == "drain and restart PostgreSQL on db1"
 
 
 def test_etcds_leader_is_restarted_last_and_leads_no_more_by_then() -> None:
     assert plan(views.view(), "etcd") == [
-        "restart db1",
-        "restart db3",
+        "restart etcd.service on db1",
+        "restart etcd.service on db3",
         "move etcd's leadership to db3",  # not to db1, where PostgreSQL's primary is
-        "restart db2",
+        "restart etcd.service on db2",
     ]
 
 
 def test_haproxy_is_reloaded() -> None:
-    assert plan(views.view(), "haproxy") == ["reload proxy1"]
+    assert plan(views.view(), "haproxy") == ["reload haproxy.service on proxy1"]
 
 
 def test_an_unknown_component_is_refused() -> None:

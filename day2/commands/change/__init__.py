@@ -6,11 +6,14 @@ from invoke.context import Context
 
 from day2.commands.declare import BY_WAY, JSON, YES, command, on_cluster
 
+DRY = "print the steps and do nothing"
+
 
 @command(
     help={
         "to": "the host that should lead; without it, the best candidate",
         "force": "override what stands in the way, and name it",
+        "dry": DRY,
         "yes": YES,
         "writers": "how many connections write meanwhile, to measure",
         "from": BY_WAY,
@@ -21,6 +24,7 @@ def _switchover(
     c: Context,
     to: str | None = None,
     force: bool = False,
+    dry: bool = False,
     yes: bool = False,
     writers: int = 4,
     from_: str | None = None,
@@ -29,7 +33,7 @@ def _switchover(
     """Hand the primary's role to a replica, and measure the write gap and errors."""
     from day2.commands.change.switchover import switchover
 
-    on_cluster(c, switchover, to=to, force=force, yes=yes, writers=writers, hop=from_, as_json=json)
+    on_cluster(c, switchover, to=to, force=force, dry=dry, yes=yes, writers=writers, hop=from_, as_json=json)
 
 
 @command(
@@ -49,7 +53,7 @@ def _failover(c: Context, accept_loss: str | None = None, yes: bool = False) -> 
     help={
         "component": "postgres (default), patroni, etcd or haproxy",
         "pending-only": "only members with a setting that waits for a restart",
-        "dry": "print the steps and do nothing",
+        "dry": DRY,
         "from": BY_WAY,
         "yes": YES,
         "json": JSON,
@@ -88,12 +92,12 @@ def _resume(c: Context) -> None:
     on_cluster(c, pause, paused=False)
 
 
-@command(help={"host": "the replica", "force": "even if nobody could take over meanwhile", "yes": YES})
-def _reinit(c: Context, host: str, force: bool = False, yes: bool = False) -> None:
+@command(help={"host": "the replica", "force": "even if nobody could take over meanwhile", "dry": DRY, "yes": YES})
+def _reinit(c: Context, host: str, force: bool = False, dry: bool = False, yes: bool = False) -> None:
     """Make a replica anew: its data is deleted and copied from the primary."""
     from day2.commands.change.maintenance import reinit
 
-    on_cluster(c, reinit, host=host, force=force, yes=yes)
+    on_cluster(c, reinit, host=host, force=force, dry=dry, yes=yes)
 
 
 @command(help={"to": "the host that should lead; without it, one that is not the primary's"})

@@ -16,11 +16,15 @@ from day2.hosts.observe import observe
 from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
 from day2.procedures.actions import Actions
-from day2.ui.console import BAD_NEWS, FINE, INTERRUPTED, confirm, console, size
+from day2.procedures.executor import execute
+from day2.procedures.steps import AwaitSpared, Plan, Reinitialize
+from day2.ui.console import BAD_NEWS, FINE, confirm, console, size
 from day2.ui.findings import show_findings
 from health.finding import Finding
 from health.rules import candidates, findings
 from health.view import ClusterView
+
+from .plans import show_plan
 
 AGREE_SECONDS = 30
 REINIT_SECONDS = 6 * 3600
@@ -79,28 +83,34 @@ def move_etcd_leader(cluster: Cluster, *, to: str | None) -> int:
     return FINE if now == target else BAD_NEWS
 
 
-def reinit(cluster: Cluster, *, host: str, yes: bool, force: bool) -> int:
+def reinit(cluster: Cluster, *, host: str, dry: bool, yes: bool, force: bool) -> int:
     """Makes a replica anew from the primary: 0 when it streams. Raises ClusterError with what stands in the way; `force`
-    overrides that no other replica could take over meanwhile, or that this one has what no other has."""
+    overrides that no other replica could take over meanwhile, or that this one has what no other has; `dry` prints the steps."""
     out = console()
     cluster.host(host)
-    with changing(cluster, f"reinit {host}") as (fleet, patroni, view):
+    with changing(cluster, f"reinit {host}", dry=dry) as (fleet, patroni, view):
         refuse_reinit(view, cluster, host, force=force)
         out.print(f"This [bold]deletes PostgreSQL's data on {host}[/] and copies it anew from {view.leader}.")
+        assert view.leader
+        plan = reinit_steps(host, view.leader, patient=not force)
+        show_plan(out, plan)
+        if dry:
+            return FINE
         confirm(out, yes=yes)
-        if not force:
-            with Interrupts(out.print) as interrupts:
-                Actions(fleet, cluster, patroni, interrupts).await_spared(host)
         before = identity(fleet, cluster, host)
-        patroni.send(host, "POST", "/reinitialize", {"force": True, "from-leader": True})
-        with Interrupts(lambda text: out.print("interrupted: the copy goes on by itself")) as interrupts:
-            try:
-                code = await_copy(out, fleet, cluster, host, interrupts)
-            except KeyboardInterrupt:
-                return INTERRUPTED
+        with Interrupts(lambda text: out.print("interrupted: a copy that has begun goes on by itself")) as interrupts:
+            actions = Actions(fleet, cluster, patroni, interrupts)
+            for step in plan:
+                execute(step, actions)
+            code = await_copy(out, fleet, cluster, host, interrupts)
         if identity(fleet, cluster, host) == before:
             raise ClusterError(f"{host} runs with its old data: Patroni could not remove it (`invoke logs --host {host}`)")
         return code
+
+
+def reinit_steps(host: str, leader: str, *, patient: bool) -> Plan:
+    """The plan; `patient` is not before all other voters have what `host` has."""
+    return (*((AwaitSpared(host),) if patient else ()), Reinitialize(host, leader))
 
 
 def identity(fleet: Fleet, cluster: Cluster, host: str) -> str:

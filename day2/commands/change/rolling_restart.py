@@ -21,11 +21,16 @@ from day2.hosts.tunnel import probe_through
 from day2.load.readers import Readers
 from day2.load.workload import Workload
 from day2.procedures.actions import Actions
-from day2.procedures.rolling import Component, Step, component_of, steps, waits
+from day2.procedures.executor import execute
+from day2.procedures.rolling import Component, component_of, steps
+from day2.procedures.steps import Plan, Step, documents
 from day2.ui.console import BAD_NEWS, FINE, INTERRUPTED, confirm, console, print_json
 from health.rules import findings
 from health.view import ClusterView
 
+from .plans import print_plan, show_plan
+
+FORMAT = "pgquorum rolling-restart 1"
 WRITERS = READERS = 2
 # Between two writes of a writer: enough to measure by, no burden to a cluster in use.
 PAUSE_SECONDS = 0.01
@@ -37,7 +42,7 @@ class Outcome:
 
     cluster: str
     component: Component
-    planned: tuple[Step, ...]
+    planned: Plan
     done: list[Step] = field(default_factory=list)
     stopped_by: str = ""
     write_gap: float | None = None
@@ -74,8 +79,7 @@ def rolling_restart(
         view = observe(fleet, cluster)
         refuse_unless_healthy(view, cluster)
         outcome = Outcome(cluster.name, wanted, steps(view, cluster, wanted, pending_only=pending_only))
-        for number, step in enumerate(outcome.planned, 1):
-            out.print(f"  {number}. {step}")
+        show_plan(out, outcome.planned)
         if not outcome.planned:
             out.print("nothing waits for a restart")
         elif not dry:
@@ -91,7 +95,7 @@ def rolling_restart(
                 interrupted = interrupts.asked
             return report(out, outcome, interrupted=interrupted, as_json=as_json)
     if as_json:
-        print_json({"cluster": cluster.name, "planned": [str(step) for step in outcome.planned]})
+        print_plan(cluster, outcome.planned)
     return FINE
 
 
@@ -108,15 +112,7 @@ def measured(
     """Takes the steps while a few connections write and read (libpq's parameters), and fills in the outcome."""
     load = Workload(writing, password, WRITERS, PAUSE_SECONDS)
     with load, Readers(reading, password, READERS, load.table, load.writers) as readers:
-        try:
-            for step in outcome.planned:
-                out.print(f"{step} ...")
-                take(actions, outcome.component, step)
-                outcome.done.append(step)
-        except ClusterError as error:
-            outcome.stopped_by = str(error)
-        except KeyboardInterrupt:
-            outcome.stopped_by = "interrupted"
+        take_steps(out, actions, outcome)
     gap = longest_gap(load.writes, load.stopped_at)
     outcome.write_gap = round(gap.seconds, 3) if gap else None
     with suppress(ClusterError):  # while nobody takes writes, nobody can be asked either
@@ -128,48 +124,25 @@ def measured(
     outcome.reads_refused = [failure.why for failure in readers.failures if not failure.found_server]
 
 
-def take(actions: Actions, component: Component, step: Step) -> None:
-    """One step, and the wait until the cluster is healthy again. Raises ClusterError and KeyboardInterrupt, with the step's
-    own settings undone."""
-    match step.action:
-        case "drain and restart":
-            actions.await_spared(step.host)
-            with actions.drained(step.host):
-                restart_member(actions, component, step.host)
-            actions.await_healthy(lambda view: not waits(view, step.host))
-        case "restart in place":
-            actions.await_spared(step.host)
-            restart_member(actions, component, step.host)
-            actions.await_healthy(lambda view: not waits(view, step.host))
-        case "switch over to":
-            leader = actions.view().leader
-            if leader and leader != step.host:
-                actions.await_spared(leader)
-                actions.switch_over(leader, step.host)
-        case "move etcd's leadership to":
-            leader = actions.view().etcd_leader
-            if leader and leader != step.host:
-                actions.move_etcd_leader(leader, step.host)
-        case "restart":
-            actions.systemctl(step.host, "restart", "etcd.service")
-        case "reload":
-            actions.systemctl(step.host, "reload", "haproxy.service")
-    actions.await_healthy()
-
-
-def restart_member(actions: Actions, component: Component, host: str) -> None:
-    if component == "patroni":
-        actions.systemctl(host, "restart", "patroni.service")
-    else:
-        actions.restart_postgres(host)
+def take_steps(out: Console, actions: Actions, outcome: Outcome) -> None:
+    """Takes the steps that were planned until all are done or one can't be, and notes in the outcome how far that went."""
+    try:
+        for step in outcome.planned:
+            out.print(f"{step} ...")
+            execute(step, actions)
+            outcome.done.append(step)
+    except ClusterError as error:
+        outcome.stopped_by = str(error)
+    except KeyboardInterrupt:
+        outcome.stopped_by = "interrupted"
 
 
 def report(out: Console, outcome: Outcome, *, interrupted: bool, as_json: bool) -> int:
     """Prints what came of it; returns the exit code."""
     left = outcome.planned[len(outcome.done) :]
     if as_json:
-        shown = {"planned": [str(s) for s in outcome.planned], "done": [str(s) for s in outcome.done]}
-        print_json({**vars(outcome), **shown, "left": [str(s) for s in left], "failures": outcome.failures})
+        plan = {"planned": documents(outcome.planned), "done": documents(outcome.done), "left": documents(left)}
+        print_json(FORMAT, {**vars(outcome), **plan, "failures": outcome.failures})
     account = outcome.settlement
     gap = "none" if outcome.write_gap is None else f"{outcome.write_gap:.2f} s"
     if account:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from rich.markup import escape
 
 from cluster.errors import ClusterError
@@ -16,22 +18,27 @@ from day2.procedures.switchover import objections, target
 from day2.report import told
 from day2.trials.series import Planned, Series
 from day2.trials.trial import Load
-from day2.ui.console import confirm, console
+from day2.ui.console import FINE, confirm, console
 from health.rules import candidates, findings
+
+from .plans import print_plan, show_plan
 
 # Between two writes of a writer: enough to measure by, no burden to a cluster in use.
 PAUSE_SECONDS = 0.005
 
 
-def switchover(cluster: Cluster, *, to: str | None, force: bool, yes: bool, writers: int, hop: str | None, as_json: bool) -> int:
+def switchover(
+    cluster: Cluster, *, to: str | None, force: bool, dry: bool, yes: bool, writers: int, hop: str | None, as_json: bool
+) -> int:
     """Switches over and reports; 1 when a write was lost or the gap is longer than predicted.
 
-    Raises ClusterError with everything that stands in the way; `force` overrides it, by name, where Patroni agrees.
+    Raises ClusterError with everything that stands in the way; `force` overrides it, by name, where Patroni agrees. `dry`
+    prints the steps.
     """
     out = console(as_json=as_json)
     vault = open_vault(cluster)
     load = Load(vault.password("probe"), writers, pause=PAUSE_SECONDS, hop=hop)
-    with Fleet(cluster.hosts) as fleet, operator_lock.held(fleet, cluster, "switchover"):
+    with Fleet(cluster.hosts) as fleet, nullcontext() if dry else operator_lock.held(fleet, cluster, "switchover"):
         view = observe(fleet, cluster)
         chosen = target(view, cluster, to)
         against = tuple(objections(view, cluster, findings(view, cluster), chosen))
@@ -39,14 +46,19 @@ def switchover(cluster: Cluster, *, to: str | None, force: bool, yes: bool, writ
             raise ClusterError("\n".join(["no switchover now, nothing was touched:", *(f"  - {a}" for a in against)]))
         series = Series(out, fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), load)
         site = series.site()
-        plan = Switchover(site, chosen)
-        out.print(f"This [bold]{plan.describe()}[/].")
+        planned = Switchover(site, chosen, patient=not force)
+        out.print(f"This [bold]{planned.describe()}[/].")
+        show_plan(out, planned.steps)
         for one in candidates(view, cluster):
             if one.name != chosen:
                 said = "could, too" if one.able else f"could not: {'; '.join(one.reasons)}"
                 out.print(f"  {one.name} {escape(said)}", soft_wrap=True)
         for reason in against:
             out.print(f"[yellow]overridden[/] {escape(reason)}", soft_wrap=True)
+        if dry:
+            if as_json:
+                print_plan(cluster, planned.steps)
+            return FINE
         confirm(out, yes=yes)
         proof = series.run(site, [Planned(lambda site: Switchover(site, chosen, patient=not force))])
     return told(out, proof, as_json=as_json, interrupted=series.interrupted)

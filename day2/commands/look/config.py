@@ -11,6 +11,8 @@ from day2.hosts.observe import observe_once
 from day2.ui.console import BAD_NEWS, FINE, console, print_json
 from health.rules.settings import drifts, foreign
 
+FORMAT = "pgquorum config 1"
+
 
 def config(cluster: Cluster, *, as_json: bool) -> int:
     """Prints every difference; 1 when there is any. Raises ClusterError when nobody answers."""
@@ -19,7 +21,7 @@ def config(cluster: Cluster, *, as_json: bool) -> int:
         raise ClusterError("etcd has no configuration of this cluster, or does not answer (`invoke status`)")
     found, others = drifts(view, cluster), foreign(view, cluster)
     if as_json:
-        print_json({"cluster": cluster.name, "differences": found, "not_ours": others})
+        print_json(FORMAT, {"cluster": cluster.name, "differences": found, "not_ours": others})
         return BAD_NEWS if found else FINE
     out = console()
     table = Table("setting", "where", "settings", "actual", "", box=None, header_style="dim", padding=(0, 2, 0, 0))

@@ -18,6 +18,7 @@ from cluster.version import own
 from day2.hosts.ssh import Answer, Fleet
 from day2.ui.console import BAD_NEWS, FINE, console, print_json
 
+FORMAT = "pgquorum preflight 1"
 CONNECT_SECONDS = 2.0
 PROBE_SECONDS = 20
 STYLES = {"ok": "green", "warning": "yellow", "refusal": "bold red"}
@@ -29,7 +30,7 @@ def preflight(cluster: Cluster, *, as_json: bool) -> int:
     lines = look(cluster)
     refused = any(line.level == "refusal" for line in lines)
     if as_json:
-        print_json({"cluster": cluster.name, "passed": not refused, "lines": lines})
+        print_json(FORMAT, {"cluster": cluster.name, "passed": not refused, "lines": lines})
     else:
         out = console()
         for line in sorted(lines, key=lambda line: list(STYLES).index(line.level)):

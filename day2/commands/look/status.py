@@ -17,6 +17,8 @@ from day2.ui.findings import show_findings
 from health.rules import Candidate, Finding, candidates, findings, healthy, obstacles
 from health.view import ClusterView, HostView, Salvage
 
+FORMAT = "pgquorum status 1"
+
 
 def status(cluster: Cluster, *, as_json: bool) -> int:
     """Prints the state of the cluster; 0 when it is healthy, 1 with the reasons when not."""
@@ -24,7 +26,7 @@ def status(cluster: Cluster, *, as_json: bool) -> int:
     found = findings(view, cluster)
     able = candidates(view, cluster)
     if as_json:
-        print_json(document(cluster, view, found, able))
+        print_json(FORMAT, document(cluster, view, found, able))
     else:
         show(console(), cluster, view, found, able)
     return FINE if healthy(found) else BAD_NEWS

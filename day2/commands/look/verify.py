@@ -14,6 +14,8 @@ from day2.ui.console import BAD_NEWS, FINE, console, print_json
 from day2.ui.findings import show_findings
 from health.rules import Finding, candidates, findings, healthy
 
+FORMAT = "pgquorum verify 1"
+
 
 def verify(cluster: Cluster, *, strict: bool, through: str | None, as_json: bool) -> int:
     """0 when no rule finds a problem (with `strict`, no warning either), else 1. Raises ClusterError for an unknown host."""
@@ -28,7 +30,7 @@ def verify(cluster: Cluster, *, strict: bool, through: str | None, as_json: bool
     fine = healthy(found) and not (strict and any(f.level == "warning" for f in found))
     able = candidates(view, cluster)
     if as_json:
-        print_json({"cluster": cluster.name, "passed": fine, "findings": found, "candidates": able})
+        print_json(FORMAT, {"cluster": cluster.name, "passed": fine, "findings": found, "candidates": able})
     else:
         out = console()
         show_findings(out, found)

@@ -16,6 +16,7 @@ from day2.hosts.ssh import Fleet
 from day2.ui.console import BAD_NEWS, FINE, console, print_json, size
 from health.lag import Lag, bytes_of, lags, seconds_of, too_far
 
+FORMAT = "pgquorum wal-lag 1"
 BETWEEN_SECONDS = 0.2
 WATCH_SECONDS = 1.0
 Limits = tuple[int | None, float | None]  # bytes, seconds
@@ -33,7 +34,7 @@ def wal_lag(cluster: Cluster, *, watch: bool, max_bytes: str | None, max_seconds
                     time.sleep(WATCH_SECONDS)
         rows, failures = next(rounds)
     if as_json:
-        print_json({"cluster": cluster.name, "replicas": rows, "passed": not failures, "failures": failures})
+        print_json(FORMAT, {"cluster": cluster.name, "replicas": rows, "passed": not failures, "failures": failures})
     else:
         console().print(screen(rows, failures))
     return BAD_NEWS if failures else FINE

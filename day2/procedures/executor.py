@@ -1,0 +1,79 @@
+"""Runs the steps of plans."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import assert_never
+
+from cluster.errors import ClusterError
+
+from .actions import Actions
+from .rolling import waits
+from .steps import (
+    AwaitSpared,
+    HandOver,
+    MoveEtcdLeader,
+    Reinitialize,
+    ReloadUnit,
+    RestartPatroni,
+    RestartPostgres,
+    RestartUnit,
+    Step,
+    SwitchOver,
+)
+
+
+def execute(step: Step, actions: Actions) -> None:
+    """Does a step. What restarts or moves something returns when the cluster is healthy again.
+
+    Raises ClusterError and KeyboardInterrupt, with the step's own settings undone.
+    """
+    match step:
+        case AwaitSpared(host):
+            actions.await_spared(host)
+        case HandOver(leader, to):
+            actions.hand_over(leader, to)
+        case Reinitialize(host):
+            actions.reinitialize(host)
+        case RestartPostgres() | RestartPatroni():
+            _restart_member(step, actions)
+        case SwitchOver(leader, to):
+            _switch_over(leader, to, actions)
+        case MoveEtcdLeader(to):
+            _move_etcd_leader(to, actions)
+        case RestartUnit(host, unit):
+            actions.systemctl(host, "restart", unit)
+            actions.await_healthy()
+        case ReloadUnit(host, unit):
+            actions.systemctl(host, "reload", unit)
+            actions.await_healthy()
+        case _:
+            assert_never(step)
+
+
+def _restart_member(step: RestartPostgres | RestartPatroni, actions: Actions) -> None:
+    actions.await_spared(step.host)
+    with actions.drained(step.host) if step.drained else nullcontext():
+        if isinstance(step, RestartPatroni):
+            actions.systemctl(step.host, "restart", "patroni.service")
+        else:
+            actions.restart_postgres(step.host)
+    actions.await_healthy(lambda view: not waits(view, step.host))
+
+
+def _switch_over(leader: str, to: str, actions: Actions) -> None:
+    """Does nothing where `to` leads by now; another leader than the one that was planned with is an error."""
+    now = actions.view().leader
+    if now not in (leader, to):
+        raise ClusterError(f"{now or 'nobody'} leads now, and {leader} did when this was planned")
+    if now == leader:
+        actions.await_spared(leader)
+        actions.switch_over(leader, to)
+    actions.await_healthy()
+
+
+def _move_etcd_leader(to: str, actions: Actions) -> None:
+    leader = actions.view().etcd_leader
+    if leader and leader != to:
+        actions.move_etcd_leader(leader, to)
+    actions.await_healthy()

@@ -1,0 +1,167 @@
+"""Steps of plans: what each says of itself, what it does; and that the plan which is printed is the one that runs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_args
+
+import pytest
+import views
+from clusters import cluster
+from offline import RecordingActions, cut_off
+
+import day2.commands.change.maintenance as maintenance
+import day2.commands.change.rolling_restart as rolling_restart
+import day2.commands.change.switchover as switchover
+from cluster.errors import ClusterError
+from day2.faults.fault import Site
+from day2.faults.planned import Switchover
+from day2.procedures import steps
+from day2.procedures.actions import Actions
+from day2.procedures.executor import execute
+from day2.procedures.steps import (
+    AwaitSpared,
+    HandOver,
+    MoveEtcdLeader,
+    Reinitialize,
+    ReloadUnit,
+    RestartPatroni,
+    RestartPostgres,
+    RestartUnit,
+    Step,
+    SwitchOver,
+)
+
+SHOP = cluster()
+# What each does, where db1 is the primary and db2 leads etcd.
+DOES: dict[Step, list[str]] = {
+    AwaitSpared("db2"): ["await_spared db2"],
+    RestartPostgres("db2"): ["await_spared db2", "drain db2", "restart_postgres db2", "ready db2", "await_healthy"],
+    RestartPostgres("db1", drained=False): ["await_spared db1", "restart_postgres db1", "await_healthy"],
+    RestartPatroni("db2"): [
+        "await_spared db2", "drain db2", "systemctl db2 restart patroni.service", "ready db2", "await_healthy",
+    ],
+    SwitchOver("db1", "db3"): ["await_spared db1", "switch_over db1 db3", "await_healthy"],
+    SwitchOver("db3", "db1"): ["await_healthy"],
+    HandOver("db1", "db3"): ["hand_over db1 db3"],
+    Reinitialize("db2", "db1"): ["reinitialize db2"],
+    MoveEtcdLeader("db3"): ["move_etcd_leader db2 db3", "await_healthy"],
+    MoveEtcdLeader("db2"): ["await_healthy"],
+    RestartUnit("db1", "etcd.service"): ["systemctl db1 restart etcd.service", "await_healthy"],
+    ReloadUnit("proxy1", "haproxy.service"): ["systemctl proxy1 reload haproxy.service", "await_healthy"],
+}  # fmt: skip
+
+
+def test_every_step_there_is_stands_here() -> None:
+    assert {type(step) for step in DOES} == set(get_args(steps.Step))
+    kinds = [kind.kind for kind in get_args(steps.Step)]
+    assert len(set(kinds)) == len(kinds)
+
+
+@pytest.mark.parametrize("step", DOES, ids=str)
+def test_a_step_does_what_it_says(step: Step) -> None:
+    actions: Any = RecordingActions()
+    execute(step, actions)
+    assert actions.calls == DOES[step]
+
+
+@pytest.mark.parametrize("step", DOES, ids=str)
+def test_a_step_has_a_line_for_people_and_all_its_fields_for_programs(step: Step) -> None:
+    document = json.loads(json.dumps(step.document()))
+    assert document == {"kind": step.kind, **vars(step), "description": str(step)}
+    assert all(value in str(step) for value in vars(step).values() if isinstance(value, str))
+
+
+def test_a_restart_counts_when_nothing_waits_for_one_any_more() -> None:
+    actions: Any = RecordingActions(views.view(db2=views.database("db2", patroni=views.patroni("db2", pending_restart=True))))
+    execute(RestartPostgres("db2"), actions)
+    assert actions.calls[-1] == "await_healthy, in vain"
+
+
+def test_another_primary_than_the_one_planned_with_is_not_switched_over() -> None:
+    actions: Any = RecordingActions()
+    with pytest.raises(ClusterError, match="db1 leads now, and db2 did when this was planned"):
+        execute(SwitchOver("db2", "db3"), actions)
+    assert actions.calls == []
+
+
+def rolled(monkeypatch: pytest.MonkeyPatch, *, dry: bool, component: str = "postgres", stuck: Step | None = None) -> list[Step]:
+    """Runs `rolling-restart`; returns the steps that were executed. `stuck` is one that fails."""
+    executed: list[Step] = []
+
+    def record(step: Step, actions: Actions) -> None:
+        if step == stuck:
+            raise ClusterError("it is stuck")
+        executed.append(step)
+
+    def measured(out: Any, writing: Any, reading: Any, password: Any, actions: Any, outcome: rolling_restart.Outcome) -> None:
+        rolling_restart.take_steps(out, actions, outcome)
+
+    cut_off(monkeypatch, rolling_restart, execute=record, measured=measured)
+    rolling_restart.rolling_restart(SHOP, component=component, pending_only=False, dry=dry, yes=True, hop=None, as_json=True)
+    return executed
+
+
+@pytest.mark.parametrize("component", ["postgres", "patroni", "etcd", "haproxy"])
+def test_the_plan_that_is_printed_is_the_plan_that_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], component: str
+) -> None:
+    assert rolled(monkeypatch, dry=True, component=component) == []
+    printed, people = capsys.readouterr()
+    executed = rolled(monkeypatch, dry=False, component=component)
+    assert executed
+    assert json.loads(printed)["planned"] == [step.document() for step in executed]
+    assert people.splitlines() == [f"  {number}. {step}" for number, step in enumerate(executed, 1)]
+    result = json.loads(capsys.readouterr().out)
+    assert result["planned"] == result["done"] == json.loads(printed)["planned"] and result["left"] == []
+
+
+def test_what_is_left_of_a_plan_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    executed = rolled(monkeypatch, dry=False, stuck=RestartPostgres("db3"))
+    assert executed == [RestartPostgres("db2")]
+    result = json.loads(capsys.readouterr().out)
+    assert result["done"] == [step.document() for step in executed]
+    assert result["left"] == [
+        step.document() for step in (RestartPostgres("db3"), SwitchOver("db1", "db3"), RestartPostgres("db1"))
+    ]
+    assert result["stopped_by"] == "it is stuck"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_the_steps_of_a_switchover_are_those_that_it_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], force: bool
+) -> None:
+    site = Site(None, SHOP, None, views.view(), SHOP.timing)  # type: ignore[arg-type]
+    cut_off(monkeypatch, switchover, Series=lambda *parts: type("", (), {"site": lambda self: site})())
+    code = switchover.switchover(SHOP, to="db2", force=force, dry=True, yes=False, writers=1, hop=None, as_json=True)
+    executed: list[Step] = []
+    monkeypatch.setattr("day2.faults.planned.execute", lambda step, actions: executed.append(step))
+    fault = Switchover(site, "db2", patient=not force)
+    fault.prepare()
+    assert executed == ([] if force else [AwaitSpared("db1")])
+    fault.inject()
+    assert executed[-1] == HandOver("db1", "db2")
+    assert code == 0 and json.loads(capsys.readouterr().out)["planned"] == [step.document() for step in executed]
+
+
+def reinitialized(monkeypatch: pytest.MonkeyPatch, *, dry: bool, force: bool = False) -> list[Step]:
+    """Runs `reinit db2`; returns the steps that were executed."""
+    executed: list[Step] = []
+    ages = iter(("old", "new"))
+    cut_off(
+        monkeypatch, maintenance, execute=lambda step, actions: executed.append(step),
+        identity=lambda *where: next(ages), await_copy=lambda *parts: 0,
+    )  # fmt: skip
+    assert maintenance.reinit(SHOP, host="db2", dry=dry, yes=True, force=force) == 0
+    return executed
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_the_steps_of_a_reinit_are_those_that_it_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], force: bool
+) -> None:
+    assert reinitialized(monkeypatch, dry=True, force=force) == []
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    executed = reinitialized(monkeypatch, dry=False, force=force)
+    assert executed == [*([] if force else [AwaitSpared("db2")]), Reinitialize("db2", "db1")]
+    assert printed == [f"  {number}. {step}" for number, step in enumerate(executed, 1)]
