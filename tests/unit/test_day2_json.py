@@ -1,0 +1,114 @@
+"""What commands print with --json: each document names its format, and has the keys that docs/json.md lists for it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from types import ModuleType
+from typing import Any, get_args
+
+import proofs
+import pytest
+import views
+from clusters import cluster
+from offline import cut_off
+from repository import ROOT
+
+import day2.commands.change.rolling_restart as rolling_restart
+import day2.commands.change.switchover as switchover
+import day2.commands.look.config as config
+import day2.commands.look.preflight as preflight
+import day2.commands.look.status as status
+import day2.commands.look.verify as verify
+import day2.commands.look.wal_lag as wal_lag
+import day2.commands.prove.failover_test as failover_test
+import tasks
+from day2.faults.fault import Site
+from day2.procedures.steps import Step
+
+SHOP = cluster()
+MANUAL = (ROOT / "docs/json.md").read_text()
+
+
+class Tried:
+    """A series of trials that has been run."""
+
+    interrupted = False
+
+    def __init__(self, *parts: Any) -> None: ...
+
+    def site(self) -> Site:
+        return Site(None, SHOP, None, views.view(), SHOP.timing)  # type: ignore[arg-type]
+
+    def run(self, *planned: Any) -> Any:
+        return proofs.proof()
+
+
+ROLL = {"component": "haproxy", "pending_only": False, "yes": True, "hop": None}
+SWITCH = {"to": None, "force": False, "yes": True, "writers": 1, "hop": None}
+TEST = {
+    "fault": "switchover", "repeat": 1, "soak": None, "seed": None, "yes": True, "writers": 1, "readers": 1, "hop": None,
+    "directory": None,
+}  # fmt: skip
+NOTHING_TO_DO = {"steps": lambda *seen, **options: ()}
+# What each command prints: its name, the kind of document, the module with the body, the body's options, what is replaced in it.
+CASES: list[tuple[str, str, ModuleType, dict[str, Any], dict[str, Any]]] = [
+    ("preflight", "preflight", preflight, {}, {"look": lambda cluster: []}),
+    ("status", "status", status, {}, {}),
+    ("verify", "verify", verify, {"strict": False, "through": None}, {"probe": lambda *way: ()}),
+    ("wal-lag", "wal-lag", wal_lag, {"watch": False, "max_bytes": None, "max_seconds": None}, {"BETWEEN_SECONDS": 0}),
+    ("config", "config", config, {}, {}),
+    ("rolling-restart", "rolling-restart", rolling_restart, ROLL | {"dry": False}, {"measured": lambda *way: None}),
+    ("rolling-restart", "plan", rolling_restart, ROLL | {"dry": True}, {}),
+    ("rolling-restart", "plan", rolling_restart, ROLL | {"dry": False}, NOTHING_TO_DO),
+    ("switchover", "proof", switchover, SWITCH | {"dry": False}, {"Series": Tried}),
+    ("switchover", "plan", switchover, SWITCH | {"dry": True}, {"Series": Tried}),
+    ("failover-test", "proof", failover_test, TEST, {"Series": Tried}),
+]
+
+
+def test_every_command_with_json_is_tried_here_and_in_the_manual() -> None:
+    bodies = {name: tasks.namespace[name].body for name in tasks.namespace.task_names}
+    names = {name for name, body in bodies.items() if "json" in inspect.signature(body).parameters}
+    table = MANUAL.partition("\n## ")[0]
+    rows = re.findall(r"(?m)^\| `([\w-]+)` \| (.*) \|$", table)
+    told = {(name, kind) for name, row in rows for kind in re.findall(r"`pgquorum ([\w-]+) \d+`", row)}
+    assert told == {(name, kind) for name, kind, *_ in CASES}
+    assert {name for name, _ in told} == names
+
+
+@pytest.mark.parametrize(("name", "kind", "module", "options", "replaced"), CASES)
+def test_a_document_names_its_format_first_and_has_the_keys_in_the_manual(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    kind: str,
+    module: ModuleType,
+    options: dict[str, Any],
+    replaced: dict[str, Any],
+) -> None:
+    cut_off(monkeypatch, module, **replaced)
+    getattr(module, name.replace("-", "_"))(SHOP, as_json=True, **options)
+    document = json.loads(capsys.readouterr().out)
+    assert next(iter(document)) == "format"
+    number, keys = manual(kind)
+    assert document.pop("format") == f"pgquorum {kind} {number}"
+    assert set(document) == keys
+
+
+def manual(kind: str) -> tuple[str, set[str]]:
+    """The number of a document's format and its keys, by the heading and the table of its section."""
+    ((number, section),) = re.findall(rf"(?ms)^## `pgquorum {kind} (\d+)`\n(.*?)(?=^## |\Z)", MANUAL)
+    table = section.partition("| kind |")[0]
+    return number, {key for row in re.findall(r"(?m)^\| (`.*?) \|", table) for key in re.findall(r"`(\w+)`", row)}
+
+
+def test_every_kind_of_step_is_in_the_manual_with_its_fields() -> None:
+    table = MANUAL.partition("| kind |")[2].partition("\n## ")[0]
+    rows = {
+        kind: set(re.findall(r"`(\w+)`", fields))
+        for kinds, fields in re.findall(r"(?m)^\| (`[^|]*) \| ([^|]*) \|", table)
+        for kind in re.findall(r"`([\w-]+)`", kinds)
+    }
+    assert rows == {step.kind: set(step.__dataclass_fields__) - {"kind"} for step in get_args(Step)}
