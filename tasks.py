@@ -14,7 +14,7 @@ Options are written out; -y for --yes is the only short one.
 
 from __future__ import annotations
 
-from invoke import Collection
+from invoke.collection import Collection
 
 from day2.commands import begin, change, connect, lab, look, prove
 
