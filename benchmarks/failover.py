@@ -36,5 +36,5 @@ def main(rounds: int = ROUNDS) -> None:
         print(
             f"{fault:14} {each}   median {statistics.median(outages):.2f}, worst {max(outages):.2f} s   goal: {', '.join(goals)}"
         )
-    lost = sum(trial["settlement"]["lost"]["count"] for trial in trials)
+    lost = sum(trial["writes"]["lost"]["count"] for trial in trials)
     print(f"acknowledged writes lost: {lost}")

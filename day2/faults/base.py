@@ -10,7 +10,7 @@ from typing import ClassVar
 from cluster.dynamic_config import durability_of, wanted_config, without_replica_of
 from cluster.errors import ClusterError
 from cluster.topology import Host
-from day2.history.writes import Outcome, Write
+from day2.history.writes import Write, WriteOutcome
 from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
 from day2.predictions.durability import Durability
@@ -92,7 +92,7 @@ def last_write(writes: Iterable[Write], began: float, ended: float) -> float:
     Neither the commands that cut a host's power nor scripts on hosts say when they did it; writers without pause tell it to
     the millisecond. Where writes go on regardless, that is when the injection ended.
     """
-    through = (w.ended for w in writes if w.outcome is Outcome.ACKNOWLEDGED and began <= w.ended <= ended)
+    through = (w.ended for w in writes if w.outcome is WriteOutcome.ACKNOWLEDGED and began <= w.ended <= ended)
     return max(through, default=began)
 
 

@@ -1,4 +1,4 @@
-"""What readers saw, held against what writers were told. Pure.
+"""Checks what readers saw against what was acknowledged to writers. Pure.
 
 Times are seconds of the operator's monotonic clock.
 """
@@ -13,7 +13,7 @@ from math import ceil
 from statistics import median
 from typing import NamedTuple
 
-from .writes import Id, Outcome, ReadAccount, Write
+from .writes import Id, Write, WriteOutcome
 
 
 class Read(NamedTuple):
@@ -42,7 +42,7 @@ class Acknowledged:
         self._numbers: dict[int, list[int]] = {}
         self._times: dict[int, list[float]] = {}
         for write in writes:
-            if write.outcome is Outcome.ACKNOWLEDGED:
+            if write.outcome is WriteOutcome.ACKNOWLEDGED:
                 self._numbers.setdefault(write.writer, []).append(write.number)
                 self._times.setdefault(write.writer, []).append(write.ended)
 
@@ -54,18 +54,33 @@ class Acknowledged:
         return max(0.0, read.began - self._times[read.writer][unseen]) if unseen < len(numbers) else 0.0
 
 
-def account(
+@dataclass(frozen=True)
+class ReadCheck:
+    """What readers saw. `no_server`: failures where not even a connection could be made. `reads_of_lost_rows`: those that saw a
+    row which is not there afterwards. `stale_*`: how much older than the acknowledged truth an answer was, in seconds (None:
+    no reads)."""
+
+    succeeded: int = 0
+    failed: int = 0
+    no_server: int = 0
+    reads_of_lost_rows: int = 0
+    stale_median: float | None = None
+    stale_p99: float | None = None
+    stale_worst: float | None = None
+
+
+def check_reads(
     reads: Iterable[Read], failures: Sequence[ReadFailure], found: AbstractSet[Id], writes: Iterable[Write]
-) -> ReadAccount:
-    """`found` are the ids in the table after the trial."""
+) -> ReadCheck:
+    """What the answers and failures of readers come to. `found` are the ids in the table after the trial."""
     acknowledged = Acknowledged(writes)
     reads = list(reads)
     stale = sorted(acknowledged.staleness(read) for read in reads)
-    return ReadAccount(
+    return ReadCheck(
         succeeded=len(reads),
         failed=len(failures),
         no_server=sum(1 for failure in failures if not failure.found_server),
-        vanished=sum(1 for read in reads if read.number and (read.writer, read.number) not in found),
+        reads_of_lost_rows=sum(1 for read in reads if read.number and (read.writer, read.number) not in found),
         stale_median=round(median(stale), 4) if stale else None,
         stale_p99=round(percentile(stale, 0.99), 4) if stale else None,
         stale_worst=round(stale[-1], 4) if stale else None,

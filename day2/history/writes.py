@@ -1,4 +1,4 @@
-"""The account of a workload: what was acknowledged, what was found, what was lost, and by whom. Pure.
+"""Checks the writes of a workload: what was acknowledged, what was found, what was lost, and by whom. Pure.
 
 Times are seconds of the operator's monotonic clock.
 """
@@ -21,7 +21,7 @@ QUERY_CANCELED = "57014"
 SPAN_SECONDS = 0.1
 
 
-class Outcome(Enum):
+class WriteOutcome(Enum):
     """What a writer may conclude from how its statement ended."""
 
     ACKNOWLEDGED = "acknowledged"
@@ -35,7 +35,7 @@ class Write:
 
     writer: int
     number: int
-    outcome: Outcome
+    outcome: WriteOutcome
     began: float
     ended: float
     server: str
@@ -61,22 +61,22 @@ class Row(NamedTuple):
         return self.writer, self.number
 
 
-def outcome_of_error(sqlstate: str | None, severity: str | None) -> Outcome:
+def outcome_of_error(sqlstate: str | None, severity: str | None) -> WriteOutcome:
     """The outcome of a statement that raised. `sqlstate` is None when no answer came, `severity` is PostgreSQL's word.
 
     An ERROR undoes the statement. With FATAL the server ended the session, which it may do while a commit that is already
     on its disk waits for a replica; a cancelled statement may have been in that wait too.
     """
     if sqlstate is None or sqlstate == QUERY_CANCELED or severity != "ERROR":
-        return Outcome.INDETERMINATE
-    return Outcome.FAILED
+        return WriteOutcome.INDETERMINATE
+    return WriteOutcome.FAILED
 
 
 @dataclass(frozen=True)
-class Settlement:
+class WriteCheck:
     """What became of every write. `lost` were acknowledged and are not there, `recovered` are indeterminate ones that are,
-    `unexpected` are there though they had been refused or never sent, `repeated` are there more than once, `disordered` stand
-    before an earlier one of the same writer in the WAL, `overlaps` say which servers acknowledged at the same time."""
+    `unexpected` are there though they had been refused or never sent, `duplicated` are there more than once, `out_of_order`
+    stand before an earlier one of the same writer in the WAL, `split_brain` says which servers acknowledged at the same time."""
 
     acknowledged: int
     failed: int
@@ -84,53 +84,39 @@ class Settlement:
     lost: tuple[Id, ...]
     recovered: int
     unexpected: tuple[Id, ...]
-    repeated: tuple[Id, ...]
-    disordered: tuple[Id, ...] = ()
-    overlaps: tuple[str, ...] = ()
+    duplicated: tuple[Id, ...]
+    out_of_order: tuple[Id, ...] = ()
+    split_brain: tuple[str, ...] = ()
 
     @property
-    def sound(self) -> bool:
-        return not (self.lost or self.unexpected or self.repeated or self.disordered or self.overlaps)
+    def consistent(self) -> bool:
+        """Whether nothing is there that must not be, and nothing is missing."""
+        return not (self.lost or self.unexpected or self.duplicated or self.out_of_order or self.split_brain)
 
 
-@dataclass(frozen=True)
-class ReadAccount:
-    """What readers saw. `no_server`: failures where not even a connection could be made. `vanished`: reads of a row that is
-    not there afterwards. `stale_*`: how much older than the acknowledged truth an answer was, in seconds (None: no reads).
-    """
-
-    succeeded: int = 0
-    failed: int = 0
-    no_server: int = 0
-    vanished: int = 0
-    stale_median: float | None = None
-    stale_p99: float | None = None
-    stale_worst: float | None = None
-
-
-def settle(writes: Iterable[Write], found: Sequence[Row]) -> Settlement:
+def check_writes(writes: Iterable[Write], found: Sequence[Row]) -> WriteCheck:
     """Compares what the writers were told with the rows that are in the table afterwards."""
     writes = list(writes)
-    told: dict[Outcome, set[Id]] = {outcome: set() for outcome in Outcome}
+    by_outcome: dict[WriteOutcome, set[Id]] = {outcome: set() for outcome in WriteOutcome}
     for write in writes:
-        told[write.outcome].add(write.id)
+        by_outcome[write.outcome].add(write.id)
     times = Counter(row.id for row in found)
     there = times.keys()
-    acknowledged, indeterminate = told[Outcome.ACKNOWLEDGED], told[Outcome.INDETERMINATE]
-    return Settlement(
+    acknowledged, indeterminate = by_outcome[WriteOutcome.ACKNOWLEDGED], by_outcome[WriteOutcome.INDETERMINATE]
+    return WriteCheck(
         acknowledged=len(acknowledged),
-        failed=len(told[Outcome.FAILED]),
+        failed=len(by_outcome[WriteOutcome.FAILED]),
         indeterminate=len(indeterminate),
         lost=tuple(sorted(acknowledged - there)),
         recovered=len(indeterminate & there),
         unexpected=tuple(sorted(there - acknowledged - indeterminate)),
-        repeated=tuple(sorted(id for id, count in times.items() if count > 1)),
-        disordered=disordered(found, acknowledged),
-        overlaps=overlaps(writes),
+        duplicated=tuple(sorted(id for id, count in times.items() if count > 1)),
+        out_of_order=out_of_order(found, acknowledged),
+        split_brain=split_brain(writes),
     )
 
 
-def disordered(found: Iterable[Row], acknowledged: AbstractSet[Id]) -> tuple[Id, ...]:
+def out_of_order(found: Iterable[Row], acknowledged: AbstractSet[Id]) -> tuple[Id, ...]:
     """The rows that do not stand behind every earlier acknowledged one of their writer in the WAL.
 
     A writer sends the next row only after the answer to the last one. Where no answer came, the server may still carry out
@@ -139,7 +125,7 @@ def disordered(found: Iterable[Row], acknowledged: AbstractSet[Id]) -> tuple[Id,
     """
     reached: dict[int, int] = {}
     wrong = []
-    for row in sorted({row.id: row for row in found}.values()):  # a row that is there twice is told as such
+    for row in sorted({row.id: row for row in found}.values()):  # a row that is there twice counts as duplicated
         if row.lsn <= reached.get(row.writer, -1):
             wrong.append(row.id)
         elif row.id in acknowledged:
@@ -147,7 +133,7 @@ def disordered(found: Iterable[Row], acknowledged: AbstractSet[Id]) -> tuple[Id,
     return tuple(wrong)
 
 
-def overlaps(writes: Iterable[Write]) -> tuple[str, ...]:
+def split_brain(writes: Iterable[Write]) -> tuple[str, ...]:
     """Where two servers were primaries at the same time, as sentences: split brain.
 
     Once a timeline has acknowledged a write, no write that begins later may be acknowledged on an older one; and on one
@@ -155,7 +141,7 @@ def overlaps(writes: Iterable[Write]) -> tuple[str, ...]:
     """
     spans: dict[tuple[int, str], list[tuple[float, float]]] = {}
     for write in writes:
-        if write.outcome is Outcome.ACKNOWLEDGED:
+        if write.outcome is WriteOutcome.ACKNOWLEDGED:
             spans.setdefault((write.timeline, write.server), []).append((write.began, write.ended))
     found = []
     for (old, one), (new, other) in combinations(sorted(spans), 2):
@@ -186,7 +172,7 @@ class Series:
 def series(writes: Iterable[Write], fault_at: float, until: float) -> Series:
     """From the first acknowledgement to the monotonic time `until`. One of the spans ends with the fault: an acknowledgement
     that came at that very moment is before it."""
-    spans = Counter(ceil((w.ended - fault_at) / SPAN_SECONDS) for w in writes if w.outcome is Outcome.ACKNOWLEDGED)
+    spans = Counter(ceil((w.ended - fault_at) / SPAN_SECONDS) for w in writes if w.outcome is WriteOutcome.ACKNOWLEDGED)
     if not spans:
         return Series(0.0, SPAN_SECONDS, ())
     first, last = min(spans), max(*spans, ceil((until - fault_at) / SPAN_SECONDS))
@@ -212,7 +198,7 @@ def longest_gap(writes: Iterable[Write], until: float, since: float = 0.0) -> Ga
     `until` is when the writers were stopped: an outage that never ended counts up to there. Spans that ended before `since`,
     the fault, are not its doing.
     """
-    times = sorted(write.ended for write in writes if write.outcome is Outcome.ACKNOWLEDGED)
+    times = sorted(write.ended for write in writes if write.outcome is WriteOutcome.ACKNOWLEDGED)
     if not times:
         return None
     gaps = (Gap(a, b) for a, b in zip(times, [*times[1:], max(until, times[-1])], strict=True))

@@ -12,9 +12,8 @@ from typing import Any, Self
 import psycopg
 from psycopg import sql
 
-from day2.history import reads as consistency
-from day2.history.reads import Read, ReadFailure
-from day2.history.writes import Id, ReadAccount, Write
+from day2.history.reads import Read, ReadCheck, ReadFailure, check_reads
+from day2.history.writes import Id, Write
 
 from .sessions import RECONNECT_SECONDS, Sessions
 
@@ -51,9 +50,9 @@ class Readers:
     def succeeded(self) -> int:
         return len(self.reads)
 
-    def account(self, found: AbstractSet[Id], writes: Iterable[Write]) -> ReadAccount:
-        """What they saw, given the ids that are in the table after the trial. Call it after the block."""
-        return consistency.account(self.reads, self.failures, found, writes)
+    def check(self, found: AbstractSet[Id], writes: Iterable[Write]) -> ReadCheck:
+        """What they saw, checked against the ids `found` in the table after the trial. Call it after the block."""
+        return check_reads(self.reads, self.failures, found, writes)
 
     def _run(self, reader: int) -> None:
         """One reader, from connection to connection."""

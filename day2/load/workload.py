@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from cluster.errors import ClusterError
-from day2.history.writes import Id, Outcome, Row, Settlement, Write, outcome_of_error, settle
+from day2.history.writes import Id, Row, Write, WriteCheck, WriteOutcome, check_writes, outcome_of_error
 
 from .sessions import RECONNECT_SECONDS, Sessions
 
@@ -74,7 +74,7 @@ class Workload:
     @property
     def acknowledged(self) -> int:
         """How many were, so far."""
-        return sum(write.outcome is Outcome.ACKNOWLEDGED for write in self.writes)
+        return sum(write.outcome is WriteOutcome.ACKNOWLEDGED for write in self.writes)
 
     @property
     def last_acknowledged(self) -> float:
@@ -89,7 +89,7 @@ class Workload:
         self.stopped_at = time.monotonic()
         self._sessions.end(self._threads)
 
-    def settle(self) -> Settlement:
+    def check(self) -> WriteCheck:
         """Looks for every id in the table, through port 5000, and keeps those in `found`. Call it after `stop`. Raises
         ClusterError."""
         with self._session() as session, session.cursor() as cursor:
@@ -97,7 +97,7 @@ class Workload:
             with cursor.copy(query.format(sql.Identifier(self.table))) as copied:
                 rows = [row_of(line) for line in lines_of(copied)]
         self.found = frozenset(row.id for row in rows)
-        return settle(self.writes, rows)
+        return check_writes(self.writes, rows)
 
     def drop(self) -> None:
         """Removes the table. Raises ClusterError."""
@@ -134,7 +134,7 @@ class Workload:
             except (psycopg.Error, OSError) as error:
                 number = done[-1].number + 1 if done else 1
                 why = f"no connection: {error}"
-                done.append(Write(writer, number, Outcome.FAILED, began, time.monotonic(), "", 0, why))
+                done.append(Write(writer, number, WriteOutcome.FAILED, began, time.monotonic(), "", 0, why))
                 self._stopping.wait(RECONNECT_SECONDS)
 
     def _write(self, session: psycopg.Connection[Any], writer: int, number: int) -> None:
@@ -145,25 +145,27 @@ class Workload:
         server, timeline = row
         warnings = _collect_warnings(session)
         cursor, done = session.cursor(), self._writes[writer]
-        outcome = Outcome.ACKNOWLEDGED
-        while outcome is Outcome.ACKNOWLEDGED and not self._stopping.is_set():
+        outcome = WriteOutcome.ACKNOWLEDGED
+        while outcome is WriteOutcome.ACKNOWLEDGED and not self._stopping.is_set():
             number += 1
             began = time.monotonic()
             outcome, why = self._attempt(cursor, (writer, number, server, timeline), warnings)
             ended = time.monotonic()
             done.append(Write(writer, number, outcome, began, ended, server, timeline, why))
-            if outcome is Outcome.ACKNOWLEDGED:
+            if outcome is WriteOutcome.ACKNOWLEDGED:
                 self._acknowledged[writer] = ended
                 if self._pause:
                     time.sleep(self._pause)
 
-    def _attempt(self, cursor: psycopg.Cursor[Any], row: tuple[int, int, str, int], warnings: list[str]) -> tuple[Outcome, str]:
+    def _attempt(
+        self, cursor: psycopg.Cursor[Any], row: tuple[int, int, str, int], warnings: list[str]
+    ) -> tuple[WriteOutcome, str]:
         """Sends one row. A warning with the answer says that the wait for a replica was given up."""
         try:
             cursor.execute(self._insert, row, prepare=True)
         except psycopg.Error as error:
             return outcome_of_error(error.sqlstate, error.diag.severity_nonlocalized), str(error)
-        return (Outcome.INDETERMINATE, warnings[0]) if warnings else (Outcome.ACKNOWLEDGED, "")
+        return (WriteOutcome.INDETERMINATE, warnings[0]) if warnings else (WriteOutcome.ACKNOWLEDGED, "")
 
 
 def _collect_warnings(connection: psycopg.Connection[Any]) -> list[str]:

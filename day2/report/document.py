@@ -17,7 +17,8 @@ from day2.trials.result import Proof
 from . import words
 from .summary import FaultSummary, by_fault, judged, totals
 
-FORMAT = "pgquorum proof 1"
+# Its number goes up when a key goes away or gets another name or meaning; new keys leave it as it is.
+FORMAT = "pgquorum proof 2"
 UNITS = {
     "durations": "seconds: outage, within, hold, width, stale_*, judged",
     "moments": "seconds after the fault: seconds and predicted of a phase, outage_began, healed, mended, whole, start",
@@ -26,7 +27,7 @@ UNITS = {
     "judged": "the time that `within` is about: the outage; where writes stop until healed, from the healing until they went on",
     "began, ended": "UTC, ISO 8601",
 }
-ID_LISTS = ("lost", "unexpected", "repeated", "disordered")
+ID_LISTS = ("lost", "unexpected", "duplicated", "out_of_order")
 
 
 def document(proof: Proof) -> dict[str, Any]:
@@ -35,9 +36,9 @@ def document(proof: Proof) -> dict[str, Any]:
     for trial, written in zip(proof.trials, plain["trials"], strict=True):
         written |= {"judged": judged(trial), "passed": trial.passed, "failures": list(trial.failures)}
         for name in ID_LISTS:
-            ids = getattr(trial.settlement, name)
+            ids = getattr(trial.writes, name)
             # A crash loses the last writes of each writer, thousands that stand in a row.
-            written["settlement"][name] = {"count": len(ids), "ids": spans(ids)}
+            written["writes"][name] = {"count": len(ids), "ids": spans(ids)}
     return {
         "format": FORMAT,
         "units": UNITS,
@@ -52,8 +53,10 @@ def document(proof: Proof) -> dict[str, Any]:
 
 
 def load(data: dict[str, Any]) -> Proof:
-    """The proof that a document was made of. Raises ClusterError for anything else."""
+    """The proof that a document was made of. Raises ClusterError for anything else, a document of another format too."""
     try:
+        if data["format"] != FORMAT:
+            raise ClusterError(f"this report has the format {data['format']!r}, and this version reads {FORMAT!r} only")
         trials = [_with_ids(trial) for trial in data["trials"]]
         return _adapter().validate_python({**data, "trials": trials})
     except (KeyError, TypeError, ValueError, ValidationError) as error:
@@ -71,10 +74,10 @@ def spans(ids: Iterable[Id]) -> list[list[int]]:
 
 
 def _with_ids(trial: dict[str, Any]) -> dict[str, Any]:
-    settlement = dict(trial["settlement"])
+    writes = dict(trial["writes"])
     for name in ID_LISTS:
-        settlement[name] = _ids(settlement[name]["ids"])
-    return {**trial, "settlement": settlement}
+        writes[name] = _ids(writes[name]["ids"])
+    return {**trial, "writes": writes}
 
 
 def _ids(runs: Sequence[Sequence[int]]) -> list[Id]:

@@ -37,7 +37,7 @@ def judged(trial: Trial) -> float | None:
 
 def forgiven(trial: Trial) -> int:
     """How many acknowledged writes were lost that the chosen durability does not protect."""
-    return len(trial.settlement.lost) if trial.expected.may_lose else 0
+    return len(trial.writes.lost) if trial.expected.may_lose else 0
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class FaultSummary:
 
     @property
     def lost(self) -> int:
-        return sum(len(trial.settlement.lost) for trial in self.trials)
+        return sum(len(trial.writes.lost) for trial in self.trials)
 
     @property
     def forgiven(self) -> int:
@@ -89,11 +89,11 @@ class FaultSummary:
 
     @property
     def acknowledged(self) -> int:
-        return sum(trial.settlement.acknowledged for trial in self.trials)
+        return sum(trial.writes.acknowledged for trial in self.trials)
 
     @property
     def indeterminate(self) -> int:
-        return sum(trial.settlement.indeterminate for trial in self.trials)
+        return sum(trial.writes.indeterminate for trial in self.trials)
 
     @property
     def reads_failed(self) -> int:

@@ -97,7 +97,7 @@ def show_trials(out: Console, proof: Proof) -> None:
         table.add_row(
             f"{number}", escape(trial.began), escape(trial.fault),
             escape(moved if trial.primary_after != trial.primary_before else trial.primary_before), seconds(trial.outage),
-            f"{len(trial.settlement.lost):,}", f"{trial.settlement.indeterminate:,}", seconds(trial.whole), _short(verdict),
+            f"{len(trial.writes.lost):,}", f"{trial.writes.indeterminate:,}", seconds(trial.whole), _short(verdict),
         )  # fmt: skip
     out.print(table)
 

@@ -51,10 +51,10 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 def forgiven_oddities(trials: Iterable[Trial]) -> tuple[str, ...]:
     """What would be a failure with a better durability than the one that was chosen."""
     allowed = [trial for trial in trials if trial.expected.may_lose]
-    lost, vanished = sum(map(forgiven, allowed)), sum(trial.reads.vanished for trial in allowed)
+    lost, reads_of_lost_rows = sum(map(forgiven, allowed)), sum(trial.reads.reads_of_lost_rows for trial in allowed)
     return (
         *([f"{many(lost, 'acknowledged write')} lost"] if lost else []),
-        *([f"{many(vanished, 'read')} saw a row that is not there any more"] if vanished else []),
+        *([f"{many(reads_of_lost_rows, 'read')} saw a row that is not there any more"] if reads_of_lost_rows else []),
     )
 
 
@@ -135,7 +135,7 @@ def effects(summary: FaultSummary) -> str:
 
 def account(trial: Trial) -> tuple[tuple[str, str, str], ...]:
     """What became of the writes and reads: name, figure, and what it is to be compared with."""
-    writes, reads = trial.settlement, trial.reads
+    writes, reads = trial.writes, trial.reads
     stale = f"99 % at most {short_time(reads.stale_p99)}, worst {short_time(reads.stale_worst)}"
     moved = trial.primary_after != trial.primary_before
     whole = "no problem left" if trial.whole is not None else "; ".join(trial.problems)
@@ -149,11 +149,11 @@ def account(trial: Trial) -> tuple[tuple[str, str, str], ...]:
         ("acknowledged", f"{writes.acknowledged:,}", f"{trial.writes_per_second:,.0f} a second before the fault"),
         ("indeterminate", f"{writes.indeterminate:,}", f"the answer was lost; {writes.recovered:,} of them are there"),
         ("refused", f"{writes.failed:,}", f"{len(writes.unexpected):,} of them are there"),
-        ("there more than once", f"{len(writes.repeated):,}", ""),
-        ("out of order", f"{len(writes.disordered):,}", "stand before an earlier write of the same writer"),
-        ("split brain", "YES" if writes.overlaps else "no", "; ".join(writes.overlaps)),
+        ("there more than once", f"{len(writes.duplicated):,}", ""),
+        ("out of order", f"{len(writes.out_of_order):,}", "stand before an earlier write of the same writer"),
+        ("split brain", "YES" if writes.split_brain else "no", "; ".join(writes.split_brain)),
         ("reads", f"{reads.succeeded:,}", f"{reads.failed:,} failed, {reads.no_server:,} of them found no server"),
-        ("reads of rows now gone", f"{reads.vanished:,}", ""),
+        ("reads of rows now gone", f"{reads.reads_of_lost_rows:,}", ""),
         ("staleness of reads", short_time(reads.stale_median), f"median; {stale}" if reads.stale_median is not None else ""),
         ("primary", trial.primary_after or "nobody", f"was {trial.primary_before}" if moved else "as before"),
         ("whole again", seconds(trial.whole), whole),

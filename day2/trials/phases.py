@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from day2.history.writes import Outcome, Write, longest_gap
+from day2.history.writes import Write, WriteOutcome, longest_gap
 from day2.hosts.watch import Event
 
 from . import signs
@@ -170,7 +170,7 @@ def is_streaming(event: Event, replica: str) -> bool:
 
 
 def _acknowledged(write: Write) -> bool:
-    return write.outcome is Outcome.ACKNOWLEDGED
+    return write.outcome is WriteOutcome.ACKNOWLEDGED
 
 
 def _after(fault_at: float, at: float | None) -> float | None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from day2.history.writes import ReadAccount, Settlement
+from day2.history.reads import ReadCheck
 from day2.history.writes import Series as Series
+from day2.history.writes import WriteCheck
 from day2.predictions.expectation import Effect, Expectation
 
 
@@ -60,8 +61,8 @@ class Trial:
     whole: float | None
     problems: tuple[str, ...]
     writes_per_second: float  # before the fault
-    settlement: Settlement
-    reads: ReadAccount
+    writes: WriteCheck
+    reads: ReadCheck
     acknowledged: Series
     log: tuple[LogLine, ...] = ()
     mended: float | None = None
@@ -81,25 +82,25 @@ class Trial:
     @property
     def failures(self) -> tuple[str, ...]:
         """What was not as promised; empty when all was."""
-        return tuple(text for failed, text in (*self._of_the_account(), *self._of_the_effect()) if failed)
+        return tuple(text for failed, text in (*self._of_the_checks(), *self._of_the_effect()) if failed)
 
     @property
     def passed(self) -> bool:
         return not self.failures
 
-    def _of_the_account(self) -> tuple[tuple[Any, str], ...]:
-        account, reads = self.settlement, self.reads
+    def _of_the_checks(self) -> tuple[tuple[Any, str], ...]:
+        writes, reads = self.writes, self.reads
         forgiven = self.expected.may_lose
         return (
-            (account.lost and not forgiven, f"{len(account.lost)} acknowledged writes are lost"),
-            (account.unexpected, f"{len(account.unexpected)} writes are there that had been refused"),
-            (account.repeated, f"{len(account.repeated)} writes are there more than once"),
-            (account.disordered, f"{len(account.disordered)} writes stand before an earlier one of the same writer"),
+            (writes.lost and not forgiven, f"{len(writes.lost)} acknowledged writes are lost"),
+            (writes.unexpected, f"{len(writes.unexpected)} writes are there that had been refused"),
+            (writes.duplicated, f"{len(writes.duplicated)} writes are there more than once"),
+            (writes.out_of_order, f"{len(writes.out_of_order)} writes stand before an earlier one of the same writer"),
             (
-                account.overlaps,
-                f"two servers acknowledged writes at the same time: {'; '.join(account.overlaps)}",
+                writes.split_brain,
+                f"two servers acknowledged writes at the same time: {'; '.join(writes.split_brain)}",
             ),
-            (reads.vanished and not forgiven, f"{reads.vanished} reads saw a row that is not there any more"),
+            (reads.reads_of_lost_rows and not forgiven, f"{reads.reads_of_lost_rows} reads saw a row that is not there any more"),
         )
 
     def _of_the_effect(self) -> tuple[tuple[Any, str], ...]:

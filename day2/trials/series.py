@@ -116,19 +116,19 @@ class Series:
             try:
                 trial = run.trial(planned.hold)
             except Unfinished:
-                self._put_away(run, sound=accounted_for(run))
+                self._put_away(run, consistent=nothing_lost(run))
                 raise
             except (ClusterError, KeyboardInterrupt):
                 # While nobody takes writes the table can't be removed; the next test does that.
                 with suppress(ClusterError):
                     run.workload.drop()
                 raise
-            self._put_away(run, sound=trial.settlement.sound and not trial.reads.vanished)
+            self._put_away(run, consistent=trial.writes.consistent and not trial.reads.reads_of_lost_rows)
         return trial
 
-    def _put_away(self, run: Run, *, sound: bool) -> None:
+    def _put_away(self, run: Run, *, consistent: bool) -> None:
         """Removes the writers' table, unless it is evidence."""
-        if sound:
+        if consistent:
             with suppress(ClusterError):  # the next test removes it
                 run.workload.drop()
         else:
@@ -177,10 +177,10 @@ class Series:
         )
 
 
-def accounted_for(run: Run) -> bool:
-    """Whether all that was acknowledged in a trial without an end is there; False where that can't be told."""
+def nothing_lost(run: Run) -> bool:
+    """Whether the writes of a trial that was not finished are consistent; False where that can't be told."""
     try:
-        return run.workload.settle().sound
+        return run.workload.check().consistent
     except ClusterError:
         return False
 

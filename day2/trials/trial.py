@@ -1,4 +1,4 @@
-"""One trial: writers and readers, a fault, what follows, the healing, the account. What was set is undone however it ends."""
+"""One trial: writers and readers, a fault, what follows, the healing, the checks. What was set is undone however it ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cluster.errors import ClusterError
 from cluster.timing import Timing
 from cluster.topology import Cluster
 from day2.faults.fault import Fault, Site
-from day2.history.writes import Outcome, Settlement, longest_gap, series
+from day2.history.writes import WriteCheck, WriteOutcome, longest_gap, series
 from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
 from day2.hosts.watch import Watch
@@ -124,11 +124,11 @@ class Run:
                 # A fault that was healed before anybody noticed may have consequences yet: not for the next trial.
                 self._interrupts.sleep(self.site.timing.loop_wait + self.site.timing.retry_timeout)
             events = watch.events
-        settlement = self._settled()
+        checked = self._checked()
         writes = list(load.writes)
         healed, mended = (injection.healed, injection.mended) if self.fault.lasting else (None, None)
         gap = longest_gap((w for w in writes if w.ended >= started), load.stopped_at, since=at)
-        before = sum(1 for w in writes if w.outcome is Outcome.ACKNOWLEDGED and w.ended <= at)
+        before = sum(1 for w in writes if w.outcome is WriteOutcome.ACKNOWLEDGED and w.ended <= at)
         return Trial(
             fault=self.fault.name,
             description=self.fault.describe(),
@@ -148,8 +148,8 @@ class Run:
             whole=None if whole is None else round(whole - at, 3),
             problems=problems,
             writes_per_second=round(before / (at - started), 1),
-            settlement=settlement,
-            reads=self._readers.account(load.found, writes),
+            writes=checked,
+            reads=self._readers.check(load.found, writes),
             acknowledged=series(writes, at, load.stopped_at),
             log=phases.said(events, fault_at=at),
             mended=None if mended is None else round(mended - at, 3),
@@ -168,12 +168,12 @@ class Run:
             self._say(f"{self._beside.name}: {', '.join(host.name for host in self._beside.hosts)}")
             self._interrupts.sleep(BESIDE_SECONDS)
 
-    def _settled(self) -> Settlement:
-        """The account, asked for until it can be had: nothing else tells what was lost. Raises ClusterError."""
+    def _checked(self) -> WriteCheck:
+        """Checks the writes, for a while again and again: nothing else tells what was lost. Raises ClusterError."""
         deadline = time.monotonic() + HEAL_SECONDS
         while True:
             try:
-                return self.workload.settle()
+                return self.workload.check()
             except ClusterError:
                 if time.monotonic() > deadline:
                     raise

@@ -38,7 +38,7 @@ def only_trial(out: str) -> dict[str, Any]:
     report = json.loads(out)
     assert report["passed"], out
     (trial,) = report["trials"]
-    assert trial["settlement"]["lost"] == {"count": 0, "ids": []}
+    assert trial["writes"]["lost"] == {"count": 0, "ids": []}
     return dict(trial)
 
 

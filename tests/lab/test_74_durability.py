@@ -28,7 +28,7 @@ def faults(site: Site, folder: Path, names: str) -> dict[str, Any]:
 
 def as_promised(trial: dict[str, Any]) -> None:
     """Nothing is lost, and it does what was said, if not as quickly: how long is for a machine that does nothing else."""
-    assert trial["settlement"]["lost"]["count"] == 0
+    assert trial["writes"]["lost"]["count"] == 0
     assert [text for text in trial["failures"] if not text.startswith("writes stopped for")] == []
 
 

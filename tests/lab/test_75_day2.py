@@ -92,7 +92,7 @@ def test_a_failover_test_loses_nothing_and_keeps_to_its_prediction(site: Site) -
     assert code == 0, err
     trial = only_trial(out)
     assert trial["primary_before"] == old and trial["fault"] == "host-off"
-    assert trial["settlement"]["acknowledged"] > 1000
+    assert trial["writes"]["acknowledged"] > 1000
     assert all(phase["seconds"] is not None for phase in trial["timeline"])
     assert site.leader() != old
     tables = "select count(*) from pg_class where relname ~ '^(write|evidence)_'"
@@ -209,7 +209,7 @@ def test_a_rolling_restart_restarts_everyone_and_no_read_is_without_a_server(sit
     code, out, err = invoke(site, "rolling-restart", "--yes", "--json")
     assert code == 0, out + err
     outcome = json.loads(out)
-    assert outcome["left"] == [] and outcome["reads_refused"] == [] and outcome["settlement"]["lost"] == []
+    assert outcome["left"] == [] and outcome["reads_refused"] == [] and outcome["writes"]["lost"] == []
     assert outcome["reads_broken"] == 0
     assert all(site.postmasters()[host] != before[host] for host in DATABASES)
 

@@ -48,7 +48,7 @@ def test_a_switchover_is_measured_by_way_of_a_host(site: Site) -> None:
     with only_ssh(site):
         code, out, err = invoke(site, "switchover", "--yes", "--to", wanted, "--from", way, "--json")
     assert code == 0, err
-    assert only_trial(out)["settlement"]["acknowledged"] > 100
+    assert only_trial(out)["writes"]["acknowledged"] > 100
     assert site.leader() == wanted
     wait_until(site.healthy, f"{old} streams")
 
@@ -61,7 +61,7 @@ def test_so_is_a_rolling_restart(site: Site, component: str) -> None:
     assert code == 0, out + err
     outcome = json.loads(out)
     assert outcome["left"] == [] and outcome["reads"] > 0 and outcome["reads_refused"] == []
-    assert outcome["settlement"]["acknowledged"] > 0 and outcome["settlement"]["lost"] == []
+    assert outcome["writes"]["acknowledged"] > 0 and outcome["writes"]["lost"] == []
 
 
 def test_no_failover_test_goes_by_way_of_the_host_that_it_takes_away(site: Site) -> None:

@@ -19,8 +19,8 @@ SHORT = (
     "postgres-kill", "postgres-stop", "patroni-kill", "patroni-kill-masked", "partition-databases", "partition-haproxy",
     "etcd-member-kill", "etcd-leader-kill", "etcd-all-stop", "replicas-off", "haproxy-kill", "wal-disk-full", "switchover",
 )  # fmt: skip
-# Sound, whatever the fault: what no reader may see and no table may hold.
-NOTHING = {"lost", "unexpected", "repeated", "disordered"}
+# Consistent, whatever the fault: what no reader may see and no table may hold.
+NOTHING = {"lost", "unexpected", "duplicated", "out_of_order"}
 
 
 def run(site: Site, folder: Path, *words: str) -> dict[str, Any]:
@@ -48,10 +48,10 @@ def test_every_fault_of_the_short_form_does_what_was_said_and_loses_nothing(site
     assert [trial["fault"] for trial in proof["trials"]] == list(SHORT)
     assert set(proof["versions"]) == {"postgresql", "patroni", "etcd", "haproxy"}
     for trial in proof["trials"]:
-        name, effect, account = trial["fault"], trial["expected"]["effect"], trial["settlement"]
-        assert {key: account[key]["count"] for key in NOTHING} == dict.fromkeys(NOTHING, 0), name
-        assert account["overlaps"] == [] and trial["reads"]["vanished"] == 0, name
-        assert account["acknowledged"] > 500 and trial["outage"] is not None, name
+        name, effect, writes = trial["fault"], trial["expected"]["effect"], trial["writes"]
+        assert {key: writes[key]["count"] for key in NOTHING} == dict.fromkeys(NOTHING, 0), name
+        assert writes["split_brain"] == [] and trial["reads"]["reads_of_lost_rows"] == 0, name
+        assert writes["acknowledged"] > 500 and trial["outage"] is not None, name
         assert trial["whole"] is not None, (name, trial["problems"])
         moved = trial["primary_after"] != trial["primary_before"]
         assert moved or effect != "fails over", name
@@ -78,11 +78,11 @@ def test_asynchronous_replication_loses_writes_and_the_loss_is_found(site: Site,
         old = site.leader()
         proof = run(site, tmp_path, "--fault", "partition-databases")
         (trial,) = proof["trials"]
-        lost = trial["settlement"]["lost"]
+        lost = trial["writes"]["lost"]
         assert lost["count"] > 0
         assert f"{lost['count']:,}" in (tmp_path / "report.txt").read_text()
         assert proof["durability"] == "asynchronous" and proof["verdict"] != "passed"
-        # The account in PostgreSQL's own words: the table that was kept lacks the first of the lost.
+        # In PostgreSQL's own words: the table that was kept lacks the first of the lost.
         leader = site.leader()
         assert leader != old
         find = "select max(relname) from pg_class where relname ~ '^evidence_' and relkind = 'r'"
@@ -103,7 +103,7 @@ def test_faults_at_random_can_be_repeated_by_their_seed(site: Site, tmp_path: Pa
     names = [[trial["fault"] for trial in trials] for trials in (first, second)]
     least = min(map(len, names))
     assert least and names[0][:least] == names[1][:least]
-    assert all(trial["settlement"]["lost"]["count"] == 0 and trial["whole"] for trial in first + second)
+    assert all(trial["writes"]["lost"]["count"] == 0 and trial["whole"] for trial in first + second)
 
 
 def test_ctrl_c_mends_a_partition_and_keeps_what_was_found_before(site: Site, tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ pytestmark = pytest.mark.usefixtures("healed")
 @pytest.mark.parametrize("leaves", ["stop", "crash", "restart", "off"])
 def test_who_lags_never_leads_and_nothing_is_lost(site: Site, tmp_path: Path, leaves: str) -> None:
     (trial,) = run(site, tmp_path, "--fault", f"lagging-then-{leaves}")["trials"]
-    account = trial["settlement"]
-    assert {key: account[key]["count"] for key in NOTHING} == dict.fromkeys(NOTHING, 0), trial["note"]
-    assert account["overlaps"] == [] and trial["reads"]["vanished"] == 0
-    assert account["acknowledged"] > 500
+    writes = trial["writes"]
+    assert {key: writes[key]["count"] for key in NOTHING} == dict.fromkeys(NOTHING, 0), trial["note"]
+    assert writes["split_brain"] == [] and trial["reads"]["reads_of_lost_rows"] == 0
+    assert writes["acknowledged"] > 500
     assert trial["whole"] is not None, trial["problems"]
     assert [f for f in trial["failures"] if not f.startswith("writes stopped for")] == []
     assert traces(site) == ""
@@ -44,9 +44,9 @@ def test_without_the_promotion_gate_the_same_loses_writes_and_the_loss_is_found(
     """This proves that the tests above can fail. Who wins the race is chance, so more than once if need be."""
     for n in range(4):
         (trial,) = run(site, tmp_path / str(n), "--fault", f"lagging-then-{leaves}")["trials"]
-        if trial["settlement"]["lost"]["count"]:
+        if trial["writes"]["lost"]["count"]:
             break
-    assert trial["settlement"]["lost"]["count"] > 0
+    assert trial["writes"]["lost"]["count"] > 0
     find = "select max(relname) from pg_class where relname ~ '^evidence_' and relkind = 'r'"
     site.psql(site.leader(), f"drop table {site.psql(site.leader(), find, 'pgquorum')}", "pgquorum")
 

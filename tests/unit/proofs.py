@@ -6,7 +6,8 @@ import random
 from dataclasses import replace
 from typing import Any
 
-from day2.history.writes import ReadAccount, Series, Settlement
+from day2.history.reads import ReadCheck
+from day2.history.writes import Series, WriteCheck
 from day2.predictions.expectation import Effect, Expectation
 from day2.trials.result import LogLine, Phase, Proof, Trial
 
@@ -38,11 +39,11 @@ FAULTS: dict[str, tuple[str, Effect, float, float | None, float]] = {
 }
 
 
-def settlement(acknowledged: int = 60_000, **differs: Any) -> Settlement:
+def write_check(acknowledged: int = 60_000, **differs: Any) -> WriteCheck:
     values: dict[str, Any] = {
-        "failed": 5, "indeterminate": 12, "lost": (), "recovered": 4, "unexpected": (), "repeated": (),
+        "failed": 5, "indeterminate": 12, "lost": (), "recovered": 4, "unexpected": (), "duplicated": (),
     }  # fmt: skip
-    return Settlement(acknowledged=acknowledged, **(values | differs))
+    return WriteCheck(acknowledged=acknowledged, **(values | differs))
 
 
 def lost(count: int, writers: int = 16) -> tuple[tuple[int, int], ...]:
@@ -74,8 +75,8 @@ def trial(fault: str = "host-off", seed: int = 0, late: float = 0.0, **differs: 
         "timeline": (*phases, Phase("returned", f"{old} streams as a replica", round(whole - 0.7, 3), None)),
         "outage": round(resumed - began, 3), "outage_began": began, "healed": healed, "mended": healed,
         "whole": round(whole, 3), "problems": (),
-        "writes_per_second": RATE * 10.0, "settlement": settlement(int(RATE * 10 * (whole + 5 - resumed))),
-        "reads": ReadAccount(41_000 + dice.randrange(4000), dice.randrange(20), dice.randrange(3), 0, 0.002, 0.018, 0.31),
+        "writes_per_second": RATE * 10.0, "writes": write_check(int(RATE * 10 * (whole + 5 - resumed))),
+        "reads": ReadCheck(41_000 + dice.randrange(4000), dice.randrange(20), dice.randrange(3), 0, 0.002, 0.018, 0.31),
         "acknowledged": _series(dice, began, resumed, whole + 2),
         "log": tuple(LogLine(round(p.seconds or 0, 3), old, "patroni", f"INFO: {p.name}") for p in phases),
     }  # fmt: skip
@@ -138,7 +139,7 @@ def failed() -> Proof:
     """Three faults; in one trial writes were lost, the outage was too long and a host did not come back."""
     bad = trial(
         "host-off", 9, late=11.5, whole=None, problems=("pg-sv01 does not stream from pg-sv02",),
-        settlement=settlement(41_230, lost=lost(37), disordered=((3, 9), (3, 10))),
+        writes=write_check(41_230, lost=lost(37), out_of_order=((3, 9), (3, 10))),
     )  # fmt: skip
     good = [trial(fault, seed) for fault in ("host-off", "postgres-kill", "switchover") for seed in range(4)]
     return proof(*good, bad, command="invoke failover-test --fault host-off,postgres-kill,switchover --repeat 5 --report report")
@@ -146,8 +147,10 @@ def failed() -> Proof:
 
 def asynchronous() -> Proof:
     """A failover that loses what asynchronous replication may lose: passed, and to be seen."""
-    trials = [trial("host-off", seed, durability="async", settlement=settlement(lost=lost(90 * seed))) for seed in range(3)]
-    trials = [replace(t, expected=replace(t.expected, may_lose=True), reads=replace(t.reads, vanished=11)) for t in trials]
+    trials = [trial("host-off", seed, durability="async", writes=write_check(lost=lost(90 * seed))) for seed in range(3)]
+    trials = [
+        replace(t, expected=replace(t.expected, may_lose=True), reads=replace(t.reads, reads_of_lost_rows=11)) for t in trials
+    ]
     return proof(*trials, durability="async", command="invoke failover-test --fault host-off --repeat 3 --report report")
 
 

@@ -18,7 +18,7 @@ from day2.faults.lagging import BURST_KBYTES, KBYTES_PER_SECOND, MESSAGE_KBYTES,
 from day2.faults.processes import Kill
 from day2.faults.voters import voters
 from day2.faults.window import LAG_BYTES, Window
-from day2.history.writes import Outcome, Write
+from day2.history.writes import Write, WriteOutcome
 from day2.hosts.ssh import Answer
 from day2.predictions.expectation import Effect
 
@@ -149,7 +149,7 @@ def test_the_voters_are_read_from_patronis_own_text() -> None:
 def test_the_fault_is_when_the_primary_was_lost_not_when_the_replica_left() -> None:
     fault = window("lagging-then-stop")
     fault._cut, fault._dead = 20.0, 21.0
-    acknowledged = [Write(1, n, Outcome.ACKNOWLEDGED, at - 0.1, at, "db1", 1) for n, at in enumerate((9.0, 20.4, 24.0))]
+    acknowledged = [Write(1, n, WriteOutcome.ACKNOWLEDGED, at - 0.1, at, "db1", 1) for n, at in enumerate((9.0, 20.4, 24.0))]
     assert fault.moment(acknowledged, 5.0, 30.0) == 20.4
     assert fault.moment(acknowledged[:1], 5.0, 30.0) == 20.0
 

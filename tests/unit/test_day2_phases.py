@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from day2.faults.base import last_write
-from day2.history.writes import Outcome, Write
+from day2.history.writes import Write, WriteOutcome
 from day2.hosts.watch import Event
 from day2.trials.phases import KEYS, said, timeline
 from day2.trials.result import LogLine, Phase
@@ -13,7 +13,7 @@ from day2.trials.result import LogLine, Phase
 PREDICTED = {"new_leader": (19.5, 23.0), "first_write": (20.0, 24.5)}
 
 
-def write(at: float, outcome: Outcome = Outcome.ACKNOWLEDGED, timeline: int = 1) -> Write:
+def write(at: float, outcome: WriteOutcome = WriteOutcome.ACKNOWLEDGED, timeline: int = 1) -> Write:
     return Write(0, int(at * 1000), outcome, at - 0.002, at, "", timeline)
 
 
@@ -56,7 +56,7 @@ FAILOVER = seen(
 WRITES = [
     write(99.9),
     write(100.0),
-    write(110.0, Outcome.FAILED),
+    write(110.0, WriteOutcome.FAILED),
     write(122.6, timeline=2),
     write(122.7, timeline=2),
 ]
@@ -131,7 +131,7 @@ def test_writes_that_stop_until_healed_though_the_primary_stays() -> None:
         (133.0, "db1", "primary", True),
         (133.5, "proxy1", "routed", ["db1"]),
     )
-    writes = [write(99.9), write(107.9), write(110.0, Outcome.FAILED), write(133.6, timeline=2)]
+    writes = [write(99.9), write(107.9), write(110.0, WriteOutcome.FAILED), write(133.6, timeline=2)]
     phases = timeline(events, writes, fault_at=100.0, healed=130.0, primary="db1", name="etcd-all-stop", struck=["db1", "db2"])
     assert told(phases) == [
         (0.0, "fault", "etcd-all-stop"),
@@ -148,7 +148,7 @@ def test_writes_that_stop_until_healed_though_the_primary_stays() -> None:
 
 
 def test_a_gap_that_never_ends_has_no_first_write_after_it() -> None:
-    writes = [write(99.9), write(100.0), write(130.0, Outcome.FAILED)]
+    writes = [write(99.9), write(100.0), write(130.0, WriteOutcome.FAILED)]
     phases = timeline(BEFORE, writes, fault_at=100.0, healed=None, primary="db1", name="haproxy-kill", struck=["proxy1"])
     assert [(p.key, p.seconds) for p in phases] == [
         ("fault", 0.0),

@@ -97,7 +97,7 @@ def hostile(word: str) -> Proof:
     expected = dataclasses.replace(trial.expected, why=word)
     bad = dataclasses.replace(
         trial, fault=word, description=word, began=word, timeline=phases, expected=expected, whole=None, problems=(word,),
-        primary_before=word, settlement=proofs.settlement(overlaps=(word,)),
+        primary_before=word, writes=proofs.write_check(split_brain=(word,)),
     )  # fmt: skip
     names = {"cluster": word, "command": word, "stopped": word, "versions": {word: word}, "settings": {word: {word: word}}}
     return proofs.proof(trial, bad, bad, **names)
@@ -142,8 +142,15 @@ def test_ids_are_kept_as_runs() -> None:
 
 @pytest.mark.parametrize("data", [{}, {"trials": [{}]}, {"trials": 3}, {"trials": [], "cluster": "shop"}])
 def test_no_other_document_is_taken_for_a_report(data: dict[str, Any]) -> None:
-    with pytest.raises(ClusterError, match="no report of a failover test"):
-        document.load(data)
+    for other in (data, {"format": document.FORMAT, **data}):
+        with pytest.raises(ClusterError, match="no report of a failover test"):
+            document.load(other)
+
+
+def test_a_report_of_another_format_is_refused_by_its_name() -> None:
+    read = document.document(PROOFS["matrix"])
+    with pytest.raises(ClusterError, match="'pgquorum proof 1', and this version reads 'pgquorum proof 2' only"):
+        document.load({**read, "format": "pgquorum proof 1"})
 
 
 def test_a_lost_write_is_said_wherever_anybody_looks() -> None:
@@ -152,7 +159,7 @@ def test_a_lost_write_is_said_wherever_anybody_looks() -> None:
     assert "37 acknowledged writes are lost" in shown(proof)
     assert "37 acknowledged writes are lost" in Page(page_of("failed")).words
     read = document.document(proof)
-    assert read["totals"]["lost"] == 37 and read["trials"][-1]["settlement"]["lost"]["count"] == 37
+    assert read["totals"]["lost"] == 37 and read["trials"][-1]["writes"]["lost"]["count"] == 37
 
 
 def test_a_loss_that_is_allowed_is_said_too() -> None:

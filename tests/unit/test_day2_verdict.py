@@ -16,8 +16,8 @@ def trial(fault: str = "host-off", **differs: Any) -> Trial:
     return replace(proofs.trial(fault), **differs)
 
 
-def account(**differs: Any) -> Any:
-    return proofs.settlement(**differs)
+def checked(**differs: Any) -> Any:
+    return proofs.write_check(**differs)
 
 
 @pytest.mark.parametrize("fault", proofs.FAULTS)
@@ -28,12 +28,12 @@ def test_what_is_as_promised_passes(fault: str) -> None:
 @pytest.mark.parametrize(
     ("differs", "said"),
     [
-        ({"settlement": account(lost=((1, 7),))}, "1 acknowledged writes are lost"),
-        ({"settlement": account(unexpected=((1, 7),))}, "had been refused"),
-        ({"settlement": account(repeated=((1, 7),))}, "more than once"),
-        ({"settlement": account(disordered=((1, 7),))}, "before an earlier one"),
-        ({"settlement": account(overlaps=("a and b for 2 s",))}, "two servers acknowledged"),
-        ({"reads": replace(trial().reads, vanished=3)}, "not there any more"),
+        ({"writes": checked(lost=((1, 7),))}, "1 acknowledged writes are lost"),
+        ({"writes": checked(unexpected=((1, 7),))}, "had been refused"),
+        ({"writes": checked(duplicated=((1, 7),))}, "more than once"),
+        ({"writes": checked(out_of_order=((1, 7),))}, "before an earlier one"),
+        ({"writes": checked(split_brain=("a and b for 2 s",))}, "two servers acknowledged"),
+        ({"reads": replace(trial().reads, reads_of_lost_rows=3)}, "not there any more"),
         ({"outage": None, "outage_began": None}, "no write was acknowledged"),
         ({"outage": 40.0}, "writes stopped for 40.0 s"),
         ({"primary_after": "pg-sv01"}, "still the primary"),
@@ -60,11 +60,11 @@ def test_what_should_stop_is_judged_from_the_end_of_healing_and_must_not_go_on_b
 
 def test_a_loss_is_forgiven_only_where_the_durability_allows_it() -> None:
     allowed = Expectation(Effect.FAILS_OVER, 60.0, "", may_lose=True)
-    one = trial(expected=allowed, settlement=account(lost=((1, 7),)))
+    one = trial(expected=allowed, writes=checked(lost=((1, 7),)))
     assert one.failures == ()
-    assert not one.settlement.sound
-    assert trial(expected=allowed, settlement=account(repeated=((1, 7),))).failures
-    assert trial(expected=allowed, settlement=account(overlaps=("a and b for 2 s",))).failures
+    assert not one.writes.consistent
+    assert trial(expected=allowed, writes=checked(duplicated=((1, 7),))).failures
+    assert trial(expected=allowed, writes=checked(split_brain=("a and b for 2 s",))).failures
 
 
 def test_a_series_that_was_stopped_or_is_empty_has_not_passed() -> None:

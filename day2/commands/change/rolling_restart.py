@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
-from day2.history.writes import Settlement, longest_gap
+from day2.history.writes import WriteCheck, longest_gap
 from day2.hosts import operator_lock
 from day2.hosts.dsn import open_vault
 from day2.hosts.interrupts import Interrupts
@@ -46,7 +46,7 @@ class Outcome:
     done: list[Step] = field(default_factory=list)
     stopped_by: str = ""
     write_gap: float | None = None
-    settlement: Settlement | None = None
+    writes: WriteCheck | None = None
     reads: int = 0
     reads_broken: int = 0  # sessions that were cut
     reads_refused: list[str] = field(default_factory=list)  # no server was found at all: what they were told
@@ -56,8 +56,8 @@ class Outcome:
         refused = "; ".join(dict.fromkeys(self.reads_refused))
         checks = (
             (bool(self.stopped_by), self.stopped_by),
-            (self.settlement is None, "the writes could not be counted: port 5000 leads to nobody"),
-            (self.settlement is not None and not self.settlement.sound, "acknowledged writes are lost"),
+            (self.writes is None, "the writes could not be counted: port 5000 leads to nobody"),
+            (self.writes is not None and not self.writes.consistent, "acknowledged writes are lost"),
             (bool(self.reads_refused), f"{len(self.reads_refused)} reads found no server: {refused}"),
         )
         return tuple(text for failed, text in checks if failed)
@@ -116,8 +116,8 @@ def measured(
     gap = longest_gap(load.writes, load.stopped_at)
     outcome.write_gap = round(gap.seconds, 3) if gap else None
     with suppress(ClusterError):  # while nobody takes writes, nobody can be asked either
-        outcome.settlement = load.settle()
-        if outcome.settlement.sound:
+        outcome.writes = load.check()
+        if outcome.writes.consistent:
             load.drop()
     outcome.reads = readers.succeeded
     outcome.reads_broken = sum(1 for failure in readers.failures if failure.found_server)
@@ -143,10 +143,10 @@ def report(out: Console, outcome: Outcome, *, interrupted: bool, as_json: bool) 
     if as_json:
         plan = {"planned": documents(outcome.planned), "done": documents(outcome.done), "left": documents(left)}
         print_json(FORMAT, {**vars(outcome), **plan, "failures": outcome.failures})
-    account = outcome.settlement
+    writes = outcome.writes
     gap = "none" if outcome.write_gap is None else f"{outcome.write_gap:.2f} s"
-    if account:
-        out.print(f"longest write gap {gap}; acknowledged {account.acknowledged:,}, lost {len(account.lost)}")
+    if writes:
+        out.print(f"longest write gap {gap}; acknowledged {writes.acknowledged:,}, lost {len(writes.lost)}")
     out.print(f"reads {outcome.reads:,}, cut {outcome.reads_broken}, without a server {len(outcome.reads_refused)}")
     for failure in outcome.failures:
         out.print(f"[red]problem[/]  {escape(failure)}", soft_wrap=True)

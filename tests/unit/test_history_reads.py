@@ -1,18 +1,18 @@
-"""The account of the readers: what they saw vanish, and how old it was."""
+"""The check of reads: rows that were seen and are gone, and how old answers were."""
 
 from __future__ import annotations
 
-from day2.history.reads import Acknowledged, Read, ReadFailure, account, percentile
-from day2.history.writes import Outcome, ReadAccount, Write
+from day2.history.reads import Acknowledged, Read, ReadCheck, ReadFailure, check_reads, percentile
+from day2.history.writes import Write, WriteOutcome
 
 WRITES = [
     Write(writer, number, outcome, ended - 0.001, ended, "10.0.0.1", 1)
     for writer, number, outcome, ended in (
-        (0, 1, Outcome.ACKNOWLEDGED, 10.0),
-        (0, 2, Outcome.INDETERMINATE, 11.0),
-        (0, 3, Outcome.ACKNOWLEDGED, 12.0),
-        (0, 4, Outcome.ACKNOWLEDGED, 13.0),
-        (1, 1, Outcome.ACKNOWLEDGED, 12.5),
+        (0, 1, WriteOutcome.ACKNOWLEDGED, 10.0),
+        (0, 2, WriteOutcome.INDETERMINATE, 11.0),
+        (0, 3, WriteOutcome.ACKNOWLEDGED, 12.0),
+        (0, 4, WriteOutcome.ACKNOWLEDGED, 13.0),
+        (1, 1, WriteOutcome.ACKNOWLEDGED, 12.5),
     )
 ]
 FOUND = {(0, 1), (0, 2), (0, 3), (0, 4), (1, 1)}
@@ -38,22 +38,22 @@ def test_what_was_acknowledged_after_the_read_began_is_not_missed() -> None:
     assert acknowledged.staleness(read(5, 0, 9.0)) == 0  # a writer who has not come to write
 
 
-def test_a_row_that_was_seen_and_is_not_there_afterwards_has_vanished() -> None:
+def test_a_row_that_was_seen_and_is_not_there_afterwards_is_a_read_of_a_lost_row() -> None:
     reads = [read(0, 0, 9.0), read(0, 3, 12.5), read(0, 4, 13.5)]
-    assert account(reads, [], FOUND, WRITES).vanished == 0
-    assert account(reads, [], FOUND - {(0, 4)}, WRITES).vanished == 1
+    assert check_reads(reads, [], FOUND, WRITES).reads_of_lost_rows == 0
+    assert check_reads(reads, [], FOUND - {(0, 4)}, WRITES).reads_of_lost_rows == 1
 
 
 def test_every_read_is_accounted_for() -> None:
     reads = [read(0, 4, 20.0)] * 98 + [read(0, 3, 20.0), read(0, 0, 20.0)]
     failures = [ReadFailure(15.0, found_server=True, why="cut"), ReadFailure(16.0, found_server=False, why="refused")]
-    assert account(reads, failures, FOUND, WRITES) == ReadAccount(
-        succeeded=100, failed=2, no_server=1, vanished=0, stale_median=0.0, stale_p99=7.0, stale_worst=10.0
+    assert check_reads(reads, failures, FOUND, WRITES) == ReadCheck(
+        succeeded=100, failed=2, no_server=1, reads_of_lost_rows=0, stale_median=0.0, stale_p99=7.0, stale_worst=10.0
     )
 
 
 def test_without_reads_nothing_is_said_of_their_age() -> None:
-    assert account([], [], FOUND, WRITES) == ReadAccount()
+    assert check_reads([], [], FOUND, WRITES) == ReadCheck()
 
 
 def test_percentiles() -> None:
