@@ -160,7 +160,7 @@ def split_brain(writes: Iterable[Write]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Series:
+class Throughput:
     """How many writes were acknowledged in each `width` seconds, the first span beginning at `start` (negative: before the
     fault)."""
 
@@ -169,15 +169,15 @@ class Series:
     counts: tuple[int, ...]
 
 
-def series(writes: Iterable[Write], fault_at: float, until: float) -> Series:
+def throughput(writes: Iterable[Write], fault_at: float, until: float) -> Throughput:
     """From the first acknowledgement to the monotonic time `until`. One of the spans ends with the fault: an acknowledgement
     that came at that very moment is before it."""
     spans = Counter(ceil((w.ended - fault_at) / SPAN_SECONDS) for w in writes if w.outcome is WriteOutcome.ACKNOWLEDGED)
     if not spans:
-        return Series(0.0, SPAN_SECONDS, ())
+        return Throughput(0.0, SPAN_SECONDS, ())
     first, last = min(spans), max(*spans, ceil((until - fault_at) / SPAN_SECONDS))
     counts = tuple(spans[n] for n in range(first, last + 1))
-    return Series(round((first - 1) * SPAN_SECONDS, 3), SPAN_SECONDS, counts)
+    return Throughput(round((first - 1) * SPAN_SECONDS, 3), SPAN_SECONDS, counts)
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ class Expectation:
     """`within`: the longest write gap there should be; where writes stop until healed, counted from the end of healing.
 
     `hold`: how long the fault lasts before it is healed, where nothing else ends the wait. `may_lose`: the durability that
-    was chosen allows acknowledged writes to be lost by this. `phases`: for steps of a failover, by key (see phases.py), the
-    earliest and latest second after the fault. `why`: one sentence for a person, what it is made of.
+    was chosen allows acknowledged writes to be lost by this. `phases`: for steps of a failover, by key (KEYS in
+    day2/trials/timeline.py), the earliest and latest second after the fault. `why`: one sentence for a person.
     """
 
     effect: Effect
@@ -36,5 +36,5 @@ class Expectation:
         if self.effect is Effect.STOPS:
             return f"{self.effect.value}, then goes on within {self.within:.1f} s"
         if self.effect is Effect.ANY:
-            return "is whole again after healing, and nothing is lost"
+            return "is healthy again after healing, and nothing is lost"
         return f"{self.effect.value}, writes stop for {self.within:.1f} s at most"

@@ -21,7 +21,8 @@ from .summary import FaultSummary, by_fault, judged, totals
 FORMAT = "pgquorum proof 2"
 UNITS = {
     "durations": "seconds: outage, within, hold, width, stale_*, judged",
-    "moments": "seconds after the fault: seconds and predicted of a phase, outage_began, healed, mended, whole, start",
+    "moments": "seconds after the fault: seconds and predicted of a phase, outage_began, heal_started, heal_finished,"
+    " healthy_again, start",
     "timers": "seconds; those that end in _ms milliseconds, fall and rise counts",
     "ids": "[writer, first number, last number]: all from the first to the last",
     "judged": "the time that `within` is about: the outage; where writes stop until healed, from the healing until they went on",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from day2.trials.result import Phase, Series, Trial
+from day2.trials.result import Phase, Throughput, Trial
 
 from . import words
 from .canvas import BAD, GAP, LETTER, LINE, MEASURED, MUTED, PAPER, PREDICTED, Canvas, Layout, both, dot, rows, seconds_axis
@@ -25,16 +25,16 @@ def window(trial: Trial) -> tuple[float, float]:
     ends = [p.predicted[1] for p in trial.timeline if p.predicted] + [trial.first_write or 0.0]
     last = max([*ends, *(p.seconds for p in trial.timeline if p.seconds is not None)])
     end = min(last, 2.5 * max(*ends, 2.0)) * 1.05 + 0.2
-    return max(trial.acknowledged.start, -0.12 * end), end
+    return max(trial.throughput.start, -0.12 * end), end
 
 
-def thinned(series: Series, begin: float, end: float, points: int) -> tuple[list[float], list[float]]:
+def thinned(throughput: Throughput, begin: float, end: float, points: int) -> tuple[list[float], list[float]]:
     """Where each step of the curve begins, and its writes per `width`; neighbours are averaged where they are too many."""
-    first = max(int((begin - series.start) / series.width), 0)
-    counts = series.counts[first : max(int((end - series.start) / series.width) + 2, first)]
+    first = max(int((begin - throughput.start) / throughput.width), 0)
+    counts = throughput.counts[first : max(int((end - throughput.start) / throughput.width) + 2, first)]
     step = max(1, -(-len(counts) // points))
     spans = [counts[i : i + step] for i in range(0, len(counts), step)]
-    return [series.start + (first + i * step) * series.width for i in range(len(spans))], [sum(s) / len(s) for s in spans]
+    return [throughput.start + (first + i * step) * throughput.width for i in range(len(spans))], [sum(s) / len(s) for s in spans]
 
 
 def _draw(layout: Layout, trial: Trial) -> Canvas:
@@ -51,7 +51,7 @@ def _draw(layout: Layout, trial: Trial) -> Canvas:
             if phase.seconds is not None and phase.seconds <= end:
                 axes.axvline(phase.seconds, color=LINE, linewidth=1, zorder=0)
     pixels = (layout.width - left - RIGHT) / (end - begin)
-    _writes(top, trial.acknowledged, begin, end, points=int((end - begin) * pixels / 1.5))
+    _writes(top, trial.throughput, begin, end, points=int((end - begin) * pixels / 1.5))
     _say_the_gap(top, trial, pixels)
     rows(below, layout, names)
     for at, phase in enumerate(trial.timeline):
@@ -60,8 +60,8 @@ def _draw(layout: Layout, trial: Trial) -> Canvas:
     return canvas
 
 
-def _writes(axes: Axes, series: Series, begin: float, end: float, points: int) -> None:
-    times, counts = thinned(series, begin, end, points)
+def _writes(axes: Axes, throughput: Throughput, begin: float, end: float, points: int) -> None:
+    times, counts = thinned(throughput, begin, end, points)
     if counts:
         axes.fill_between(times, counts, step="post", color=MEASURED, alpha=0.3, linewidth=0)
         axes.step(times, counts, where="post", color=MEASURED, linewidth=1.2)
@@ -69,7 +69,7 @@ def _writes(axes: Axes, series: Series, begin: float, end: float, points: int) -
     axes.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     axes.tick_params(axis="x", labelbottom=False)
     axes.tick_params(axis="y", length=0, labelcolor=MUTED)
-    title = f"acknowledged writes per {series.width * 1000:.0f} ms"
+    title = f"acknowledged writes per {throughput.width * 1000:.0f} ms"
     axes.text(0, 1 + 9 / WRITES, title, transform=axes.transAxes, color=MUTED)
 
 

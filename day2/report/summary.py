@@ -30,8 +30,8 @@ def judged(trial: Trial) -> float | None:
     """The time that the prediction is about: the outage or, where writes stop until the fault is healed, how long after the
     healing they went on."""
     resumed = trial.first_write
-    if trial.expected.effect is Effect.STOPS and resumed is not None and trial.mended is not None:
-        return max(resumed - trial.mended, 0.0)
+    if trial.expected.effect is Effect.STOPS and resumed is not None and trial.heal_finished is not None:
+        return max(resumed - trial.heal_finished, 0.0)
     return trial.outage
 
 

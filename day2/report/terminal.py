@@ -90,14 +90,16 @@ def show_faults(out: Console, summaries: Iterable[FaultSummary]) -> None:
 
 def show_trials(out: Console, proof: Proof) -> None:
     """One row for each trial."""
-    table = _table("", "fault began", "fault", "primary", "writes out", "lost", "unclear", "whole after", "", right=(4, 5, 6, 7))
+    table = _table(
+        "", "fault began", "fault", "primary", "writes out", "lost", "unclear", "healthy after", "", right=(4, 5, 6, 7)
+    )
     for number, trial in enumerate(proof.trials, 1):
         moved = f"{trial.primary_before} -> {trial.primary_after or 'nobody'}"
         verdict = words.verdict(trial)
         table.add_row(
             f"{number}", escape(trial.began), escape(trial.fault),
             escape(moved if trial.primary_after != trial.primary_before else trial.primary_before), seconds(trial.outage),
-            f"{len(trial.writes.lost):,}", f"{trial.writes.indeterminate:,}", seconds(trial.whole), _short(verdict),
+            f"{len(trial.writes.lost):,}", f"{trial.writes.indeterminate:,}", seconds(trial.healthy_again), _short(verdict),
         )  # fmt: skip
     out.print(table)
 

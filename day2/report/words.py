@@ -17,7 +17,7 @@ SHORT_EFFECTS = {
     Effect.FAILS_OVER: "fails over",
     Effect.KEEPS_RUNNING: "keeps running",
     Effect.STOPS: "stops until healed",
-    Effect.ANY: "is whole again",
+    Effect.ANY: "is healthy again",
 }
 
 
@@ -138,7 +138,7 @@ def account(trial: Trial) -> tuple[tuple[str, str, str], ...]:
     writes, reads = trial.writes, trial.reads
     stale = f"99 % at most {short_time(reads.stale_p99)}, worst {short_time(reads.stale_worst)}"
     moved = trial.primary_after != trial.primary_before
-    whole = "no problem left" if trial.whole is not None else "; ".join(trial.problems)
+    health = "no problem left" if trial.healthy_again is not None else "; ".join(trial.problems)
     return (
         ("longest write gap (RTO)", seconds(trial.outage), f"expected: {trial.expected.describe()}"),
         (
@@ -156,7 +156,7 @@ def account(trial: Trial) -> tuple[tuple[str, str, str], ...]:
         ("reads of rows now gone", f"{reads.reads_of_lost_rows:,}", ""),
         ("staleness of reads", short_time(reads.stale_median), f"median; {stale}" if reads.stale_median is not None else ""),
         ("primary", trial.primary_after or "nobody", f"was {trial.primary_before}" if moved else "as before"),
-        ("whole again", seconds(trial.whole), whole),
+        ("healthy again", seconds(trial.healthy_again), health),
     )
 
 

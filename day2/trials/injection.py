@@ -18,8 +18,8 @@ class Injection:
     def __init__(self, fault: Fault, say: Callable[[str], None]) -> None:
         self._fault, self._say = fault, say
         self.began = self.ended = 0.0
-        self.healed: float | None = None
-        self.mended: float | None = None
+        self.heal_started: float | None = None
+        self.heal_finished: float | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -36,10 +36,10 @@ class Injection:
 
     def heal(self) -> None:
         """Undoes the fault, once; tries again for a while, for what it takes may be out of order for a moment, too."""
-        if self.mended is not None:
+        if self.heal_finished is not None:
             return
-        if self.healed is None:
-            self.healed = time.monotonic()
+        if self.heal_started is None:
+            self.heal_started = time.monotonic()
             if self._fault.lasting:
                 self._say(f"healing {', '.join(host.name for host in self._fault.hosts)}")
         while True:
@@ -47,7 +47,7 @@ class Injection:
                 self._fault.heal()
                 break
             except ClusterError as error:
-                if time.monotonic() > self.healed + HEAL_SECONDS:
+                if time.monotonic() > self.heal_started + HEAL_SECONDS:
                     raise ClusterError(f"{self._fault.name} could not be healed, and may still be there: {error}") from None
                 time.sleep(HEAL_AGAIN_SECONDS)
-        self.mended = time.monotonic()
+        self.heal_finished = time.monotonic()

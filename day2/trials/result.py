@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from day2.history.reads import ReadCheck
-from day2.history.writes import Series as Series
+from day2.history.writes import Throughput as Throughput
 from day2.history.writes import WriteCheck
 from day2.predictions.expectation import Effect, Expectation
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A step of a failover: `key` as in phases.py, `name` for a person, when it came (None: never), and the earliest and
+    """A step of a failover: `key` as in timeline.py, `name` for a person, when it came (None: never), and the earliest and
     latest moment that were predicted, where there is a prediction."""
 
     key: str
@@ -37,13 +37,12 @@ class LogLine:
 
 @dataclass(frozen=True)
 class Trial:
-    """One fault, from its injection until the cluster was whole again.
+    """One fault, from its injection until the cluster was healthy again.
 
     `outage` is the longest span between consecutive acknowledged writes, which began at `outage_began`; None if there was
-    no acknowledgement at all. `healed`: when healing began, `mended`: when it
-    was done; None for a fault that ends by itself. `whole`: when no rule found
-    a problem any more; None if that did not come in time, and `problems` then says what was still wrong. `note`: how injecting
-    the fault went, where there is anything to say.
+    no acknowledgement at all. `heal_started`, `heal_finished`: None for a fault that ends by itself. `healthy_again`: when no
+    rule found a problem any more; None if that did not come in time, and `problems` then says what was still wrong.
+    `throughput`: the acknowledged writes over time. `note`: how injecting the fault went, where there is anything to say.
     """
 
     fault: str
@@ -57,15 +56,15 @@ class Trial:
     timeline: tuple[Phase, ...]
     outage: float | None
     outage_began: float | None
-    healed: float | None
-    whole: float | None
+    heal_started: float | None
+    healthy_again: float | None
     problems: tuple[str, ...]
     writes_per_second: float  # before the fault
     writes: WriteCheck
     reads: ReadCheck
-    acknowledged: Series
+    throughput: Throughput
     log: tuple[LogLine, ...] = ()
-    mended: float | None = None
+    heal_finished: float | None = None
     note: str = ""
 
     @property
@@ -76,7 +75,7 @@ class Trial:
     @property
     def _stopped_until_healed(self) -> bool:
         """Whether the longest gap is one that the healing ended."""
-        resumed, began, healed = self.first_write, self.outage_began, self.healed
+        resumed, began, healed = self.first_write, self.outage_began, self.heal_started
         return resumed is None or began is None or healed is None or began <= healed <= resumed
 
     @property
@@ -108,8 +107,8 @@ class Trial:
         effect = expected.effect
         resumed = self.first_write
         late = None
-        if effect is Effect.STOPS and resumed is not None and self.mended is not None:
-            late = resumed - self.mended
+        if effect is Effect.STOPS and resumed is not None and self.heal_finished is not None:
+            late = resumed - self.heal_finished
         elif effect is not Effect.STOPS:
             late = self.outage
         return (
@@ -121,7 +120,7 @@ class Trial:
                 "writes went on before the fault was healed, which should not be possible",
             ),
             (late is not None and late > expected.within, f"writes stopped for {late or 0:.1f} s, not {expected.within:.1f} s"),
-            (self.whole is None, f"the cluster is not whole again: {'; '.join(self.problems) or 'no reason seen'}"),
+            (self.healthy_again is None, f"the cluster is not healthy again: {'; '.join(self.problems) or 'no reason seen'}"),
         )
 
 

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from cluster.errors import ClusterError
 from cluster.timing import Timing
 from cluster.topology import Cluster
 from day2.faults.fault import Fault, Site
-from day2.history.writes import WriteCheck, WriteOutcome, longest_gap, series
+from day2.history.writes import WriteCheck, WriteOutcome, longest_gap, throughput
 from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
 from day2.hosts.watch import Watch
@@ -23,13 +24,20 @@ from day2.predictions.expectation import Effect, Expectation
 from health.rules import findings
 from health.view import ClusterView
 
-from . import phases
 from .injection import HEAL_SECONDS, Injection
 from .result import Trial
+from .timeline import is_new_leader, log_lines, timeline
 
-Say = Callable[[str], None]
-# libpq's parameters for writes and for reads.
-Ways = tuple[dict[str, str], dict[str, str]]
+# Takes a line for a person, on what is going on.
+Progress = Callable[[str], None]
+
+
+class Endpoints(NamedTuple):
+    """Where applications connect: libpq's parameters."""
+
+    writes: dict[str, str]
+    reads: dict[str, str]
+
 
 MOST_WRITERS = 100
 WARM_UP_WRITES = 100
@@ -37,25 +45,25 @@ WARM_UP_SECONDS = 15
 STEADY_SECONDS = 2
 # How much later than predicted something may still come, so that it is reported as late and not as never.
 PATIENCE_SECONDS = 60
-WHOLE_SECONDS = 300
+HEALTHY_SECONDS = 300
 # A fault that is healed half way: hosts have to boot, servers to start.
 RECOVERY_SECONDS = 30
 # Between two looks at the whole cluster, each of which costs its hosts a second of processor time in all.
 LOOK_SECONDS = 2
-# How long what is there already has been there when the fault strikes.
+# For how long `beside` has been there when the fault is injected.
 BESIDE_SECONDS = 5
 
 
 @dataclass(frozen=True)
-class Load:
-    """How many write and read, each writer with a `pause` (seconds) after a write, with the probe role's password; by which
+class LoadProfile:
+    """How many write and read, each writer with a `pause` (seconds) after a write, with the probe role's password; `via` which
     host they go to HAProxy (None: straight). Raises ClusterError for what can't be right."""
 
     password: str = field(repr=False)
     writers: int
     readers: int = 2
     pause: float = 0.0
-    hop: str | None = None
+    via: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("writers", 1), ("readers", 0)):
@@ -67,23 +75,29 @@ class Unfinished(ClusterError):
     """Something failed after the fault had been injected. The text says what, and that the fault may still be there."""
 
 
-class Run:
-    """A trial as it goes: writers and readers of `load` by the `ways`, and the fault at the site. For one `trial()`.
+class TrialRun:
+    """A trial as it goes: writers and readers of `load` at the `endpoints`, and the fault at the site. For one `trial()`.
 
-    `beside` is a fault that is there already when the other strikes, and is healed right after it.
+    `beside` is a second fault: it is there already when the other is injected, and is healed right after it.
     """
 
     def __init__(
-        self, site: Site, fault: Fault, ways: Ways, load: Load, interrupts: Interrupts, say: Say, beside: Fault | None = None
+        self,
+        site: Site,
+        fault: Fault,
+        endpoints: Endpoints,
+        load: LoadProfile,
+        interrupts: Interrupts,
+        say: Progress,
+        beside: Fault | None = None,
     ) -> None:
-        writing, reading = ways
         self.site, self.fault = site, fault
-        self.workload = Workload(writing, load.password, load.writers, load.pause)
-        self._readers = Readers(reading, load.password, load.readers, self.workload.table, load.writers)
+        self.workload = Workload(endpoints.writes, load.password, load.writers, load.pause)
+        self._readers = Readers(endpoints.reads, load.password, load.readers, self.workload.table, load.writers)
         self._interrupts, self._say = interrupts, say
         self._injection = Injection(fault, say)
         self._beside = beside
-        self._struck = 0.0
+        self._started_at = 0.0
 
     def trial(self, hold: float | None = None) -> Trial:
         """Runs it. With `hold` it is healed after so many seconds, whatever has or has not happened by then.
@@ -106,10 +120,10 @@ class Run:
             warm_up(load, self._interrupts, self._say)
             self._begin_beside(beside)
             # Trials begin when the one before has ended, which is when Patroni has done a round: without this all faults would
-            # strike soon after the leader key was renewed, and what they cost would not be what a fault of no plan costs.
+            # begin soon after the leader key was renewed, and what they cost would not be what a fault of no plan costs.
             self._interrupts.sleep(random.uniform(0, self.site.timing.loop_wait))  # noqa: S311
             injection.inject()
-            self._struck = at = self.fault.moment(load.writes, injection.began, injection.ended)
+            self._started_at = at = self.fault.moment(load.writes, injection.began, injection.ended)
             began = datetime.fromtimestamp(time.time() - (time.monotonic() - at), UTC).isoformat(timespec="milliseconds")
             self._say(f"{self.fault.name}: {', '.join(host.name for host in self.fault.hosts)}")
             if self.fault.note:
@@ -118,7 +132,7 @@ class Run:
             injection.heal()
             beside.close()
             self._await_writes(expected)
-            whole, view, problems = self._await_whole()
+            healthy_again, view, problems = self._await_healthy()
             self._interrupts.sleep(STEADY_SECONDS)
             if expected.effect is Effect.ANY:
                 # A fault that was healed before anybody noticed may have consequences yet: not for the next trial.
@@ -126,7 +140,7 @@ class Run:
             events = watch.events
         checked = self._checked()
         writes = list(load.writes)
-        healed, mended = (injection.healed, injection.mended) if self.fault.lasting else (None, None)
+        heal_started, heal_finished = (injection.heal_started, injection.heal_finished) if self.fault.lasting else (None, None)
         gap = longest_gap((w for w in writes if w.ended >= started), load.stopped_at, since=at)
         before = sum(1 for w in writes if w.outcome is WriteOutcome.ACKNOWLEDGED and w.ended <= at)
         return Trial(
@@ -138,21 +152,21 @@ class Run:
             primary_before=self.site.primary.name,
             primary_after=view.leader,
             expected=expected,
-            timeline=phases.timeline(
-                events, writes, fault_at=at, healed=healed, primary=self.site.primary.name, name=self.fault.name,
-                struck=[host.name for host in self.fault.hosts], predicted=expected.phases,
+            timeline=timeline(
+                events, writes, fault_at=at, heal_started=heal_started, primary=self.site.primary.name, name=self.fault.name,
+                targets=[host.name for host in self.fault.hosts], predicted=expected.phases,
             ),
             outage=round(gap.seconds, 3) if gap else None,
             outage_began=round(gap.began - at, 3) if gap else None,
-            healed=None if healed is None else round(healed - at, 3),
-            whole=None if whole is None else round(whole - at, 3),
+            heal_started=None if heal_started is None else round(heal_started - at, 3),
+            healthy_again=None if healthy_again is None else round(healthy_again - at, 3),
             problems=problems,
             writes_per_second=round(before / (at - started), 1),
             writes=checked,
             reads=self._readers.check(load.found, writes),
-            acknowledged=series(writes, at, load.stopped_at),
-            log=phases.said(events, fault_at=at),
-            mended=None if mended is None else round(mended - at, 3),
+            throughput=throughput(writes, at, load.stopped_at),
+            log=log_lines(events, fault_at=at),
+            heal_finished=None if heal_finished is None else round(heal_finished - at, 3),
             note=self._note,
         )  # fmt: skip
 
@@ -162,7 +176,7 @@ class Run:
         return "; ".join([*there, *filter(None, [self.fault.note])])
 
     def _begin_beside(self, stack: ExitStack) -> None:
-        """Injects what is there already when the fault strikes; the stack heals it."""
+        """Injects the fault that is there before; the stack heals it."""
         if self._beside:
             stack.enter_context(Injection(self._beside, self._say)).inject()
             self._say(f"{self._beside.name}: {', '.join(host.name for host in self._beside.hosts)}")
@@ -182,17 +196,17 @@ class Run:
     def _await_effect(self, watch: Watch, expected: Expectation) -> None:
         """Leaves the fault alone until what should come of it has come, or is overdue."""
         if expected.effect is Effect.FAILS_OVER:
-            self._follow(watch, self._struck + expected.within + PATIENCE_SECONDS)
+            self._follow(watch, self._started_at + expected.within + PATIENCE_SECONDS)
         else:
             self._interrupts.sleep(expected.hold)
 
     def _follow(self, watch: Watch, deadline: float) -> None:
         """Tells what happens until writes have gone on for a while, or `deadline` has passed."""
-        fault, new = self._struck, None
+        fault, new = self._started_at, None
 
         def has_new_leader() -> bool:
             nonlocal new
-            new = next((e for e in watch.since(fault) if phases.is_new_leader(e, self.site.primary.name)), None)
+            new = next((e for e in watch.since(fault) if is_new_leader(e, self.site.primary.name)), None)
             return new is not None
 
         if not self._interrupts.wait(has_new_leader, deadline):
@@ -205,26 +219,26 @@ class Run:
 
     def _await_writes(self, expected: Expectation) -> None:
         """Gives writes the time to go on after the healing."""
-        healed = self._injection.healed or 0.0
+        heal_started = self._injection.heal_started or 0.0
         limit = time.monotonic() + expected.within + PATIENCE_SECONDS
-        self._interrupts.wait(lambda: self.workload.last_acknowledged > healed, limit)
+        self._interrupts.wait(lambda: self.workload.last_acknowledged > heal_started, limit)
 
-    def _await_whole(self) -> tuple[float | None, ClusterView, tuple[str, ...]]:
+    def _await_healthy(self) -> tuple[float | None, ClusterView, tuple[str, ...]]:
         """When no rule found a problem any more (None: not in time), the last view, and what is still wrong."""
-        deadline = time.monotonic() + WHOLE_SECONDS
+        deadline = time.monotonic() + HEALTHY_SECONDS
         while True:
             view = observe(self.site.fleet, self.site.cluster)
             now = time.monotonic()
             problems = problems_of(view, self.site.cluster)
             if not problems:
-                self._say(f"{now - self._struck:.1f} s after the fault the cluster is whole")
+                self._say(f"{now - self._started_at:.1f} s after the fault the cluster is healthy again")
                 return now, view, ()
             if now > deadline:
                 return None, view, problems
             self._interrupts.sleep(LOOK_SECONDS)
 
 
-def warm_up(load: Workload, interrupts: Interrupts, say: Say) -> None:
+def warm_up(load: Workload, interrupts: Interrupts, say: Progress) -> None:
     """Waits until the writers write. Raises ClusterError when they don't."""
     if not interrupts.wait(lambda: load.acknowledged > WARM_UP_WRITES, time.monotonic() + WARM_UP_SECONDS):
         why = next((w.why for w in load.writes if w.why), "no answer")

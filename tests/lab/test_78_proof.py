@@ -52,7 +52,7 @@ def test_every_fault_of_the_short_form_does_what_was_said_and_loses_nothing(site
         assert {key: writes[key]["count"] for key in NOTHING} == dict.fromkeys(NOTHING, 0), name
         assert writes["split_brain"] == [] and trial["reads"]["reads_of_lost_rows"] == 0, name
         assert writes["acknowledged"] > 500 and trial["outage"] is not None, name
-        assert trial["whole"] is not None, (name, trial["problems"])
+        assert trial["healthy_again"] is not None, (name, trial["problems"])
         moved = trial["primary_after"] != trial["primary_before"]
         assert moved or effect != "fails over", name
         assert not moved or effect != "keeps running", name
@@ -103,7 +103,7 @@ def test_faults_at_random_can_be_repeated_by_their_seed(site: Site, tmp_path: Pa
     names = [[trial["fault"] for trial in trials] for trials in (first, second)]
     least = min(map(len, names))
     assert least and names[0][:least] == names[1][:least]
-    assert all(trial["writes"]["lost"]["count"] == 0 and trial["whole"] for trial in first + second)
+    assert all(trial["writes"]["lost"]["count"] == 0 and trial["healthy_again"] for trial in first + second)
 
 
 def test_ctrl_c_mends_a_partition_and_keeps_what_was_found_before(site: Site, tmp_path: Path) -> None:

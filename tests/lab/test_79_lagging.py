@@ -22,7 +22,7 @@ def test_who_lags_never_leads_and_nothing_is_lost(site: Site, tmp_path: Path, le
     assert {key: writes[key]["count"] for key in NOTHING} == dict.fromkeys(NOTHING, 0), trial["note"]
     assert writes["split_brain"] == [] and trial["reads"]["reads_of_lost_rows"] == 0
     assert writes["acknowledged"] > 500
-    assert trial["whole"] is not None, trial["problems"]
+    assert trial["healthy_again"] is not None, trial["problems"]
     assert [f for f in trial["failures"] if not f.startswith("writes stopped for")] == []
     assert traces(site) == ""
     assert site.healthy()

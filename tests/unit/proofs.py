@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from day2.history.reads import ReadCheck
-from day2.history.writes import Series, WriteCheck
+from day2.history.writes import Throughput, WriteCheck
 from day2.predictions.expectation import Effect, Expectation
 from day2.trials.result import LogLine, Phase, Proof, Trial
 
@@ -65,19 +65,19 @@ def trial(fault: str = "host-off", seed: int = 0, late: float = 0.0, **differs: 
         began, resumed = 0.02, hold + dice.uniform(0.3, 0.8) * within
     else:
         began, resumed = 0.05, 0.05 + dice.uniform(0.2, 0.6) * within
-    whole = max(resumed, healed or 0) + dice.uniform(2, 8)
+    healthy_at = max(resumed, healed or 0) + dice.uniform(2, 8)
     if healed is not None:
         phases += (Phase("healing", f"healing {old} begins", healed),)
     values: dict[str, Any] = {
         "fault": fault, "description": about, "hosts": (old,), "began": f"2026-03-0{1 + seed % 9}T10:{seed % 60:02d}:00Z",
         "durability": "quorum", "primary_before": old, "primary_after": new if lease is not None else old,
         "expected": Expectation(effect, within, "leader key ttl 20 s, asking the members 2 s, promotion 1 s", hold=hold),
-        "timeline": (*phases, Phase("returned", f"{old} streams as a replica", round(whole - 0.7, 3), None)),
-        "outage": round(resumed - began, 3), "outage_began": began, "healed": healed, "mended": healed,
-        "whole": round(whole, 3), "problems": (),
-        "writes_per_second": RATE * 10.0, "writes": write_check(int(RATE * 10 * (whole + 5 - resumed))),
+        "timeline": (*phases, Phase("returned", f"{old} streams as a replica", round(healthy_at - 0.7, 3), None)),
+        "outage": round(resumed - began, 3), "outage_began": began, "heal_started": healed, "heal_finished": healed,
+        "healthy_again": round(healthy_at, 3), "problems": (),
+        "writes_per_second": RATE * 10.0, "writes": write_check(int(RATE * 10 * (healthy_at + 5 - resumed))),
         "reads": ReadCheck(41_000 + dice.randrange(4000), dice.randrange(20), dice.randrange(3), 0, 0.002, 0.018, 0.31),
-        "acknowledged": _series(dice, began, resumed, whole + 2),
+        "throughput": _throughput(dice, began, resumed, healthy_at + 2),
         "log": tuple(LogLine(round(p.seconds or 0, 3), old, "patroni", f"INFO: {p.name}") for p in phases),
     }  # fmt: skip
     return Trial(**(values | differs))
@@ -105,7 +105,7 @@ def _failover(
     return 0.0, tuple(phases), resumed
 
 
-def _series(dice: random.Random, began: float, resumed: float, end: float) -> Series:
+def _throughput(dice: random.Random, began: float, resumed: float, end: float) -> Throughput:
     """Writes per 100 ms from 3 s before the fault: none in the gap, and slowly more after it."""
     counts = []
     for i in range(int((end + 3) * 10)):
@@ -116,7 +116,7 @@ def _series(dice: random.Random, began: float, resumed: float, end: float) -> Se
             counts.append(
                 max(0, int(RATE * min(1.0, 0.3 + (at - resumed) / 2 if at >= began else 1.0) * dice.uniform(0.75, 1.15)))
             )
-    return Series(-3.0, 0.1, tuple(counts))
+    return Throughput(-3.0, 0.1, tuple(counts))
 
 
 def proof(*trials: Trial, **differs: Any) -> Proof:
@@ -138,7 +138,7 @@ def matrix(repeat: int = 5) -> Proof:
 def failed() -> Proof:
     """Three faults; in one trial writes were lost, the outage was too long and a host did not come back."""
     bad = trial(
-        "host-off", 9, late=11.5, whole=None, problems=("pg-sv01 does not stream from pg-sv02",),
+        "host-off", 9, late=11.5, healthy_again=None, problems=("pg-sv01 does not stream from pg-sv02",),
         writes=write_check(41_230, lost=lost(37), out_of_order=((3, 9), (3, 10))),
     )  # fmt: skip
     good = [trial(fault, seed) for fault in ("host-off", "postgres-kill", "switchover") for seed in range(4)]

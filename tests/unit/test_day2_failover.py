@@ -11,7 +11,7 @@ import pytest
 
 from cluster.errors import ClusterError
 from day2.commands.prove.failover_test import HOLD_SECONDS, at_random, in_order, refuse_bad_options
-from day2.trials.trial import Load
+from day2.trials.trial import LoadProfile
 
 GOOD: dict[str, Any] = {"repeat": 1, "soak": None, "seed": None, "directory": None}
 
@@ -42,8 +42,8 @@ def test_the_directory_of_the_report_is_made_before_there_is_anything_to_lose(tm
 @pytest.mark.parametrize(("writers", "readers"), [(0, 2), (101, 2), (8, -1)])
 def test_a_load_that_can_t_be_is_refused(writers: int, readers: int) -> None:
     with pytest.raises(ClusterError, match="should be from"):
-        Load("secret", writers, readers)
-    assert "secret" not in repr(Load("secret", 1))
+        LoadProfile("secret", writers, readers)
+    assert "secret" not in repr(LoadProfile("secret", 1))
 
 
 def test_each_fault_comes_as_often_as_asked_one_kind_after_the_other() -> None:

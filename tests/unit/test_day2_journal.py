@@ -9,7 +9,7 @@ import pytest
 
 from day2.hosts.journal import is_trouble, selections
 from day2.hosts.watch import Event
-from day2.trials.signs import first_sign, returned
+from day2.trials.detection import first_sign, returned
 
 TROUBLE = (
     ("patroni", "INFO: Primary crashed. Failing over."),

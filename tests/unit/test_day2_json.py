@@ -62,9 +62,9 @@ CASES: list[tuple[str, str, ModuleType, dict[str, Any], dict[str, Any]]] = [
     ("rolling-restart", "rolling-restart", rolling_restart, ROLL | {"dry": False}, {"measured": lambda *way: None}),
     ("rolling-restart", "plan", rolling_restart, ROLL | {"dry": True}, {}),
     ("rolling-restart", "plan", rolling_restart, ROLL | {"dry": False}, NOTHING_TO_DO),
-    ("switchover", "proof", switchover, SWITCH | {"dry": False}, {"Series": Tried}),
-    ("switchover", "plan", switchover, SWITCH | {"dry": True}, {"Series": Tried}),
-    ("failover-test", "proof", failover_test, TEST, {"Series": Tried}),
+    ("switchover", "proof", switchover, SWITCH | {"dry": False}, {"TrialRunner": Tried}),
+    ("switchover", "plan", switchover, SWITCH | {"dry": True}, {"TrialRunner": Tried}),
+    ("failover-test", "proof", failover_test, TEST, {"TrialRunner": Tried}),
 ]
 
 

@@ -22,7 +22,7 @@ from cluster.errors import ClusterError
 from day2.predictions.expectation import Effect, Expectation
 from day2.report import document, files, html, picture, summary, terminal, words
 from day2.report.words import Verdict
-from day2.trials.result import Phase, Proof, Series, Trial
+from day2.trials.result import Phase, Proof, Throughput, Trial
 from day2.ui.console import to_json
 
 PROOFS = {
@@ -33,7 +33,7 @@ PROOFS = {
     "soak": proofs.soak(12),
     "none": dataclasses.replace(proofs.proof(), trials=(), stopped="the cluster is not healthy"),
     "no writes": proofs.proof(
-        proofs.trial(outage=None, outage_began=None, whole=None, primary_after=None, acknowledged=Series(-3.0, 0.1, ()))
+        proofs.trial(outage=None, outage_began=None, healthy_again=None, primary_after=None, throughput=Throughput(-3.0, 0.1, ()))
     ),
     "never": proofs.proof(proofs.trial(timeline=(Phase("fault", "fault", 0.0), Phase("leader", "new", None, (1.0, 2.0))))),
 }
@@ -96,7 +96,7 @@ def hostile(word: str) -> Proof:
     phases = tuple(dataclasses.replace(phase, name=word) for phase in trial.timeline)
     expected = dataclasses.replace(trial.expected, why=word)
     bad = dataclasses.replace(
-        trial, fault=word, description=word, began=word, timeline=phases, expected=expected, whole=None, problems=(word,),
+        trial, fault=word, description=word, began=word, timeline=phases, expected=expected, healthy_again=None, problems=(word,),
         primary_before=word, writes=proofs.write_check(split_brain=(word,)),
     )  # fmt: skip
     names = {"cluster": word, "command": word, "stopped": word, "versions": {word: word}, "settings": {word: {word: word}}}
@@ -223,7 +223,7 @@ def test_the_text_tells_how_to_repeat_it() -> None:
 
 
 def test_what_stops_until_healed_is_judged_from_the_healing() -> None:
-    trial = proofs.trial("etcd-all-stop", outage=44.0, outage_began=0.0, healed=38.0, mended=40.0)
+    trial = proofs.trial("etcd-all-stop", outage=44.0, outage_began=0.0, heal_started=38.0, heal_finished=40.0)
     assert summary.judged(trial) == 4.0
     other = dataclasses.replace(trial, expected=Expectation(Effect.ANY, 60, ""))
     assert summary.judged(other) == 44.0
@@ -236,11 +236,11 @@ def test_the_typical_trial_is_the_median_one() -> None:
 
 
 def test_a_long_series_is_thinned_and_keeps_its_gap() -> None:
-    series = Series(-10.0, 0.1, tuple(0 if 100 <= i < 300 else 50 for i in range(1000)))
-    times, counts = picture.thinned(series, -5.0, 60.0, 100)
+    throughput = Throughput(-10.0, 0.1, tuple(0 if 100 <= i < 300 else 50 for i in range(1000)))
+    times, counts = picture.thinned(throughput, -5.0, 60.0, 100)
     assert len(times) == len(counts) <= 100
     assert times[0] == pytest.approx(-5.0) and counts[0] == 50
-    assert 0 in counts and picture.thinned(series, 500.0, 600.0, 100) == ([], [])
+    assert 0 in counts and picture.thinned(throughput, 500.0, 600.0, 100) == ([], [])
 
 
 def test_files_are_written(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_the_steps_of_a_switchover_are_those_that_it_takes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], force: bool
 ) -> None:
     site = Site(None, SHOP, None, views.view(), SHOP.timing)  # type: ignore[arg-type]
-    cut_off(monkeypatch, switchover, Series=lambda *parts: type("", (), {"site": lambda self: site})())
+    cut_off(monkeypatch, switchover, TrialRunner=lambda *parts: type("", (), {"site": lambda self: site})())
     code = switchover.switchover(SHOP, to="db2", force=force, dry=True, yes=False, writers=1, hop=None, as_json=True)
     executed: list[Step] = []
     monkeypatch.setattr("day2.faults.planned.execute", lambda step, actions: executed.append(step))

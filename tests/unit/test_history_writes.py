@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from day2.history.writes import Gap, Row, Write, WriteOutcome, check_writes, longest_gap, outcome_of_error, series, split_brain
+from day2.history.writes import (
+    Gap,
+    Row,
+    Write,
+    WriteOutcome,
+    check_writes,
+    longest_gap,
+    outcome_of_error,
+    split_brain,
+    throughput,
+)
 
 ACK, FAILED, OPEN = WriteOutcome.ACKNOWLEDGED, WriteOutcome.FAILED, WriteOutcome.INDETERMINATE
 ONE, OTHER = "10.0.0.1", "10.0.0.2"
@@ -108,10 +118,10 @@ def test_two_servers_on_one_timeline_are_split_brain() -> None:
 
 def test_acknowledgements_are_counted_in_spans_that_meet_at_the_fault() -> None:
     writes = [write(0, n, ended=at) for n, at in enumerate((99.85, 99.95, 100.0, 100.05, 100.31))]
-    found = series([*writes, write(1, 1, FAILED, ended=100.15)], fault_at=100.0, until=100.55)
+    found = throughput([*writes, write(1, 1, FAILED, ended=100.15)], fault_at=100.0, until=100.55)
     assert (found.start, found.width) == (-0.2, 0.1)
     assert found.counts == (1, 2, 1, 0, 0, 1, 0, 0)
-    assert series([], 100.0, 101.0).counts == ()
+    assert throughput([], 100.0, 101.0).counts == ()
 
 
 def test_the_longest_gap_is_between_acknowledgements_of_anybody() -> None:

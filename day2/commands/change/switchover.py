@@ -16,8 +16,8 @@ from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
 from day2.procedures.switchover import objections, target
 from day2.report import told
-from day2.trials.series import Planned, Series
-from day2.trials.trial import Load
+from day2.trials.runner import PlannedTrial, TrialRunner
+from day2.trials.trial import LoadProfile
 from day2.ui.console import FINE, confirm, console
 from health.rules import candidates, findings
 
@@ -37,15 +37,15 @@ def switchover(
     """
     out = console(as_json=as_json)
     vault = open_vault(cluster)
-    load = Load(vault.password("probe"), writers, pause=PAUSE_SECONDS, hop=hop)
+    load = LoadProfile(vault.password("probe"), writers, pause=PAUSE_SECONDS, via=hop)
     with Fleet(cluster.hosts) as fleet, nullcontext() if dry else operator_lock.held(fleet, cluster, "switchover"):
         view = observe(fleet, cluster)
         chosen = target(view, cluster, to)
         against = tuple(objections(view, cluster, findings(view, cluster), chosen))
         if against and not force:
             raise ClusterError("\n".join(["no switchover now, nothing was touched:", *(f"  - {a}" for a in against)]))
-        series = Series(out, fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), load)
-        site = series.site()
+        runner = TrialRunner(out, fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), load)
+        site = runner.site()
         planned = Switchover(site, chosen, patient=not force)
         out.print(f"This [bold]{planned.describe()}[/].")
         show_plan(out, planned.steps)
@@ -60,5 +60,5 @@ def switchover(
                 print_plan(cluster, planned.steps)
             return FINE
         confirm(out, yes=yes)
-        proof = series.run(site, [Planned(lambda site: Switchover(site, chosen, patient=not force))])
-    return told(out, proof, as_json=as_json, interrupted=series.interrupted)
+        proof = runner.run(site, [PlannedTrial(lambda site: Switchover(site, chosen, patient=not force))])
+    return told(out, proof, as_json=as_json, interrupted=runner.interrupted)

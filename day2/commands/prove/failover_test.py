@@ -25,8 +25,8 @@ from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
 from day2.predictions.expectation import Effect
 from day2.report import files, told
-from day2.trials.series import Planned, Series
-from day2.trials.trial import Load, problems_of
+from day2.trials.runner import PlannedTrial, TrialRunner
+from day2.trials.trial import LoadProfile, problems_of
 from day2.ui.console import confirm, console
 from day2.ui.findings import show_findings
 from health.rules import findings
@@ -49,11 +49,11 @@ def failover_test(
     """
     out = console(as_json=as_json)
     vault = open_vault(cluster)
-    load = Load(vault.password("probe"), writers, readers, hop=hop)
+    load = LoadProfile(vault.password("probe"), writers, readers, via=hop)
     refuse_bad_options(repeat, soak, seed, directory, lagging=lagging)
     with Fleet(cluster.hosts) as fleet, operator_lock.held(fleet, cluster, "failover-test"):
-        series = Series(out, fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), load)
-        site = series.site()
+        runner = TrialRunner(out, fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), load)
+        site = runner.site()
         names = refuse_bad_faults(site, fault, every=soak is not None, lagging=lagging)
         seed = seed if seed is not None or soak is None else random.randrange(10**6)  # noqa: S311
         out.print(f"Writes go through HAProxy from {writers} connections, reads from {readers}, on cluster {cluster.name}.")
@@ -68,11 +68,11 @@ def failover_test(
         show_findings(out, (f for f in findings(site.view, cluster) if f.level == "warning"))
         confirm(out, yes=yes)
         keep = (lambda proof: files.keep(Path(directory), replace(proof, seed=seed))) if directory else (lambda proof: None)
-        proof = replace(series.run(site, planned, keep), seed=seed)
+        proof = replace(runner.run(site, planned, keep), seed=seed)
     if directory:
         for written in files.write(Path(directory), proof):
             out.print(f"written: {written}", soft_wrap=True)
-    return told(out, proof, as_json=as_json, interrupted=series.interrupted)
+    return told(out, proof, as_json=as_json, interrupted=runner.interrupted)
 
 
 def show_faults() -> None:
@@ -138,18 +138,18 @@ def show_plan(out: Console, site: Site, names: list[str], repeat: int) -> None:
     out.print("What is open on the primary when it goes is lost; applications have to connect anew.", soft_wrap=True)
 
 
-def in_order(names: list[str], repeat: int) -> Iterator[Planned]:
+def in_order(names: list[str], repeat: int) -> Iterator[PlannedTrial]:
     """Each fault as often as asked for, one kind after the other."""
     for name in names:
         for _ in range(repeat):
-            yield Planned(partial(choose, name))
+            yield PlannedTrial(partial(choose, name))
 
 
-def at_random(names: list[str], seconds: float, dice: random.Random, *, lagging: bool = False) -> Iterator[Planned]:
+def at_random(names: list[str], seconds: float, dice: random.Random, *, lagging: bool = False) -> Iterator[PlannedTrial]:
     """Faults and how long they last, both by the dice, until the time is up; with `lagging` a replica lags in half of those
     that this makes sense for."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         name, hold = dice.choice(names), dice.uniform(*HOLD_SECONDS)
         lags = lagging and dice.random() < 0.5 and not FAULTS[name].alone
-        yield Planned(partial(choose, name), hold, laggard if lags else None)
+        yield PlannedTrial(partial(choose, name), hold, laggard if lags else None)

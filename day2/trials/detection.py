@@ -1,4 +1,4 @@
-"""The first sign that something is wrong, among all that hosts tell; and when what was seen broken was seen whole again. Pure."""
+"""The first sign that something is wrong, among all that hosts tell; and when what was broken was healthy again. Pure."""
 
 from __future__ import annotations
 
@@ -79,15 +79,15 @@ SIGNS: dict[str, Callable[[Event, Any], str]] = {
 
 
 def returned(events: Sequence[Event], hosts: Sequence[str], since: float) -> tuple[bool, float | None]:
-    """Whether anything of `hosts` was seen broken since the monotonic time `since`, and when the last of it was whole again:
+    """Whether anything of `hosts` was seen broken since the monotonic time `since`, and when the last of it was healthy again:
     None for not yet."""
     broken: set[tuple[str, ...]] = set()
     seen, at = False, since
     for event, before in changes(events):
         if event.at < since:
             continue
-        for thing, whole in _state(event, before, hosts):
-            if not whole:
+        for thing, healthy in _state(event, before, hosts):
+            if not healthy:
                 broken.add(thing)
                 seen = True
             elif thing in broken:
@@ -97,7 +97,7 @@ def returned(events: Sequence[Event], hosts: Sequence[str], since: float) -> tup
 
 
 def _state(event: Event, before: Any, hosts: Sequence[str]) -> Iterator[tuple[tuple[str, ...], bool]]:
-    """What an event says of things on `hosts`: which thing, and whether it is whole."""
+    """What an event says of things on `hosts`: which thing, and whether it is healthy."""
     if event.what == "streaming":
         for name in hosts:
             if name in event.value:

@@ -7,8 +7,8 @@ from typing import Any
 from day2.faults.base import last_write
 from day2.history.writes import Write, WriteOutcome
 from day2.hosts.watch import Event
-from day2.trials.phases import KEYS, said, timeline
 from day2.trials.result import LogLine, Phase
+from day2.trials.timeline import KEYS, log_lines, timeline
 
 PREDICTED = {"new_leader": (19.5, 23.0), "first_write": (20.0, 24.5)}
 
@@ -64,7 +64,7 @@ WRITES = [
 
 def test_the_timeline_of_a_failover() -> None:
     phases = timeline(
-        FAILOVER, WRITES, fault_at=100.0, healed=125.0, primary="db1", name="host-off", struck=["db1"], predicted=PREDICTED
+        FAILOVER, WRITES, fault_at=100.0, heal_started=125.0, primary="db1", name="host-off", targets=["db1"], predicted=PREDICTED
     )
     assert told(phases) == [
         (0.0, "fault", "host-off"),
@@ -85,13 +85,13 @@ def test_the_timeline_of_a_failover() -> None:
 
 def test_what_the_old_primary_still_acknowledges_is_not_the_first_write_of_the_new_one() -> None:
     writes = [*WRITES[:3], write(122.4, timeline=1), *WRITES[3:]]
-    phases = timeline(FAILOVER, writes, fault_at=100.0, healed=None, primary="db1", name="partition")
+    phases = timeline(FAILOVER, writes, fault_at=100.0, heal_started=None, primary="db1", name="partition")
     assert {phase.key: phase.seconds for phase in phases}["first_write"] == 22.6
 
 
 def test_what_never_came_is_told_last() -> None:
     silent = FAILOVER[:8]
-    phases = timeline(silent, WRITES[:3], fault_at=100.0, healed=125.0, primary="db1", name="host-off", predicted=PREDICTED)
+    phases = timeline(silent, WRITES[:3], fault_at=100.0, heal_started=125.0, primary="db1", name="host-off", predicted=PREDICTED)
     assert [p.key for p in phases if p.seconds is not None] == ["fault", "detected", "old_out", "healing"]
     assert {"new_leader", "first_write", "returned"} < {p.key for p in phases if p.seconds is None}
     assert [p.seconds for p in phases[-7:]] == [None] * 7
@@ -108,14 +108,14 @@ def test_a_replica_that_is_lost_and_comes_back() -> None:
         (140.0, "db1", "streaming", ["db2", "db3"]),
     )
     writes = [write(100.0 + n / 10) for n in range(500)]
-    phases = timeline(events, writes, fault_at=100.0, healed=130.0, primary="db1", name="replica-off", struck=["db3"])
+    phases = timeline(events, writes, fault_at=100.0, heal_started=130.0, primary="db1", name="replica-off", targets=["db3"])
     assert told(phases) == [
         (0.0, "fault", "replica-off"),
         (2.0, "detected", "HAProxy's check of read/db3 fails"),
         (30.0, "healing", "healing db3 begins"),
         (40.0, "returned", "db3 is back"),
     ]
-    phases = timeline(events[:-1], writes, fault_at=100.0, healed=130.0, primary="db1", name="replica-off", struck=["db3"])
+    phases = timeline(events[:-1], writes, fault_at=100.0, heal_started=130.0, primary="db1", name="replica-off", targets=["db3"])
     assert phases[-1] == Phase("returned", "db3 is back", None)
 
 
@@ -132,7 +132,9 @@ def test_writes_that_stop_until_healed_though_the_primary_stays() -> None:
         (133.5, "proxy1", "routed", ["db1"]),
     )
     writes = [write(99.9), write(107.9), write(110.0, WriteOutcome.FAILED), write(133.6, timeline=2)]
-    phases = timeline(events, writes, fault_at=100.0, healed=130.0, primary="db1", name="etcd-all-stop", struck=["db1", "db2"])
+    phases = timeline(
+        events, writes, fault_at=100.0, heal_started=130.0, primary="db1", name="etcd-all-stop", targets=["db1", "db2"]
+    )
     assert told(phases) == [
         (0.0, "fault", "etcd-all-stop"),
         (1.0, "detected", "etcd on db1 does not answer"),
@@ -149,7 +151,7 @@ def test_writes_that_stop_until_healed_though_the_primary_stays() -> None:
 
 def test_a_gap_that_never_ends_has_no_first_write_after_it() -> None:
     writes = [write(99.9), write(100.0), write(130.0, WriteOutcome.FAILED)]
-    phases = timeline(BEFORE, writes, fault_at=100.0, healed=None, primary="db1", name="haproxy-kill", struck=["proxy1"])
+    phases = timeline(BEFORE, writes, fault_at=100.0, heal_started=None, primary="db1", name="haproxy-kill", targets=["proxy1"])
     assert [(p.key, p.seconds) for p in phases] == [
         ("fault", 0.0),
         ("last_write", 0.0),
@@ -167,7 +169,7 @@ def test_a_proxy_that_is_killed_and_started_again() -> None:
         (101.6, "proxy1", "routed", ["db1"]),
     )
     writes = [write(100.0), write(101.7)]
-    phases = timeline(events, writes, fault_at=100.0, healed=None, primary="db1", name="haproxy-kill", struck=["proxy1"])
+    phases = timeline(events, writes, fault_at=100.0, heal_started=None, primary="db1", name="haproxy-kill", targets=["proxy1"])
     text = "haproxy on proxy1: haproxy.service: Main process exited, code=killed, status=9/KILL"
     assert told(phases) == [
         (0.0, "fault", "haproxy-kill"),
@@ -186,7 +188,7 @@ def test_the_logs_since_the_fault() -> None:
         (106.0, "db2", "leader", "db2"),
     )
     expected = (LogLine(6.4, "db2", "patroni", "INFO: promoted self to leader by acquiring session lock"),)
-    assert said(events, fault_at=100.0) == expected
+    assert log_lines(events, fault_at=100.0) == expected
 
 
 def test_the_fault_struck_when_the_last_write_got_through() -> None:

@@ -37,7 +37,7 @@ def test_what_is_as_promised_passes(fault: str) -> None:
         ({"outage": None, "outage_began": None}, "no write was acknowledged"),
         ({"outage": 40.0}, "writes stopped for 40.0 s"),
         ({"primary_after": "pg-sv01"}, "still the primary"),
-        ({"whole": None, "problems": ("pg-sv01: off",)}, "not whole again: pg-sv01: off"),
+        ({"healthy_again": None, "problems": ("pg-sv01: off",)}, "not healthy again: pg-sv01: off"),
     ],
 )
 def test_what_is_not_as_promised_fails(differs: dict[str, Any], said: str) -> None:
@@ -50,7 +50,7 @@ def test_a_failover_that_nobody_needed_fails() -> None:
 
 
 def test_what_should_stop_is_judged_from_the_end_of_healing_and_must_not_go_on_before_it_begins() -> None:
-    stopped = {"outage_began": 0.0, "healed": 20.0, "mended": 25.0}
+    stopped = {"outage_began": 0.0, "heal_started": 20.0, "heal_finished": 25.0}
     assert trial("replicas-off", outage=36.0, **stopped).failures == ()  # 11 s after the end, of 12
     assert "not 12.0 s" in trial("replicas-off", outage=38.0, **stopped).failures[0]
     assert "should not be possible" in trial("replicas-off", outage=19.0, **stopped).failures[0]

@@ -12,7 +12,7 @@ from math import inf
 from day2.history.writes import Write, WriteOutcome, longest_gap
 from day2.hosts.watch import Event
 
-from . import signs
+from . import detection
 from .result import LogLine, Phase
 
 KEYS = (
@@ -27,7 +27,7 @@ KEYS = (
     "followed",  # a replica streams from it
     "first_write",
     "healing",
-    "returned",  # what the fault struck is back
+    "returned",  # what the fault was done to is healthy again
 )
 # A shorter gap between writes is no outage worth a line.
 GAP_SECONDS = 0.5
@@ -37,17 +37,17 @@ Moments = list[tuple[str, str, float | None]]
 
 
 @dataclass(frozen=True)
-class Story:
-    """What is known of a trial: `events` in order of time, `healed` None for a fault that ends by itself, `primary` the one
-    before the fault, `name` the fault's, `struck` the hosts it struck."""
+class TrialHistory:
+    """What is known of a trial: `events` in order of time, `heal_started` None for a fault that ends by itself, `primary` the
+    one before the fault, `name` the fault's, `targets` the hosts it was done to."""
 
     events: Sequence[Event]
     writes: Sequence[Write]
     fault_at: float
-    healed: float | None
+    heal_started: float | None
     primary: str
     name: str
-    struck: tuple[str, ...]
+    targets: tuple[str, ...]
 
     def first(self, what: str, fits: Callable[[Event], bool], since: float | None = None) -> float | None:
         """When the first event of a kind came that fits, since the fault or a later moment."""
@@ -60,98 +60,104 @@ def timeline(
     writes: Iterable[Write],
     *,
     fault_at: float,
-    healed: float | None,
+    heal_started: float | None,
     primary: str,
     name: str,
-    struck: Iterable[str] = (),
+    targets: Iterable[str] = (),
     predicted: Mapping[str, tuple[float, float]] | None = None,
 ) -> tuple[Phase, ...]:
-    """Sorted by time, what never came at the end. `fault_at` and `healed` are monotonic times; `predicted` is for keys, and a
-    key that was predicted is in the timeline even if nothing of it was seen."""
+    """The phases of a trial, sorted by time, what never came at the end.
+
+    `fault_at` and `heal_started` are monotonic times; `predicted` is for keys, and a key that was predicted is in the timeline
+    even if nothing of it was seen."""
     predicted = predicted or {}
-    story = Story(events, list(writes), fault_at, healed, primary, name, tuple(struck) or (primary,))
+    history = TrialHistory(events, list(writes), fault_at, heal_started, primary, name, tuple(targets) or (primary,))
     new = next((e for e in events if e.at >= fault_at and is_new_leader(e, primary)), None)
-    moments = _beginning(story)
-    moments += _failover(story, new) if new or "new_leader" in predicted else _without_failover(story, predicted)
-    if healed is not None:
-        moments.append(("healing", f"healing {_listed(story.struck)} begins", healed))
+    moments = _beginning(history)
+    moments += _failover(history, new) if new or "new_leader" in predicted else _without_failover(history, predicted)
+    if heal_started is not None:
+        moments.append(("healing", f"healing {_listed(history.targets)} begins", heal_started))
     phases = [Phase("fault", name, 0.0, predicted.get("fault"))]
     phases += (Phase(key, text, _after(fault_at, at), predicted.get(key)) for key, text, at in moments)
     return tuple(sorted(phases, key=lambda p: inf if p.seconds is None else p.seconds))
 
 
-def _beginning(story: Story) -> Moments:
-    sign = signs.first_sign(story.events, story.fault_at)
+def _beginning(history: TrialHistory) -> Moments:
+    sign = detection.first_sign(history.events, history.fault_at)
     return [("detected", sign[1] if sign else "a first sign that something is wrong", sign[0] if sign else None)]
 
 
-def _failover(story: Story, new: Event | None) -> Moments:
+def _failover(history: TrialHistory, new: Event | None) -> Moments:
     """Another host takes over, or should have (`new` is None)."""
     name, since = (str(new.value), new.at) if new else ("a new leader", inf)
-    reached = max((w.timeline for w in story.writes if _acknowledged(w) and w.ended <= story.fault_at), default=0)
+    reached = max((w.timeline for w in history.writes if _acknowledged(w) and w.ended <= history.fault_at), default=0)
     # On its timeline: what the old primary still acknowledges is no sign of the new one.
-    written = (w.ended for w in story.writes if _acknowledged(w) and w.ended > story.fault_at and w.timeline > reached)
+    written = (w.ended for w in history.writes if _acknowledged(w) and w.ended > history.fault_at and w.timeline > reached)
     # Without a replica, no write is acknowledged in the synchronous modes.
-    followed = story.first("streaming", lambda e: e.host == name and bool(e.value), since)
-    returned = story.first("streaming", lambda e: story.primary in e.value, since)
+    followed = history.first("streaming", lambda e: e.host == name and bool(e.value), since)
+    returned = history.first("streaming", lambda e: history.primary in e.value, since)
     return [
-        ("old_out", f"HAProxy sends no more writes to {story.primary}", _old_out(story)),
-        ("key_gone", "leader key gone", story.first("leader", lambda e: e.value is None)),
+        ("old_out", f"HAProxy sends no more writes to {history.primary}", _old_out(history)),
+        ("key_gone", "leader key gone", history.first("leader", lambda e: e.value is None)),
         ("new_leader", f"{name} takes the leader key", new.at if new else None),
-        ("promoted", f"{name} is promoted", story.first("primary", lambda e: e.value is True and e.host == name)),
-        ("routed", f"HAProxy sends writes to {name}", story.first("routed", lambda e: name in (e.value or ()))),
+        ("promoted", f"{name} is promoted", history.first("primary", lambda e: e.value is True and e.host == name)),
+        ("routed", f"HAProxy sends writes to {name}", history.first("routed", lambda e: name in (e.value or ()))),
         ("followed", f"a replica streams from {name}", followed),
         ("first_write", "first acknowledged write", min(written, default=None)),
-        ("returned", f"{story.primary} streams as a replica", returned),
+        ("returned", f"{history.primary} streams as a replica", returned),
     ]
 
 
-def _without_failover(story: Story, predicted: Mapping[str, object]) -> Moments:
+def _without_failover(history: TrialHistory, predicted: Mapping[str, object]) -> Moments:
     """The primary stays. Of what can happen to it, only what did is told, or was predicted."""
-    primary, out, gone = story.primary, _old_out(story), story.first("leader", lambda e: e.value is None)
+    primary, out, gone = history.primary, _old_out(history), history.first("leader", lambda e: e.value is None)
     # A HAProxy that is silent sends nothing either, but has not taken anybody out.
-    cut = story.first("routed", lambda e: primary not in (e.value or ()))
+    cut = history.first("routed", lambda e: primary not in (e.value or ()))
     again, back = (inf if at is None else at for at in (gone, cut))
-    last, first = _gap(story)
-    was_broken, whole = signs.returned(story.events, story.struck, story.fault_at)
+    last, first = _gap(history)
+    was_broken, healthy_at = detection.returned(history.events, history.targets, history.fault_at)
     moments: Moments = [
         ("last_write", "last acknowledged write before the gap", last),
         ("old_out", f"HAProxy sends no more writes to {primary}", out),
         ("key_gone", "leader key gone", gone),
-        ("new_leader", f"{primary} takes the leader key again", story.first("leader", lambda e: e.value == primary, again)),
-        ("routed", f"HAProxy sends writes to {primary} again", story.first("routed", lambda e: primary in (e.value or ()), back)),
+        ("new_leader", f"{primary} takes the leader key again", history.first("leader", lambda e: e.value == primary, again)),
+        (
+            "routed",
+            f"HAProxy sends writes to {primary} again",
+            history.first("routed", lambda e: primary in (e.value or ()), back),
+        ),
         ("first_write", "first acknowledged write after the gap", first),
-        ("returned", f"{_listed(story.struck)} is back", whole if was_broken else None),
+        ("returned", f"{_listed(history.targets)} is back", healthy_at if was_broken else None),
     ]
     # What follows from something that happened is told even if it never came.
     follows = {"new_leader": gone, "routed": cut, "first_write": last, "returned": was_broken or None}
     return [m for m in moments if m[2] is not None or m[0] in predicted or follows.get(m[0]) is not None]
 
 
-def _old_out(story: Story) -> float | None:
+def _old_out(history: TrialHistory) -> float | None:
     return next(
         (
             event.at
-            for event, before in signs.changes(story.events)
-            if event.what == "routed" and event.at >= story.fault_at and event.value is not None
-            if story.primary in (before or ()) and story.primary not in event.value
+            for event, before in detection.changes(history.events)
+            if event.what == "routed" and event.at >= history.fault_at and event.value is not None
+            if history.primary in (before or ()) and history.primary not in event.value
         ),
         None,
     )
 
 
-def _gap(story: Story) -> tuple[float | None, float | None]:
+def _gap(history: TrialHistory) -> tuple[float | None, float | None]:
     """Between which acknowledged writes nobody was served for long, after the fault. The second is None if that never ended."""
-    before = max((w.ended for w in story.writes if _acknowledged(w) and w.ended <= story.fault_at), default=inf)
-    after = [w for w in story.writes if w.ended >= min(before, story.fault_at)]
+    before = max((w.ended for w in history.writes if _acknowledged(w) and w.ended <= history.fault_at), default=inf)
+    after = [w for w in history.writes if w.ended >= min(before, history.fault_at)]
     gap = longest_gap(after, max((w.ended for w in after), default=0.0))
     if gap is None or gap.seconds <= GAP_SECONDS:
         return None, None
-    return max(gap.began, story.fault_at), gap.ended if any(_acknowledged(w) and w.ended == gap.ended for w in after) else None
+    return max(gap.began, history.fault_at), gap.ended if any(_acknowledged(w) and w.ended == gap.ended for w in after) else None
 
 
-def said(events: Iterable[Event], *, fault_at: float) -> tuple[LogLine, ...]:
-    """What was written in the logs since the fault, of what tells something."""
+def log_lines(events: Iterable[Event], *, fault_at: float) -> tuple[LogLine, ...]:
+    """The lines that the watched components logged since the fault, in order of time, the first MOST_LINES of them."""
     lines = (
         LogLine(round(event.at - fault_at, 3), event.host, event.value["unit"], event.value["text"])
         for event in events

@@ -27,26 +27,26 @@ from health.rules import findings
 from health.view import ClusterView
 
 from .result import Proof, Trial
-from .trial import Load, Run, Unfinished, live_timing, problems_of, versions
+from .trial import Endpoints, LoadProfile, TrialRun, Unfinished, live_timing, problems_of, versions
 
 # After a trial, how long whatever it still stirs up is waited for.
 SETTLE_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedTrial:
     """A trial to come: how its fault is made for the cluster as it then is, how long it lasts (None: as it needs), and what is
-    there already when it strikes (None: nothing)."""
+    there already when it begins (None: nothing)."""
 
     fault: Callable[[Site], Fault]
     hold: float | None = None
     beside: Callable[[Site, Fault], Fault] | None = None
 
 
-class Series:
+class TrialRunner:
     """Runs trials and collects what they found. `out` gets lines for a person."""
 
-    def __init__(self, out: Console, fleet: Fleet, cluster: Cluster, patroni: Patroni, load: Load) -> None:
+    def __init__(self, out: Console, fleet: Fleet, cluster: Cluster, patroni: Patroni, load: LoadProfile) -> None:
         self._out, self._fleet, self._cluster, self._patroni, self._load = out, fleet, cluster, patroni, load
         self._trials: list[Trial] = []
         self._first: ClusterView | None = None
@@ -66,13 +66,13 @@ class Series:
             if view.leader and not (self._trials and problems):
                 break
             if time.monotonic() > deadline:
-                raise ClusterError("\n".join(["the cluster is not whole now:", *(f"  - {p}" for p in problems)]))
+                raise ClusterError("\n".join(["the cluster is not healthy now:", *(f"  - {p}" for p in problems)]))
             sleep(1)
         return Site(self._fleet, self._cluster, self._patroni, view, live_timing(self._cluster, view))
 
-    def run(self, site: Site, planned: Iterable[Planned], keep: Callable[[Proof], object] = lambda proof: None) -> Proof:
+    def run(self, site: Site, planned: Iterable[PlannedTrial], keep: Callable[[Proof], object] = lambda proof: None) -> Proof:
         """All of them, the first on `site`; `keep` gets what there is after each. It ends early, and says why, after a trial that
-        could not be finished or did not leave the cluster whole. Raises ClusterError when nothing was done at all."""
+        could not be finished or did not leave the cluster healthy. Raises ClusterError when nothing was done at all."""
         self._first = site.view
         with Interrupts(lambda text: self._out.print(f"[yellow]{text}[/]", soft_wrap=True)) as interrupts:
             for number, one in enumerate(planned, 1):
@@ -95,24 +95,24 @@ class Series:
                     keep(self._proof())
                 except ClusterError as error:
                     self._say(f"not kept: {error}")
-                if trial.whole is None:
-                    self._stopped = f"after trial {number} the cluster was not whole again"
+                if trial.healthy_again is None:
+                    self._stopped = f"after trial {number} the cluster was not healthy again"
                     break
         if self._stopped:
-            self._where_things_stand()
+            self._show_where_it_stands()
         return self._proof()
 
-    def _one(self, site: Site, planned: Planned, interrupts: Interrupts) -> Trial:
+    def _one(self, site: Site, planned: PlannedTrial, interrupts: Interrupts) -> Trial:
         fault = planned.fault(site)
         beside = planned.beside(site, fault) if planned.beside else None
         if against := [*fault.obstacles(), *(beside.obstacles() if beside else ())]:
             raise ClusterError("\n".join([f"no {fault.name} now:", *(f"  - {reason}" for reason in against)]))
-        hop, lost = self._load.hop, [host.name for host in fault.hosts if fault.lasting]
+        via, lost = self._load.via, [host.name for host in fault.hosts if fault.lasting]
         with (
-            probe_through(self._fleet, self._cluster, hop, lost=lost) as writing,
-            probe_through(self._fleet, self._cluster, hop, read_only=True, lost=lost) as reading,
+            probe_through(self._fleet, self._cluster, via, lost=lost) as writes,
+            probe_through(self._fleet, self._cluster, via, read_only=True, lost=lost) as reads,
         ):
-            run = Run(site, fault, (writing, reading), self._load, interrupts, self._say, beside)
+            run = TrialRun(site, fault, Endpoints(writes, reads), self._load, interrupts, self._say, beside)
             try:
                 trial = run.trial(planned.hold)
             except Unfinished:
@@ -126,7 +126,7 @@ class Series:
             self._put_away(run, consistent=trial.writes.consistent and not trial.reads.reads_of_lost_rows)
         return trial
 
-    def _put_away(self, run: Run, *, consistent: bool) -> None:
+    def _put_away(self, run: TrialRun, *, consistent: bool) -> None:
         """Removes the writers' table, unless it is evidence."""
         if consistent:
             with suppress(ClusterError):  # the next test removes it
@@ -134,13 +134,13 @@ class Series:
         else:
             self._keep(run)
 
-    def _keep(self, run: Run) -> None:
+    def _keep(self, run: TrialRun) -> None:
         try:
             self._say(f"the table {run.workload.keep()} in database pgquorum is kept as evidence")
         except ClusterError as error:
             self._say(f"the table {run.workload.table} in database pgquorum is evidence; rename it before the next test: {error}")
 
-    def _where_things_stand(self) -> None:
+    def _show_where_it_stands(self) -> None:
         """After an end before the end: what the cluster looks like now."""
         if self.interrupted:
             self._out.print("The writers have stopped, and what was done is undone.")
@@ -177,7 +177,7 @@ class Series:
         )
 
 
-def nothing_lost(run: Run) -> bool:
+def nothing_lost(run: TrialRun) -> bool:
     """Whether the writes of a trial that was not finished are consistent; False where that can't be told."""
     try:
         return run.workload.check().consistent
