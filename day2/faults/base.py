@@ -14,7 +14,7 @@ from day2.history.writes import Write, WriteOutcome
 from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
 from day2.predictions.durability import Durability
-from day2.predictions.expectation import Expectation
+from day2.predictions.prediction import Prediction
 from day2.procedures.actions import Actions
 
 from .fault import Site
@@ -83,7 +83,7 @@ class Base(ABC):
         return [host for host in self.site.cluster.hosts if not (self.blind and host in self.hosts)]
 
     @abstractmethod
-    def expected(self) -> Expectation: ...
+    def prediction(self) -> Prediction: ...
 
 
 def last_write(writes: Iterable[Write], began: float, ended: float) -> float:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cluster.topology import Host
-from day2.predictions import endured
-from day2.predictions.expectation import Expectation
+from day2.predictions import primary_stays
+from day2.predictions.prediction import Prediction
 
 from .base import Base
 from .on_host import Harm, heal, inject
@@ -33,8 +33,8 @@ class EtcdMemberKill(Base):
     def inject(self) -> None:
         inject(self.site.fleet, self.hosts, KILL)
 
-    def expected(self) -> Expectation:
-        return endured.etcd_stumbles(self.site.timing, leader=False)
+    def prediction(self) -> Prediction:
+        return primary_stays.etcd_restarts(self.site.timing, leader=False)
 
 
 class EtcdLeaderKill(EtcdMemberKill):
@@ -47,8 +47,8 @@ class EtcdLeaderKill(EtcdMemberKill):
     def obstacles(self) -> list[str]:
         return [] if self.hosts else ["etcd has no leader now (`invoke status`)"]
 
-    def expected(self) -> Expectation:
-        return endured.etcd_stumbles(self.site.timing, leader=True)
+    def prediction(self) -> Prediction:
+        return primary_stays.etcd_restarts(self.site.timing, leader=True)
 
 
 class EtcdAllStop(Base):
@@ -73,5 +73,5 @@ class EtcdAllStop(Base):
     def heal(self) -> None:
         heal(self.site.fleet, self.hosts, STOP)
 
-    def expected(self) -> Expectation:
-        return endured.etcd_gone(self.site.timing)
+    def prediction(self) -> Prediction:
+        return primary_stays.etcd_gone(self.site.timing)

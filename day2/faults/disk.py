@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cluster import paths
-from day2.predictions import expected
-from day2.predictions.expectation import Expectation
+from day2.predictions import failover
+from day2.predictions.prediction import Prediction
 
 from .base import Base, no_successor
 from .on_host import Harm, heal, inject
@@ -81,8 +81,8 @@ class WalDiskFull(Base):
     def heal(self) -> None:
         heal(self.site.fleet, self.hosts, self.harm)
 
-    def expected(self) -> Expectation:
-        return expected.disk_full(self.site.timing, self.durability)
+    def prediction(self) -> Prediction:
+        return failover.disk_full(self.site.timing, self.durability)
 
 
 def disk_problems(directory: str, mount: str, free: int, others: set[str]) -> list[str]:

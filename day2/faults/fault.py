@@ -11,7 +11,7 @@ from cluster.topology import Cluster, Host
 from day2.history.writes import Write
 from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
-from day2.predictions.expectation import Expectation
+from day2.predictions.prediction import Prediction
 from health.view import ClusterView
 
 
@@ -44,7 +44,7 @@ class Fault(Protocol):
     heal        undoes it; healing what is whole already is fine; raises ClusterError
     moment      when it struck (monotonic), given that injecting ran from `began` to `ended`
     witnesses   hosts from which what follows can be watched
-    expected    what should come of it, by the timers that run, the durability and who leads what
+    prediction  what should come of it, by the timers that run, the durability and who leads what
     note        what there is to say of how injecting it went; empty for nothing
     """
 
@@ -61,4 +61,4 @@ class Fault(Protocol):
     def heal(self) -> None: ...
     def moment(self, writes: Iterable[Write], began: float, ended: float) -> float: ...
     def witnesses(self) -> Iterable[Host]: ...
-    def expected(self) -> Expectation: ...
+    def prediction(self) -> Prediction: ...

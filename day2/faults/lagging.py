@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cluster.topology import Host
-from day2.predictions import endured
-from day2.predictions.expectation import Expectation
+from day2.predictions import primary_stays
+from day2.predictions.prediction import Prediction
 
 from .base import Base, no_successor
 from .fault import Site
@@ -80,10 +80,10 @@ class LaggingReplica(Base):
     def heal(self) -> None:
         heal(self.site.fleet, self.hosts, self.harm)
 
-    def expected(self) -> Expectation:
+    def prediction(self) -> Prediction:
         waited_for = _waited_for(self.site, self.host) or len(replicas(self.site)) == 1
         message = MESSAGE_KBYTES / KBYTES_PER_SECOND
-        return endured.replica_lags(self.site.timing, self.durability, waited_for=waited_for, message=message)
+        return primary_stays.replica_lags(self.site.timing, self.durability, waited_for=waited_for, message=message)
 
 
 def replicas(site: Site) -> list[Host]:

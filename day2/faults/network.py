@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from cluster.topology import Host
-from day2.predictions import endured, expected
-from day2.predictions.expectation import Expectation
+from day2.predictions import failover, primary_stays
+from day2.predictions.prediction import Prediction
 
 from .base import Base, lead_etcd_from, no_quorum_without, no_successor, spare_etcd_hosts
 from .fault import Site
@@ -112,8 +112,8 @@ class Partition(Cut):
     def prepare(self) -> None:
         lead_etcd_from(self.site, spare_etcd_hosts(self.site))
 
-    def expected(self) -> Expectation:
-        return expected.host_lost(self.site.timing, self.durability, etcd_leader_lost=False, off=False)
+    def prediction(self) -> Prediction:
+        return failover.host_lost(self.site.timing, self.durability, etcd_leader_lost=False, off=False)
 
 
 class PartitionDatabases(Cut):
@@ -138,8 +138,8 @@ class PartitionDatabases(Cut):
     def _loses_etcd(self) -> bool:
         return bool(no_quorum_without(self.site, self.cut_off_from()))
 
-    def expected(self) -> Expectation:
-        return expected.cut_from_replicas(self.site.timing, self.durability, etcd_lost=self._loses_etcd)
+    def prediction(self) -> Prediction:
+        return failover.cut_from_replicas(self.site.timing, self.durability, etcd_lost=self._loses_etcd)
 
 
 class PartitionHaproxy(Cut):
@@ -158,5 +158,5 @@ class PartitionHaproxy(Cut):
         here = [f"HAProxy runs on {self.host.name} itself, which can't be cut off from itself"] if shared else []
         return [*here, *super().obstacles()]
 
-    def expected(self) -> Expectation:
-        return endured.cut_from_haproxy(self.site.timing)
+    def prediction(self) -> Prediction:
+        return primary_stays.cut_from_haproxy(self.site.timing)

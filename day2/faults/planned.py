@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from cluster.topology import Host
 from day2.history.writes import Write
 from day2.hosts.interrupts import Interrupts
-from day2.predictions import expected
-from day2.predictions.expectation import Expectation
+from day2.predictions import failover
+from day2.predictions.prediction import Prediction
 from day2.procedures.actions import Actions
 from day2.procedures.executor import execute
 from day2.procedures.steps import Step
@@ -56,5 +56,5 @@ class Switchover(Base):
     def witnesses(self) -> Iterable[Host]:
         return self.site.cluster.hosts
 
-    def expected(self) -> Expectation:
-        return expected.switched_over(self.site.timing)
+    def prediction(self) -> Prediction:
+        return failover.switched_over(self.site.timing)

@@ -15,8 +15,8 @@ from cluster.errors import ClusterError
 from cluster.topology import Host
 from cluster.vault import ENVIRONMENT_PREFIX
 from day2.hosts.observe import observe
-from day2.predictions import endured, expected
-from day2.predictions.expectation import Expectation
+from day2.predictions import failover, primary_stays
+from day2.predictions.prediction import Prediction
 
 from .base import Base, lead_etcd_from, no_quorum_without, no_successor, spare_etcd_hosts
 from .fault import Site
@@ -57,8 +57,8 @@ class HostOff(Off):
     def prepare(self) -> None:
         lead_etcd_from(self.site, spare_etcd_hosts(self.site))
 
-    def expected(self) -> Expectation:
-        return expected.host_lost(self.site.timing, self.durability, etcd_leader_lost=False)
+    def prediction(self) -> Prediction:
+        return failover.host_lost(self.site.timing, self.durability, etcd_leader_lost=False)
 
 
 class HostOffEtcdLeader(HostOff):
@@ -83,8 +83,8 @@ class HostOffEtcdLeader(HostOff):
             raise ClusterError(f"{leader or 'nobody'} leads etcd by now, not {self.host.name}: nothing was done")
         super().inject()
 
-    def expected(self) -> Expectation:
-        return expected.host_lost(self.site.timing, self.durability, etcd_leader_lost=True)
+    def prediction(self) -> Prediction:
+        return failover.host_lost(self.site.timing, self.durability, etcd_leader_lost=True)
 
 
 class ReplicasOff(Off):
@@ -108,10 +108,10 @@ class ReplicasOff(Off):
         few = [f"needs {self.count} replicas, and there {'is' if there == 1 else 'are'} {there}"] if there < self.count else []
         return [*few, *super().obstacles()]
 
-    def expected(self) -> Expectation:
+    def prediction(self) -> Prediction:
         site = self.site
         waited_for = any((s := site.view.sender(host.name)) and s.sync_state == "sync" for host in self.hosts)
-        return endured.replicas_lost(
+        return primary_stays.replicas_lost(
             site.timing,
             self.durability,
             etcd_quorum=not no_quorum_without(site, self.hosts),

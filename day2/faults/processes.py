@@ -6,8 +6,8 @@ They are found by their unit and by PostgreSQL's pid file, and nothing else is t
 from __future__ import annotations
 
 from cluster.topology import Host
-from day2.predictions import endured, expected
-from day2.predictions.expectation import Expectation
+from day2.predictions import failover, primary_stays
+from day2.predictions.prediction import Prediction
 
 from .base import Base, no_successor
 from .on_host import Harm, heal, inject
@@ -72,8 +72,8 @@ class PostgresKill(Failing):
     def describe(self) -> str:
         return f"kills the postmaster on {self.struck} (SIGKILL)"
 
-    def expected(self) -> Expectation:
-        return expected.postgres_crashed(self.site.timing, self.durability)
+    def prediction(self) -> Prediction:
+        return failover.postgres_crashed(self.site.timing, self.durability)
 
 
 class PostgresStop(Failing):
@@ -85,8 +85,8 @@ class PostgresStop(Failing):
     def describe(self) -> str:
         return f"stops PostgreSQL on {self.struck} (SIGSTOP: it hangs), and lets it go on"
 
-    def expected(self) -> Expectation:
-        return expected.postgres_hangs(self.site.timing, self.durability)
+    def prediction(self) -> Prediction:
+        return failover.postgres_hangs(self.site.timing, self.durability)
 
 
 class PatroniKill(OnPrimary):
@@ -98,8 +98,8 @@ class PatroniKill(OnPrimary):
     def describe(self) -> str:
         return f"kills Patroni on {self.struck} (SIGKILL); systemd starts it again"
 
-    def expected(self) -> Expectation:
-        return endured.patroni_restarts(self.site.timing)
+    def prediction(self) -> Prediction:
+        return primary_stays.patroni_restarts(self.site.timing)
 
 
 class PatroniKillMasked(Failing):
@@ -111,8 +111,8 @@ class PatroniKillMasked(Failing):
     def describe(self) -> str:
         return f"kills Patroni on {self.struck} (SIGKILL), keeps it from starting, and later starts it"
 
-    def expected(self) -> Expectation:
-        return expected.patroni_gone(self.site.timing, self.durability, answers=False)
+    def prediction(self) -> Prediction:
+        return failover.patroni_gone(self.site.timing, self.durability, answers=False)
 
 
 class PatroniStop(Failing):
@@ -124,8 +124,8 @@ class PatroniStop(Failing):
     def describe(self) -> str:
         return f"stops Patroni on {self.struck} (SIGSTOP: it hangs), and lets it go on"
 
-    def expected(self) -> Expectation:
-        return expected.patroni_gone(self.site.timing, self.durability, answers=True)
+    def prediction(self) -> Prediction:
+        return failover.patroni_gone(self.site.timing, self.durability, answers=True)
 
 
 class Kill(Failing):
@@ -137,8 +137,8 @@ class Kill(Failing):
     def describe(self) -> str:
         return f"kills PostgreSQL and Patroni on {self.struck} (SIGKILL), and later starts them again"
 
-    def expected(self) -> Expectation:
-        return expected.programs_lost(self.site.timing, self.durability)
+    def prediction(self) -> Prediction:
+        return failover.processes_killed(self.site.timing, self.durability)
 
 
 class HaproxyKill(Base):
@@ -155,5 +155,5 @@ class HaproxyKill(Base):
     def inject(self) -> None:
         inject(self.site.fleet, self.hosts, Harm("systemctl kill --signal=KILL haproxy.service\n"))
 
-    def expected(self) -> Expectation:
-        return endured.haproxy_restarts(self.site.timing, others=len(self.site.cluster.haproxy_hosts) - 1)
+    def prediction(self) -> Prediction:
+        return primary_stays.haproxy_restarts(self.site.timing, others=len(self.site.cluster.haproxy_hosts) - 1)

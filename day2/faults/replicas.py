@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cluster.topology import Host
-from day2.predictions import endured
-from day2.predictions.expectation import Expectation
+from day2.predictions import primary_stays
+from day2.predictions.prediction import Prediction
 
 from .base import Base, no_successor
 from .on_host import Harm, heal, inject
@@ -31,5 +31,5 @@ class ReplicasStop(Base):
     def heal(self) -> None:
         heal(self.site.fleet, self.hosts, STOP)
 
-    def expected(self) -> Expectation:
-        return endured.replicas_stopped(self.site.timing, self.durability)
+    def prediction(self) -> Prediction:
+        return primary_stays.replicas_stopped(self.site.timing, self.durability)

@@ -17,8 +17,8 @@ from cluster.errors import ClusterError
 from cluster.topology import Host
 from day2.history.writes import Write
 from day2.hosts.observe import observe
-from day2.predictions import expected
-from day2.predictions.expectation import Expectation
+from day2.predictions import failover
+from day2.predictions.prediction import Prediction
 
 from .base import Base, last_write, lead_etcd_from, no_quorum_without
 from .fault import Site
@@ -182,8 +182,8 @@ class Window(Base):
     def witnesses(self) -> Iterable[Host]:
         return [host for host in self.site.cluster.hosts if host not in self.without_power()]
 
-    def expected(self) -> Expectation:
-        return expected.window_left(self.site.timing, self.durability, noticed=self._noticed, returns=self.returns)
+    def prediction(self) -> Prediction:
+        return failover.window_left(self.site.timing, self.durability, noticed=self._noticed, returns=self.returns)
 
 
 def _problem(step: Callable[[], object]) -> str:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from day2.predictions.expectation import Effect
+from day2.predictions.prediction import Effect
 from day2.trials.result import Proof, Trial
 
 
@@ -30,14 +30,14 @@ def judged(trial: Trial) -> float | None:
     """The time that the prediction is about: the outage or, where writes stop until the fault is healed, how long after the
     healing they went on."""
     resumed = trial.first_write
-    if trial.expected.effect is Effect.STOPS and resumed is not None and trial.heal_finished is not None:
+    if trial.prediction.effect is Effect.STOPS and resumed is not None and trial.heal_finished is not None:
         return max(resumed - trial.heal_finished, 0.0)
     return trial.outage
 
 
 def forgiven(trial: Trial) -> int:
     """How many acknowledged writes were lost that the chosen durability does not protect."""
-    return len(trial.writes.lost) if trial.expected.may_lose else 0
+    return len(trial.writes.lost) if trial.prediction.may_lose else 0
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class FaultSummary:
 
     @property
     def effects(self) -> tuple[Effect, ...]:
-        return tuple(dict.fromkeys(trial.expected.effect for trial in self.trials))
+        return tuple(dict.fromkeys(trial.prediction.effect for trial in self.trials))
 
     @property
     def after_healing(self) -> bool:
@@ -71,7 +71,7 @@ class FaultSummary:
     @property
     def within(self) -> Spread:
         """What was predicted at most, which differs between trials when roles or timers do."""
-        found = spread(trial.expected.within for trial in self.trials)
+        found = spread(trial.prediction.within for trial in self.trials)
         assert found
         return found
 

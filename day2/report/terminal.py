@@ -48,7 +48,7 @@ def text(proof: Proof) -> str:
 def show_trial(out: Console, trial: Trial) -> None:
     """The timeline, the account, and what was expected."""
     out.print(f"[bold]{escape(trial.fault)}[/]  {escape(trial.description)}")
-    out.print(f"expected: {escape(trial.expected.describe())} ({escape(trial.expected.why)})\n")
+    out.print(f"expected: {escape(trial.prediction.describe())} ({escape(trial.prediction.why)})\n")
     if trial.note:
         out.print(f"{escape(trial.note)}\n")
     timeline = _table("", "measured", "predicted", right=(1,))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import Enum
 
-from day2.predictions.expectation import Effect
+from day2.predictions.prediction import Effect
 from day2.trials.result import Proof, Trial
 
 from .summary import FaultSummary, Spread, forgiven, key_fault, totals
@@ -50,7 +50,7 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 
 def forgiven_oddities(trials: Iterable[Trial]) -> tuple[str, ...]:
     """What would be a failure with a better durability than the one that was chosen."""
-    allowed = [trial for trial in trials if trial.expected.may_lose]
+    allowed = [trial for trial in trials if trial.prediction.may_lose]
     lost, reads_of_lost_rows = sum(map(forgiven, allowed)), sum(trial.reads.reads_of_lost_rows for trial in allowed)
     return (
         *([f"{many(lost, 'acknowledged write')} lost"] if lost else []),
@@ -140,7 +140,7 @@ def account(trial: Trial) -> tuple[tuple[str, str, str], ...]:
     moved = trial.primary_after != trial.primary_before
     health = "no problem left" if trial.healthy_again is not None else "; ".join(trial.problems)
     return (
-        ("longest write gap (RTO)", seconds(trial.outage), f"expected: {trial.expected.describe()}"),
+        ("longest write gap (RTO)", seconds(trial.outage), f"expected: {trial.prediction.describe()}"),
         (
             "lost (RPO)",
             f"{len(writes.lost):,}",

@@ -11,7 +11,7 @@ from typing import Any
 from day2.history.reads import ReadCheck
 from day2.history.writes import Throughput as Throughput
 from day2.history.writes import WriteCheck
-from day2.predictions.expectation import Effect, Expectation
+from day2.predictions.prediction import Effect, Prediction
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Trial:
     durability: str
     primary_before: str
     primary_after: str | None
-    expected: Expectation
+    prediction: Prediction
     timeline: tuple[Phase, ...]
     outage: float | None
     outage_began: float | None
@@ -89,7 +89,7 @@ class Trial:
 
     def _of_the_checks(self) -> tuple[tuple[Any, str], ...]:
         writes, reads = self.writes, self.reads
-        forgiven = self.expected.may_lose
+        forgiven = self.prediction.may_lose
         return (
             (writes.lost and not forgiven, f"{len(writes.lost)} acknowledged writes are lost"),
             (writes.unexpected, f"{len(writes.unexpected)} writes are there that had been refused"),
@@ -103,8 +103,8 @@ class Trial:
         )
 
     def _of_the_effect(self) -> tuple[tuple[Any, str], ...]:
-        expected, same = self.expected, self.primary_after == self.primary_before
-        effect = expected.effect
+        prediction, same = self.prediction, self.primary_after == self.primary_before
+        effect = prediction.effect
         resumed = self.first_write
         late = None
         if effect is Effect.STOPS and resumed is not None and self.heal_finished is not None:
@@ -119,7 +119,10 @@ class Trial:
                 effect is Effect.STOPS and not self._stopped_until_healed,
                 "writes went on before the fault was healed, which should not be possible",
             ),
-            (late is not None and late > expected.within, f"writes stopped for {late or 0:.1f} s, not {expected.within:.1f} s"),
+            (
+                late is not None and late > prediction.within,
+                f"writes stopped for {late or 0:.1f} s, not {prediction.within:.1f} s",
+            ),
             (self.healthy_again is None, f"the cluster is not healthy again: {'; '.join(self.problems) or 'no reason seen'}"),
         )
 

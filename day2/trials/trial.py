@@ -20,7 +20,7 @@ from day2.hosts.observe import observe
 from day2.hosts.watch import Watch
 from day2.load.readers import Readers
 from day2.load.workload import Workload
-from day2.predictions.expectation import Effect, Expectation
+from day2.predictions.prediction import Effect, Prediction
 from health.rules import findings
 from health.view import ClusterView
 
@@ -106,14 +106,14 @@ class TrialRun:
         """
         try:
             self.fault.prepare()
-            expected = self.fault.expected()
+            prediction = self.fault.prediction()
             if hold is not None:
-                expected = replace(expected, effect=Effect.ANY, hold=hold, within=hold + expected.within + RECOVERY_SECONDS)
-            return self._measured(expected)
+                prediction = replace(prediction, effect=Effect.ANY, hold=hold, within=hold + prediction.within + RECOVERY_SECONDS)
+            return self._measured(prediction)
         except ClusterError as error:
             raise Unfinished(str(error)) if self._injection.began else error from None
 
-    def _measured(self, expected: Expectation) -> Trial:
+    def _measured(self, prediction: Prediction) -> Trial:
         watch = Watch(self.site.fleet, self.site.cluster, self.fault.witnesses())
         with self.workload as load, self._readers, watch, ExitStack() as beside, self._injection as injection:
             started = time.monotonic()
@@ -128,13 +128,13 @@ class TrialRun:
             self._say(f"{self.fault.name}: {', '.join(host.name for host in self.fault.hosts)}")
             if self.fault.note:
                 self._say(self.fault.note)
-            self._await_effect(watch, expected)
+            self._await_effect(watch, prediction)
             injection.heal()
             beside.close()
-            self._await_writes(expected)
+            self._await_writes(prediction)
             healthy_again, view, problems = self._await_healthy()
             self._interrupts.sleep(STEADY_SECONDS)
-            if expected.effect is Effect.ANY:
+            if prediction.effect is Effect.ANY:
                 # A fault that was healed before anybody noticed may have consequences yet: not for the next trial.
                 self._interrupts.sleep(self.site.timing.loop_wait + self.site.timing.retry_timeout)
             events = watch.events
@@ -151,10 +151,10 @@ class TrialRun:
             durability=self.site.view.dcs.promise if self.site.view.dcs else "?",
             primary_before=self.site.primary.name,
             primary_after=view.leader,
-            expected=expected,
+            prediction=prediction,
             timeline=timeline(
                 events, writes, fault_at=at, heal_started=heal_started, primary=self.site.primary.name, name=self.fault.name,
-                targets=[host.name for host in self.fault.hosts], predicted=expected.phases,
+                targets=[host.name for host in self.fault.hosts], predicted=prediction.phases,
             ),
             outage=round(gap.seconds, 3) if gap else None,
             outage_began=round(gap.began - at, 3) if gap else None,
@@ -193,12 +193,12 @@ class TrialRun:
                     raise
                 time.sleep(1)
 
-    def _await_effect(self, watch: Watch, expected: Expectation) -> None:
+    def _await_effect(self, watch: Watch, prediction: Prediction) -> None:
         """Leaves the fault alone until what should come of it has come, or is overdue."""
-        if expected.effect is Effect.FAILS_OVER:
-            self._follow(watch, self._started_at + expected.within + PATIENCE_SECONDS)
+        if prediction.effect is Effect.FAILS_OVER:
+            self._follow(watch, self._started_at + prediction.within + PATIENCE_SECONDS)
         else:
-            self._interrupts.sleep(expected.hold)
+            self._interrupts.sleep(prediction.hold)
 
     def _follow(self, watch: Watch, deadline: float) -> None:
         """Tells what happens until writes have gone on for a while, or `deadline` has passed."""
@@ -217,10 +217,10 @@ class TrialRun:
             self._say(f"{self.workload.last_acknowledged - fault:.1f} s later writes are acknowledged again")
             self._interrupts.sleep(STEADY_SECONDS)
 
-    def _await_writes(self, expected: Expectation) -> None:
+    def _await_writes(self, prediction: Prediction) -> None:
         """Gives writes the time to go on after the healing."""
         heal_started = self._injection.heal_started or 0.0
-        limit = time.monotonic() + expected.within + PATIENCE_SECONDS
+        limit = time.monotonic() + prediction.within + PATIENCE_SECONDS
         self._interrupts.wait(lambda: self.workload.last_acknowledged > heal_started, limit)
 
     def _await_healthy(self) -> tuple[float | None, ClusterView, tuple[str, ...]]:

@@ -40,7 +40,7 @@ def acknowledged_within(site: Site, seconds: int) -> bool:
 
 def test_without_a_replica_writes_wait_and_lose_nothing(site: Site, tmp_path: Path) -> None:
     (trial,) = faults(site, tmp_path, "replicas-stop")["trials"]
-    assert trial["expected"]["effect"] == "stops writes until healed"
+    assert trial["prediction"]["effect"] == "stops writes until healed"
     as_promised(trial)
     assert trial["outage"] > 10
 
@@ -73,7 +73,7 @@ def test_the_other_choice_is_to_go_on_alone_and_every_report_says_so(site: Site,
         assert status(site)["without_replica"] == "continue"
         proof = faults(site, tmp_path, "replicas-stop")
         (trial,) = proof["trials"]
-        assert trial["expected"]["effect"] == "keeps running"
+        assert trial["prediction"]["effect"] == "keeps running"
         as_promised(trial)
         assert proof["durability"] == "quorum, alone without a replica"
         assert proof["durability"] in (tmp_path / "report.txt").read_text()

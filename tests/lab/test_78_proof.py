@@ -48,7 +48,7 @@ def test_every_fault_of_the_short_form_does_what_was_said_and_loses_nothing(site
     assert [trial["fault"] for trial in proof["trials"]] == list(SHORT)
     assert set(proof["versions"]) == {"postgresql", "patroni", "etcd", "haproxy"}
     for trial in proof["trials"]:
-        name, effect, writes = trial["fault"], trial["expected"]["effect"], trial["writes"]
+        name, effect, writes = trial["fault"], trial["prediction"]["effect"], trial["writes"]
         assert {key: writes[key]["count"] for key in NOTHING} == dict.fromkeys(NOTHING, 0), name
         assert writes["split_brain"] == [] and trial["reads"]["reads_of_lost_rows"] == 0, name
         assert writes["acknowledged"] > 500 and trial["outage"] is not None, name

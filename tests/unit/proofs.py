@@ -8,7 +8,7 @@ from typing import Any
 
 from day2.history.reads import ReadCheck
 from day2.history.writes import Throughput, WriteCheck
-from day2.predictions.expectation import Effect, Expectation
+from day2.predictions.prediction import Effect, Prediction
 from day2.trials.result import LogLine, Phase, Proof, Trial
 
 RATE = 210  # acknowledged writes per 100 ms
@@ -71,7 +71,7 @@ def trial(fault: str = "host-off", seed: int = 0, late: float = 0.0, **differs: 
     values: dict[str, Any] = {
         "fault": fault, "description": about, "hosts": (old,), "began": f"2026-03-0{1 + seed % 9}T10:{seed % 60:02d}:00Z",
         "durability": "quorum", "primary_before": old, "primary_after": new if lease is not None else old,
-        "expected": Expectation(effect, within, "leader key ttl 20 s, asking the members 2 s, promotion 1 s", hold=hold),
+        "prediction": Prediction(effect, within, "leader key ttl 20 s, asking the members 2 s, promotion 1 s", hold=hold),
         "timeline": (*phases, Phase("returned", f"{old} streams as a replica", round(healthy_at - 0.7, 3), None)),
         "outage": round(resumed - began, 3), "outage_began": began, "heal_started": healed, "heal_finished": healed,
         "healthy_again": round(healthy_at, 3), "problems": (),
@@ -149,7 +149,7 @@ def asynchronous() -> Proof:
     """A failover that loses what asynchronous replication may lose: passed, and to be seen."""
     trials = [trial("host-off", seed, durability="async", writes=write_check(lost=lost(90 * seed))) for seed in range(3)]
     trials = [
-        replace(t, expected=replace(t.expected, may_lose=True), reads=replace(t.reads, reads_of_lost_rows=11)) for t in trials
+        replace(t, prediction=replace(t.prediction, may_lose=True), reads=replace(t.reads, reads_of_lost_rows=11)) for t in trials
     ]
     return proof(*trials, durability="async", command="invoke failover-test --fault host-off --repeat 3 --report report")
 
@@ -160,5 +160,5 @@ def soak(count: int = 40) -> Proof:
     trials = []
     for number in range(count):
         one = trial(dice.choice(list(FAULTS)), number, began=f"2026-03-01T1{number // 60}:{number % 60:02d}:10Z")
-        trials.append(replace(one, expected=Expectation(Effect.ANY, 70.0, "healed at a random moment", hold=20.0)))
+        trials.append(replace(one, prediction=Prediction(Effect.ANY, 70.0, "healed at a random moment", hold=20.0)))
     return proof(*trials, seed=7, command="invoke failover-test --soak 60 --seed 7 --report report")

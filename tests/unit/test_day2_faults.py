@@ -27,7 +27,7 @@ from day2.faults.network import FIND_OPERATOR, rules
 from day2.faults.on_host import Harm
 from day2.faults.power import run_here
 from day2.hosts.ssh import Answer
-from day2.predictions.expectation import Effect, Expectation
+from day2.predictions.prediction import Effect, Prediction
 from health.view import ClusterView
 
 LAN = PROFILES["lan"]
@@ -104,9 +104,9 @@ def in_mode(durability: str, without_replica: str = "wait") -> ClusterView:
     return view
 
 
-def expected(name: str, durability: str = "quorum", **of: Any) -> Expectation:
+def prediction(name: str, durability: str = "quorum", **of: Any) -> Prediction:
     without_replica = of.pop("without_replica", "wait")
-    return made(name, view=in_mode(durability, without_replica), **of).expected()
+    return made(name, view=in_mode(durability, without_replica), **of).prediction()
 
 
 def larger(databases: int, etcd: int, durability: str = "quorum") -> Cluster:
@@ -137,7 +137,7 @@ def test_an_unknown_fault_is_refused() -> None:
 @pytest.mark.parametrize("durability", MODES)
 @pytest.mark.parametrize("name", EFFECTS)
 def test_what_should_come_of_it(name: str, durability: str) -> None:
-    said = expected(name, durability)
+    said = prediction(name, durability)
     assert said.effect is (KEEPS if durability == "asynchronous" and name in UNMOVED else EFFECTS[name])
     assert said.within > 0 and said.why
     assert said.may_lose == (durability == "asynchronous" and name in LOSING)
@@ -149,72 +149,72 @@ def test_what_should_come_of_it(name: str, durability: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, effect in EFFECTS.items() if effect is FAILS_OVER and name not in LOOSE])
 def test_the_phases_of_a_failover_come_in_their_order(name: str) -> None:
-    phases = expected(name).phases
+    phases = prediction(name).phases
     assert phases
     for end in (0, 1):
         order = [phases[key][end] for key in ("key_gone", "new_leader", "promoted", "first_write")]
         assert order == sorted(order)
         assert phases["first_write"][end] >= max(phases["routed"][end], phases["followed"][end])
-    assert "followed" not in (expected(name, "asynchronous").phases or {})
+    assert "followed" not in (prediction(name, "asynchronous").phases or {})
 
 
 def test_nobody_waits_longer_for_a_lost_host_than_the_timers_say() -> None:
-    off, both, crashed, killed = (expected(n) for n in ("host-off", "host-off-etcd-leader", "postgres-kill", "kill"))
+    off, both, crashed, killed = (prediction(n) for n in ("host-off", "host-off-etcd-leader", "postgres-kill", "kill"))
     assert LAN.ttl < off.within < LAN.ttl + 8
     assert LAN.election_ms / 1000 <= both.within - off.within <= 3 * LAN.election_ms / 1000
     assert crashed.within < LAN.loop_wait + 5 < killed.within < off.within
 
 
 def test_an_unattended_primary_takes_writes_until_haproxy_hears_nothing() -> None:
-    said = expected("patroni-stop")
+    said = prediction("patroni-stop")
     assert said.phases
     assert said.within == said.phases["first_write"][1] - said.phases["old_out"][0]
 
 
 def test_synchronous_replication_waits_for_the_one_replica_that_is_lost() -> None:
     assert made("replica-off", view=in_mode("synchronous")).host.name == "db3"
-    assert expected("replica-off", "synchronous").within > 10
-    assert expected("replica-off", "quorum").within <= 1
-    assert expected("replica-off", "asynchronous").within <= 1
+    assert prediction("replica-off", "synchronous").within > 10
+    assert prediction("replica-off", "quorum").within <= 1
+    assert prediction("replica-off", "asynchronous").within <= 1
 
 
 def test_two_lost_replicas_cost_what_they_take_along() -> None:
-    assert expected("replicas-off").effect is STOPS
+    assert prediction("replicas-off").effect is STOPS
     apart = larger(4, etcd=1)
-    assert expected("replicas-off", of=apart).effect is KEEPS
-    assert expected("replicas-off", of=larger(5, etcd=5)).within <= 1
-    assert expected("replicas-off", of=larger(3, etcd=1)).effect is STOPS  # nobody is left to wait for
-    alone = expected("replicas-off", of=larger(3, etcd=1), without_replica="continue")
+    assert prediction("replicas-off", of=apart).effect is KEEPS
+    assert prediction("replicas-off", of=larger(5, etcd=5)).within <= 1
+    assert prediction("replicas-off", of=larger(3, etcd=1)).effect is STOPS  # nobody is left to wait for
+    alone = prediction("replicas-off", of=larger(3, etcd=1), without_replica="continue")
     assert alone.effect is KEEPS and alone.within > 10
 
 
 @pytest.mark.parametrize("durability", ["quorum", "all", "synchronous"])
 def test_without_a_replica_writes_wait_or_go_on_as_etcd_says(durability: str) -> None:
-    waits, alone = (expected("replicas-stop", durability, without_replica=choice) for choice in ("wait", "continue"))
+    waits, alone = (prediction("replicas-stop", durability, without_replica=choice) for choice in ("wait", "continue"))
     assert waits.effect is STOPS and "without_replica" in waits.why
     assert alone.effect is KEEPS and LAN.loop_wait < alone.within < waits.hold
-    assert expected("replica-off", durability).effect is KEEPS  # another one is left
+    assert prediction("replica-off", durability).effect is KEEPS  # another one is left
 
 
 def test_with_durability_all_writes_wait_for_whoever_is_lost() -> None:
-    assert expected("replica-off", "all").within > 10 > expected("replica-off", "quorum").within
-    assert expected("host-off", "all").within > expected("host-off", "quorum").within + LAN.loop_wait
+    assert prediction("replica-off", "all").within > 10 > prediction("replica-off", "quorum").within
+    assert prediction("host-off", "all").within > prediction("host-off", "quorum").within + LAN.loop_wait
 
 
 @pytest.mark.parametrize("name", ["host-off", "partition", "kill", "patroni-stop"])
 def test_where_the_only_replica_takes_over_writes_wait_for_the_old_primary_unless_it_goes_on_alone(name: str) -> None:
     two = larger(2, etcd=1)
-    waits, alone = (expected(name, of=two, without_replica=choice) for choice in ("wait", "continue"))
+    waits, alone = (prediction(name, of=two, without_replica=choice) for choice in ("wait", "continue"))
     assert waits.effect is STOPS and waits.phases and waits.hold > waits.phases["promoted"][1]
-    assert alone.effect is FAILS_OVER and alone.within > expected(name).within
-    assert expected("postgres-kill", of=two).effect is FAILS_OVER  # it starts again by itself
+    assert alone.effect is FAILS_OVER and alone.within > prediction(name).within
+    assert prediction("postgres-kill", of=two).effect is FAILS_OVER  # it starts again by itself
 
 
 def test_with_etcd_elsewhere_the_primary_outlasts_its_replicas() -> None:
-    assert expected("partition-databases", of=larger(3, etcd=1)).effect is STOPS
-    said = expected("partition-databases", of=larger(3, etcd=1), without_replica="continue")
+    assert prediction("partition-databases", of=larger(3, etcd=1)).effect is STOPS
+    said = prediction("partition-databases", of=larger(3, etcd=1), without_replica="continue")
     assert said.effect is KEEPS and said.within > 10
-    assert expected("partition-databases", "asynchronous", of=larger(3, etcd=1)).within <= 1
+    assert prediction("partition-databases", "asynchronous", of=larger(3, etcd=1)).within <= 1
 
 
 def test_whom_it_strikes() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import views
 from clusters import cluster
-from test_day2_faults import LAN, POWER, POWERED, Hosts, expected, in_mode, larger, made, site
+from test_day2_faults import LAN, POWER, POWERED, Hosts, in_mode, larger, made, prediction, site
 
 from cluster.errors import ClusterError
 from cluster.topology import Host
@@ -20,7 +20,7 @@ from day2.faults.voters import voters
 from day2.faults.window import LAG_BYTES, Window
 from day2.history.writes import Write, WriteOutcome
 from day2.hosts.ssh import Answer
-from day2.predictions.expectation import Effect
+from day2.predictions.prediction import Effect
 
 WINDOWS = ("lagging-then-stop", "lagging-then-crash", "lagging-then-restart", "lagging-then-off")
 PRIMARY = cluster().host("db1")
@@ -85,9 +85,9 @@ def test_a_host_without_nft_and_a_cluster_without_a_replica_are_refused() -> Non
 def test_who_lags_is_one_that_no_write_waits_for() -> None:
     assert made("lagging-replica").host.name == "db2"
     assert made("lagging-replica", view=in_mode("synchronous")).host.name == "db2"  # writes wait for db3
-    waiting = expected("lagging-replica", of=larger(2, etcd=1))
+    waiting = prediction("lagging-replica", of=larger(2, etcd=1))
     assert waiting.effect is Effect.KEEPS_RUNNING and waiting.within > MESSAGE_KBYTES / KBYTES_PER_SECOND
-    assert expected("lagging-replica", "asynchronous", of=larger(2, etcd=1)).within <= 1
+    assert prediction("lagging-replica", "asynchronous", of=larger(2, etcd=1)).within <= 1
 
 
 def test_beside_another_fault_lags_one_that_is_not_struck() -> None:
@@ -127,12 +127,12 @@ def test_power_commands_are_needed_for_those_whose_power_is_cut() -> None:
 
 def test_who_comes_back_by_itself_leads_and_else_nobody_does() -> None:
     for name in ("lagging-then-stop", "lagging-then-off"):
-        said = expected(name)
+        said = prediction(name)
         assert said.effect is Effect.STOPS and said.hold > LAN.ttl + LAN.loop_wait
     for name in ("lagging-then-crash", "lagging-then-restart"):
-        said = expected(name)
-        assert said.effect is Effect.FAILS_OVER and said.within > expected("host-off").within
-    assert not any(expected(name).may_lose for name in WINDOWS)
+        said = prediction(name)
+        assert said.effect is Effect.FAILS_OVER and said.within > prediction("host-off").within
+    assert not any(prediction(name).may_lose for name in WINDOWS)
 
 
 def test_enough_lag_is_left_when_a_silent_host_is_given_up() -> None:

@@ -19,7 +19,7 @@ from repository import ROOT
 from rich.console import Console
 
 from cluster.errors import ClusterError
-from day2.predictions.expectation import Effect, Expectation
+from day2.predictions.prediction import Effect, Prediction
 from day2.report import document, files, html, picture, summary, terminal, words
 from day2.report.words import Verdict
 from day2.trials.result import Phase, Proof, Throughput, Trial
@@ -94,10 +94,10 @@ def hostile(word: str) -> Proof:
     """A proof in which every text that comes from elsewhere is `word`."""
     trial = proofs.trial()
     phases = tuple(dataclasses.replace(phase, name=word) for phase in trial.timeline)
-    expected = dataclasses.replace(trial.expected, why=word)
+    prediction = dataclasses.replace(trial.prediction, why=word)
     bad = dataclasses.replace(
-        trial, fault=word, description=word, began=word, timeline=phases, expected=expected, healthy_again=None, problems=(word,),
-        primary_before=word, writes=proofs.write_check(split_brain=(word,)),
+        trial, fault=word, description=word, began=word, timeline=phases, prediction=prediction,
+        healthy_again=None, problems=(word,), primary_before=word, writes=proofs.write_check(split_brain=(word,)),
     )  # fmt: skip
     names = {"cluster": word, "command": word, "stopped": word, "versions": {word: word}, "settings": {word: {word: word}}}
     return proofs.proof(trial, bad, bad, **names)
@@ -225,7 +225,7 @@ def test_the_text_tells_how_to_repeat_it() -> None:
 def test_what_stops_until_healed_is_judged_from_the_healing() -> None:
     trial = proofs.trial("etcd-all-stop", outage=44.0, outage_began=0.0, heal_started=38.0, heal_finished=40.0)
     assert summary.judged(trial) == 4.0
-    other = dataclasses.replace(trial, expected=Expectation(Effect.ANY, 60, ""))
+    other = dataclasses.replace(trial, prediction=Prediction(Effect.ANY, 60, ""))
     assert summary.judged(other) == 44.0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import proofs
 import pytest
 
-from day2.predictions.expectation import Effect, Expectation
+from day2.predictions.prediction import Effect, Prediction
 from day2.trials.result import Trial
 
 
@@ -59,12 +59,12 @@ def test_what_should_stop_is_judged_from_the_end_of_healing_and_must_not_go_on_b
 
 
 def test_a_loss_is_forgiven_only_where_the_durability_allows_it() -> None:
-    allowed = Expectation(Effect.FAILS_OVER, 60.0, "", may_lose=True)
-    one = trial(expected=allowed, writes=checked(lost=((1, 7),)))
+    allowed = Prediction(Effect.FAILS_OVER, 60.0, "", may_lose=True)
+    one = trial(prediction=allowed, writes=checked(lost=((1, 7),)))
     assert one.failures == ()
     assert not one.writes.consistent
-    assert trial(expected=allowed, writes=checked(duplicated=((1, 7),))).failures
-    assert trial(expected=allowed, writes=checked(split_brain=("a and b for 2 s",))).failures
+    assert trial(prediction=allowed, writes=checked(duplicated=((1, 7),))).failures
+    assert trial(prediction=allowed, writes=checked(split_brain=("a and b for 2 s",))).failures
 
 
 def test_a_series_that_was_stopped_or_is_empty_has_not_passed() -> None:

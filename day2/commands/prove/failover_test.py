@@ -23,7 +23,7 @@ from day2.hosts import operator_lock
 from day2.hosts.dsn import open_vault
 from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
-from day2.predictions.expectation import Effect
+from day2.predictions.prediction import Effect
 from day2.report import files, told
 from day2.trials.runner import PlannedTrial, TrialRunner
 from day2.trials.trial import LoadProfile, problems_of
@@ -129,11 +129,11 @@ def show_plan(out: Console, site: Site, names: list[str], repeat: int) -> None:
     """What is going to be done and what should come of it."""
     for name in names:
         one: Fault = choose(name, site)
-        expected = one.expected()
+        prediction = one.prediction()
         times = f"{repeat} times: " if repeat > 1 else ""
         out.print(f"[bold]{name}[/]  {times}{escape(one.describe())}.", soft_wrap=True)
-        out.print(f"  The cluster {expected.describe()}: {escape(expected.why)}.", soft_wrap=True)
-        if expected.may_lose and expected.effect is not Effect.KEEPS_RUNNING:
+        out.print(f"  The cluster {prediction.describe()}: {escape(prediction.why)}.", soft_wrap=True)
+        if prediction.may_lose and prediction.effect is not Effect.KEEPS_RUNNING:
             out.print("  [yellow]Acknowledged writes may be lost: the durability is asynchronous.[/]", soft_wrap=True)
     out.print("What is open on the primary when it goes is lost; applications have to connect anew.", soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""What should come of a fault, said before it is injected. Pure; durations in seconds."""
+"""What should come of a fault: predicted before it is injected, and what the trial is judged by. Pure; durations in seconds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Effect(Enum):
 
 
 @dataclass(frozen=True)
-class Expectation:
+class Prediction:
     """`within`: the longest write gap there should be; where writes stop until healed, counted from the end of healing.
 
     `hold`: how long the fault lasts before it is healed, where nothing else ends the wait. `may_lose`: the durability that

@@ -20,8 +20,8 @@ from cluster.timing import (
 )
 
 from .durability import Durability
-from .endured import NO_REPLICA, REPLICA_START_SECONDS, outlasted, resumed
-from .expectation import Effect, Expectation
+from .prediction import Effect, Prediction
+from .primary_stays import NO_REPLICA, REPLICA_START_SECONDS, replicas_silent, resumed
 
 # Between the new leader's promotion and a replica that streams from it: it is told of by etcd, reloads, and connects.
 FOLLOW_SECONDS = 1.5
@@ -35,7 +35,8 @@ STOP_SECONDS = 2.0
 CRASH_SECONDS = 3.0
 
 
-def after(span: Span, more: Span) -> Span:
+def add_spans(span: Span, more: Span) -> Span:
+    """When what takes `more` from a moment in `span` on is done."""
     return span[0] + more[0], span[1] + more[1]
 
 
@@ -50,30 +51,30 @@ def _failover(
     loses: bool,
     since: float = 0.0,
     returns: bool = False,
-) -> Expectation:
+) -> Prediction:
     """A failover that begins when the leader key goes. Writes stop `since` the fault at the earliest; `returns`: the old primary
     is soon back as a replica.
 
     HAProxy believes the holder of the key, so it may send writes there before the promotion ends. Except with asynchronous
     replication, the first write waits for a replica, and one that lost the race asks all members once more.
     """
-    new_leader = after(key_gone, asks)
+    new_leader = add_spans(key_gone, asks)
     phases = {
         "old_out": old_out,
         "key_gone": key_gone,
         "new_leader": new_leader,
-        "promoted": after(new_leader, (0.0, PROMOTE_SECONDS)),
-        "routed": after(new_leader, (0.0, timing.routed_seconds())),
+        "promoted": add_spans(new_leader, (0.0, PROMOTE_SECONDS)),
+        "routed": add_spans(new_leader, (0.0, timing.routed_seconds())),
     }
     needed = ["promoted", "routed"]
     if not durability.asynchronous:
-        phases["followed"] = after(new_leader, (0.0, asks[1] + FOLLOW_SECONDS))
+        phases["followed"] = add_spans(new_leader, (0.0, asks[1] + FOLLOW_SECONDS))
         needed.append("followed")
     if durability.stops(left=durability.replicas - 1) and not returns:
         return _until_back(timing, phases, why)
     first = tuple(max(phases[step][end] for step in needed) for end in (0, 1))
     phases["first_write"] = (first[0], first[1] + ROUND_SECONDS + _old_given_up(timing, durability, returns=returns))
-    return Expectation(
+    return Prediction(
         Effect.FAILS_OVER,
         within=phases["first_write"][1] - since,
         why=why,
@@ -90,11 +91,11 @@ def _old_given_up(timing: Timing, durability: Durability, *, returns: bool) -> f
     return REPLICA_START_SECONDS if returns and durability.replicas == 1 else timing.loop_wait + 2 * ROUND_SECONDS
 
 
-def _until_back(timing: Timing, phases: dict[str, Span], why: str) -> Expectation:
+def _until_back(timing: Timing, phases: dict[str, Span], why: str) -> Prediction:
     """A failover to the only replica, where writes wait for the old primary to come back as one."""
     there = {step: span for step, span in phases.items() if step != "followed"}
     latest = max(span[1] for span in there.values())
-    return Expectation(
+    return Prediction(
         Effect.STOPS,
         within=REPLICA_START_SECONDS + 2 * timing.loop_wait,
         hold=latest + timing.loop_wait,
@@ -103,7 +104,7 @@ def _until_back(timing: Timing, phases: dict[str, Span], why: str) -> Expectatio
     )
 
 
-def host_lost(timing: Timing, durability: Durability, *, etcd_leader_lost: bool, off: bool = True) -> Expectation:
+def host_lost(timing: Timing, durability: Durability, *, etcd_leader_lost: bool, off: bool = True) -> Prediction:
     """The primary's host is gone without a word: without power (`off`), or out of reach."""
     why = f"the leader key outlives its holder by up to ttl ({timing.ttl} s)"
     if etcd_leader_lost:
@@ -119,7 +120,7 @@ def host_lost(timing: Timing, durability: Durability, *, etcd_leader_lost: bool,
     )
 
 
-def programs_lost(timing: Timing, durability: Durability) -> Expectation:
+def processes_killed(timing: Timing, durability: Durability) -> Prediction:
     """PostgreSQL and Patroni are dead, and their host says so to whoever asks."""
     return _failover(
         timing,
@@ -132,7 +133,7 @@ def programs_lost(timing: Timing, durability: Durability) -> Expectation:
     )
 
 
-def postgres_crashed(timing: Timing, durability: Durability) -> Expectation:
+def postgres_crashed(timing: Timing, durability: Durability) -> Prediction:
     """The postmaster is dead, and Patroni, which lives, gives the key away in its next round (primary_start_timeout 0): at
     once if it is told (agents/wake_patroni.py)."""
     return _failover(
@@ -140,14 +141,14 @@ def postgres_crashed(timing: Timing, durability: Durability) -> Expectation:
         durability,
         key_gone=(0.0, timing.loop_wait + 2 * ROUND_SECONDS),
         asks=AT_ONCE,
-        old_out=after((0.0, timing.loop_wait + 2 * ROUND_SECONDS), timing.taken_out(0)),
+        old_out=add_spans((0.0, timing.loop_wait + 2 * ROUND_SECONDS), timing.taken_out(0)),
         why=f"Patroni is told at once, or sees it in its next round (loop_wait, {timing.loop_wait} s), and gives the key away",
         loses=True,
         returns=True,
     )
 
 
-def disk_full(timing: Timing, durability: Durability) -> Expectation:
+def disk_full(timing: Timing, durability: Durability) -> Prediction:
     """PostgreSQL panics, restarts by itself, and can't, for want of room."""
     gone = (0.0, timing.loop_wait + 2 * ROUND_SECONDS + CRASH_SECONDS)
     return _failover(
@@ -155,13 +156,13 @@ def disk_full(timing: Timing, durability: Durability) -> Expectation:
         durability,
         key_gone=gone,
         asks=AT_ONCE,
-        old_out=after(gone, timing.taken_out(0)),
+        old_out=add_spans(gone, timing.taken_out(0)),
         why="PostgreSQL panics where it can't write its log, can't start again, and Patroni gives the key away",
         loses=True,
     )
 
 
-def postgres_hangs(timing: Timing, durability: Durability) -> Expectation:
+def postgres_hangs(timing: Timing, durability: Durability) -> Prediction:
     """Patroni waits for an answer of PostgreSQL that never comes, and meanwhile renews nothing and answers nobody."""
     return _failover(
         timing,
@@ -174,7 +175,7 @@ def postgres_hangs(timing: Timing, durability: Durability) -> Expectation:
     )
 
 
-def patroni_gone(timing: Timing, durability: Durability, *, answers: bool) -> Expectation:
+def patroni_gone(timing: Timing, durability: Durability, *, answers: bool) -> Prediction:
     """PostgreSQL lives on, and writes go on until HAProxy hears no Patroni; `answers`: its host still takes connections."""
     old_out = timing.taken_out(timing.connect_check if answers else 0)
     return _failover(
@@ -190,10 +191,10 @@ def patroni_gone(timing: Timing, durability: Durability, *, answers: bool) -> Ex
     )
 
 
-def cut_from_replicas(timing: Timing, durability: Durability, *, etcd_lost: bool) -> Expectation:
+def cut_from_replicas(timing: Timing, durability: Durability, *, etcd_lost: bool) -> Prediction:
     """The primary reaches clients, but no replica, and either no majority of etcd (`etcd_lost`) or all of it."""
     if not etcd_lost:
-        return outlasted(timing, durability, "etcd is elsewhere and sees no fault", left=0, waited_for=True)
+        return replicas_silent(timing, durability, "etcd is elsewhere and sees no fault", left=0, waited_for=True)
     # Patroni asks etcd for retry_timeout, then the other members twice, then stops PostgreSQL, which waits for its replicas.
     asked = timing.retry_timeout + 2 * ASK_MEMBERS_SECONDS
     demoted = (timing.retry_timeout * 1.0, timing.loop_wait + asked + WAL_SENDER_SECONDS + ROUND_SECONDS)
@@ -202,21 +203,21 @@ def cut_from_replicas(timing: Timing, durability: Durability, *, etcd_lost: bool
         durability,
         key_gone=timing.key_gone(etcd_leader_lost=False),
         asks=SILENT,
-        old_out=after(demoted, timing.taken_out(0)),
+        old_out=add_spans(demoted, timing.taken_out(0)),
         why=f"the primary's host is with a minority of etcd: the leader key goes after ttl ({timing.ttl} s), and by then the old"
         " primary has stepped down by itself",
         loses=True,
     )
 
 
-def window_left(timing: Timing, durability: Durability, *, noticed: float, returns: bool) -> Expectation:
+def window_left(timing: Timing, durability: Durability, *, noticed: float, returns: bool) -> Prediction:
     """The replica that has everything leaves, and when it is struck off the list of voters, `noticed` seconds after it left at
     the latest, the primary's host is lost. The other one lags. Writes stop when the first one leaves.
 
     `returns`: it comes back by itself, and then leads; a laggard that takes the key first has to give it back.
     """
     if not returns:
-        return Expectation(
+        return Prediction(
             Effect.STOPS,
             within=resumed(timing),
             hold=timing.ttl + 4 * timing.loop_wait,
@@ -232,9 +233,10 @@ def window_left(timing: Timing, durability: Durability, *, noticed: float, retur
     )
 
 
-def switched_over(timing: Timing) -> Expectation:
+def switched_over(timing: Timing) -> Prediction:
+    """A planned change of the primary."""
     within = STOP_SECONDS + timing.loop_wait + PROMOTE_SECONDS + timing.routed_seconds()
     why = (
         f"the old primary stops (its checkpoint is done before), the new one takes over in Patroni's next round ({within:.1f} s)"
     )
-    return Expectation(Effect.FAILS_OVER, within=within, why=why)
+    return Prediction(Effect.FAILS_OVER, within=within, why=why)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cluster.timing import PROMOTE_SECONDS, WAL_SENDER_SECONDS, Timing
 
 from .durability import Durability
-from .expectation import Effect, Expectation
+from .prediction import Effect, Prediction
 
 # A write that nothing holds up, on a busy machine; writers that have lost their connection begin again within it.
 HICCUP_SECONDS = 1.0
@@ -17,10 +17,10 @@ REPLICA_START_SECONDS = 15.0
 NO_REPLICA = "no replica is left to confirm writes, and without_replica is wait: they wait until one is back"
 
 
-def cut_from_haproxy(timing: Timing) -> Expectation:
+def cut_from_haproxy(timing: Timing) -> Prediction:
     """Patroni, etcd and PostgreSQL see no fault: the primary stays, out of reach."""
     back = timing.connect_check + timing.routed_seconds() + HICCUP_SECONDS
-    return Expectation(
+    return Prediction(
         Effect.STOPS,
         within=back,
         hold=timing.ttl + timing.loop_wait,
@@ -29,10 +29,10 @@ def cut_from_haproxy(timing: Timing) -> Expectation:
     )
 
 
-def replicas_lost(timing: Timing, durability: Durability, *, etcd_quorum: bool, left: int, waited_for: bool) -> Expectation:
+def replicas_lost(timing: Timing, durability: Durability, *, etcd_quorum: bool, left: int, waited_for: bool) -> Prediction:
     """Hosts of replicas are off; `left` others stay, and `waited_for` says whether writes waited for one that is lost."""
     if not etcd_quorum:
-        return Expectation(
+        return Prediction(
             Effect.STOPS,
             within=resumed(timing),
             hold=timing.ttl + timing.loop_wait,
@@ -40,7 +40,9 @@ def replicas_lost(timing: Timing, durability: Durability, *, etcd_quorum: bool, 
             why="without a majority of etcd nobody may lead, and failsafe_mode needs an answer of every member: the primary"
             " steps down",
         )
-    return outlasted(timing, durability, "the primary, etcd's majority and HAProxy are whole", left=left, waited_for=waited_for)
+    return replicas_silent(
+        timing, durability, "the primary, etcd's majority and HAProxy are healthy", left=left, waited_for=waited_for
+    )
 
 
 def resumed(timing: Timing) -> float:
@@ -49,26 +51,25 @@ def resumed(timing: Timing) -> float:
     return etcd + 2 * timing.loop_wait + PROMOTE_SECONDS + timing.routed_seconds()
 
 
-def replica_lags(timing: Timing, durability: Durability, *, waited_for: bool, message: float) -> Expectation:
+def replica_lags(timing: Timing, durability: Durability, *, waited_for: bool, message: float) -> Prediction:
     """A replica gets its WAL slowly; `waited_for`: writes wait for it, and a `message` of the stream takes so many seconds."""
     hold = WAL_SENDER_SECONDS + 2 * timing.loop_wait
     if durability.asynchronous or not (waited_for or durability.of_all):
-        return unmoved(timing, "no write waits for the replica that lags", hold)
-    return unmoved(timing, "every write waits for the replica that lags, so they go at its pace", hold, message + HICCUP_SECONDS)
+        return keeps_running("no write waits for the replica that lags", hold)
+    why = "every write waits for the replica that lags, so they go at its pace"
+    return keeps_running(why, hold, within=message + HICCUP_SECONDS)
 
 
-def outlasted(timing: Timing, durability: Durability, why: str, *, left: int, waited_for: bool) -> Expectation:
+def replicas_silent(timing: Timing, durability: Durability, why: str, *, left: int, waited_for: bool) -> Prediction:
     """The primary stays, and loses replicas without a word; `left` and `waited_for` as above."""
     if durability.stops(left):
         within = REPLICA_START_SECONDS + WAL_SENDER_SECONDS
-        return Expectation(
-            Effect.STOPS, within=within, hold=WAL_SENDER_SECONDS + 2 * timing.loop_wait, why=f"{why}; {NO_REPLICA}"
-        )
+        return Prediction(Effect.STOPS, within=within, hold=WAL_SENDER_SECONDS + 2 * timing.loop_wait, why=f"{why}; {NO_REPLICA}")
     waits = not durability.asynchronous and (waited_for or durability.of_all or left == 0)
     if not waits:
-        return unmoved(timing, f"{why}, and no write waits for what is lost", hold=WAL_SENDER_SECONDS + 2 * timing.loop_wait)
+        return keeps_running(f"{why}, and no write waits for what is lost", hold=WAL_SENDER_SECONDS + 2 * timing.loop_wait)
     within = WAL_SENDER_SECONDS + 2 * timing.loop_wait + HICCUP_SECONDS
-    return Expectation(
+    return Prediction(
         Effect.KEEPS_RUNNING,
         within=within,
         hold=within + timing.loop_wait,
@@ -77,42 +78,46 @@ def outlasted(timing: Timing, durability: Durability, why: str, *, left: int, wa
     )
 
 
-def replicas_stopped(timing: Timing, durability: Durability) -> Expectation:
+def replicas_stopped(timing: Timing, durability: Durability) -> Prediction:
     """PostgreSQL and Patroni of all replicas are stopped in order, and their hosts stay."""
     hold = timing.ttl + timing.loop_wait
     if durability.stops(left=0):
-        return Expectation(Effect.STOPS, within=REPLICA_START_SECONDS, hold=hold, why=NO_REPLICA)
+        return Prediction(Effect.STOPS, within=REPLICA_START_SECONDS, hold=hold, why=NO_REPLICA)
     if durability.asynchronous:
-        return unmoved(timing, "no write waits for a replica", hold)
+        return keeps_running("no write waits for a replica", hold)
     why = f"the primary gives up replicas that left in Patroni's next rounds (loop_wait {timing.loop_wait} s), and goes on alone"
-    return unmoved(timing, why, hold, within=2 * timing.loop_wait + HICCUP_SECONDS)
+    return keeps_running(why, hold, within=2 * timing.loop_wait + HICCUP_SECONDS)
 
 
-def unmoved(timing: Timing, why: str, hold: float, within: float = HICCUP_SECONDS) -> Expectation:
-    return Expectation(Effect.KEEPS_RUNNING, within=within, hold=hold, why=why)
+def keeps_running(why: str, hold: float, within: float = HICCUP_SECONDS) -> Prediction:
+    """The primary stays, and writes stop for `within` at most."""
+    return Prediction(Effect.KEEPS_RUNNING, within=within, hold=hold, why=why)
 
 
-def patroni_restarts(timing: Timing) -> Expectation:
+def patroni_restarts(timing: Timing) -> Prediction:
+    """Patroni of the primary is killed, and systemd starts it again."""
     hold = timing.loop_wait + timing.retry_timeout
     why = "systemd starts Patroni again before HAProxy's checks have failed often enough, and long before ttl is over"
-    return unmoved(timing, why, hold, within=PATRONI_START_SECONDS)
+    return keeps_running(why, hold, within=PATRONI_START_SECONDS)
 
 
-def haproxy_restarts(timing: Timing, *, others: int) -> Expectation:
-    """`others`: how many more HAProxy hosts clients can go to."""
+def haproxy_restarts(timing: Timing, *, others: int) -> Prediction:
+    """HAProxy of one host is killed, and systemd starts it again; clients can go to so many `others`."""
     if others:
-        return unmoved(timing, "clients go to another HAProxy", hold=HAPROXY_START_SECONDS * 2)
+        return keeps_running("clients go to another HAProxy", hold=HAPROXY_START_SECONDS * 2)
     why = "systemd starts HAProxy again at once, and its first check finds the primary"
-    return unmoved(timing, why, HAPROXY_START_SECONDS * 2, within=HAPROXY_START_SECONDS + timing.routed_seconds())
+    return keeps_running(why, HAPROXY_START_SECONDS * 2, within=HAPROXY_START_SECONDS + timing.routed_seconds())
 
 
-def etcd_stumbles(timing: Timing, *, leader: bool) -> Expectation:
+def etcd_restarts(timing: Timing, *, leader: bool) -> Prediction:
+    """A member of etcd, its `leader` or another, is killed, and systemd starts it again."""
     election = 2 * timing.election_ms / 1000
     why = f"the others elect a leader within {election:.1f} s" if leader else "the others are a majority"
     why += f", and Patroni tries for retry_timeout ({timing.retry_timeout} s)"
-    return unmoved(timing, why, hold=timing.loop_wait + timing.retry_timeout + election)
+    return keeps_running(why, hold=timing.loop_wait + timing.retry_timeout + election)
 
 
-def etcd_gone(timing: Timing) -> Expectation:
+def etcd_gone(timing: Timing) -> Prediction:
+    """All members of etcd are stopped."""
     why = "failsafe_mode: every member answers the primary, so it goes on without etcd"
-    return unmoved(timing, why, hold=timing.ttl + 2 * timing.loop_wait)
+    return keeps_running(why, hold=timing.ttl + 2 * timing.loop_wait)
