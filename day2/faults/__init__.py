@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from cluster.errors import ClusterError, did_you_mean
 
-from .base import Base
-from .consensus import EtcdAllStop, EtcdLeaderKill, EtcdMemberKill
+from .base import BaseFault
 from .departures import LaggingThenCrash, LaggingThenOff, LaggingThenRestart, LaggingThenStop
 from .disk import WalDiskFull
-from .fault import Fault, Site
+from .etcd import EtcdAllStop, EtcdLeaderKill, EtcdMemberKill
+from .fault import Fault, FaultContext
 from .lagging import LaggingReplica
 from .network import Partition, PartitionDatabases, PartitionHaproxy
-from .planned import Switchover
 from .power import HostOff, HostOffEtcdLeader, ReplicaOff, ReplicasOff
-from .processes import HaproxyKill, Kill, PatroniKill, PatroniKillMasked, PatroniStop, PostgresKill, PostgresStop
+from .processes import DatabaseKill, HaproxyKill, PatroniKill, PatroniKillMasked, PatroniStop, PostgresKill, PostgresStop
 from .replicas import ReplicasStop
+from .switchover import Switchover
 
-_ALL: tuple[type[Base], ...] = (
+_ALL: tuple[type[BaseFault], ...] = (
     HostOff, HostOffEtcdLeader, PostgresKill, PostgresStop, PatroniKill, PatroniKillMasked, PatroniStop,
     Partition, PartitionDatabases, PartitionHaproxy, EtcdMemberKill, EtcdLeaderKill, EtcdAllStop,
-    ReplicaOff, ReplicasOff, ReplicasStop, HaproxyKill, WalDiskFull, Switchover, Kill,
+    ReplicaOff, ReplicasOff, ReplicasStop, HaproxyKill, WalDiskFull, Switchover, DatabaseKill,
     LaggingReplica, LaggingThenStop, LaggingThenCrash, LaggingThenRestart, LaggingThenOff,
 )  # fmt: skip
-FAULTS: dict[str, type[Base]] = {fault.name: fault for fault in _ALL}
+FAULTS: dict[str, type[BaseFault]] = {fault.name: fault for fault in _ALL}
 
 
 def check(name: str) -> None:
@@ -31,12 +31,12 @@ def check(name: str) -> None:
         raise ClusterError(f"no fault is called {name!r}{did_you_mean(name, FAULTS)}: there are {', '.join(FAULTS)}")
 
 
-def laggard(site: Site, beside: Fault) -> Fault:
-    """A replica that lags while something else strikes, if possible another host."""
-    return LaggingReplica(site, beside.hosts)
+def laggard(context: FaultContext, beside: Fault) -> Fault:
+    """A replica that lags while `beside` happens, on a host that this is not done to, where there is one."""
+    return LaggingReplica(context, beside.hosts)
 
 
-def choose(name: str, site: Site) -> Fault:
-    """The fault of that name, for the site as it is. Raises ClusterError."""
+def choose(name: str, context: FaultContext) -> Fault:
+    """The fault of that name, for the cluster as `context` has it. Raises ClusterError."""
     check(name)
-    return FAULTS[name](site)
+    return FAULTS[name](context)

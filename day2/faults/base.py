@@ -17,77 +17,77 @@ from day2.predictions.durability import Durability
 from day2.predictions.prediction import Prediction
 from day2.procedures.actions import Actions
 
-from .fault import Site
+from .fault import FaultContext
 
 ETCD_MOVE_SECONDS = 10
 
 
-class Base(ABC):
-    """A fault of a site, by default one that strikes the primary's host and stays until it is healed."""
+class BaseFault(ABC):
+    """A fault, by default one of the primary's host that stays until it is healed. See Fault for what each part is."""
 
     name: ClassVar[str]
     summary: ClassVar[str]
-    lasting = True
-    # Whether what the struck hosts see is late or wrong, or can't be heard at all.
-    blind = False
+    needs_healing = True
+    # Whether what the targets see is late or wrong, or can't be heard at all.
+    targets_unreachable = False
     # Whether it is not done while a replica lags: it brings a laggard of its own, or an operator would wait.
     alone = False
     # What there is to say of how it went, once it has been injected.
     note = ""
 
-    def __init__(self, site: Site) -> None:
-        self.site = site
-        self.hosts: tuple[Host, ...] = self.strikes()
+    def __init__(self, context: FaultContext) -> None:
+        self.context = context
+        self.hosts: tuple[Host, ...] = self.targets()
 
-    def strikes(self) -> tuple[Host, ...]:
-        """Whom it strikes."""
-        return (self.site.primary,)
+    def targets(self) -> tuple[Host, ...]:
+        """The hosts that it is done to, by the roles they have now."""
+        return (self.context.primary,)
 
     @property
     def host(self) -> Host:
-        """The first of those it strikes."""
+        """The first of its targets."""
         return self.hosts[0]
 
     @property
-    def struck(self) -> str:
-        """The names of those it strikes, in words."""
+    def target_names(self) -> str:
+        """The names of its targets, for a sentence: `db2 and db3`."""
         return " and ".join(host.name for host in self.hosts)
 
     @property
     def durability(self) -> Durability:
-        """As it runs, which is what etcd has."""
-        dcs = self.site.view.dcs
-        config = dcs.config if dcs else wanted_config(self.site.cluster)
-        replicas = len(self.site.cluster.postgres_hosts) - 1
+        """The durability that is in force, which is what etcd has."""
+        dcs = self.context.view.dcs
+        config = dcs.config if dcs else wanted_config(self.context.cluster)
+        replicas = len(self.context.cluster.postgres_hosts) - 1
         return Durability(durability_of(config), without_replica_of(config) == "wait", replicas)
 
     @abstractmethod
     def describe(self) -> str: ...
 
-    def obstacles(self) -> list[str]:
+    def blockers(self) -> list[str]:
         return []
 
     def prepare(self) -> None:  # noqa: B027 - most need nothing
-        """Nothing is needed."""
+        """Does nothing, by default."""
 
     @abstractmethod
     def inject(self) -> None: ...
 
     def heal(self) -> None:  # noqa: B027 - some need nothing
-        """It heals by itself."""
+        """Does nothing, by default: it heals by itself."""
 
-    def moment(self, writes: Iterable[Write], began: float, ended: float) -> float:
+    def started_at(self, writes: Iterable[Write], began: float, ended: float) -> float:
         return last_write(writes, began, ended)
 
-    def witnesses(self) -> Iterable[Host]:
-        return [host for host in self.site.cluster.hosts if not (self.blind and host in self.hosts)]
+    def observers(self) -> Iterable[Host]:
+        return [host for host in self.context.cluster.hosts if not (self.targets_unreachable and host in self.hosts)]
 
     @abstractmethod
     def prediction(self) -> Prediction: ...
 
 
 def last_write(writes: Iterable[Write], began: float, ended: float) -> float:
-    """When a fault struck, given that its injection ran from `began` to `ended`: at the last write that still got through.
+    """When a fault began to be felt, if its injection ran from `began` to `ended`: at the last write that still got through.
 
     Neither the commands that cut a host's power nor scripts on hosts say when they did it; writers without pause tell it to
     the millisecond. Where writes go on regardless, that is when the injection ended.
@@ -96,38 +96,38 @@ def last_write(writes: Iterable[Write], began: float, ended: float) -> float:
     return max(through, default=began)
 
 
-def lead_etcd_from(site: Site, wanted: Iterable[Host]) -> None:
-    """Sees to it that one of the hosts `wanted` leads etcd. Raises ClusterError."""
-    view = observe(site.fleet, site.cluster)
+def lead_etcd_from(context: FaultContext, wanted: Iterable[Host]) -> None:
+    """Moves etcd's leadership to one of the hosts `wanted`, unless one has it. Raises ClusterError."""
+    view = observe(context.fleet, context.cluster)
     names = [host.name for host in wanted if (etcd := view.hosts[host.name].etcd) and etcd.quorum]
     if view.etcd_leader in names:
         return
     if view.etcd_leader is None or not names:
         raise ClusterError("etcd's leader can't be moved now: it has none, or none of the other members is healthy")
-    actions = Actions(site.fleet, site.cluster, site.patroni, Interrupts(lambda text: None))
+    actions = Actions(context.fleet, context.cluster, context.patroni, Interrupts(lambda text: None))
     actions.move_etcd_leader(view.etcd_leader, names[0])
     deadline = time.monotonic() + ETCD_MOVE_SECONDS
-    while (now := observe(site.fleet, site.cluster).etcd_leader) != names[0]:
+    while (now := observe(context.fleet, context.cluster).etcd_leader) != names[0]:
         if time.monotonic() > deadline:
             raise ClusterError(f"{now or 'nobody'} leads etcd, {ETCD_MOVE_SECONDS} s after it was moved to {names[0]}")
         time.sleep(0.2)
 
 
-def spare_etcd_hosts(site: Site) -> list[Host]:
+def spare_etcd_hosts(context: FaultContext) -> list[Host]:
     """The etcd hosts that the primary does not run on."""
-    return [host for host in site.cluster.etcd_hosts if host != site.primary]
+    return [host for host in context.cluster.etcd_hosts if host != context.primary]
 
 
-def no_successor(site: Site) -> list[str]:
+def no_successor(context: FaultContext) -> list[str]:
     """Why nobody could take over from the primary, whatever happens to it."""
-    if len(site.cluster.postgres_hosts) < 2:
+    if len(context.cluster.postgres_hosts) < 2:
         return ["there is only one PostgreSQL host, so nobody could take over"]
     return []
 
 
-def no_quorum_without(site: Site, lost: Iterable[Host]) -> list[str]:
+def no_quorum_without(context: FaultContext, lost: Iterable[Host]) -> list[str]:
     """Why etcd would stand still without these hosts."""
-    members = site.cluster.etcd_hosts
+    members = context.cluster.etcd_hosts
     left, needed = len(set(members) - set(lost)), len(members) // 2 + 1
     if left >= needed:
         return []

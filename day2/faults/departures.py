@@ -5,12 +5,12 @@ from __future__ import annotations
 from cluster.timing import WAL_SENDER_SECONDS
 from cluster.topology import Host
 
-from .on_host import Harm, heal, inject
 from .power import cut_power, give_power
 from .processes import PATRONI, POSTMASTER
+from .script import HostScript, heal, inject
 from .window import Window
 
-STOP = Harm("systemctl stop patroni.service\n", "systemctl start patroni.service || exit 1\n")
+STOP = HostScript("systemctl stop patroni.service\n", "systemctl start patroni.service || exit 1\n")
 CRASH = PATRONI + POSTMASTER + 'kill -KILL "$patroni" "$postmaster"\n'
 
 
@@ -24,10 +24,10 @@ class LaggingThenStop(Window):
         return f"stops Patroni on {self.leaving.name}"
 
     def leave(self) -> None:
-        inject(self.site.fleet, [self.leaving], STOP)
+        inject(self.context.fleet, [self.leaving], STOP)
 
     def come_back(self) -> None:
-        heal(self.site.fleet, [self.leaving], STOP)
+        heal(self.context.fleet, [self.leaving], STOP)
 
 
 class LaggingThenCrash(Window):
@@ -40,8 +40,8 @@ class LaggingThenCrash(Window):
         return f"kills PostgreSQL and Patroni on {self.leaving.name} (SIGKILL), which systemd starts again"
 
     def leave(self) -> None:
-        values = {"data": self.site.cluster.postgres.data_directory}
-        inject(self.site.fleet, [self.leaving], Harm(CRASH, values=values))
+        values = {"data": self.context.cluster.postgres.data_directory}
+        inject(self.context.fleet, [self.leaving], HostScript(CRASH, values=values))
 
 
 class LaggingThenRestart(Window):
@@ -55,7 +55,7 @@ class LaggingThenRestart(Window):
 
     def leave(self) -> None:
         """As `invoke rolling-restart` does it."""
-        self.site.patroni.send(self.leaving.name, "POST", "/restart", {})
+        self.context.patroni.send(self.leaving.name, "POST", "/restart", {})
 
 
 class LaggingThenOff(Window):
@@ -77,4 +77,4 @@ class LaggingThenOff(Window):
         cut_power([self.leaving])
 
     def come_back(self) -> None:
-        give_power(self.site, [self.leaving])
+        give_power(self.context, [self.leaving])

@@ -6,8 +6,8 @@ from cluster import paths
 from day2.predictions import failover
 from day2.predictions.prediction import Prediction
 
-from .base import Base, no_successor
-from .on_host import Harm, heal, inject
+from .base import BaseFault, no_successor
+from .script import HostScript, heal, inject
 
 MOST_FREE = 20 * 1024**3
 FILL = "pgquorum-fault.fill"
@@ -38,51 +38,51 @@ if [ -e "$mount/{FILL}" ]; then echo "$mount/{FILL} can't be removed" >&2; exit 
 """
 
 
-class WalDiskFull(Base):
+class WalDiskFull(BaseFault):
     name = "wal-disk-full"
     summary = "the disk of the primary's write-ahead log runs full"
 
     @property
     def _directory(self) -> str:
-        postgres = self.site.cluster.postgres
+        postgres = self.context.cluster.postgres
         return postgres.wal_directory or postgres.data_directory
 
     def describe(self) -> str:
-        return f"fills the disk of {self._directory} on {self.struck}, and later empties it"
+        return f"fills the disk of {self._directory} on {self.target_names}, and later empties it"
 
-    def obstacles(self) -> list[str]:
-        elsewhere = ["/", "/var/log", *([self.site.cluster.etcd.data_directory] if self._with_etcd else [])]
+    def blockers(self) -> list[str]:
+        elsewhere = ["/", "/var/log", *([self.context.cluster.etcd.data_directory] if self._with_etcd else [])]
         asked = " ".join([self._directory, *elsewhere])
-        answer = self.site.fleet.run(self.host.name, f"df --block-size=1 --output=target,avail {asked}")
+        answer = self.context.fleet.run(self.host.name, f"df --block-size=1 --output=target,avail {asked}")
         if not answer.ok:
             return [f"{self.host.name}: {answer.problem}"]
         rows = [line.rsplit(maxsplit=1) for line in answer.output.splitlines()[1:]]
         (mount, free), *others = [(target.strip(), int(available)) for target, available in rows]
-        return [*disk_problems(self._directory, mount, free, {target for target, _ in others}), *no_successor(self.site)]
+        return [*disk_problems(self._directory, mount, free, {target for target, _ in others}), *no_successor(self.context)]
 
     @property
     def _with_etcd(self) -> bool:
-        return self.host in self.site.cluster.etcd_hosts
+        return self.host in self.context.cluster.etcd_hosts
 
     @property
-    def harm(self) -> Harm:
-        postgres = self.site.cluster.postgres
+    def host_script(self) -> HostScript:
+        postgres = self.context.cluster.postgres
         values = {
             "wal": self._directory,
             "psql": f"{paths.postgres_binaries(postgres.version)}/psql",
             "sockets": paths.POSTGRES_SOCKETS,
             "port": str(postgres.port),
         }
-        return Harm(FILL_UP, EMPTY, values)
+        return HostScript(FILL_UP, EMPTY, values)
 
     def inject(self) -> None:
-        inject(self.site.fleet, self.hosts, self.harm)
+        inject(self.context.fleet, self.hosts, self.host_script)
 
     def heal(self) -> None:
-        heal(self.site.fleet, self.hosts, self.harm)
+        heal(self.context.fleet, self.hosts, self.host_script)
 
     def prediction(self) -> Prediction:
-        return failover.disk_full(self.site.timing, self.durability)
+        return failover.disk_full(self.context.timing, self.durability)
 
 
 def disk_problems(directory: str, mount: str, free: int, others: set[str]) -> list[str]:

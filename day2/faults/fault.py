@@ -16,7 +16,7 @@ from health.view import ClusterView
 
 
 @dataclass(frozen=True)
-class Site:
+class FaultContext:
     """The cluster a fault is meant for: healthy, as seen in `view`, with the timers that run now."""
 
     fleet: Fleet
@@ -32,33 +32,33 @@ class Site:
 
 
 class Fault(Protocol):
-    """One kind of failure, for one Site. Made anew for each trial, because roles move.
+    """One kind of failure, for one FaultContext. Made anew for each trial, because roles move.
 
-    name        what a user types
-    summary     what it is, in one line
-    hosts       whom it strikes
-    lasting     whether it stays until it is healed
-    obstacles   why it can't be done to this cluster, each with what would be right; changes nothing
-    prepare     brings about what it needs (who leads etcd); raises ClusterError
-    inject      raises ClusterError when it can't; what it did half way, heal undoes
-    heal        undoes it; healing what is whole already is fine; raises ClusterError
-    moment      when it struck (monotonic), given that injecting ran from `began` to `ended`
-    witnesses   hosts from which what follows can be watched
-    prediction  what should come of it, by the timers that run, the durability and who leads what
-    note        what there is to say of how injecting it went; empty for nothing
+    name           what a user types
+    summary        what it is, in one line
+    hosts          the targets: hosts that it is done to
+    needs_healing  whether it stays until it is healed
+    blockers       why it can't be done to this cluster, each with what would be right; changes nothing
+    prepare        brings about what it needs (who leads etcd); raises ClusterError
+    inject         raises ClusterError when it can't; what it did half way, heal undoes
+    heal           takes the fault away; healing what is healthy already is fine; raises ClusterError
+    started_at     when it began to be felt (monotonic), given that injecting ran from `began` to `ended`
+    observers      hosts from which what follows can be watched
+    prediction     what should come of it, by the timers that run, the durability and who leads what
+    note           what there is to say of how injecting it went; empty for nothing
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     hosts: tuple[Host, ...]
-    lasting: bool
+    needs_healing: bool
     note: str
 
     def describe(self) -> str: ...
-    def obstacles(self) -> list[str]: ...
+    def blockers(self) -> list[str]: ...
     def prepare(self) -> None: ...
     def inject(self) -> None: ...
     def heal(self) -> None: ...
-    def moment(self, writes: Iterable[Write], began: float, ended: float) -> float: ...
-    def witnesses(self) -> Iterable[Host]: ...
+    def started_at(self, writes: Iterable[Write], began: float, ended: float) -> float: ...
+    def observers(self) -> Iterable[Host]: ...
     def prediction(self) -> Prediction: ...

@@ -12,10 +12,10 @@ from cluster.topology import Host
 from day2.predictions import primary_stays
 from day2.predictions.prediction import Prediction
 
-from .base import Base, no_successor
-from .fault import Site
+from .base import BaseFault, no_successor
+from .fault import FaultContext
 from .network import no_nft
-from .on_host import Harm, heal, inject
+from .script import HostScript, heal, inject
 
 # Well below what the writers write (600 kB/s, on a busy machine 60), and enough that the largest message of the stream (128 kB,
 # MAX_SEND_SIZE in PostgreSQL's walsender.c) is through well within wal_sender_timeout: slow, and not taken for dead.
@@ -24,12 +24,12 @@ MESSAGE_KBYTES = 128
 # A packet can have 64 kB here, before the network card splits it, and one larger than the allowance would never get through.
 BURST_KBYTES = 64
 TABLE = "pgquorum_lag"
-# Left to itself for as long as any fault of this kind may last, and beside other harm on the same host.
+# Left to itself for as long as any fault of this kind may last, and beside another fault on the same host.
 TIMER = "pgquorum-heal-lag"
 LIFT = f"! nft list table inet {TABLE} >/dev/null 2>&1 || nft delete table inet {TABLE} || exit 1\n"
 
 
-def throttle(primary: Host, port: int) -> Harm:
+def throttle(primary: Host, port: int) -> HostScript:
     """For the host of a replica: what comes from PostgreSQL on `primary` passes slowly."""
     family = "ip6" if ":" in primary.address else "ip"
     over = f"limit rate over {KBYTES_PER_SECOND} kbytes/second burst {BURST_KBYTES} kbytes"
@@ -43,55 +43,55 @@ def throttle(primary: Host, port: int) -> Harm:
         "}",
         "}",
     )
-    return Harm("nft -f - <<END_OF_RULES\n" + "\n".join(rules) + "\nEND_OF_RULES\n", LIFT, timer=TIMER)
+    return HostScript("nft -f - <<END_OF_RULES\n" + "\n".join(rules) + "\nEND_OF_RULES\n", LIFT, timer=TIMER)
 
 
-class LaggingReplica(Base):
+class LaggingReplica(BaseFault):
     name = "lagging-replica"
     summary = "a replica gets its write-ahead log slowly, and lags further and further behind"
     alone = True
 
-    def __init__(self, site: Site, apart_from: Sequence[Host] = ()) -> None:
-        """Rather none of `apart_from`, which something else strikes."""
+    def __init__(self, context: FaultContext, apart_from: Sequence[Host] = ()) -> None:
+        """Rather none of `apart_from`, to which something else is done."""
         self._apart_from = apart_from
-        super().__init__(site)
+        super().__init__(context)
 
-    def strikes(self) -> tuple[Host, ...]:
-        """One that no write waits for, if there is one."""
+    def targets(self) -> tuple[Host, ...]:
+        """A replica that no write waits for, where there is one."""
 
         def last(host: Host) -> tuple[bool, bool, str]:
-            return host in self._apart_from, _waited_for(self.site, host), host.name
+            return host in self._apart_from, _waited_for(self.context, host), host.name
 
-        return tuple(sorted(replicas(self.site), key=last)[:1])
+        return tuple(sorted(replicas(self.context), key=last)[:1])
 
     def describe(self) -> str:
-        return f"lets {self.struck} have {KBYTES_PER_SECOND} kB/s of write-ahead log, and later lets it catch up"
+        return f"lets {self.target_names} have {KBYTES_PER_SECOND} kB/s of write-ahead log, and later lets it catch up"
 
-    def obstacles(self) -> list[str]:
-        return no_successor(self.site) or no_nft(self.site, self.host)
+    def blockers(self) -> list[str]:
+        return no_successor(self.context) or no_nft(self.context, self.host)
 
     @property
-    def harm(self) -> Harm:
-        return throttle(self.site.primary, self.site.cluster.postgres.port)
+    def host_script(self) -> HostScript:
+        return throttle(self.context.primary, self.context.cluster.postgres.port)
 
     def inject(self) -> None:
-        inject(self.site.fleet, self.hosts, self.harm)
+        inject(self.context.fleet, self.hosts, self.host_script)
 
     def heal(self) -> None:
-        heal(self.site.fleet, self.hosts, self.harm)
+        heal(self.context.fleet, self.hosts, self.host_script)
 
     def prediction(self) -> Prediction:
-        waited_for = _waited_for(self.site, self.host) or len(replicas(self.site)) == 1
+        waited_for = _waited_for(self.context, self.host) or len(replicas(self.context)) == 1
         message = MESSAGE_KBYTES / KBYTES_PER_SECOND
-        return primary_stays.replica_lags(self.site.timing, self.durability, waited_for=waited_for, message=message)
+        return primary_stays.replica_lags(self.context.timing, self.durability, waited_for=waited_for, message=message)
 
 
-def replicas(site: Site) -> list[Host]:
+def replicas(context: FaultContext) -> list[Host]:
     """The database hosts but for the primary's."""
-    return [host for host in site.cluster.postgres_hosts if host != site.primary]
+    return [host for host in context.cluster.postgres_hosts if host != context.primary]
 
 
-def _waited_for(site: Site, host: Host) -> bool:
+def _waited_for(context: FaultContext, host: Host) -> bool:
     """Whether every write waits for this replica."""
-    sender = site.view.sender(host.name)
+    sender = context.view.sender(host.name)
     return sender is not None and sender.sync_state == "sync"

@@ -11,9 +11,9 @@ from cluster.topology import Host
 from day2.predictions import failover, primary_stays
 from day2.predictions.prediction import Prediction
 
-from .base import Base, lead_etcd_from, no_quorum_without, no_successor, spare_etcd_hosts
-from .fault import Site
-from .on_host import Harm, heal, inject
+from .base import BaseFault, lead_etcd_from, no_quorum_without, no_successor, spare_etcd_hosts
+from .fault import FaultContext
+from .script import HostScript, heal, inject
 
 # Through sudo, SSH_CONNECTION is to be had from the processes above only: their address and port, our address and port.
 FIND_OPERATOR = """pid=$$ ssh=
@@ -61,9 +61,9 @@ def rules(addresses: Sequence[str] | None) -> str:
     return "nft -f - <<END_OF_RULES\n" + "\n".join(lines) + "\nEND_OF_RULES\n"
 
 
-def no_nft(site: Site, host: Host) -> list[str]:
+def no_nft(context: FaultContext, host: Host) -> list[str]:
     """Why no packets can be dropped on a host."""
-    answer = site.fleet.run(host.name, "command -v nft")
+    answer = context.fleet.run(host.name, "command -v nft")
     if answer.ok:
         return []
     if answer.code is None:
@@ -71,92 +71,92 @@ def no_nft(site: Site, host: Host) -> list[str]:
     return [f"{host.name} has no nft, which would drop the packets: install the package nftables"]
 
 
-class Cut(Base):
+class NetworkCut(BaseFault):
     """The primary's host without a way to some others."""
 
-    blind = True
+    targets_unreachable = True
 
     def cut_off_from(self) -> list[Host] | None:
         """From whom the primary's host is cut off; None for everybody."""
         return None
 
-    def obstacles(self) -> list[str]:
-        return no_nft(self.site, self.host)
+    def blockers(self) -> list[str]:
+        return no_nft(self.context, self.host)
 
     @property
-    def harm(self) -> Harm:
+    def host_script(self) -> HostScript:
         others = self.cut_off_from()
         addresses = None if others is None else [host.address for host in others]
-        return Harm(FIND_OPERATOR + rules(addresses), MEND)
+        return HostScript(FIND_OPERATOR + rules(addresses), MEND)
 
     def inject(self) -> None:
-        inject(self.site.fleet, self.hosts, self.harm)
+        inject(self.context.fleet, self.hosts, self.host_script)
 
     def heal(self) -> None:
-        heal(self.site.fleet, self.hosts, self.harm)
+        heal(self.context.fleet, self.hosts, self.host_script)
 
     def _others(self, hosts: Iterable[Host]) -> list[Host]:
         return [host for host in hosts if host != self.host]
 
 
-class Partition(Cut):
+class Partition(NetworkCut):
     name = "partition"
     summary = "the primary's host is cut off from everybody: hosts and clients"
 
     def describe(self) -> str:
-        return f"cuts {self.struck} off from everybody but this SSH connection, and later mends it"
+        return f"cuts {self.target_names} off from everybody but this SSH connection, and later mends it"
 
-    def obstacles(self) -> list[str]:
-        return [*super().obstacles(), *no_successor(self.site), *no_quorum_without(self.site, self.hosts)]
+    def blockers(self) -> list[str]:
+        return [*super().blockers(), *no_successor(self.context), *no_quorum_without(self.context, self.hosts)]
 
     def prepare(self) -> None:
-        lead_etcd_from(self.site, spare_etcd_hosts(self.site))
+        lead_etcd_from(self.context, spare_etcd_hosts(self.context))
 
     def prediction(self) -> Prediction:
-        return failover.host_lost(self.site.timing, self.durability, etcd_leader_lost=False, off=False)
+        return failover.host_lost(self.context.timing, self.durability, etcd_leader_lost=False, off=False)
 
 
-class PartitionDatabases(Cut):
+class PartitionDatabases(NetworkCut):
     name = "partition-databases"
     summary = "the primary's host is cut off from the other database hosts, not from HAProxy and clients"
 
     def describe(self) -> str:
-        return f"cuts {self.struck} off from the other database hosts, and later mends it"
+        return f"cuts {self.target_names} off from the other database hosts, and later mends it"
 
     def cut_off_from(self) -> list[Host]:
-        return self._others(self.site.cluster.postgres_hosts)
+        return self._others(self.context.cluster.postgres_hosts)
 
-    def obstacles(self) -> list[str]:
-        return [*super().obstacles(), *no_successor(self.site)]
+    def blockers(self) -> list[str]:
+        return [*super().blockers(), *no_successor(self.context)]
 
     def prepare(self) -> None:
         # Whoever stays with the majority of etcd: nobody needs an election first.
-        majority = spare_etcd_hosts(self.site) if self._loses_etcd else self.site.cluster.etcd_hosts
-        lead_etcd_from(self.site, majority)
+        majority = spare_etcd_hosts(self.context) if self._loses_etcd else self.context.cluster.etcd_hosts
+        lead_etcd_from(self.context, majority)
 
     @property
     def _loses_etcd(self) -> bool:
-        return bool(no_quorum_without(self.site, self.cut_off_from()))
+        return bool(no_quorum_without(self.context, self.cut_off_from()))
 
     def prediction(self) -> Prediction:
-        return failover.cut_from_replicas(self.site.timing, self.durability, etcd_lost=self._loses_etcd)
+        return failover.cut_from_replicas(self.context.timing, self.durability, etcd_lost=self._loses_etcd)
 
 
-class PartitionHaproxy(Cut):
+class PartitionHaproxy(NetworkCut):
     name = "partition-haproxy"
     summary = "the primary's host is cut off from the HAProxy hosts only"
-    blind = False  # etcd and the other databases are where they were
+    targets_unreachable = False  # etcd and the other databases are where they were
 
     def describe(self) -> str:
-        return f"cuts {self.struck} off from the HAProxy hosts, and later mends it"
+        return f"cuts {self.target_names} off from the HAProxy hosts, and later mends it"
 
     def cut_off_from(self) -> list[Host]:
-        return self._others(self.site.cluster.haproxy_hosts)
+        return self._others(self.context.cluster.haproxy_hosts)
 
-    def obstacles(self) -> list[str]:
-        shared = self.host in self.site.cluster.haproxy_hosts
+    def blockers(self) -> list[str]:
+        shared = self.host in self.context.cluster.haproxy_hosts
         here = [f"HAProxy runs on {self.host.name} itself, which can't be cut off from itself"] if shared else []
-        return [*here, *super().obstacles()]
+        return [*here, *super().blockers()]
 
     def prediction(self) -> Prediction:
-        return primary_stays.cut_from_haproxy(self.site.timing)
+        return primary_stays.cut_from_haproxy(self.context.timing)

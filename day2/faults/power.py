@@ -18,8 +18,8 @@ from day2.hosts.observe import observe
 from day2.predictions import failover, primary_stays
 from day2.predictions.prediction import Prediction
 
-from .base import Base, lead_etcd_from, no_quorum_without, no_successor, spare_etcd_hosts
-from .fault import Site
+from .base import BaseFault, lead_etcd_from, no_quorum_without, no_successor, spare_etcd_hosts
+from .fault import FaultContext
 
 POWER_SECONDS = 120
 APART = "pgquorum-leaders-apart.timer"
@@ -29,73 +29,73 @@ QUIET_SECONDS = 120
 BOOT_SECONDS = 600
 
 
-class Off(Base):
+class PowerOff(BaseFault):
     """Hosts without power; healed when they have booted."""
 
-    blind = True
+    targets_unreachable = True
 
     def describe(self) -> str:
-        return f"cuts the power of {self.struck} ({self.host.settings.power_off}) and gives it back"
+        return f"cuts the power of {self.target_names} ({self.host.settings.power_off}) and gives it back"
 
-    def obstacles(self) -> list[str]:
-        return [text for host in self.hosts for text in no_switch(host)]
+    def blockers(self) -> list[str]:
+        return [text for host in self.hosts for text in no_power_switch(host)]
 
     def inject(self) -> None:
         cut_power(self.hosts)
 
     def heal(self) -> None:
-        give_power(self.site, self.hosts)
+        give_power(self.context, self.hosts)
 
 
-class HostOff(Off):
+class HostOff(PowerOff):
     name = "host-off"
     summary = "the primary's host loses its power; etcd is led from another"
 
-    def obstacles(self) -> list[str]:
-        return [*super().obstacles(), *no_successor(self.site), *no_quorum_without(self.site, self.hosts)]
+    def blockers(self) -> list[str]:
+        return [*super().blockers(), *no_successor(self.context), *no_quorum_without(self.context, self.hosts)]
 
     def prepare(self) -> None:
-        lead_etcd_from(self.site, spare_etcd_hosts(self.site))
+        lead_etcd_from(self.context, spare_etcd_hosts(self.context))
 
     def prediction(self) -> Prediction:
-        return failover.host_lost(self.site.timing, self.durability, etcd_leader_lost=False)
+        return failover.host_lost(self.context.timing, self.durability, etcd_leader_lost=False)
 
 
 class HostOffEtcdLeader(HostOff):
     name = "host-off-etcd-leader"
     summary = "the primary's host loses its power while it leads etcd as well"
 
-    def obstacles(self) -> list[str]:
-        here = self.host in self.site.cluster.etcd_hosts
+    def blockers(self) -> list[str]:
+        here = self.host in self.context.cluster.etcd_hosts
         none = [] if here else [f"{self.host.name} has no etcd member, so it can't lead etcd: this can't happen to the cluster"]
-        return [*super().obstacles(), *none]
+        return [*super().blockers(), *none]
 
     def prepare(self) -> None:
         """The timer that moves the leadership away again is kept still; a boot starts it, and so does another timer."""
         quiet = f"systemctl stop {APART} && systemd-run --quiet --collect --on-active {QUIET_SECONDS} systemctl start {APART}"
-        answer = self.site.fleet.run(self.host.name, quiet)
+        answer = self.context.fleet.run(self.host.name, quiet)
         if not answer.ok:
             raise ClusterError(f"{self.host.name}: {APART} can't be stopped: {answer.problem}")
-        lead_etcd_from(self.site, self.hosts)
+        lead_etcd_from(self.context, self.hosts)
 
     def inject(self) -> None:
-        if (leader := observe(self.site.fleet, self.site.cluster).etcd_leader) != self.host.name:
+        if (leader := observe(self.context.fleet, self.context.cluster).etcd_leader) != self.host.name:
             raise ClusterError(f"{leader or 'nobody'} leads etcd by now, not {self.host.name}: nothing was done")
         super().inject()
 
     def prediction(self) -> Prediction:
-        return failover.host_lost(self.site.timing, self.durability, etcd_leader_lost=True)
+        return failover.host_lost(self.context.timing, self.durability, etcd_leader_lost=True)
 
 
-class ReplicasOff(Off):
+class ReplicasOff(PowerOff):
     name = "replicas-off"
     summary = "two replicas' hosts lose their power"
     count = 2
 
-    def strikes(self) -> tuple[Host, ...]:
-        """Those that matter most: what writes wait for, then what leads etcd."""
-        view = self.site.view
-        replicas = [host for host in self.site.cluster.postgres_hosts if host != self.site.primary]
+    def targets(self) -> tuple[Host, ...]:
+        """The replicas that matter most: what writes wait for, then what leads etcd."""
+        view = self.context.view
+        replicas = [host for host in self.context.cluster.postgres_hosts if host != self.context.primary]
 
         def importance(host: Host) -> tuple[bool, bool, str]:
             sender = view.sender(host.name)
@@ -103,19 +103,19 @@ class ReplicasOff(Off):
 
         return tuple(sorted(replicas, key=importance)[: self.count])
 
-    def obstacles(self) -> list[str]:
-        there = len(self.site.cluster.postgres_hosts) - 1
+    def blockers(self) -> list[str]:
+        there = len(self.context.cluster.postgres_hosts) - 1
         few = [f"needs {self.count} replicas, and there {'is' if there == 1 else 'are'} {there}"] if there < self.count else []
-        return [*few, *super().obstacles()]
+        return [*few, *super().blockers()]
 
     def prediction(self) -> Prediction:
-        site = self.site
-        waited_for = any((s := site.view.sender(host.name)) and s.sync_state == "sync" for host in self.hosts)
+        context = self.context
+        waited_for = any((s := context.view.sender(host.name)) and s.sync_state == "sync" for host in self.hosts)
         return primary_stays.replicas_lost(
-            site.timing,
+            context.timing,
             self.durability,
-            etcd_quorum=not no_quorum_without(site, self.hosts),
-            left=len(site.cluster.postgres_hosts) - 1 - len(self.hosts),
+            etcd_quorum=not no_quorum_without(context, self.hosts),
+            left=len(context.cluster.postgres_hosts) - 1 - len(self.hosts),
             waited_for=waited_for,
         )
 
@@ -127,16 +127,16 @@ class ReplicaOff(ReplicasOff):
 
 
 def cut_power(hosts: Sequence[Host]) -> None:
-    """Of all at once. Raises ClusterError with all that failed."""
+    """Cuts the power of all hosts at once. Raises ClusterError with all that failed."""
     _switch("power_off", hosts, lambda host: host.settings.power_off)
 
 
-def give_power(site: Site, hosts: Sequence[Host]) -> None:
-    """To all at once, and waits until they have booted. Raises ClusterError with all that failed."""
+def give_power(context: FaultContext, hosts: Sequence[Host]) -> None:
+    """Gives all hosts their power back at once, and waits until they have booted. Raises ClusterError with all that failed."""
     _switch("power_on", hosts, lambda host: host.settings.power_on)
     deadline = time.monotonic() + BOOT_SECONDS
     for host in hosts:
-        while not (answer := site.fleet.run(host.name, "true", seconds=5)).ok:
+        while not (answer := context.fleet.run(host.name, "true", seconds=5)).ok:
             if time.monotonic() > deadline:
                 raise ClusterError(f"{host.name} has power, and has not booted in {BOOT_SECONDS} s: {answer.problem}")
             time.sleep(0.5)
@@ -145,7 +145,7 @@ def give_power(site: Site, hosts: Sequence[Host]) -> None:
 def _switch(setting: str, hosts: Sequence[Host], command: Callable[[Host], str | None]) -> None:
     def one(host: Host) -> str:
         try:
-            run_here(setting, host, command(host) or "")
+            run_locally(setting, host, command(host) or "")
         except ClusterError as error:
             return str(error)
         return ""
@@ -156,7 +156,7 @@ def _switch(setting: str, hosts: Sequence[Host], command: Callable[[Host], str |
         raise ClusterError("; ".join(failed))
 
 
-def no_switch(host: Host) -> list[str]:
+def no_power_switch(host: Host) -> list[str]:
     """Why a host's power can't be cut and given back."""
     missing = [name for name in ("power_off", "power_on") if not getattr(host.settings, name)]
     if not missing:
@@ -168,7 +168,7 @@ def no_switch(host: Host) -> list[str]:
     ]
 
 
-def run_here(setting: str, host: Host, command: str) -> None:
+def run_locally(setting: str, host: Host, command: str) -> None:
     """Runs a command on the operator's machine, without a shell. Raises ClusterError, naming the setting, if it fails.
 
     In a session of its own: the Ctrl-C that ends a test must not end what gives the power back.
@@ -192,5 +192,5 @@ def run_here(setting: str, host: Host, command: str) -> None:
     except subprocess.TimeoutExpired:
         raise ClusterError(f"{where} was not done after {POWER_SECONDS} s") from None
     if done.returncode:
-        said = (done.stderr or done.stdout).strip()
-        raise ClusterError(f"{where} failed with exit code {done.returncode}{said and ': '}{said}")
+        output = (done.stderr or done.stdout).strip()
+        raise ClusterError(f"{where} failed with exit code {done.returncode}{output and ': '}{output}")

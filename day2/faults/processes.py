@@ -9,8 +9,8 @@ from cluster.topology import Host
 from day2.predictions import failover, primary_stays
 from day2.predictions.prediction import Prediction
 
-from .base import Base, no_successor
-from .on_host import Harm, heal, inject
+from .base import BaseFault, no_successor
+from .script import HostScript, heal, inject
 
 PATRONI = """patroni=$(systemctl show --property MainPID --value patroni.service)
 if [ "$patroni" = 0 ]; then echo "Patroni does not run" >&2; exit 1; fi
@@ -35,125 +35,125 @@ for child in $(pgrep --parent "$postmaster"); do kill -STOP "$child" 2>/dev/null
 """
 
 
-class OnPrimary(Base):
-    """A script on the primary's host."""
+class PrimaryScript(BaseFault):
+    """A fault made by a `script` on the primary's host, and healed there by `undo`."""
 
     script: str
     undo = ""
 
     @property
-    def harm(self) -> Harm:
+    def host_script(self) -> HostScript:
         values = {
-            "data": self.site.cluster.postgres.data_directory,
+            "data": self.context.cluster.postgres.data_directory,
             "dropin": "/run/systemd/system/patroni.service.d/zz-pgquorum-fault.conf",
         }
-        return Harm(self.script, self.undo, values)
+        return HostScript(self.script, self.undo, values)
 
     def inject(self) -> None:
-        inject(self.site.fleet, self.hosts, self.harm)
+        inject(self.context.fleet, self.hosts, self.host_script)
 
     def heal(self) -> None:
-        heal(self.site.fleet, self.hosts, self.harm)
+        heal(self.context.fleet, self.hosts, self.host_script)
 
 
-class Failing(OnPrimary):
-    """One that takes the primary's role away from its host."""
+class PrimaryLost(PrimaryScript):
+    """One after which another host has to become the primary."""
 
-    def obstacles(self) -> list[str]:
-        return no_successor(self.site)
+    def blockers(self) -> list[str]:
+        return no_successor(self.context)
 
 
-class PostgresKill(Failing):
+class PostgresKill(PrimaryLost):
     name = "postgres-kill"
     summary = "the postmaster is killed (SIGKILL); Patroni sees it"
-    lasting = False
+    needs_healing = False
     script = POSTMASTER + 'kill -KILL "$postmaster"\n'
 
     def describe(self) -> str:
-        return f"kills the postmaster on {self.struck} (SIGKILL)"
+        return f"kills the postmaster on {self.target_names} (SIGKILL)"
 
     def prediction(self) -> Prediction:
-        return failover.postgres_crashed(self.site.timing, self.durability)
+        return failover.postgres_crashed(self.context.timing, self.durability)
 
 
-class PostgresStop(Failing):
+class PostgresStop(PrimaryLost):
     name = "postgres-stop"
     summary = "PostgreSQL hangs: the postmaster and all its children are stopped (SIGSTOP)"
     script = POSTMASTER + STOP_POSTGRES
     undo = GO_ON
 
     def describe(self) -> str:
-        return f"stops PostgreSQL on {self.struck} (SIGSTOP: it hangs), and lets it go on"
+        return f"stops PostgreSQL on {self.target_names} (SIGSTOP: it hangs), and lets it go on"
 
     def prediction(self) -> Prediction:
-        return failover.postgres_hangs(self.site.timing, self.durability)
+        return failover.postgres_hangs(self.context.timing, self.durability)
 
 
-class PatroniKill(OnPrimary):
+class PatroniKill(PrimaryScript):
     name = "patroni-kill"
     summary = "Patroni is killed (SIGKILL); systemd starts it again"
-    lasting = False
+    needs_healing = False
     script = PATRONI + 'kill -KILL "$patroni"\n'
 
     def describe(self) -> str:
-        return f"kills Patroni on {self.struck} (SIGKILL); systemd starts it again"
+        return f"kills Patroni on {self.target_names} (SIGKILL); systemd starts it again"
 
     def prediction(self) -> Prediction:
-        return primary_stays.patroni_restarts(self.site.timing)
+        return primary_stays.patroni_restarts(self.context.timing)
 
 
-class PatroniKillMasked(Failing):
+class PatroniKillMasked(PrimaryLost):
     name = "patroni-kill-masked"
     summary = "Patroni is killed and kept from starting; PostgreSQL runs on unattended"
     script = PATRONI + KEEP_DOWN + 'kill -KILL "$patroni"\n'
     undo = LET_UP
 
     def describe(self) -> str:
-        return f"kills Patroni on {self.struck} (SIGKILL), keeps it from starting, and later starts it"
+        return f"kills Patroni on {self.target_names} (SIGKILL), keeps it from starting, and later starts it"
 
     def prediction(self) -> Prediction:
-        return failover.patroni_gone(self.site.timing, self.durability, answers=False)
+        return failover.patroni_gone(self.context.timing, self.durability, answers=False)
 
 
-class PatroniStop(Failing):
+class PatroniStop(PrimaryLost):
     name = "patroni-stop"
     summary = "Patroni hangs (SIGSTOP); PostgreSQL runs on unattended"
     script = PATRONI + 'kill -STOP "$patroni"\n'
     undo = GO_ON
 
     def describe(self) -> str:
-        return f"stops Patroni on {self.struck} (SIGSTOP: it hangs), and lets it go on"
+        return f"stops Patroni on {self.target_names} (SIGSTOP: it hangs), and lets it go on"
 
     def prediction(self) -> Prediction:
-        return failover.patroni_gone(self.site.timing, self.durability, answers=True)
+        return failover.patroni_gone(self.context.timing, self.durability, answers=True)
 
 
-class Kill(Failing):
+class DatabaseKill(PrimaryLost):
     name = "kill"
     summary = "PostgreSQL and Patroni are killed and kept down; etcd stays (for hosts without power commands)"
     script = PATRONI + POSTMASTER + KEEP_DOWN + 'kill -KILL "$patroni" "$postmaster"\n'
     undo = LET_UP
 
     def describe(self) -> str:
-        return f"kills PostgreSQL and Patroni on {self.struck} (SIGKILL), and later starts them again"
+        return f"kills PostgreSQL and Patroni on {self.target_names} (SIGKILL), and later starts them again"
 
     def prediction(self) -> Prediction:
-        return failover.processes_killed(self.site.timing, self.durability)
+        return failover.processes_killed(self.context.timing, self.durability)
 
 
-class HaproxyKill(Base):
+class HaproxyKill(BaseFault):
     name = "haproxy-kill"
     summary = "HAProxy is killed (SIGKILL); systemd starts it again"
-    lasting = False
+    needs_healing = False
 
-    def strikes(self) -> tuple[Host, ...]:
-        return self.site.cluster.haproxy_hosts[:1]
+    def targets(self) -> tuple[Host, ...]:
+        return self.context.cluster.haproxy_hosts[:1]
 
     def describe(self) -> str:
-        return f"kills HAProxy on {self.struck} (SIGKILL); systemd starts it again"
+        return f"kills HAProxy on {self.target_names} (SIGKILL); systemd starts it again"
 
     def inject(self) -> None:
-        inject(self.site.fleet, self.hosts, Harm("systemctl kill --signal=KILL haproxy.service\n"))
+        inject(self.context.fleet, self.hosts, HostScript("systemctl kill --signal=KILL haproxy.service\n"))
 
     def prediction(self) -> Prediction:
-        return primary_stays.haproxy_restarts(self.site.timing, others=len(self.site.cluster.haproxy_hosts) - 1)
+        return primary_stays.haproxy_restarts(self.context.timing, others=len(self.context.cluster.haproxy_hosts) - 1)

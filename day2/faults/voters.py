@@ -1,4 +1,4 @@
-"""When somebody is struck off the list of those who may vote, and when Patroni's next round is due: seen in etcd at once."""
+"""When somebody is taken off the list of those who may vote, and when Patroni's next round is due: seen in etcd at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from day2.hosts.observe import etcd_question
 from day2.hosts.watch import Watch
 from health.view import parse_dcs
 
-from .fault import Site
+from .fault import FaultContext
 
 POLL_SECONDS = 0.005
 # From when the watch is asked for until it has told how things are.
@@ -27,12 +27,12 @@ class Voters:
     Raises ClusterError when it can't be had.
     """
 
-    def __init__(self, site: Site, by: Host) -> None:
-        self._site, self._by = site, by
-        self._watch = Watch(site.fleet, site.cluster, [by], self._asked)
+    def __init__(self, context: FaultContext, by: Host) -> None:
+        self._context, self._by = context, by
+        self._watch = Watch(context.fleet, context.cluster, [by], self._asked)
 
     def _asked(self, host: Host) -> dict[str, Any]:
-        return {"etcd": {**etcd_question(self._site.cluster, host), "keys": ["sync", "status"]}}
+        return {"etcd": {**etcd_question(self._context.cluster, host), "keys": ["sync", "status"]}}
 
     def __enter__(self) -> Self:
         self._watch.__enter__()
@@ -46,7 +46,7 @@ class Voters:
 
     def await_round(self, ahead: float) -> None:
         """Waits until about `ahead` seconds before the primary's next round of Patroni. A round begins with a new `status`."""
-        asked, round_seconds = time.monotonic(), self._site.timing.loop_wait
+        asked, round_seconds = time.monotonic(), self._context.timing.loop_wait
         began = asked
 
         def has_begun() -> bool:
@@ -58,7 +58,7 @@ class Voters:
         time.sleep(max(0.0, began + round_seconds - ahead - time.monotonic()))
 
     def await_gone(self, name: str, leaving: Future[None], seconds: float) -> bool:
-        """Whether `name` is struck off while it is `leaving`, or within so many seconds after. Raises what that raises."""
+        """Whether `name` is taken off the list while it is `leaving`, or so many seconds after. Raises what that raises."""
         since, left = time.monotonic(), inf
         while not any(event.what == "sync" and name not in voters(event.value) for event in self._watch.since(since)):
             if leaving.done() and left == inf:

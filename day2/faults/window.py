@@ -20,12 +20,12 @@ from day2.hosts.observe import observe
 from day2.predictions import failover
 from day2.predictions.prediction import Prediction
 
-from .base import Base, last_write, lead_etcd_from, no_quorum_without
-from .fault import Site
+from .base import BaseFault, last_write, lead_etcd_from, no_quorum_without
+from .fault import FaultContext
 from .lagging import replicas, throttle
 from .network import no_nft
-from .on_host import heal, inject
-from .power import cut_power, give_power, no_switch
+from .power import cut_power, give_power, no_power_switch
+from .script import heal, inject
 from .voters import Voters
 
 # How far the laggard must be behind when the other one leaves. Until the leaving is noticed, 10.5 s after a host has lost its
@@ -45,7 +45,7 @@ ELSEWHERE = {
 }
 
 
-class Window(Base):
+class Window(BaseFault):
     """The primary's host, the replica that leaves, and the one that lags, in this order.
 
     Healing: the laggard gets all its WAL; the one that left comes back; and the primary's host gets its power when another leads,
@@ -58,16 +58,16 @@ class Window(Base):
     # How long after it left PostgreSQL on the primary notices.
     silence: ClassVar[float] = 0.0
 
-    def __init__(self, site: Site) -> None:
-        super().__init__(site)
+    def __init__(self, context: FaultContext) -> None:
+        super().__init__(context)
         # From when to when the primary's power was being cut; 0.0: it has not been.
         self._cut = self._dead = 0.0
 
-    def strikes(self) -> tuple[Host, ...]:
-        return (self.site.primary, *replicas(self.site)[:2])
+    def targets(self) -> tuple[Host, ...]:
+        return (self.context.primary, *replicas(self.context)[:2])
 
     def without_power(self) -> tuple[Host, ...]:
-        """Those of them that lose their power."""
+        """The targets that lose their power."""
         return self.hosts[:1]
 
     @property
@@ -80,10 +80,10 @@ class Window(Base):
 
     @abstractmethod
     def leave(self) -> None:
-        """Makes the replica leave. Raises ClusterError."""
+        """Makes the replica `leaving` leave. Raises ClusterError."""
 
     def come_back(self) -> None:
-        """Has it back, where it does not come by itself. Raises ClusterError."""
+        """Brings the replica `leaving` back, where it does not come back by itself. Raises ClusterError."""
 
     @property
     @abstractmethod
@@ -95,28 +95,30 @@ class Window(Base):
             f" {self.host.name} ({self.host.settings.power_off}) as soon as Patroni goes on without {self.leaving.name}"
         )
 
-    def obstacles(self) -> list[str]:
+    def blockers(self) -> list[str]:
         if self.durability.name != QUORUM:
             why = ELSEWHERE.get(self.durability.name, "writes wait for the replica that lags")
             return [f"is about the durability quorum, and this cluster's is {self.durability.name}: {why}"]
-        there = len(replicas(self.site))
+        there = len(replicas(self.context))
         if there != 2:
             return [f"needs two replicas, one that lags and one that leaves, and there {'is' if there == 1 else 'are'} {there}"]
-        found = [text for host in self.without_power() for text in (*no_switch(host), *no_quorum_without(self.site, [host]))]
-        return [*found, *no_nft(self.site, self.lagging)]
+        found = [
+            text for host in self.without_power() for text in (*no_power_switch(host), *no_quorum_without(self.context, [host]))
+        ]
+        return [*found, *no_nft(self.context, self.lagging)]
 
     def prepare(self) -> None:
         """etcd is led from where nothing happens, and has nobody to elect."""
-        lead_etcd_from(self.site, self._staying())
+        lead_etcd_from(self.context, self._staying())
 
     def _staying(self) -> list[Host]:
-        """Hosts of etcd that are not struck, the laggard's among them."""
-        return [host for host in self.site.cluster.etcd_hosts if host not in (self.host, self.leaving)]
+        """Hosts of etcd that nothing is done to but that one may lag."""
+        return [host for host in self.context.cluster.etcd_hosts if host not in (self.host, self.leaving)]
 
     def inject(self) -> None:
-        slow = throttle(self.host, self.site.cluster.postgres.port)
-        with Voters(self.site, self._staying()[0]) as voters, ThreadPoolExecutor(1) as pool:
-            inject(self.site.fleet, [self.lagging], slow)
+        slow = throttle(self.host, self.context.cluster.postgres.port)
+        with Voters(self.context, self._staying()[0]) as voters, ThreadPoolExecutor(1) as pool:
+            inject(self.context.fleet, [self.lagging], slow)
             behind = self._await_lag()
             if self.returns:
                 voters.await_round(AHEAD_SECONDS)
@@ -126,17 +128,17 @@ class Window(Base):
             self._cut = time.monotonic()
             cut_power([self.host])
             self._dead = time.monotonic()
-            heal(self.site.fleet, [self.lagging], slow)
+            heal(self.context.fleet, [self.lagging], slow)
             leaving.result()
-        told = "was no voter any more" if gone else "was still a voter (so this was not the worst moment)"
+        standing = "was no voter any more" if gone else "was still a voter (so this was not the worst moment)"
         little = "" if behind >= LAG_BYTES else f" (should be {LAG_BYTES // 1000}: try more --writers)"
         ahead = f"{behind // 1000} kB ahead{little}"
-        self.note = f"{self.leaving.name} {told} {self._cut - began:.1f} s after it began to leave, {ahead}"
+        self.note = f"{self.leaving.name} {standing} {self._cut - began:.1f} s after it began to leave, {ahead}"
 
     @property
     def _noticed(self) -> float:
         """Seconds from the leaving until the primary's Patroni has seen it."""
-        return self.silence + 2 * self.site.timing.loop_wait
+        return self.silence + 2 * self.context.timing.loop_wait
 
     def _await_lag(self) -> int:
         """Waits until the laggard is far enough behind, and returns the bytes: where too little is written for that, as many as
@@ -151,17 +153,17 @@ class Window(Base):
         return behind
 
     def _behind(self) -> int | None:
-        sender = observe(self.site.fleet, self.site.cluster).sender(self.lagging.name)
+        sender = observe(self.context.fleet, self.context.cluster).sender(self.lagging.name)
         return sender.received_lag if sender else None
 
     def heal(self) -> None:
         """All of it is tried, whatever fails on the way. Raises ClusterError with all that failed."""
-        slow = throttle(self.host, self.site.cluster.postgres.port)
+        slow = throttle(self.host, self.context.cluster.postgres.port)
         steps = (
-            lambda: heal(self.site.fleet, [self.lagging], slow),
+            lambda: heal(self.context.fleet, [self.lagging], slow),
             self.come_back,
             self._await_successor,
-            lambda: give_power(self.site, [self.host]),
+            lambda: give_power(self.context, [self.host]),
         )
         failed = [text for step in steps if (text := _problem(step))]
         if failed:
@@ -169,21 +171,21 @@ class Window(Base):
 
     def _await_successor(self) -> None:
         """Waits until another than the lost primary takes writes, but not for ever."""
-        timing = self.site.timing
+        timing = self.context.timing
         deadline = time.monotonic() + timing.key_gone(etcd_leader_lost=True)[1] + 4 * timing.loop_wait
         while self._cut and time.monotonic() < deadline:
-            if any(name != self.host.name for name in observe(self.site.fleet, self.site.cluster).writable):
+            if any(name != self.host.name for name in observe(self.context.fleet, self.context.cluster).writable):
                 return
             time.sleep(LOOK_SECONDS)
 
-    def moment(self, writes: Iterable[Write], began: float, ended: float) -> float:
+    def started_at(self, writes: Iterable[Write], began: float, ended: float) -> float:
         return last_write(writes, self._cut, self._dead)
 
-    def witnesses(self) -> Iterable[Host]:
-        return [host for host in self.site.cluster.hosts if host not in self.without_power()]
+    def observers(self) -> Iterable[Host]:
+        return [host for host in self.context.cluster.hosts if host not in self.without_power()]
 
     def prediction(self) -> Prediction:
-        return failover.window_left(self.site.timing, self.durability, noticed=self._noticed, returns=self.returns)
+        return failover.window_left(self.context.timing, self.durability, noticed=self._noticed, returns=self.returns)
 
 
 def _problem(step: Callable[[], object]) -> str:

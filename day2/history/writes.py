@@ -95,7 +95,7 @@ class WriteCheck:
 
 
 def check_writes(writes: Iterable[Write], found: Sequence[Row]) -> WriteCheck:
-    """Compares what the writers were told with the rows that are in the table afterwards."""
+    """Compares the answers that the writers got with the rows that are in the table afterwards."""
     writes = list(writes)
     by_outcome: dict[WriteOutcome, set[Id]] = {outcome: set() for outcome in WriteOutcome}
     for write in writes:

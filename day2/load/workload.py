@@ -172,9 +172,9 @@ def _collect_warnings(connection: psycopg.Connection[Any]) -> list[str]:
     """A list that gets the text of every warning the server sends from now on."""
     warnings: list[str] = []
 
-    def note(said: psycopg.errors.Diagnostic) -> None:
-        if said.severity_nonlocalized == "WARNING":
-            warnings.append(said.message_primary or "a warning")
+    def note(notice: psycopg.errors.Diagnostic) -> None:
+        if notice.severity_nonlocalized == "WARNING":
+            warnings.append(notice.message_primary or "a warning")
 
     connection.add_notice_handler(note)
     return warnings

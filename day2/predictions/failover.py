@@ -211,7 +211,7 @@ def cut_from_replicas(timing: Timing, durability: Durability, *, etcd_lost: bool
 
 
 def window_left(timing: Timing, durability: Durability, *, noticed: float, returns: bool) -> Prediction:
-    """The replica that has everything leaves, and when it is struck off the list of voters, `noticed` seconds after it left at
+    """The replica that has everything leaves, and when it is taken off the list of voters, `noticed` seconds after it left at
     the latest, the primary's host is lost. The other one lags. Writes stop when the first one leaves.
 
     `returns`: it comes back by itself, and then leads; a laggard that takes the key first has to give it back.

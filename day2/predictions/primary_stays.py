@@ -24,7 +24,7 @@ def cut_from_haproxy(timing: Timing) -> Prediction:
         Effect.STOPS,
         within=back,
         hold=timing.ttl + timing.loop_wait,
-        why="Patroni and etcd see no fault, so nobody takes over; once mended, HAProxy's next check brings writes back",
+        why="Patroni and etcd see no fault, so nobody takes over; once healed, HAProxy's next check brings writes back",
         phases={"old_out": timing.taken_out(timing.connect_check)},
     )
 

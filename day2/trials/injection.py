@@ -35,12 +35,12 @@ class Injection:
         self.ended = time.monotonic()
 
     def heal(self) -> None:
-        """Undoes the fault, once; tries again for a while, for what it takes may be out of order for a moment, too."""
+        """Heals the fault, once; tries again for a while, for what it takes may be out of order for a moment, too."""
         if self.heal_finished is not None:
             return
         if self.heal_started is None:
             self.heal_started = time.monotonic()
-            if self._fault.lasting:
+            if self._fault.needs_healing:
                 self._say(f"healing {', '.join(host.name for host in self._fault.hosts)}")
         while True:
             try:

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
-from day2.faults.fault import Fault, Site
+from day2.faults.fault import Fault, FaultContext
 from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
 from day2.hosts.patroni_api import Patroni
@@ -38,9 +38,9 @@ class PlannedTrial:
     """A trial to come: how its fault is made for the cluster as it then is, how long it lasts (None: as it needs), and what is
     there already when it begins (None: nothing)."""
 
-    fault: Callable[[Site], Fault]
+    fault: Callable[[FaultContext], Fault]
     hold: float | None = None
-    beside: Callable[[Site, Fault], Fault] | None = None
+    beside: Callable[[FaultContext, Fault], Fault] | None = None
 
 
 class TrialRunner:
@@ -54,7 +54,7 @@ class TrialRunner:
         self._stopped = ""
         self.interrupted = False
 
-    def site(self, sleep: Callable[[float], object] = time.sleep) -> Site:
+    def context(self, sleep: Callable[[float], object] = time.sleep) -> FaultContext:
         """The cluster as it is now, after a trial waited for with `sleep`.
 
         Raises ClusterError when there is no primary, or after a trial, when anything is wrong.
@@ -68,17 +68,22 @@ class TrialRunner:
             if time.monotonic() > deadline:
                 raise ClusterError("\n".join(["the cluster is not healthy now:", *(f"  - {p}" for p in problems)]))
             sleep(1)
-        return Site(self._fleet, self._cluster, self._patroni, view, live_timing(self._cluster, view))
+        return FaultContext(self._fleet, self._cluster, self._patroni, view, live_timing(self._cluster, view))
 
-    def run(self, site: Site, planned: Iterable[PlannedTrial], keep: Callable[[Proof], object] = lambda proof: None) -> Proof:
-        """All of them, the first on `site`; `keep` gets what there is after each. It ends early, and says why, after a trial that
-        could not be finished or did not leave the cluster healthy. Raises ClusterError when nothing was done at all."""
-        self._first = site.view
+    def run(
+        self, context: FaultContext, planned: Iterable[PlannedTrial], keep: Callable[[Proof], object] = lambda proof: None
+    ) -> Proof:
+        """Runs all trials, the first with `context`; `keep` gets what there is after each.
+
+        It ends early, and says why, after a trial that could not be finished or did not leave the cluster healthy. Raises
+        ClusterError when nothing was done at all.
+        """
+        self._first = context.view
         with Interrupts(lambda text: self._out.print(f"[yellow]{text}[/]", soft_wrap=True)) as interrupts:
             for number, one in enumerate(planned, 1):
                 try:
                     interrupts.check()
-                    trial = self._one(self.site(interrupts.sleep) if self._trials else site, one, interrupts)
+                    trial = self._one(self.context(interrupts.sleep) if self._trials else context, one, interrupts)
                 except KeyboardInterrupt:
                     self._stopped, self.interrupted = "interrupted", True
                     break
@@ -102,17 +107,17 @@ class TrialRunner:
             self._show_where_it_stands()
         return self._proof()
 
-    def _one(self, site: Site, planned: PlannedTrial, interrupts: Interrupts) -> Trial:
-        fault = planned.fault(site)
-        beside = planned.beside(site, fault) if planned.beside else None
-        if against := [*fault.obstacles(), *(beside.obstacles() if beside else ())]:
+    def _one(self, context: FaultContext, planned: PlannedTrial, interrupts: Interrupts) -> Trial:
+        fault = planned.fault(context)
+        beside = planned.beside(context, fault) if planned.beside else None
+        if against := [*fault.blockers(), *(beside.blockers() if beside else ())]:
             raise ClusterError("\n".join([f"no {fault.name} now:", *(f"  - {reason}" for reason in against)]))
-        via, lost = self._load.via, [host.name for host in fault.hosts if fault.lasting]
+        via, lost = self._load.via, [host.name for host in fault.hosts if fault.needs_healing]
         with (
             probe_through(self._fleet, self._cluster, via, lost=lost) as writes,
             probe_through(self._fleet, self._cluster, via, read_only=True, lost=lost) as reads,
         ):
-            run = TrialRun(site, fault, Endpoints(writes, reads), self._load, interrupts, self._say, beside)
+            run = TrialRun(context, fault, Endpoints(writes, reads), self._load, interrupts, self._say, beside)
             try:
                 trial = run.trial(planned.hold)
             except Unfinished:

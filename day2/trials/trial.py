@@ -13,7 +13,7 @@ from typing import NamedTuple
 from cluster.errors import ClusterError
 from cluster.timing import Timing
 from cluster.topology import Cluster
-from day2.faults.fault import Fault, Site
+from day2.faults.fault import Fault, FaultContext
 from day2.history.writes import WriteCheck, WriteOutcome, longest_gap, throughput
 from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
@@ -48,7 +48,7 @@ PATIENCE_SECONDS = 60
 HEALTHY_SECONDS = 300
 # A fault that is healed half way: hosts have to boot, servers to start.
 RECOVERY_SECONDS = 30
-# Between two looks at the whole cluster, each of which costs its hosts a second of processor time in all.
+# Between two looks at all of the cluster, each of which costs its hosts a second of processor time in all.
 LOOK_SECONDS = 2
 # For how long `beside` has been there when the fault is injected.
 BESIDE_SECONDS = 5
@@ -76,14 +76,14 @@ class Unfinished(ClusterError):
 
 
 class TrialRun:
-    """A trial as it goes: writers and readers of `load` at the `endpoints`, and the fault at the site. For one `trial()`.
+    """A trial as it goes: writers and readers of `load` at the `endpoints`, and the fault. For one `trial()`.
 
     `beside` is a second fault: it is there already when the other is injected, and is healed right after it.
     """
 
     def __init__(
         self,
-        site: Site,
+        context: FaultContext,
         fault: Fault,
         endpoints: Endpoints,
         load: LoadProfile,
@@ -91,7 +91,7 @@ class TrialRun:
         say: Progress,
         beside: Fault | None = None,
     ) -> None:
-        self.site, self.fault = site, fault
+        self.context, self.fault = context, fault
         self.workload = Workload(endpoints.writes, load.password, load.writers, load.pause)
         self._readers = Readers(endpoints.reads, load.password, load.readers, self.workload.table, load.writers)
         self._interrupts, self._say = interrupts, say
@@ -114,16 +114,16 @@ class TrialRun:
             raise Unfinished(str(error)) if self._injection.began else error from None
 
     def _measured(self, prediction: Prediction) -> Trial:
-        watch = Watch(self.site.fleet, self.site.cluster, self.fault.witnesses())
+        watch = Watch(self.context.fleet, self.context.cluster, self.fault.observers())
         with self.workload as load, self._readers, watch, ExitStack() as beside, self._injection as injection:
             started = time.monotonic()
             warm_up(load, self._interrupts, self._say)
             self._begin_beside(beside)
             # Trials begin when the one before has ended, which is when Patroni has done a round: without this all faults would
             # begin soon after the leader key was renewed, and what they cost would not be what a fault of no plan costs.
-            self._interrupts.sleep(random.uniform(0, self.site.timing.loop_wait))  # noqa: S311
+            self._interrupts.sleep(random.uniform(0, self.context.timing.loop_wait))  # noqa: S311
             injection.inject()
-            self._started_at = at = self.fault.moment(load.writes, injection.began, injection.ended)
+            self._started_at = at = self.fault.started_at(load.writes, injection.began, injection.ended)
             began = datetime.fromtimestamp(time.time() - (time.monotonic() - at), UTC).isoformat(timespec="milliseconds")
             self._say(f"{self.fault.name}: {', '.join(host.name for host in self.fault.hosts)}")
             if self.fault.note:
@@ -136,11 +136,13 @@ class TrialRun:
             self._interrupts.sleep(STEADY_SECONDS)
             if prediction.effect is Effect.ANY:
                 # A fault that was healed before anybody noticed may have consequences yet: not for the next trial.
-                self._interrupts.sleep(self.site.timing.loop_wait + self.site.timing.retry_timeout)
+                self._interrupts.sleep(self.context.timing.loop_wait + self.context.timing.retry_timeout)
             events = watch.events
         checked = self._checked()
         writes = list(load.writes)
-        heal_started, heal_finished = (injection.heal_started, injection.heal_finished) if self.fault.lasting else (None, None)
+        heal_started, heal_finished = (
+            (injection.heal_started, injection.heal_finished) if self.fault.needs_healing else (None, None)
+        )
         gap = longest_gap((w for w in writes if w.ended >= started), load.stopped_at, since=at)
         before = sum(1 for w in writes if w.outcome is WriteOutcome.ACKNOWLEDGED and w.ended <= at)
         return Trial(
@@ -148,12 +150,12 @@ class TrialRun:
             description=self.fault.describe(),
             hosts=tuple(host.name for host in self.fault.hosts),
             began=began,
-            durability=self.site.view.dcs.promise if self.site.view.dcs else "?",
-            primary_before=self.site.primary.name,
+            durability=self.context.view.dcs.promise if self.context.view.dcs else "?",
+            primary_before=self.context.primary.name,
             primary_after=view.leader,
             prediction=prediction,
             timeline=timeline(
-                events, writes, fault_at=at, heal_started=heal_started, primary=self.site.primary.name, name=self.fault.name,
+                events, writes, fault_at=at, heal_started=heal_started, primary=self.context.primary.name, name=self.fault.name,
                 targets=[host.name for host in self.fault.hosts], predicted=prediction.phases,
             ),
             outage=round(gap.seconds, 3) if gap else None,
@@ -206,7 +208,7 @@ class TrialRun:
 
         def has_new_leader() -> bool:
             nonlocal new
-            new = next((e for e in watch.since(fault) if is_new_leader(e, self.site.primary.name)), None)
+            new = next((e for e in watch.since(fault) if is_new_leader(e, self.context.primary.name)), None)
             return new is not None
 
         if not self._interrupts.wait(has_new_leader, deadline):
@@ -227,9 +229,9 @@ class TrialRun:
         """When no rule found a problem any more (None: not in time), the last view, and what is still wrong."""
         deadline = time.monotonic() + HEALTHY_SECONDS
         while True:
-            view = observe(self.site.fleet, self.site.cluster)
+            view = observe(self.context.fleet, self.context.cluster)
             now = time.monotonic()
-            problems = problems_of(view, self.site.cluster)
+            problems = problems_of(view, self.context.cluster)
             if not problems:
                 self._say(f"{now - self._started_at:.1f} s after the fault the cluster is healthy again")
                 return now, view, ()

@@ -24,7 +24,7 @@ import day2.commands.look.verify as verify
 import day2.commands.look.wal_lag as wal_lag
 import day2.commands.prove.failover_test as failover_test
 import tasks
-from day2.faults.fault import Site
+from day2.faults.fault import FaultContext
 from day2.procedures.steps import Step
 
 SHOP = cluster()
@@ -38,8 +38,8 @@ class Tried:
 
     def __init__(self, *parts: Any) -> None: ...
 
-    def site(self) -> Site:
-        return Site(None, SHOP, None, views.view(), SHOP.timing)  # type: ignore[arg-type]
+    def context(self) -> FaultContext:
+        return FaultContext(None, SHOP, None, views.view(), SHOP.timing)  # type: ignore[arg-type]
 
     def run(self, *planned: Any) -> Any:
         return proofs.proof()

@@ -14,8 +14,8 @@ import day2.commands.change.maintenance as maintenance
 import day2.commands.change.rolling_restart as rolling_restart
 import day2.commands.change.switchover as switchover
 from cluster.errors import ClusterError
-from day2.faults.fault import Site
-from day2.faults.planned import Switchover
+from day2.faults.fault import FaultContext
+from day2.faults.switchover import Switchover
 from day2.procedures import steps
 from day2.procedures.actions import Actions
 from day2.procedures.executor import execute
@@ -131,12 +131,12 @@ def test_what_is_left_of_a_plan_is_said(monkeypatch: pytest.MonkeyPatch, capsys:
 def test_the_steps_of_a_switchover_are_those_that_it_takes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], force: bool
 ) -> None:
-    site = Site(None, SHOP, None, views.view(), SHOP.timing)  # type: ignore[arg-type]
-    cut_off(monkeypatch, switchover, TrialRunner=lambda *parts: type("", (), {"site": lambda self: site})())
+    context = FaultContext(None, SHOP, None, views.view(), SHOP.timing)  # type: ignore[arg-type]
+    cut_off(monkeypatch, switchover, TrialRunner=lambda *parts: type("", (), {"context": lambda self: context})())
     code = switchover.switchover(SHOP, to="db2", force=force, dry=True, yes=False, writers=1, hop=None, as_json=True)
     executed: list[Step] = []
-    monkeypatch.setattr("day2.faults.planned.execute", lambda step, actions: executed.append(step))
-    fault = Switchover(site, "db2", patient=not force)
+    monkeypatch.setattr("day2.faults.switchover.execute", lambda step, actions: executed.append(step))
+    fault = Switchover(context, "db2", patient=not force)
     fault.prepare()
     assert executed == ([] if force else [AwaitSpared("db1")])
     fault.inject()

@@ -8,7 +8,7 @@ from rich.markup import escape
 
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
-from day2.faults.planned import Switchover
+from day2.faults.switchover import Switchover
 from day2.hosts import operator_lock
 from day2.hosts.dsn import open_vault
 from day2.hosts.observe import observe
@@ -45,8 +45,8 @@ def switchover(
         if against and not force:
             raise ClusterError("\n".join(["no switchover now, nothing was touched:", *(f"  - {a}" for a in against)]))
         runner = TrialRunner(out, fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), load)
-        site = runner.site()
-        planned = Switchover(site, chosen, patient=not force)
+        context = runner.context()
+        planned = Switchover(context, chosen, patient=not force)
         out.print(f"This [bold]{planned.describe()}[/].")
         show_plan(out, planned.steps)
         for one in candidates(view, cluster):
@@ -60,5 +60,5 @@ def switchover(
                 print_plan(cluster, planned.steps)
             return FINE
         confirm(out, yes=yes)
-        proof = runner.run(site, [PlannedTrial(lambda site: Switchover(site, chosen, patient=not force))])
+        proof = runner.run(context, [PlannedTrial(lambda context: Switchover(context, chosen, patient=not force))])
     return told(out, proof, as_json=as_json, interrupted=runner.interrupted)

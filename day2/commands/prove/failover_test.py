@@ -17,7 +17,7 @@ from rich.table import Table
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from day2.faults import FAULTS, choose, laggard
-from day2.faults.fault import Fault, Site
+from day2.faults.fault import Fault, FaultContext
 from day2.faults.lagging import LaggingReplica
 from day2.hosts import operator_lock
 from day2.hosts.dsn import open_vault
@@ -53,22 +53,22 @@ def failover_test(
     refuse_bad_options(repeat, soak, seed, directory, lagging=lagging)
     with Fleet(cluster.hosts) as fleet, operator_lock.held(fleet, cluster, "failover-test"):
         runner = TrialRunner(out, fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), load)
-        site = runner.site()
-        names = refuse_bad_faults(site, fault, every=soak is not None, lagging=lagging)
+        context = runner.context()
+        names = refuse_bad_faults(context, fault, every=soak is not None, lagging=lagging)
         seed = seed if seed is not None or soak is None else random.randrange(10**6)  # noqa: S311
         out.print(f"Writes go through HAProxy from {writers} connections, reads from {readers}, on cluster {cluster.name}.")
         if soak is None:
-            show_plan(out, site, names, repeat)
+            show_plan(out, context, names, repeat)
             planned = in_order(names, repeat)
         else:
             out.print(f"For {soak:g} minutes, one after the other at random (--seed {seed}): {', '.join(names)}.", soft_wrap=True)
             if lagging:
                 out.print("Half of the time a replica lags meanwhile.")
             planned = at_random(names, soak * 60, random.Random(seed), lagging=lagging)  # noqa: S311
-        show_findings(out, (f for f in findings(site.view, cluster) if f.level == "warning"))
+        show_findings(out, (f for f in findings(context.view, cluster) if f.level == "warning"))
         confirm(out, yes=yes)
         keep = (lambda proof: files.keep(Path(directory), replace(proof, seed=seed))) if directory else (lambda proof: None)
-        proof = replace(runner.run(site, planned, keep), seed=seed)
+        proof = replace(runner.run(context, planned, keep), seed=seed)
     if directory:
         for written in files.write(Path(directory), proof):
             out.print(f"written: {written}", soft_wrap=True)
@@ -105,30 +105,30 @@ def refuse_bad_options(
             raise ClusterError(f"--report {directory}: no file can be written there ({error.strerror})") from None
 
 
-def refuse_bad_faults(site: Site, asked: str | None, *, every: bool, lagging: bool = False) -> list[str]:
+def refuse_bad_faults(context: FaultContext, asked: str | None, *, every: bool, lagging: bool = False) -> list[str]:
     """The names of the faults asked for. `all`, and `every` where none are asked for, are those that are possible here.
 
     Raises ClusterError with all reasons why there should be no trial now.
     """
-    reasons = list(problems_of(site.view, site.cluster))
-    if len(site.cluster.postgres_hosts) < 2:
+    reasons = list(problems_of(context.view, context.cluster))
+    if len(context.cluster.postgres_hosts) < 2:
         reasons.append("there is only one PostgreSQL host, so nobody could take over")
     if lagging:
-        reasons += [f"--lagging: {reason}" for reason in LaggingReplica(site).obstacles()]
+        reasons += [f"--lagging: {reason}" for reason in LaggingReplica(context).blockers()]
     names = [name.strip() for name in (asked or ("" if every else DEFAULT)).split(",") if name.strip()]
     if names == [ALL] or (every and not names):
-        names = [name for name in FAULTS if not choose(name, site).obstacles()]
+        names = [name for name in FAULTS if not choose(name, context).blockers()]
     else:
-        reasons += [f"{name}: {reason}" for name in names for reason in choose(name, site).obstacles()]
+        reasons += [f"{name}: {reason}" for name in names for reason in choose(name, context).blockers()]
     if reasons:
         raise ClusterError("\n".join(["no failover test now, nothing was touched:", *(f"  - {r}" for r in reasons)]))
     return names
 
 
-def show_plan(out: Console, site: Site, names: list[str], repeat: int) -> None:
+def show_plan(out: Console, context: FaultContext, names: list[str], repeat: int) -> None:
     """What is going to be done and what should come of it."""
     for name in names:
-        one: Fault = choose(name, site)
+        one: Fault = choose(name, context)
         prediction = one.prediction()
         times = f"{repeat} times: " if repeat > 1 else ""
         out.print(f"[bold]{name}[/]  {times}{escape(one.describe())}.", soft_wrap=True)

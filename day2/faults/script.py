@@ -29,10 +29,13 @@ true
 
 
 @dataclass(frozen=True)
-class Harm:
-    """What a fault does on a host, in sh, with `values` as variables. `inject` stops at the first command that fails; `heal`
-    goes on, must be right on a host that is whole or was rebooted meanwhile, and is empty for what heals by itself. `timer`
-    is the unit that heals: harm that may be done to a host beside other harm needs one of its own."""
+class HostScript:
+    """What is run on a host to inject a fault and to heal it, in sh, with `values` as variables.
+
+    `inject` stops at the first command that fails; `heal` goes on, must be right on a host that is healthy or was rebooted
+    meanwhile, and is empty for what heals by itself. `timer` is the unit that heals: a script that may run on a host beside
+    another needs one of its own.
+    """
 
     inject: str
     heal: str = ""
@@ -41,7 +44,7 @@ class Harm:
 
     @property
     def injection(self) -> str:
-        """The whole script that injects it."""
+        """The whole script that injects it, timer and all."""
         if not self.heal:
             return f"set -e\n{self._assignments}{self.inject}"
         kept = f"cat > /run/$timer <<'END_OF_HEAL'\n{self._assignments}{self.heal}\nEND_OF_HEAL\n"
@@ -49,7 +52,7 @@ class Harm:
 
     @property
     def healing(self) -> str:
-        """The whole script that heals it."""
+        """The whole script that heals it and stops the timer."""
         return f"{self._assignments}{self.heal}\ntimer={self.timer}\n{DISARM}"
 
     @property
@@ -57,15 +60,15 @@ class Harm:
         return "".join(f"{name}={shlex.quote(value)}\n" for name, value in self.values.items())
 
 
-def inject(fleet: Fleet, hosts: Iterable[Host], harm: Harm) -> None:
-    """Does the harm on all hosts at once. Raises ClusterError with what failed."""
-    _run(fleet, hosts, harm.injection)
+def inject(fleet: Fleet, hosts: Iterable[Host], script: HostScript) -> None:
+    """Runs the script that injects on all hosts at once. Raises ClusterError with what failed."""
+    _run(fleet, hosts, script.injection)
 
 
-def heal(fleet: Fleet, hosts: Iterable[Host], harm: Harm) -> None:
-    """Undoes it. Raises ClusterError with what failed."""
-    if harm.heal:
-        _run(fleet, hosts, harm.healing)
+def heal(fleet: Fleet, hosts: Iterable[Host], script: HostScript) -> None:
+    """Runs the script that heals, if there is one, on all hosts at once. Raises ClusterError with what failed."""
+    if script.heal:
+        _run(fleet, hosts, script.healing)
 
 
 def _run(fleet: Fleet, hosts: Iterable[Host], script: str) -> None:

@@ -14,29 +14,29 @@ from day2.procedures.executor import execute
 from day2.procedures.steps import Step
 from day2.procedures.switchover import steps, target
 
-from .base import Base, no_successor
-from .fault import Site
+from .base import BaseFault, no_successor
+from .fault import FaultContext
 
 
-class Switchover(Base):
+class Switchover(BaseFault):
     """A planned change of the primary: to `to`, or to the best replica; not before all replicas have what the primary has, unless
     `patient` is false."""
 
     name = "switchover"
     summary = "the primary's role is handed to a replica, as planned"
-    lasting = False
+    needs_healing = False
     alone = True
 
-    def __init__(self, site: Site, to: str | None = None, *, patient: bool = True) -> None:
-        super().__init__(site)
-        self.to = to or target(site.view, site.cluster, None)
+    def __init__(self, context: FaultContext, to: str | None = None, *, patient: bool = True) -> None:
+        super().__init__(context)
+        self.to = to or target(context.view, context.cluster, None)
         self.steps = steps(self.host.name, self.to, patient=patient)
 
     def describe(self) -> str:
-        return f"makes {self.to} the primary in place of {self.struck}"
+        return f"makes {self.to} the primary in place of {self.target_names}"
 
-    def obstacles(self) -> list[str]:
-        return no_successor(self.site)
+    def blockers(self) -> list[str]:
+        return no_successor(self.context)
 
     def prepare(self) -> None:
         """All steps but the one that hands over."""
@@ -46,15 +46,15 @@ class Switchover(Base):
         self._execute(self.steps[-1:])
 
     def _execute(self, steps: Iterable[Step]) -> None:
-        actions = Actions(self.site.fleet, self.site.cluster, self.site.patroni, Interrupts(lambda text: None))
+        actions = Actions(self.context.fleet, self.context.cluster, self.context.patroni, Interrupts(lambda text: None))
         for step in steps:
             execute(step, actions)
 
-    def moment(self, writes: Iterable[Write], began: float, ended: float) -> float:
+    def started_at(self, writes: Iterable[Write], began: float, ended: float) -> float:
         return began
 
-    def witnesses(self) -> Iterable[Host]:
-        return self.site.cluster.hosts
+    def observers(self) -> Iterable[Host]:
+        return self.context.cluster.hosts
 
     def prediction(self) -> Prediction:
-        return failover.switched_over(self.site.timing)
+        return failover.switched_over(self.context.timing)

@@ -20,12 +20,12 @@ from cluster.errors import ClusterError
 from cluster.timing import PROFILES
 from cluster.topology import Cluster, Host, RawHost, build
 from day2.faults import FAULTS, choose
-from day2.faults.base import Base
+from day2.faults.base import BaseFault
 from day2.faults.disk import disk_problems
-from day2.faults.fault import Site
+from day2.faults.fault import FaultContext
 from day2.faults.network import FIND_OPERATOR, rules
-from day2.faults.on_host import Harm
-from day2.faults.power import run_here
+from day2.faults.power import run_locally
+from day2.faults.script import HostScript
 from day2.hosts.ssh import Answer
 from day2.predictions.prediction import Effect, Prediction
 from health.view import ClusterView
@@ -70,7 +70,7 @@ LOSING = {
 }  # fmt: skip
 MODES = ("quorum", "all", "synchronous", "asynchronous")
 # Those for which asynchronous replication has no need of a replica.
-UNMOVED = {"replicas-stop"}
+UNAFFECTED = {"replicas-stop"}
 
 
 class Hosts:
@@ -83,14 +83,14 @@ class Hosts:
         return Answer(host, *self._answer)
 
 
-def site(of: Cluster | None = None, view: ClusterView | None = None, answer: Hosts | None = None) -> Site:
+def context(of: Cluster | None = None, view: ClusterView | None = None, answer: Hosts | None = None) -> FaultContext:
     answer = answer or Hosts()
-    return Site(answer, of or cluster(POWERED), None, view or views.view(), LAN)  # type: ignore[arg-type]
+    return FaultContext(answer, of or cluster(POWERED), None, view or views.view(), LAN)  # type: ignore[arg-type]
 
 
-def made(name: str, **of: Any) -> Base:
-    fault = choose(name, site(**of))
-    assert isinstance(fault, Base)
+def made(name: str, **of: Any) -> BaseFault:
+    fault = choose(name, context(**of))
+    assert isinstance(fault, BaseFault)
     return fault
 
 
@@ -126,19 +126,19 @@ def test_every_fault_is_there_and_says_what_it_is() -> None:
         fault = made(name)
         assert (fault.name, bool(fault.summary), bool(fault.hosts)) == (name, True, True)
         assert all(host.name in fault.describe() for host in fault.hosts)
-        assert set(fault.witnesses()) <= set(fault.site.cluster.hosts)
+        assert set(fault.observers()) <= set(fault.context.cluster.hosts)
 
 
 def test_an_unknown_fault_is_refused() -> None:
     with pytest.raises(ClusterError, match=r"did you mean 'host-off'.*there are host-off, .*, lagging-then-off$"):
-        choose("hostoff", site())
+        choose("hostoff", context())
 
 
 @pytest.mark.parametrize("durability", MODES)
 @pytest.mark.parametrize("name", EFFECTS)
 def test_what_should_come_of_it(name: str, durability: str) -> None:
     said = prediction(name, durability)
-    assert said.effect is (KEEPS if durability == "asynchronous" and name in UNMOVED else EFFECTS[name])
+    assert said.effect is (KEEPS if durability == "asynchronous" and name in UNAFFECTED else EFFECTS[name])
     assert said.within > 0 and said.why
     assert said.may_lose == (durability == "asynchronous" and name in LOSING)
     # What does not end the wait by itself is held long enough to see that nothing happens.
@@ -210,29 +210,29 @@ def test_where_the_only_replica_takes_over_writes_wait_for_the_old_primary_unles
     assert prediction("postgres-kill", of=two).effect is FAILS_OVER  # it starts again by itself
 
 
-def test_with_etcd_elsewhere_the_primary_outlasts_its_replicas() -> None:
+def test_with_etcd_elsewhere_the_primary_goes_on_without_its_replicas() -> None:
     assert prediction("partition-databases", of=larger(3, etcd=1)).effect is STOPS
     said = prediction("partition-databases", of=larger(3, etcd=1), without_replica="continue")
     assert said.effect is KEEPS and said.within > 10
     assert prediction("partition-databases", "asynchronous", of=larger(3, etcd=1)).within <= 1
 
 
-def test_whom_it_strikes() -> None:
-    struck = {name: [host.name for host in made(name).hosts] for name in FAULTS}
-    assert struck["etcd-leader-kill"] == ["db2"]
-    assert struck["etcd-member-kill"] == ["db1"]
-    assert struck["etcd-all-stop"] == ["db1", "db2", "db3"]
-    assert struck["replica-off"] == ["db2"]
-    assert struck["replicas-off"] == struck["replicas-stop"] == ["db2", "db3"]
-    assert struck["haproxy-kill"] == ["proxy1"]
-    assert struck["partition"] == ["db1"]
+def test_the_targets_of_each_fault() -> None:
+    targets = {name: [host.name for host in made(name).hosts] for name in FAULTS}
+    assert targets["etcd-leader-kill"] == ["db2"]
+    assert targets["etcd-member-kill"] == ["db1"]
+    assert targets["etcd-all-stop"] == ["db1", "db2", "db3"]
+    assert targets["replica-off"] == ["db2"]
+    assert targets["replicas-off"] == targets["replicas-stop"] == ["db2", "db3"]
+    assert targets["haproxy-kill"] == ["proxy1"]
+    assert targets["partition"] == ["db1"]
 
 
 OWN_DISK = Hosts(output="Mounted on Avail\n/wal 1000\n/ 5000\n/ 5000\n/ 5000\n")
 
 
-def test_nothing_stands_in_the_way_of_a_whole_cluster() -> None:
-    assert not any(made(name, answer=OWN_DISK).obstacles() for name in FAULTS)
+def test_nothing_stands_in_the_way_of_a_healthy_cluster() -> None:
+    assert not any(made(name, answer=OWN_DISK).blockers() for name in FAULTS)
 
 
 @pytest.mark.parametrize(
@@ -240,26 +240,26 @@ def test_nothing_stands_in_the_way_of_a_whole_cluster() -> None:
 )
 @pytest.mark.parametrize("name", ["host-off", "host-off-etcd-leader"])
 def test_a_host_without_a_switch_is_refused_and_both_ways_are_named(name: str, settings: dict[str, str], said: str) -> None:
-    (text,) = made(name, of=cluster({"db1": settings})).obstacles()
+    (text,) = made(name, of=cluster({"db1": settings})).blockers()
     assert said in text and "--fault kill" in text
 
 
 def test_what_stands_in_the_way_is_told() -> None:
     two, lone = larger(2, etcd=1), larger(1, etcd=1, durability="asynchronous")
     pair = views.view()
-    assert made("replicas-off", of=two).obstacles() == ["needs 2 replicas, and there is 1"]
-    assert any("etcd would have 0 of its 1 members" in text for text in made("host-off", of=two).obstacles())
-    assert any("nobody could take over" in text for text in made("postgres-kill", of=lone).obstacles())
-    assert made("partition", answer=Hosts(1)).obstacles() == [
+    assert made("replicas-off", of=two).blockers() == ["needs 2 replicas, and there is 1"]
+    assert any("etcd would have 0 of its 1 members" in text for text in made("host-off", of=two).blockers())
+    assert any("nobody could take over" in text for text in made("postgres-kill", of=lone).blockers())
+    assert made("partition", answer=Hosts(1)).blockers() == [
         "db1 has no nft, which would drop the packets: install the package nftables"
     ]
-    assert made("partition", answer=Hosts(None, problem="unreachable")).obstacles() == ["db1: unreachable"]
+    assert made("partition", answer=Hosts(None, problem="unreachable")).blockers() == ["db1: unreachable"]
     silent = {n: views.database(n, etcd=views.etcd(n, quorum=False)) for n in views.DATABASES}
-    assert made("etcd-leader-kill", view=ClusterView(pair.hosts | silent)).obstacles() == [
+    assert made("etcd-leader-kill", view=ClusterView(pair.hosts | silent)).blockers() == [
         "etcd has no leader now (`invoke status`)"
     ]
     unsafe = views.with_keys(config='{"failsafe_mode": false}')
-    assert "failsafe_mode is off" in made("etcd-all-stop", view=unsafe).obstacles()[0]
+    assert "failsafe_mode is off" in made("etcd-all-stop", view=unsafe).blockers()[0]
 
 
 def test_a_disk_is_filled_only_where_that_harms_nothing_else() -> None:
@@ -269,26 +269,26 @@ def test_a_disk_is_filled_only_where_that_harms_nothing_else() -> None:
     assert "100 GB free" in disk_problems("/wal/pg_wal", "/wal", 100 * 1024**3, others)[0]
 
 
-def scripts() -> dict[str, Harm]:
-    harms = {name: getattr(made(name), "harm", None) for name in FAULTS}
-    return {name: harm for name, harm in harms.items() if harm}
+def scripts() -> dict[str, HostScript]:
+    found = {name: getattr(made(name), "host_script", None) for name in FAULTS}
+    return {name: host_script for name, host_script in found.items() if host_script}
 
 
-@pytest.mark.parametrize(("name", "harm"), scripts().items())
-def test_every_script_is_sh_and_sets_a_timer_before_it_does_harm(name: str, harm: Harm) -> None:
-    for script in (harm.injection, harm.healing):
+@pytest.mark.parametrize(("name", "host_script"), scripts().items())
+def test_every_script_is_sh_and_sets_a_timer_before_it_injects(name: str, host_script: HostScript) -> None:
+    for script in (host_script.injection, host_script.healing):
         done = subprocess.run(["sh", "-n"], input=script, text=True, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
-    assert ("systemd-run" in harm.injection) == made(name).lasting
-    assert harm.injection.index("set -e") < harm.injection.rindex(harm.inject)
-    if harm.heal:
-        assert harm.injection.index("systemd-run") < harm.injection.rindex(harm.inject)
-        assert harm.heal in harm.healing
+    assert ("systemd-run" in host_script.injection) == made(name).needs_healing
+    assert host_script.injection.index("set -e") < host_script.injection.rindex(host_script.inject)
+    if host_script.heal:
+        assert host_script.injection.index("systemd-run") < host_script.injection.rindex(host_script.inject)
+        assert host_script.heal in host_script.healing
 
 
 def test_values_are_quoted() -> None:
-    harm = Harm('echo "$data"\n', values={"data": "/a b'c; echo $x"})
-    done = subprocess.run(["sh"], input=harm.injection, text=True, capture_output=True, check=True)
+    host_script = HostScript('echo "$data"\n', values={"data": "/a b'c; echo $x"})
+    done = subprocess.run(["sh"], input=host_script.injection, text=True, capture_output=True, check=True)
     assert done.stdout == "/a b'c; echo $x\n"
 
 
@@ -307,9 +307,9 @@ def test_the_operators_connection_is_found_through_sudo(connection: str, found: 
 
 def test_a_partition_never_cuts_the_operator_and_not_the_host_itself() -> None:
     for text in (rules(None), rules(["10.0.0.2", "fd00::2"])):
-        for direction, harm in (("saddr $operator tcp dport", "drop"), ("daddr $operator tcp sport", "drop")):
+        for direction, verdict in (("saddr $operator tcp dport", "drop"), ("daddr $operator tcp sport", "drop")):
             chain = next(c for c in text.split("chain ")[1:] if direction in c)
-            assert chain.index("lo") < chain.index(direction) < chain.index(harm)
+            assert chain.index("lo") < chain.index(direction) < chain.index(verdict)
     assert re.search(r"ip saddr 10\.0\.0\.2 drop\nip6 saddr fd00::2 drop", rules(["10.0.0.2", "fd00::2"]))
     assert rules(None).count("\ndrop\n") == 2
 
@@ -323,7 +323,7 @@ def test_the_operators_command_runs_without_a_shell_and_finds_invoke(tmp_path: P
     code = (
         "import os,sys,shutil; open(sys.argv[1],'w').write(repr((sys.argv[2:], os.environ['PATH'], os.getsid(0)==os.getpid())))"
     )
-    run_here("power_off", host(), f"""{sys.executable} -c "{code}" {out} 'a b' '$HOME;'""")
+    run_locally("power_off", host(), f"""{sys.executable} -c "{code}" {out} 'a b' '$HOME;'""")
     words, path, own_session = eval(out.read_text())
     assert words == ["a b", "$HOME;"]
     assert path.startswith(str(Path(sys.executable).parent))
@@ -341,4 +341,4 @@ def test_the_operators_command_runs_without_a_shell_and_finds_invoke(tmp_path: P
 )
 def test_a_command_that_fails_is_told_by_its_setting(command: str, said: str) -> None:
     with pytest.raises(ClusterError, match=said):
-        run_here("power_off", host(), command)
+        run_locally("power_off", host(), command)

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import views
 from clusters import cluster
-from test_day2_faults import LAN, POWER, POWERED, Hosts, in_mode, larger, made, prediction, site
+from test_faults import LAN, POWER, POWERED, Hosts, context, in_mode, larger, made, prediction
 
 from cluster.errors import ClusterError
 from cluster.topology import Host
 from day2.faults import laggard
 from day2.faults.lagging import BURST_KBYTES, KBYTES_PER_SECOND, MESSAGE_KBYTES, throttle
-from day2.faults.processes import Kill
+from day2.faults.processes import DatabaseKill
 from day2.faults.voters import voters
 from day2.faults.window import LAG_BYTES, Window
 from day2.history.writes import Write, WriteOutcome
@@ -68,18 +68,18 @@ def test_a_slow_stream_is_not_taken_for_a_dead_one() -> None:
 
 
 def test_a_throttle_and_other_harm_on_the_same_host_heal_by_timers_of_their_own() -> None:
-    slow, other = throttle(PRIMARY, 5432), Kill(site()).harm
+    slow, other = throttle(PRIMARY, 5432), DatabaseKill(context()).host_script
     assert slow.timer != other.timer
-    for harm, foreign in ((slow, other), (other, slow)):
-        for script in (harm.injection, harm.healing):
-            assert f"timer={harm.timer}\n" in script and f"timer={foreign.timer}\n" not in script
+    for host_script, foreign in ((slow, other), (other, slow)):
+        for script in (host_script.injection, host_script.healing):
+            assert f"timer={host_script.timer}\n" in script and f"timer={foreign.timer}\n" not in script
             assert script.index("timer=") < script.index("$timer")
 
 
 def test_a_host_without_nft_and_a_cluster_without_a_replica_are_refused() -> None:
-    assert "has no nft" in made("lagging-replica", answer=Hosts(1)).obstacles()[0]
+    assert "has no nft" in made("lagging-replica", answer=Hosts(1)).blockers()[0]
     lone = larger(1, etcd=1, durability="asynchronous")
-    assert "nobody could take over" in made("lagging-replica", of=lone).obstacles()[0]
+    assert "nobody could take over" in made("lagging-replica", of=lone).blockers()[0]
 
 
 def test_who_lags_is_one_that_no_write_waits_for() -> None:
@@ -90,28 +90,28 @@ def test_who_lags_is_one_that_no_write_waits_for() -> None:
     assert prediction("lagging-replica", "asynchronous", of=larger(2, etcd=1)).within <= 1
 
 
-def test_beside_another_fault_lags_one_that_is_not_struck() -> None:
+def test_beside_another_fault_lags_one_that_is_no_target() -> None:
     for name, lags in (("host-off", "db2"), ("replica-off", "db3"), ("replicas-off", "db2")):
-        (host,) = laggard(site(), made(name)).hosts
+        (host,) = laggard(context(), made(name)).hosts
         assert host.name == lags
 
 
 @pytest.mark.parametrize("name", WINDOWS)
-def test_a_window_strikes_the_primary_the_one_that_leaves_and_the_one_that_lags(name: str) -> None:
+def test_a_window_is_about_the_primary_the_one_that_leaves_and_the_one_that_lags(name: str) -> None:
     fault = window(name)
     assert [host.name for host in (fault.host, fault.leaving, fault.lagging)] == ["db1", "db2", "db3"]
     silent = {"db1", "db2"} if name == "lagging-then-off" else {"db1"}
-    assert {host.name for host in fault.witnesses()} == {"db1", "db2", "db3", "proxy1"} - silent
+    assert {host.name for host in fault.observers()} == {"db1", "db2", "db3", "proxy1"} - silent
 
 
 @pytest.mark.parametrize("name", WINDOWS)
 def test_a_window_is_refused_where_it_can_t_be_or_would_tell_nothing(name: str) -> None:
-    assert "only the synchronous replica may lead" in window(name, view=in_mode("synchronous")).obstacles()[0]
-    assert "not promised to survive" in window(name, view=in_mode("asynchronous")).obstacles()[0]
-    assert "there is 1" in window(name, of=larger(2, etcd=1)).obstacles()[0]
-    assert "there are 3" in window(name, of=larger(4, etcd=3)).obstacles()[0]
-    assert "etcd would have 0 of its 1 members" in window(name, of=larger(3, etcd=1)).obstacles()[0]
-    assert window(name, answer=Hosts(1)).obstacles() == [
+    assert "only the synchronous replica may lead" in window(name, view=in_mode("synchronous")).blockers()[0]
+    assert "not promised to survive" in window(name, view=in_mode("asynchronous")).blockers()[0]
+    assert "there is 1" in window(name, of=larger(2, etcd=1)).blockers()[0]
+    assert "there are 3" in window(name, of=larger(4, etcd=3)).blockers()[0]
+    assert "etcd would have 0 of its 1 members" in window(name, of=larger(3, etcd=1)).blockers()[0]
+    assert window(name, answer=Hosts(1)).blockers() == [
         "db3 has no nft, which would drop the packets: install the package nftables"
     ]
 
@@ -119,10 +119,10 @@ def test_a_window_is_refused_where_it_can_t_be_or_would_tell_nothing(name: str) 
 def test_power_commands_are_needed_for_those_whose_power_is_cut() -> None:
     only_primary = cluster({"db1": POWER})
     for name in WINDOWS:
-        found = window(name, of=only_primary).obstacles()
+        found = window(name, of=only_primary).blockers()
         assert bool(found) == (name == "lagging-then-off")
         assert all("db2 has no power_off and no power_on" in text for text in found)
-        assert "db1 has no power_off" in window(name, of=cluster()).obstacles()[0]
+        assert "db1 has no power_off" in window(name, of=cluster()).blockers()[0]
 
 
 def test_who_comes_back_by_itself_leads_and_else_nobody_does() -> None:
@@ -150,14 +150,14 @@ def test_the_fault_is_when_the_primary_was_lost_not_when_the_replica_left() -> N
     fault = window("lagging-then-stop")
     fault._cut, fault._dead = 20.0, 21.0
     acknowledged = [Write(1, n, WriteOutcome.ACKNOWLEDGED, at - 0.1, at, "db1", 1) for n, at in enumerate((9.0, 20.4, 24.0))]
-    assert fault.moment(acknowledged, 5.0, 30.0) == 20.4
-    assert fault.moment(acknowledged[:1], 5.0, 30.0) == 20.0
+    assert fault.started_at(acknowledged, 5.0, 30.0) == 20.4
+    assert fault.started_at(acknowledged[:1], 5.0, 30.0) == 20.0
 
 
 def test_the_primary_gets_its_power_back_whatever_else_can_t_be_healed(tmp_path: Path) -> None:
     given = tmp_path / "given"
     switches = {"power_off": "false", "power_on": f"touch {given}"}
-    fault = Broken(site(of=cluster(dict.fromkeys(POWERED, switches)), answer=Refusing()))
+    fault = Broken(context(of=cluster(dict.fromkeys(POWERED, switches)), answer=Refusing()))
     with pytest.raises(ClusterError, match="db3: no such table; it does not come back"):
         fault.heal()
     assert given.exists()
