@@ -10,8 +10,8 @@ from day2.ui.console import BAD_NEWS, FINE, INTERRUPTED, print_json
 from . import document, terminal
 
 
-def told(out: Console, proof: Proof, *, as_json: bool, interrupted: bool) -> int:
-    """Shows it to a person, and as JSON on stdout where that was asked for; returns the exit code."""
+def show(out: Console, proof: Proof, *, as_json: bool, interrupted: bool) -> int:
+    """Shows a proof to a person, and as JSON on stdout where that was asked for; returns the exit code."""
     if proof.trials:
         terminal.show(out, proof)
     if as_json:

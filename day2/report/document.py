@@ -14,18 +14,18 @@ from cluster.errors import ClusterError
 from day2.history.writes import Id
 from day2.trials.result import Proof
 
-from . import words
-from .summary import FaultSummary, by_fault, judged, totals
+from . import wording
+from .summary import FaultSummary, bounded_seconds, by_fault, totals
 
 # Its number goes up when a key goes away or gets another name or meaning; new keys leave it as it is.
 FORMAT = "pgquorum proof 2"
 UNITS = {
-    "durations": "seconds: outage, within, hold, width, stale_*, judged",
+    "durations": "seconds: outage, within, hold, width, stale_*, bounded_seconds",
     "moments": "seconds after the fault: seconds and predicted of a phase, outage_began, heal_started, heal_finished,"
     " healthy_again, start",
     "timers": "seconds; those that end in _ms milliseconds, fall and rise counts",
     "ids": "[writer, first number, last number]: all from the first to the last",
-    "judged": "the time that `within` is about: the outage; where writes stop until healed, from the healing until they went on",
+    "bounded_seconds": "what `within` bounds: the outage; where writes stop until healed, from the healing until they went on",
     "began, ended": "UTC, ISO 8601",
 }
 ID_LISTS = ("lost", "unexpected", "duplicated", "out_of_order")
@@ -35,7 +35,7 @@ def document(proof: Proof) -> dict[str, Any]:
     """Every figure, and what they come to. All keys of Proof are there under their own names."""
     plain: dict[str, Any] = _adapter().dump_python(proof, mode="json", fallback=str)
     for trial, written in zip(proof.trials, plain["trials"], strict=True):
-        written |= {"judged": judged(trial), "passed": trial.passed, "failures": list(trial.failures)}
+        written |= {"bounded_seconds": bounded_seconds(trial), "passed": trial.passed, "failures": list(trial.failures)}
         for name in ID_LISTS:
             ids = getattr(trial.writes, name)
             # A crash loses the last writes of each writer, thousands that stand in a row.
@@ -44,9 +44,9 @@ def document(proof: Proof) -> dict[str, Any]:
         "format": FORMAT,
         "units": UNITS,
         "passed": proof.passed,
-        "verdict": words.proof_verdict(proof).value,
-        "headline": words.headline(proof),
-        "summary": list(words.sentences(proof)),
+        "verdict": wording.proof_verdict(proof).value,
+        "headline": wording.headline(proof),
+        "summary": list(wording.sentences(proof)),
         "totals": dataclasses.asdict(totals(proof)),
         "faults": {summary.fault: _statistics(summary) for summary in by_fault(proof)},
         **plain,
@@ -92,12 +92,12 @@ def _statistics(summary: FaultSummary) -> dict[str, Any]:
         "trials": len(summary.trials),
         "trials_failed": len(summary.failed),
         "within": dataclasses.asdict(summary.within),
-        "judged": dataclasses.asdict(summary.judged) if summary.judged else None,
+        "bounded_seconds": dataclasses.asdict(summary.bounded_seconds) if summary.bounded_seconds else None,
         "outage": dataclasses.asdict(summary.outage) if summary.outage else None,
         "acknowledged": summary.acknowledged,
         "indeterminate": summary.indeterminate,
         "lost": summary.lost,
-        "lost_allowed": summary.forgiven,
+        "lost_allowed": summary.lost_allowed,
         "reads_failed": summary.reads_failed,
         "passed": not summary.failed,
         "failures": sorted({text for trial in summary.failed for text in trial.failures}),

@@ -18,7 +18,7 @@ def write(directory: Path, proof: Proof) -> list[Path]:
     """Writes report.json, report.html and report.txt, and returns their paths. Raises ClusterError where it can't."""
     from .html import page
 
-    # JSON first: should a picture fail, the figures are kept.
+    # JSON first: should a chart fail, the figures are kept.
     forms: tuple[tuple[str, Callable[[Proof], str]], ...] = (("report.json", _json), ("report.txt", text), ("report.html", page))
     return [_put(directory / name, form(proof)) for name, form in forms]
 

@@ -14,23 +14,23 @@ import jinja2
 
 from day2.trials.result import Proof, Trial
 
-from . import words
-from .picture import picture
-from .strips import distribution, overview
-from .summary import FaultSummary, by_fault, key_fault, totals
-from .words import Verdict
+from . import wording
+from .outage_chart import distribution, overview
+from .summary import FaultSummary, by_fault, headline_fault, totals
+from .timeline_chart import timeline_chart
+from .wording import Verdict
 
 TEMPLATES = Path(__file__).parents[2] / "templates" / "report"
-# Of the trials that failed, this many get a picture each: what went wrong is seen in the first ones.
-MOST_PICTURES_OF_FAILED = 2
+# Of the trials that failed, this many get a chart each: what went wrong is seen in the first ones.
+MOST_CHARTS_OF_FAILED = 2
 MOST_LOG_LINES = 120  # of a trial; report.json has all
 OPEN_TRIALS = 10  # tables with more rows are folded
 CLASSES = {Verdict.PASSED: "good", Verdict.LOSSY: "warn", Verdict.FAILED: "bad"}
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A trial as a picture, in all layouts."""
+class TrialChart:
+    """A trial's timeline as SVG, in all layouts."""
 
     caption: str
     trial: Trial
@@ -38,19 +38,19 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A fault's section: its numbers and its pictures."""
+class FaultSection:
+    """A fault's section of the page: its numbers and its charts."""
 
     id: str
     summary: FaultSummary
     verdict: Verdict
     distribution: tuple[str, ...]
-    pictures: tuple[Picture, ...]
+    charts: tuple[TrialChart, ...]
     notes: tuple[str, ...]
 
 
 def page(proof: Proof) -> str:
-    """The whole page."""
+    """The page as HTML."""
     summaries = by_fault(proof)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
@@ -58,13 +58,13 @@ def page(proof: Proof) -> str:
     )  # fmt: skip
     return environment.get_template("page.html.j2").render(
         proof=proof,
-        words=words,
+        wording=wording,
         classes=CLASSES,
-        verdict=words.proof_verdict(proof),
+        verdict=wording.proof_verdict(proof),
         totals=totals(proof),
-        key=key_fault(proof),
+        headline_fault=headline_fault(proof),
         overview=overview(summaries, "all") if len(summaries) > 1 else (),
-        faults=[_shown(summary, f"fault-{number}") for number, summary in enumerate(summaries, 1)],
+        faults=[_section(summary, f"fault-{number}") for number, summary in enumerate(summaries, 1)],
         settings=list(flat(proof.settings)),
         open_trials=OPEN_TRIALS,
         most_log_lines=MOST_LOG_LINES,
@@ -81,16 +81,18 @@ def flat(settings: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]
             yield f"{above}{key}", ", ".join(map(str, value)) if listed else str(value)
 
 
-def _shown(summary: FaultSummary, id: str) -> Shown:
+def _section(summary: FaultSummary, id: str) -> FaultSection:
     several = len(summary.trials) > 1
-    pictured: list[tuple[str, Trial]] = [("the median trial" if several else "the trial", summary.typical)]
+    charted: list[tuple[str, Trial]] = [("the median trial" if several else "the trial", summary.typical)]
     failed = [trial for trial in summary.failed if trial is not summary.typical]
-    pictured += [(f"a trial that failed: {'; '.join(trial.failures)}", trial) for trial in failed[:MOST_PICTURES_OF_FAILED]]
-    return Shown(
+    charted += [(f"a trial that failed: {'; '.join(trial.failures)}", trial) for trial in failed[:MOST_CHARTS_OF_FAILED]]
+    return FaultSection(
         id=id,
         summary=summary,
-        verdict=words.fault_verdict(summary),
-        distribution=distribution(summary, f"{id}-all") if several and summary.judged else (),
-        pictures=tuple(Picture(caption, trial, picture(trial, f"{id}-{n}")) for n, (caption, trial) in enumerate(pictured)),
-        notes=words.forgiven_oddities(summary.trials),
+        verdict=wording.fault_verdict(summary),
+        distribution=distribution(summary, f"{id}-all") if several and summary.bounded_seconds else (),
+        charts=tuple(
+            TrialChart(caption, trial, timeline_chart(trial, f"{id}-{n}")) for n, (caption, trial) in enumerate(charted)
+        ),
+        notes=wording.allowed_anomalies(summary.trials),
     )

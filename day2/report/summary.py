@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import median
 
 from day2.predictions.prediction import Effect
 from day2.trials.result import Proof, Trial
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Of several measurements: how many, and the smallest, the middle and the largest."""
+class Statistics:
+    """Of several measurements: how many, the smallest, the median and the largest."""
 
     n: int
     minimum: float
@@ -20,14 +20,14 @@ class Spread:
     maximum: float
 
 
-def spread(values: Iterable[float | None]) -> Spread | None:
-    """None when there is nothing to measure; what is None never came and is left out."""
+def statistics_of(values: Iterable[float | None]) -> Statistics | None:
+    """The statistics of the values that are not None, which stands for what never came; None where there are no others."""
     known = [value for value in values if value is not None]
-    return Spread(len(known), min(known), round(statistics.median(known), 3), max(known)) if known else None
+    return Statistics(len(known), min(known), round(median(known), 3), max(known)) if known else None
 
 
-def judged(trial: Trial) -> float | None:
-    """The time that the prediction is about: the outage or, where writes stop until the fault is healed, how long after the
+def bounded_seconds(trial: Trial) -> float | None:
+    """What the prediction's `within` bounds: the outage or, where writes stop until the fault is healed, how long after the
     healing they went on."""
     resumed = trial.first_write
     if trial.prediction.effect is Effect.STOPS and resumed is not None and trial.heal_finished is not None:
@@ -35,7 +35,7 @@ def judged(trial: Trial) -> float | None:
     return trial.outage
 
 
-def forgiven(trial: Trial) -> int:
+def lost_allowed(trial: Trial) -> int:
     """How many acknowledged writes were lost that the chosen durability does not protect."""
     return len(trial.writes.lost) if trial.prediction.may_lose else 0
 
@@ -61,17 +61,17 @@ class FaultSummary:
         return Effect.STOPS in self.effects
 
     @property
-    def outage(self) -> Spread | None:
-        return spread(trial.outage for trial in self.trials)
+    def outage(self) -> Statistics | None:
+        return statistics_of(trial.outage for trial in self.trials)
 
     @property
-    def judged(self) -> Spread | None:
-        return spread(judged(trial) for trial in self.trials)
+    def bounded_seconds(self) -> Statistics | None:
+        return statistics_of(bounded_seconds(trial) for trial in self.trials)
 
     @property
-    def within(self) -> Spread:
+    def within(self) -> Statistics:
         """What was predicted at most, which differs between trials when roles or timers do."""
-        found = spread(trial.prediction.within for trial in self.trials)
+        found = statistics_of(trial.prediction.within for trial in self.trials)
         assert found
         return found
 
@@ -84,8 +84,8 @@ class FaultSummary:
         return sum(len(trial.writes.lost) for trial in self.trials)
 
     @property
-    def forgiven(self) -> int:
-        return sum(map(forgiven, self.trials))
+    def lost_allowed(self) -> int:
+        return sum(map(lost_allowed, self.trials))
 
     @property
     def acknowledged(self) -> int:
@@ -101,7 +101,7 @@ class FaultSummary:
 
     @property
     def typical(self) -> Trial:
-        """The trial in the middle; the one a picture is made of."""
+        """The trial in the middle; the one that gets a chart."""
         ordered = sorted(self.trials, key=lambda trial: float("inf") if trial.outage is None else trial.outage)
         return ordered[(len(ordered) - 1) // 2]
 
@@ -119,7 +119,7 @@ class Totals:
     trials_failed: int
     acknowledged: int
     lost: int
-    forgiven: int
+    lost_allowed: int
     indeterminate: int
     reads: int
     reads_failed: int
@@ -133,14 +133,14 @@ def totals(proof: Proof) -> Totals:
         trials_failed=sum(len(s.failed) for s in summaries),
         acknowledged=sum(s.acknowledged for s in summaries),
         lost=sum(s.lost for s in summaries),
-        forgiven=sum(s.forgiven for s in summaries),
+        lost_allowed=sum(s.lost_allowed for s in summaries),
         indeterminate=sum(s.indeterminate for s in summaries),
         reads=sum(trial.reads.succeeded + trial.reads.failed for trial in proof.trials),
         reads_failed=sum(s.reads_failed for s in summaries),
     )
 
 
-def key_fault(proof: Proof) -> FaultSummary | None:
+def headline_fault(proof: Proof) -> FaultSummary | None:
     """The fault a headline quotes: the primary's host lost, else the one that stopped writes longest."""
     measured = [s for s in by_fault(proof) if s.outage]
     host_off = [s for s in measured if s.fault == "host-off"] or [s for s in measured if s.fault.startswith("host-off")]

@@ -11,30 +11,30 @@ from rich.table import Table
 
 from day2.trials.result import Proof, Trial
 
-from . import words
+from . import wording
 from .summary import FaultSummary, by_fault
-from .words import Verdict, many, seconds
+from .wording import Verdict, many, seconds
 
 TEXT_WIDTH = 110
 COLOURS = {Verdict.PASSED: "bold green", Verdict.LOSSY: "bold yellow", Verdict.FAILED: "bold red"}
 
 
 def show(out: Console, proof: Proof) -> None:
-    """What the trials found, and the verdict on it."""
+    """Shows what the trials found, and the verdict on it."""
     out.print()
     if len(proof.trials) == 1:
         show_trial(out, proof.trials[0])
     else:
         show_faults(out, by_fault(proof))
         for number, trial in enumerate(proof.trials, 1):
-            if words.verdict(trial) is Verdict.FAILED:
+            if wording.verdict(trial) is Verdict.FAILED:
                 out.print(f"\n[bold]trial {number} of {len(proof.trials)}, which failed[/]")
                 show_trial(out, trial)
     show_verdict(out, proof)
 
 
 def text(proof: Proof) -> str:
-    """The same for a file, with what it takes to repeat it, and with every trial in its order."""
+    """What `show` shows, as text for a file, with what it takes to repeat it, and with every trial in its order."""
     out = Console(file=io.StringIO(), width=TEXT_WIDTH, color_system=None, force_terminal=False, highlight=False)
     show_conditions(out, proof)
     if len(proof.trials) > 1:
@@ -46,28 +46,28 @@ def text(proof: Proof) -> str:
 
 
 def show_trial(out: Console, trial: Trial) -> None:
-    """The timeline, the account, and what was expected."""
+    """Shows a trial: what was predicted, the timeline, what became of writes and reads, and what failed."""
     out.print(f"[bold]{escape(trial.fault)}[/]  {escape(trial.description)}")
     out.print(f"expected: {escape(trial.prediction.describe())} ({escape(trial.prediction.why)})\n")
     if trial.note:
         out.print(f"{escape(trial.note)}\n")
     timeline = _table("", "measured", "predicted", right=(1,))
     for phase in trial.timeline:
-        timeline.add_row(escape(phase.name), seconds(phase.seconds), words.predicted(phase.predicted))
+        timeline.add_row(escape(phase.name), seconds(phase.seconds), wording.predicted(phase.predicted))
     out.print(timeline)
     out.print()
-    account = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    account.add_column(no_wrap=True)
-    for row in words.account(trial):
-        account.add_row(*map(escape, row))
-    out.print(account)
+    results = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    results.add_column(no_wrap=True)
+    for row in wording.result_rows(trial):
+        results.add_row(*map(escape, row))
+    out.print(results)
     if trial.failures:
         out.print()
         _problems(out, trial.failures, "[red]problem[/]")
 
 
 def show_faults(out: Console, summaries: Iterable[FaultSummary]) -> None:
-    """One row for each fault. Times are those that the prediction is about."""
+    """Shows one row for each fault. Times are those that the prediction is about."""
     # Where they would not fit, names are worth more than the effects that were expected.
     roomy = out.width >= 96
     table = _table("fault", *(["expected"] if roomy else []), "trials", right=())
@@ -75,9 +75,9 @@ def show_faults(out: Console, summaries: Iterable[FaultSummary]) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column()
     for s in summaries:
-        verdict, time = words.fault_verdict(s), s.judged
+        verdict, time = wording.fault_verdict(s), s.bounded_seconds
         table.add_row(
-            escape(s.fault) + (" *" if s.after_healing else ""), *([words.effects(s)] if roomy else []),
+            escape(s.fault) + (" *" if s.after_healing else ""), *([wording.effects(s)] if roomy else []),
             f"{len(s.trials)}" + (f", {len(s.failed)} bad" if s.failed else ""),
             f"{time.median:.2f}" if time else "never", f"{time.maximum:.2f}" if time else "never", f"{s.within.maximum:.1f}",
             f"{s.lost:,}", f"{s.indeterminate:,}", f"{s.reads_failed:,}", _coloured(verdict, _short(verdict)),
@@ -89,13 +89,13 @@ def show_faults(out: Console, summaries: Iterable[FaultSummary]) -> None:
 
 
 def show_trials(out: Console, proof: Proof) -> None:
-    """One row for each trial."""
+    """Shows one row for each trial."""
     table = _table(
         "", "fault began", "fault", "primary", "writes out", "lost", "unclear", "healthy after", "", right=(4, 5, 6, 7)
     )
     for number, trial in enumerate(proof.trials, 1):
         moved = f"{trial.primary_before} -> {trial.primary_after or 'nobody'}"
-        verdict = words.verdict(trial)
+        verdict = wording.verdict(trial)
         table.add_row(
             f"{number}", escape(trial.began), escape(trial.fault),
             escape(moved if trial.primary_after != trial.primary_before else trial.primary_before), seconds(trial.outage),
@@ -105,7 +105,7 @@ def show_trials(out: Console, proof: Proof) -> None:
 
 
 def show_conditions(out: Console, proof: Proof) -> None:
-    """On what it was measured, and how to do it again."""
+    """Shows on what cluster and with what load it was measured, and how to do it again."""
     seed = "" if proof.seed is None else f", seed {proof.seed}"
     lines = (
         ("cluster", f"{proof.cluster}, profile {proof.profile}, durability {proof.durability}"),
@@ -123,13 +123,13 @@ def show_conditions(out: Console, proof: Proof) -> None:
 
 
 def show_verdict(out: Console, proof: Proof) -> None:
-    """What everything comes to. A loss that is allowed is said, and not counted as a failure."""
+    """Shows what all trials come to. A loss that is allowed is named, and not counted as a failure."""
     out.print()
-    for sentence in words.sentences(proof):
+    for sentence in wording.sentences(proof):
         out.print(escape(sentence))
     for s in by_fault(proof):
-        _problems(out, (f"{s.fault}: {text}" for text in words.forgiven_oddities(s.trials)), "[yellow]allowed[/]")
-    out.print(_coloured(words.proof_verdict(proof), words.headline(proof)))
+        _problems(out, (f"{s.fault}: {text}" for text in wording.allowed_anomalies(s.trials)), "[yellow]allowed[/]")
+    out.print(_coloured(wording.proof_verdict(proof), wording.headline(proof)))
 
 
 def _problems(out: Console, texts: Iterable[str], label: str) -> None:

@@ -15,7 +15,7 @@ from day2.hosts.observe import observe
 from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
 from day2.procedures.switchover import objections, target
-from day2.report import told
+from day2.report import show
 from day2.trials.runner import PlannedTrial, TrialRunner
 from day2.trials.trial import LoadProfile
 from day2.ui.console import FINE, confirm, console
@@ -51,8 +51,8 @@ def switchover(
         show_plan(out, planned.steps)
         for one in candidates(view, cluster):
             if one.name != chosen:
-                said = "could, too" if one.able else f"could not: {'; '.join(one.reasons)}"
-                out.print(f"  {one.name} {escape(said)}", soft_wrap=True)
+                lines = "could, too" if one.able else f"could not: {'; '.join(one.reasons)}"
+                out.print(f"  {one.name} {escape(lines)}", soft_wrap=True)
         for reason in against:
             out.print(f"[yellow]overridden[/] {escape(reason)}", soft_wrap=True)
         if dry:
@@ -61,4 +61,4 @@ def switchover(
             return FINE
         confirm(out, yes=yes)
         proof = runner.run(context, [PlannedTrial(lambda context: Switchover(context, chosen, patient=not force))])
-    return told(out, proof, as_json=as_json, interrupted=runner.interrupted)
+    return show(out, proof, as_json=as_json, interrupted=runner.interrupted)

@@ -24,7 +24,7 @@ from day2.hosts.dsn import open_vault
 from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
 from day2.predictions.prediction import Effect
-from day2.report import files, told
+from day2.report import files, show
 from day2.trials.runner import PlannedTrial, TrialRunner
 from day2.trials.trial import LoadProfile, problems_of
 from day2.ui.console import confirm, console
@@ -72,7 +72,7 @@ def failover_test(
     if directory:
         for written in files.write(Path(directory), proof):
             out.print(f"written: {written}", soft_wrap=True)
-    return told(out, proof, as_json=as_json, interrupted=runner.interrupted)
+    return show(out, proof, as_json=as_json, interrupted=runner.interrupted)
 
 
 def show_faults() -> None:

@@ -1,5 +1,5 @@
 """A drawing area in CSS pixels, and what matplotlib makes of it as SVG that belongs in a page: its colours are the page's CSS
-variables, so that one picture suits light and dark, its text is text in the page's font, and its ids are its own.
+variables, so that one drawing suits light and dark, its text is text in the page's font, and its ids are its own.
 
 Import it only where a page is written: matplotlib takes a while to load.
 """
@@ -46,7 +46,7 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Layout:
-    """A picture is drawn for a wide and for a narrow page, so that its letters keep their size on a telephone.
+    """A chart is drawn for a wide and for a narrow page, so that its letters keep their size on a telephone.
 
     `beside`: the names of rows stand left of them; otherwise each above its own. `row`: a row's height in pixels.
     """
@@ -89,15 +89,15 @@ class Canvas:
         return axes
 
     def svg(self, name: str, label: str) -> str:
-        """The picture. `name` sets its ids apart from other pictures' in the page, `label` says what it shows."""
+        """The drawing as SVG. `name` sets its ids apart from other drawings' in the page, `label` says what it shows."""
         out = io.StringIO()
         with mpl.rc_context({"svg.hashsalt": name}):
             self._figure.savefig(out, format="svg", metadata={"Date": None})
         return _inline(out.getvalue(), name, label, self.width, self.height)
 
 
-def both(draw: Callable[[Layout], Canvas], name: str, label: str) -> tuple[str, ...]:
-    """The picture in all layouts."""
+def in_all_layouts(draw: Callable[[Layout], Canvas], name: str, label: str) -> tuple[str, ...]:
+    """The drawing in all layouts."""
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         return tuple(draw(layout).svg(f"{name}-{layout.name}", printable(label)) for layout in LAYOUTS)
 
@@ -138,7 +138,7 @@ def printable(text: str) -> str:
 
 
 def _inline(svg: str, name: str, label: str, width: float, height: float) -> str:
-    """The picture without what is meant for a file of its own: names, sizes, fonts, metadata, a style for everything."""
+    """The drawing without what is meant for a file of its own: names, sizes, fonts, metadata, a style for everything."""
     tree = ElementTree.fromstring(svg)  # noqa: S314 - made by matplotlib just now
     for element in tree.iter():
         for child in [c for c in element if _bare(c.tag) in ("metadata", "style") or c.get("style") == "fill: none; opacity: 0"]:

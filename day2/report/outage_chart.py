@@ -1,4 +1,4 @@
-"""Pictures of how long writes were out: a dot for each trial, beside what was expected at most."""
+"""Charts of how long writes were out: a dot for each trial, beside what was expected at most."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from dataclasses import replace
 
 from matplotlib.axes import Axes
 
-from . import words
-from .canvas import BOUND, INK, PREDICTED, Canvas, Layout, both, dot, rows, seconds_axis
-from .summary import FaultSummary, judged
+from . import wording
+from .summary import FaultSummary, bounded_seconds
+from .svg import BOUND, INK, PREDICTED, Canvas, Layout, dot, in_all_layouts, rows, seconds_axis
 
 
 def overview(summaries: Sequence[FaultSummary], name: str) -> tuple[str, ...]:
-    """Every trial of every fault on one axis."""
+    """Every trial of every fault on one axis, as SVG in all layouts."""
     label = "How long writes were out. " + "; ".join(f"{s.fault}: {_in_words(s)}" for s in summaries)
     names = [s.fault + " *" * s.after_healing for s in summaries]
-    return both(lambda layout: _draw(layout, summaries, names), name, label)
+    return in_all_layouts(lambda layout: _draw(layout, summaries, names), name, label)
 
 
 def distribution(summary: FaultSummary, name: str) -> tuple[str, ...]:
-    """All trials of one fault, at their own scale."""
-    return both(lambda layout: _draw(layout, [summary], [""]), name, f"{summary.fault}: {_in_words(summary)}")
+    """All trials of one fault at their own scale, as SVG in all layouts."""
+    return in_all_layouts(lambda layout: _draw(layout, [summary], [""]), name, f"{summary.fault}: {_in_words(summary)}")
 
 
 def _in_words(summary: FaultSummary) -> str:
-    measured = words.middle_and_worst(summary.judged) if summary.judged else "for ever"
-    return f"{measured}, expected {words.limit(summary)}"
+    measured = wording.median_and_worst(summary.bounded_seconds) if summary.bounded_seconds else "for ever"
+    return f"{measured}, expected {wording.limit(summary)}"
 
 
 def _draw(layout: Layout, summaries: Sequence[FaultSummary], names: Sequence[str]) -> Canvas:
@@ -34,7 +34,7 @@ def _draw(layout: Layout, summaries: Sequence[FaultSummary], names: Sequence[str
     height = layout.row * len(summaries)
     canvas = Canvas(layout.width, height + 48)
     axes = canvas.panel(layout.left(names, 20 if layout.beside and any(names) else 10), 4, 24, height)
-    most = max(max(s.within.maximum, s.judged.maximum if s.judged else 0) for s in summaries)
+    most = max(max(s.within.maximum, s.bounded_seconds.maximum if s.bounded_seconds else 0) for s in summaries)
     axes.set_xlim(0, most * 1.06)
     rows(axes, layout, names)
     for at, summary in enumerate(summaries):
@@ -45,18 +45,18 @@ def _draw(layout: Layout, summaries: Sequence[FaultSummary], names: Sequence[str
     return canvas
 
 
-def _strip(axes: Axes, y: float, tall: float, summary: FaultSummary) -> None:
-    """`tall` is half the height of the strip around `y`."""
-    axes.barh(y, summary.within.maximum, 2 * tall, color=PREDICTED, alpha=0.2, linewidth=0)
+def _strip(axes: Axes, y: float, half_height: float, summary: FaultSummary) -> None:
+    """`half_height` is that of the strip around `y`."""
+    axes.barh(y, summary.within.maximum, 2 * half_height, color=PREDICTED, alpha=0.2, linewidth=0)
     for bound in {summary.within.minimum, summary.within.maximum}:
-        axes.plot([bound, bound], [y - tall, y + tall], color=BOUND, linewidth=2.5, solid_capstyle="butt")
-    if summary.judged and summary.judged.n > 1:
-        middle = summary.judged.median
-        axes.plot([middle, middle], [y - tall, y + tall], color=INK, linewidth=2, solid_capstyle="butt")
+        axes.plot([bound, bound], [y - half_height, y + half_height], color=BOUND, linewidth=2.5, solid_capstyle="butt")
+    if summary.bounded_seconds and summary.bounded_seconds.n > 1:
+        middle = summary.bounded_seconds.median
+        axes.plot([middle, middle], [y - half_height, y + half_height], color=INK, linewidth=2, solid_capstyle="butt")
     for number, trial in enumerate(summary.trials):
-        seconds = judged(trial)
+        seconds = bounded_seconds(trial)
         if seconds is not None:
-            dot(axes, seconds, y + _jitter(number, len(summary.trials)) * tall, failed=not trial.passed)
+            dot(axes, seconds, y + _jitter(number, len(summary.trials)) * half_height, failed=not trial.passed)
 
 
 def _jitter(number: int, of: int) -> float:

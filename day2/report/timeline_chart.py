@@ -1,4 +1,4 @@
-"""The picture of one trial: acknowledged writes above, the steps of the failover below, on one axis of time."""
+"""The chart of one trial: acknowledged writes above, the steps of the failover below, on one axis of time."""
 
 from __future__ import annotations
 
@@ -7,17 +7,33 @@ from matplotlib.ticker import MaxNLocator
 
 from day2.trials.result import Phase, Throughput, Trial
 
-from . import words
-from .canvas import BAD, GAP, LETTER, LINE, MEASURED, MUTED, PAPER, PREDICTED, Canvas, Layout, both, dot, rows, seconds_axis
+from . import wording
+from .svg import (
+    BAD,
+    GAP,
+    LETTER,
+    LINE,
+    MEASURED,
+    MUTED,
+    PAPER,
+    PREDICTED,
+    Canvas,
+    Layout,
+    dot,
+    in_all_layouts,
+    rows,
+    seconds_axis,
+)
 
 TITLE, WRITES, BETWEEN, AXIS = 26, 130, 16, 44  # heights, in pixels
 LEFT, RIGHT = 40, 26
 
 
-def picture(trial: Trial, name: str) -> tuple[str, ...]:
-    steps = "; ".join(f"{p.name} {words.seconds(p.seconds)}" for p in trial.timeline)
-    label = f"Acknowledged writes over time: none for {words.seconds(trial.outage)}. Seconds after the fault: {steps}"
-    return both(lambda layout: _draw(layout, trial), name, label)
+def timeline_chart(trial: Trial, name: str) -> tuple[str, ...]:
+    """The chart as SVG, in all layouts. `name` sets its ids apart from other charts' in the page."""
+    steps = "; ".join(f"{p.name} {wording.seconds(p.seconds)}" for p in trial.timeline)
+    label = f"Acknowledged writes over time: none for {wording.seconds(trial.outage)}. Seconds after the fault: {steps}"
+    return in_all_layouts(lambda layout: _draw(layout, trial), name, label)
 
 
 def window(trial: Trial) -> tuple[float, float]:
@@ -28,7 +44,7 @@ def window(trial: Trial) -> tuple[float, float]:
     return max(trial.throughput.start, -0.12 * end), end
 
 
-def thinned(throughput: Throughput, begin: float, end: float, points: int) -> tuple[list[float], list[float]]:
+def downsampled(throughput: Throughput, begin: float, end: float, points: int) -> tuple[list[float], list[float]]:
     """Where each step of the curve begins, and its writes per `width`; neighbours are averaged where they are too many."""
     first = max(int((begin - throughput.start) / throughput.width), 0)
     counts = throughput.counts[first : max(int((end - throughput.start) / throughput.width) + 2, first)]
@@ -52,16 +68,16 @@ def _draw(layout: Layout, trial: Trial) -> Canvas:
                 axes.axvline(phase.seconds, color=LINE, linewidth=1, zorder=0)
     pixels = (layout.width - left - RIGHT) / (end - begin)
     _writes(top, trial.throughput, begin, end, points=int((end - begin) * pixels / 1.5))
-    _say_the_gap(top, trial, pixels)
+    _label_gap(top, trial, pixels)
     rows(below, layout, names)
     for at, phase in enumerate(trial.timeline):
-        _step(below, at + layout.drop, 0.3 if layout.beside else 0.2, phase, pixels)
+        _phase_row(below, at + layout.drop, 0.3 if layout.beside else 0.2, phase, pixels)
     seconds_axis(below, "after the fault")
     return canvas
 
 
 def _writes(axes: Axes, throughput: Throughput, begin: float, end: float, points: int) -> None:
-    times, counts = thinned(throughput, begin, end, points)
+    times, counts = downsampled(throughput, begin, end, points)
     if counts:
         axes.fill_between(times, counts, step="post", color=MEASURED, alpha=0.3, linewidth=0)
         axes.step(times, counts, where="post", color=MEASURED, linewidth=1.2)
@@ -73,11 +89,11 @@ def _writes(axes: Axes, throughput: Throughput, begin: float, end: float, points
     axes.text(0, 1 + 9 / WRITES, title, transform=axes.transAxes, color=MUTED)
 
 
-def _say_the_gap(axes: Axes, trial: Trial, pixels: float) -> None:
+def _label_gap(axes: Axes, trial: Trial, pixels: float) -> None:
     """In the gap, or beside it when it is too short for the words. `pixels`: of a second."""
     if trial.outage is None or trial.outage_began is None:
         return
-    text = f"no writes for {words.seconds(trial.outage)}"
+    text = f"no writes for {wording.seconds(trial.outage)}"
     width, (begin, end) = len(text) * LETTER / pixels, axes.get_xlim()
     after = trial.outage_began + trial.outage
     if trial.outage < width and end - after > width:
@@ -90,13 +106,13 @@ def _say_the_gap(axes: Axes, trial: Trial, pixels: float) -> None:
     axes.text(x, 0.5, text, transform=axes.get_xaxis_transform(), ha=side, va="center", weight="bold", bbox=box)
 
 
-def _step(axes: Axes, y: float, tall: float, phase: Phase, pixels: float) -> None:
+def _phase_row(axes: Axes, y: float, half_height: float, phase: Phase, pixels: float) -> None:
     """When a step came, with the figure beside it, on the band in which it was predicted. `pixels`: of a second."""
     end = axes.get_xlim()[1]
     if phase.predicted:
         earliest, latest = phase.predicted
-        axes.barh(y, max(latest - earliest, 3 / pixels), 2 * tall, left=earliest, color=PREDICTED, alpha=0.3, linewidth=0)
-    text = words.seconds(phase.seconds)
+        axes.barh(y, max(latest - earliest, 3 / pixels), 2 * half_height, left=earliest, color=PREDICTED, alpha=0.3, linewidth=0)
+    text = wording.seconds(phase.seconds)
     if phase.seconds is None:
         axes.text(
             phase.predicted[1] + 9 / pixels if phase.predicted else 0,

@@ -20,9 +20,10 @@ from rich.console import Console
 
 from cluster.errors import ClusterError
 from day2.predictions.prediction import Effect, Prediction
-from day2.report import document, files, html, picture, summary, terminal, words
-from day2.report.words import Verdict
+from day2.report import document, files, html, summary, terminal, timeline_chart, wording
+from day2.report.wording import Verdict
 from day2.trials.result import Phase, Proof, Throughput, Trial
+from day2.trials.timeline import KEYS
 from day2.ui.console import to_json
 
 PROOFS = {
@@ -50,7 +51,7 @@ class Page(HTMLParser):
         self.tags: list[str] = []
         self.links: list[str] = []
         self.words = ""
-        self.pictures: list[str | None] = []
+        self.charts: list[str | None] = []
         self.feed(text)
         self.close()
         assert self.open == []
@@ -75,7 +76,7 @@ class Page(HTMLParser):
         self.ids += [values["id"]] if values.get("id") else []
         self.links += [value for key in ("src", "href", "action", "data") if (value := values.get(key))]
         if tag == "svg":
-            self.pictures.append(values.get("aria-label"))
+            self.charts.append(values.get("aria-label"))
 
 
 @cache
@@ -106,7 +107,7 @@ def hostile(word: str) -> Proof:
 @pytest.mark.parametrize("case", PROOFS)
 def test_it_can_be_shown_in_every_form(case: str) -> None:
     proof = PROOFS[case]
-    verdict = words.headline(proof)
+    verdict = wording.headline(proof)
     for width in (80, 100):
         text = shown(proof, width)
         assert text.splitlines()[-1].startswith(verdict[:40])
@@ -155,7 +156,7 @@ def test_a_report_of_another_format_is_refused_by_its_name() -> None:
 
 def test_a_lost_write_is_said_wherever_anybody_looks() -> None:
     proof = PROOFS["failed"]
-    assert words.headline(proof) == "Failed: 37 acknowledged writes lost"
+    assert wording.headline(proof) == "Failed: 37 acknowledged writes lost"
     assert "37 acknowledged writes are lost" in shown(proof)
     assert "37 acknowledged writes are lost" in Page(page_of("failed")).words
     read = document.document(proof)
@@ -164,8 +165,8 @@ def test_a_lost_write_is_said_wherever_anybody_looks() -> None:
 
 def test_a_loss_that_is_allowed_is_said_too() -> None:
     proof = PROOFS["async"]
-    assert proof.passed and words.proof_verdict(proof) is Verdict.LOSSY
-    assert words.headline(proof) == "270 acknowledged writes lost, as durability async allows"
+    assert proof.passed and wording.proof_verdict(proof) is Verdict.LOSSY
+    assert wording.headline(proof) == "270 acknowledged writes lost, as durability async allows"
     assert "host-off: 270 acknowledged writes lost" in shown(proof)
     page = Page(page_of("async")).words
     assert "270 acknowledged writes lost" in page and "33 reads saw a row that is not there any more" in page
@@ -181,7 +182,7 @@ def test_the_page_needs_nothing_else(case: str) -> None:
     assert len(page.ids) == len(set(page.ids))
     assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
     assert not re.search(r"https?:|@import|url\((?!#)", text)
-    assert all(page.pictures)
+    assert all(page.charts)
     assert {trial.fault for trial in PROOFS[case].trials} <= set(re.split(r"[\s*]+", page.words))
 
 
@@ -224,23 +225,23 @@ def test_the_text_tells_how_to_repeat_it() -> None:
 
 def test_what_stops_until_healed_is_judged_from_the_healing() -> None:
     trial = proofs.trial("etcd-all-stop", outage=44.0, outage_began=0.0, heal_started=38.0, heal_finished=40.0)
-    assert summary.judged(trial) == 4.0
+    assert summary.bounded_seconds(trial) == 4.0
     other = dataclasses.replace(trial, prediction=Prediction(Effect.ANY, 60, ""))
-    assert summary.judged(other) == 44.0
+    assert summary.bounded_seconds(other) == 44.0
 
 
 def test_the_typical_trial_is_the_median_one() -> None:
     trials = tuple(proofs.trial(outage=seconds) for seconds in (3.0, None, 1.0, 2.0, 9.0))
     assert summary.FaultSummary("host-off", trials).typical.outage == 3.0
-    assert summary.spread([None]) is None
+    assert summary.statistics_of([None]) is None
 
 
 def test_a_long_series_is_thinned_and_keeps_its_gap() -> None:
     throughput = Throughput(-10.0, 0.1, tuple(0 if 100 <= i < 300 else 50 for i in range(1000)))
-    times, counts = picture.thinned(throughput, -5.0, 60.0, 100)
+    times, counts = timeline_chart.downsampled(throughput, -5.0, 60.0, 100)
     assert len(times) == len(counts) <= 100
     assert times[0] == pytest.approx(-5.0) and counts[0] == 50
-    assert 0 in counts and picture.thinned(throughput, 500.0, 600.0, 100) == ([], [])
+    assert 0 in counts and timeline_chart.downsampled(throughput, 500.0, 600.0, 100) == ([], [])
 
 
 def test_files_are_written(tmp_path: Path) -> None:
@@ -262,3 +263,22 @@ def test_a_place_that_cant_be_written_is_named(tmp_path: Path) -> None:
 def test_other_tasks_do_not_wait_for_the_plotting() -> None:
     code = "import sys, tasks, day2.report, day2.report.files; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def keys_of(value: object, at: str = "") -> set[str]:
+    """The keys of a document, at whatever depth, but names of settings, timers, programs, roles and faults."""
+    if isinstance(value, list):
+        return {key for one in value for key in keys_of(one)}
+    if not isinstance(value, dict) or at in ("settings", "timers", "versions", "hosts", "units"):
+        return set()
+    below = {key for name, one in value.items() for key in keys_of(one, name)}
+    return below if at == "faults" else below | set(value)
+
+
+def test_every_key_of_the_report_and_its_format_are_explained() -> None:
+    explained = (ROOT / "docs/report.md").read_text()
+    found = {key for proof in PROOFS.values() for key in keys_of(document.document(proof))}
+    assert {"lost", "prediction", "trials_failed", "stale_p99"} < found
+    assert [key for key in sorted(found) if f"`{key}`" not in explained] == []
+    assert [key for key in KEYS if f"| `{key}`" not in explained and f", `{key}`" not in explained] == []
+    assert f"`{document.FORMAT}`" in explained

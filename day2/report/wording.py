@@ -9,7 +9,7 @@ from enum import Enum
 from day2.predictions.prediction import Effect
 from day2.trials.result import Proof, Trial
 
-from .summary import FaultSummary, Spread, forgiven, key_fault, totals
+from .summary import FaultSummary, Statistics, headline_fault, lost_allowed, totals
 
 RTO = "Recovery time objective: how long writes may be out. Measured as the longest span without an acknowledged write."
 RPO = "Recovery point objective: how much may be lost. Measured in writes that were acknowledged and are not there afterwards."
@@ -32,7 +32,7 @@ class Verdict(Enum):
 def verdict(trial: Trial) -> Verdict:
     if not trial.passed:
         return Verdict.FAILED
-    return Verdict.LOSSY if forgiven_oddities([trial]) else Verdict.PASSED
+    return Verdict.LOSSY if allowed_anomalies([trial]) else Verdict.PASSED
 
 
 def fault_verdict(summary: FaultSummary) -> Verdict:
@@ -48,10 +48,10 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     return next((v for v in (Verdict.FAILED, Verdict.LOSSY) if v in found), Verdict.PASSED)
 
 
-def forgiven_oddities(trials: Iterable[Trial]) -> tuple[str, ...]:
+def allowed_anomalies(trials: Iterable[Trial]) -> tuple[str, ...]:
     """What would be a failure with a better durability than the one that was chosen."""
     allowed = [trial for trial in trials if trial.prediction.may_lose]
-    lost, reads_of_lost_rows = sum(map(forgiven, allowed)), sum(trial.reads.reads_of_lost_rows for trial in allowed)
+    lost, reads_of_lost_rows = sum(map(lost_allowed, allowed)), sum(trial.reads.reads_of_lost_rows for trial in allowed)
     return (
         *([f"{many(lost, 'acknowledged write')} lost"] if lost else []),
         *([f"{many(reads_of_lost_rows, 'read')} saw a row that is not there any more"] if reads_of_lost_rows else []),
@@ -61,7 +61,7 @@ def forgiven_oddities(trials: Iterable[Trial]) -> tuple[str, ...]:
 def headline(proof: Proof) -> str:
     """The verdict in a few words."""
     count = totals(proof)
-    kept = count.lost - count.forgiven
+    kept = count.lost - count.lost_allowed
     if not proof.trials:
         return "Nothing was tested"
     if kept:
@@ -80,23 +80,25 @@ def headline(proof: Proof) -> str:
 def sentences(proof: Proof) -> tuple[str, ...]:
     """The headline's reasons, for somebody who reads nothing else."""
     count = totals(proof)
-    said = [
+    lines = [
         f"{many(count.faults, 'kind')} of fault, {many(count.trials, 'trial')} on the running cluster under load.",
         f"{many(count.acknowledged, 'acknowledged write')}: {f'{count.lost:,}' if count.lost else 'none'} lost.",
     ]
-    if count.forgiven:
-        said.append(
-            f"The durability chosen for this cluster, {proof.durability}, does not protect the {count.forgiven:,} writes lost."
+    if count.lost_allowed:
+        lines.append(
+            f"The durability chosen for this cluster, {proof.durability}, does not protect the"
+            f" {count.lost_allowed:,} writes lost."
         )
-    key = key_fault(proof)
-    if key and key.outage:
-        said.append(f"Fault {key.fault} stopped writes for {middle_and_worst(key.outage)}; expected: {limit(key)}.")
+    quoted = headline_fault(proof)
+    if quoted and quoted.outage:
+        gap = median_and_worst(quoted.outage)
+        lines.append(f"Fault {quoted.fault} stopped writes for {gap}; expected: {limit(quoted)}.")
     if proof.stopped:
-        said.append(f"Stopped before the end: {proof.stopped}.")
-    return tuple(said)
+        lines.append(f"Stopped before the end: {proof.stopped}.")
+    return tuple(lines)
 
 
-def middle_and_worst(measured: Spread) -> str:
+def median_and_worst(measured: Statistics) -> str:
     if measured.n == 1:
         return seconds(measured.maximum)
     return f"{seconds(measured.median)} (median), {seconds(measured.maximum)} (worst)"
@@ -133,7 +135,7 @@ def effects(summary: FaultSummary) -> str:
     return " or ".join(SHORT_EFFECTS[effect] for effect in summary.effects)
 
 
-def account(trial: Trial) -> tuple[tuple[str, str, str], ...]:
+def result_rows(trial: Trial) -> tuple[tuple[str, str, str], ...]:
     """What became of the writes and reads: name, figure, and what it is to be compared with."""
     writes, reads = trial.writes, trial.reads
     stale = f"99 % at most {short_time(reads.stale_p99)}, worst {short_time(reads.stale_worst)}"
@@ -144,7 +146,7 @@ def account(trial: Trial) -> tuple[tuple[str, str, str], ...]:
         (
             "lost (RPO)",
             f"{len(writes.lost):,}",
-            f"durability {trial.durability}" + (", which may lose" if forgiven(trial) else ""),
+            f"durability {trial.durability}" + (", which may lose" if lost_allowed(trial) else ""),
         ),
         ("acknowledged", f"{writes.acknowledged:,}", f"{trial.writes_per_second:,.0f} a second before the fault"),
         ("indeterminate", f"{writes.indeterminate:,}", f"the answer was lost; {writes.recovered:,} of them are there"),
