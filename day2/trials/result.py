@@ -57,6 +57,7 @@ class Trial:
     outage: float | None
     outage_began: float | None
     heal_started: float | None
+    heal_finished: float | None
     healthy_again: float | None
     problems: tuple[str, ...]
     writes_per_second: float  # before the fault
@@ -64,7 +65,6 @@ class Trial:
     reads: ReadCheck
     throughput: Throughput
     log: tuple[LogLine, ...] = ()
-    heal_finished: float | None = None
     note: str = ""
 
     @property

@@ -22,12 +22,14 @@ from day2.hosts.observe import observe
 from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
 from day2.hosts.tunnel import probe_through
+from day2.load.profile import Endpoints, LoadProfile
 from day2.ui.findings import show_findings
 from health.rules import findings
 from health.view import ClusterView
 
+from .conditions import live_timing, problems_of, versions
 from .result import Proof, Trial
-from .trial import Endpoints, LoadProfile, TrialRun, Unfinished, live_timing, problems_of, versions
+from .trial import TrialRun, Unfinished
 
 # After a trial, how long whatever it still stirs up is waited for.
 SETTLE_SECONDS = 60

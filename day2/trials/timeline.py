@@ -171,10 +171,6 @@ def is_new_leader(event: Event, old: str) -> bool:
     return event.what == "leader" and event.value not in (None, old)
 
 
-def is_streaming(event: Event, replica: str) -> bool:
-    return event.what == "streaming" and replica in event.value
-
-
 def _acknowledged(write: Write) -> bool:
     return write.outcome is WriteOutcome.ACKNOWLEDGED
 

@@ -6,24 +6,22 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from cluster.errors import ClusterError
-from cluster.timing import Timing
-from cluster.topology import Cluster
 from day2.faults.fault import Fault, FaultContext
 from day2.history.writes import WriteCheck, WriteOutcome, longest_gap, throughput
 from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
-from day2.hosts.watch import Watch
+from day2.hosts.watch import Event, Watch
+from day2.load.profile import Endpoints, LoadProfile
 from day2.load.readers import Readers
 from day2.load.workload import Workload
 from day2.predictions.prediction import Effect, Prediction
-from health.rules import findings
 from health.view import ClusterView
 
+from .conditions import problems_of
 from .injection import HEAL_SECONDS, Injection
 from .result import Trial
 from .timeline import is_new_leader, log_lines, timeline
@@ -31,15 +29,6 @@ from .timeline import is_new_leader, log_lines, timeline
 # Takes a line for a person, on what is going on.
 Progress = Callable[[str], None]
 
-
-class Endpoints(NamedTuple):
-    """Where applications connect: libpq's parameters."""
-
-    writes: dict[str, str]
-    reads: dict[str, str]
-
-
-MOST_WRITERS = 100
 WARM_UP_WRITES = 100
 WARM_UP_SECONDS = 15
 STEADY_SECONDS = 2
@@ -55,20 +44,17 @@ BESIDE_SECONDS = 5
 
 
 @dataclass(frozen=True)
-class LoadProfile:
-    """How many write and read, each writer with a `pause` (seconds) after a write, with the probe role's password; `via` which
-    host they go to HAProxy (None: straight). Raises ClusterError for what can't be right."""
+class _Observed:
+    """What is known of a trial besides its load: since when the writers wrote (monotonic), the time of day at which the fault
+    began, what was seen on the hosts, when the cluster was healthy again (monotonic; None: not in time), who led it then, and
+    what was still wrong."""
 
-    password: str = field(repr=False)
-    writers: int
-    readers: int = 2
-    pause: float = 0.0
-    via: str | None = None
-
-    def __post_init__(self) -> None:
-        for name, least in (("writers", 1), ("readers", 0)):
-            if not least <= getattr(self, name) <= MOST_WRITERS:
-                raise ClusterError(f"--{name} {getattr(self, name)}: should be from {least} to {MOST_WRITERS}")
+    writing_since: float
+    began: str
+    events: tuple[Event, ...]
+    healthy_at: float | None
+    leader: str | None
+    problems: tuple[str, ...]
 
 
 class Unfinished(ClusterError):
@@ -119,56 +105,66 @@ class TrialRun:
             started = time.monotonic()
             warm_up(load, self._interrupts, self._say)
             self._begin_beside(beside)
-            # Trials begin when the one before has ended, which is when Patroni has done a round: without this all faults would
-            # begin soon after the leader key was renewed, and what they cost would not be what a fault of no plan costs.
-            self._interrupts.sleep(random.uniform(0, self.context.timing.loop_wait))  # noqa: S311
-            injection.inject()
-            self._started_at = at = self.fault.started_at(load.writes, injection.began, injection.ended)
-            began = datetime.fromtimestamp(time.time() - (time.monotonic() - at), UTC).isoformat(timespec="milliseconds")
-            self._say(f"{self.fault.name}: {', '.join(host.name for host in self.fault.hosts)}")
-            if self.fault.note:
-                self._say(self.fault.note)
+            began = self._inject()
             self._await_effect(watch, prediction)
             injection.heal()
             beside.close()
             self._await_writes(prediction)
-            healthy_again, view, problems = self._await_healthy()
+            healthy_at, view, problems = self._await_healthy()
             self._interrupts.sleep(STEADY_SECONDS)
             if prediction.effect is Effect.ANY:
                 # A fault that was healed before anybody noticed may have consequences yet: not for the next trial.
                 self._interrupts.sleep(self.context.timing.loop_wait + self.context.timing.retry_timeout)
-            events = watch.events
-        checked = self._checked()
-        writes = list(load.writes)
-        heal_started, heal_finished = (
-            (injection.heal_started, injection.heal_finished) if self.fault.needs_healing else (None, None)
-        )
-        gap = longest_gap((w for w in writes if w.ended >= started), load.stopped_at, since=at)
+            observed = _Observed(started, began, watch.events, healthy_at, view.leader, problems)
+        return self._result(prediction, observed)
+
+    def _inject(self) -> str:
+        """Injects the fault, and returns the time of day at which it began to be felt."""
+        # Trials begin when the one before has ended, which is when Patroni has done a round: without this all faults would
+        # begin soon after the leader key was renewed, and what they cost would not be what a fault of no plan costs.
+        self._interrupts.sleep(random.uniform(0, self.context.timing.loop_wait))  # noqa: S311
+        injection = self._injection
+        injection.inject()
+        self._started_at = self.fault.started_at(self.workload.writes, injection.began, injection.ended)
+        began = datetime.fromtimestamp(time.time() - (time.monotonic() - self._started_at), UTC)
+        self._say(f"{self.fault.name}: {', '.join(host.name for host in self.fault.hosts)}")
+        if self.fault.note:
+            self._say(self.fault.note)
+        return began.isoformat(timespec="milliseconds")
+
+    def _result(self, prediction: Prediction, observed: _Observed) -> Trial:
+        """What the trial comes to, once the writers have stopped. Raises ClusterError where the writes can't be checked."""
+        load, context, at = self.workload, self.context, self._started_at
+        checked, writes = self._checked(), list(load.writes)
+        hosts = tuple(host.name for host in self.fault.hosts)
+        healing = self._injection if self.fault.needs_healing else None
+        heal_started = healing.heal_started if healing else None
+        gap = longest_gap((w for w in writes if w.ended >= observed.writing_since), load.stopped_at, since=at)
         before = sum(1 for w in writes if w.outcome is WriteOutcome.ACKNOWLEDGED and w.ended <= at)
         return Trial(
             fault=self.fault.name,
             description=self.fault.describe(),
-            hosts=tuple(host.name for host in self.fault.hosts),
-            began=began,
-            durability=self.context.view.dcs.promise if self.context.view.dcs else "?",
-            primary_before=self.context.primary.name,
-            primary_after=view.leader,
+            hosts=hosts,
+            began=observed.began,
+            durability=context.view.dcs.promise if context.view.dcs else "?",
+            primary_before=context.primary.name,
+            primary_after=observed.leader,
             prediction=prediction,
             timeline=timeline(
-                events, writes, fault_at=at, heal_started=heal_started, primary=self.context.primary.name, name=self.fault.name,
-                targets=[host.name for host in self.fault.hosts], predicted=prediction.phases,
+                observed.events, writes, fault_at=at, heal_started=heal_started, primary=context.primary.name,
+                name=self.fault.name, targets=hosts, predicted=prediction.phases,
             ),
             outage=round(gap.seconds, 3) if gap else None,
-            outage_began=round(gap.began - at, 3) if gap else None,
-            heal_started=None if heal_started is None else round(heal_started - at, 3),
-            healthy_again=None if healthy_again is None else round(healthy_again - at, 3),
-            problems=problems,
-            writes_per_second=round(before / (at - started), 1),
+            outage_began=_after(at, gap.began) if gap else None,
+            heal_started=_after(at, heal_started),
+            heal_finished=_after(at, healing.heal_finished if healing else None),
+            healthy_again=_after(at, observed.healthy_at),
+            problems=observed.problems,
+            writes_per_second=round(before / (at - observed.writing_since), 1),
             writes=checked,
             reads=self._readers.check(load.found, writes),
             throughput=throughput(writes, at, load.stopped_at),
-            log=log_lines(events, fault_at=at),
-            heal_finished=None if heal_finished is None else round(heal_finished - at, 3),
+            log=log_lines(observed.events, fault_at=at),
             note=self._note,
         )  # fmt: skip
 
@@ -249,25 +245,6 @@ def warm_up(load: Workload, interrupts: Interrupts, say: Progress) -> None:
     say(f"{load.writers} writers are writing")
 
 
-def problems_of(view: ClusterView, cluster: Cluster) -> tuple[str, ...]:
-    """Every problem the rules find, in words."""
-    return tuple(f"{f.about}: {f.text}" for f in findings(view, cluster) if f.level == "problem")
-
-
-def live_timing(cluster: Cluster, view: ClusterView) -> Timing:
-    """The timers that run now: Patroni's from its own configuration in etcd, the others from the settings."""
-    patroni = ("ttl", "loop_wait", "retry_timeout", "primary_start_timeout", "primary_stop_timeout")
-    live = view.dcs.config if view.dcs else {}
-    return cluster.timing.model_copy(update={key: live[key] for key in patroni if key in live})
-
-
-def versions(view: ClusterView) -> dict[str, str]:
-    """The versions of what runs, as the hosts say."""
-    hosts = view.hosts.values()
-    found = {
-        "postgresql": next((h.postgres.version for h in hosts if h.postgres), None),
-        "patroni": next((h.patroni.version for h in hosts if h.patroni), None),
-        "etcd": next((h.etcd.version for h in hosts if h.etcd), None),
-        "haproxy": next((h.proxy.version for h in hosts if h.proxy), None),
-    }
-    return {name: version for name, version in found.items() if version}
+def _after(fault_at: float, at: float | None) -> float | None:
+    """A monotonic time as seconds after the fault."""
+    return None if at is None else round(at - fault_at, 3)

@@ -11,7 +11,7 @@ import pytest
 
 from cluster.errors import ClusterError
 from day2.commands.prove.failover_test import HOLD_SECONDS, at_random, in_order, refuse_bad_options
-from day2.trials.trial import LoadProfile
+from day2.load.profile import LoadProfile
 
 GOOD: dict[str, Any] = {"repeat": 1, "soak": None, "seed": None, "directory": None}
 

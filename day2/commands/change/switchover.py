@@ -14,10 +14,10 @@ from day2.hosts.dsn import open_vault
 from day2.hosts.observe import observe
 from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
+from day2.load.profile import LoadProfile
 from day2.procedures.switchover import objections, target
 from day2.report import show
 from day2.trials.runner import PlannedTrial, TrialRunner
-from day2.trials.trial import LoadProfile
 from day2.ui.console import FINE, confirm, console
 from health.rules import candidates, findings
 

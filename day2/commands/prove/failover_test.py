@@ -23,10 +23,11 @@ from day2.hosts import operator_lock
 from day2.hosts.dsn import open_vault
 from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
+from day2.load.profile import LoadProfile
 from day2.predictions.prediction import Effect
 from day2.report import files, show
+from day2.trials.conditions import problems_of
 from day2.trials.runner import PlannedTrial, TrialRunner
-from day2.trials.trial import LoadProfile, problems_of
 from day2.ui.console import confirm, console
 from day2.ui.findings import show_findings
 from health.rules import findings

@@ -1,0 +1,34 @@
+"""How much load there is in a trial, and where it goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from cluster.errors import ClusterError
+
+MOST_WRITERS = 100
+
+
+class Endpoints(NamedTuple):
+    """Where applications connect: libpq's parameters."""
+
+    writes: dict[str, str]
+    reads: dict[str, str]
+
+
+@dataclass(frozen=True)
+class LoadProfile:
+    """How many write and read, each writer with a `pause` (seconds) after a write, with the probe role's password; `via` which
+    host they go to HAProxy (None: straight). Raises ClusterError for what can't be right."""
+
+    password: str = field(repr=False)
+    writers: int
+    readers: int = 2
+    pause: float = 0.0
+    via: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("writers", 1), ("readers", 0)):
+            if not least <= getattr(self, name) <= MOST_WRITERS:
+                raise ClusterError(f"--{name} {getattr(self, name)}: should be from {least} to {MOST_WRITERS}")
