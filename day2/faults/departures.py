@@ -54,7 +54,7 @@ class LaggingThenRestart(Window):
         return f"has Patroni restart PostgreSQL on {self.leaving.name}"
 
     def leave(self) -> None:
-        """As `invoke rolling-restart` does it."""
+        """Has Patroni restart it, as `invoke rolling-restart` does."""
         self.context.patroni.send(self.leaving.name, "POST", "/restart", {})
 
 

@@ -17,7 +17,7 @@ from health.view import ClusterView
 
 @dataclass(frozen=True)
 class FaultContext:
-    """The cluster a fault is meant for: healthy, as seen in `view`, with the timers that run now."""
+    """The cluster that a fault is done to, and the ways to it: healthy, as seen in `view`, with the timers that run now."""
 
     fleet: Fleet
     cluster: Cluster
@@ -27,6 +27,7 @@ class FaultContext:
 
     @property
     def primary(self) -> Host:
+        """The primary's host, which a healthy cluster has."""
         assert self.view.leader
         return self.cluster.host(self.view.leader)
 

@@ -72,12 +72,12 @@ def no_nft(context: FaultContext, host: Host) -> list[str]:
 
 
 class NetworkCut(BaseFault):
-    """The primary's host without a way to some others."""
+    """Cuts the primary's host off from some others, or from everybody."""
 
     targets_unreachable = True
 
     def cut_off_from(self) -> list[Host] | None:
-        """From whom the primary's host is cut off; None for everybody."""
+        """The hosts that the primary's is cut off from; None for everybody."""
         return None
 
     def blockers(self) -> list[str]:

@@ -30,7 +30,7 @@ BOOT_SECONDS = 600
 
 
 class PowerOff(BaseFault):
-    """Hosts without power; healed when they have booted."""
+    """Cuts the power of its targets; healed when they have booted."""
 
     targets_unreachable = True
 

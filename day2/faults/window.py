@@ -72,10 +72,12 @@ class Window(BaseFault):
 
     @property
     def leaving(self) -> Host:
+        """The host of the replica that has everything, and leaves."""
         return self.hosts[1]
 
     @property
     def lagging(self) -> Host:
+        """The host of the replica that lags."""
         return self.hosts[-1]
 
     @abstractmethod
@@ -87,7 +89,8 @@ class Window(BaseFault):
 
     @property
     @abstractmethod
-    def leaving_in_words(self) -> str: ...
+    def leaving_in_words(self) -> str:
+        """How it leaves, after `lets db3 lag`: `stops Patroni on db2`."""
 
     def describe(self) -> str:
         return (
@@ -108,7 +111,7 @@ class Window(BaseFault):
         return [*found, *no_nft(self.context, self.lagging)]
 
     def prepare(self) -> None:
-        """etcd is led from where nothing happens, and has nobody to elect."""
+        """Has etcd led from where nothing happens, so that it has nobody to elect."""
         lead_etcd_from(self.context, self._staying())
 
     def _staying(self) -> list[Host]:

@@ -189,6 +189,7 @@ class Gap:
 
     @property
     def seconds(self) -> float:
+        """How long it was."""
         return self.ended - self.began
 
 

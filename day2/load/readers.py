@@ -48,6 +48,7 @@ class Readers:
 
     @property
     def succeeded(self) -> int:
+        """How many reads succeeded so far."""
         return len(self.reads)
 
     def check(self, found: AbstractSet[Id], writes: Iterable[Write]) -> ReadCheck:

@@ -68,17 +68,17 @@ class Workload:
 
     @property
     def writes(self) -> Iterator[Write]:
-        """Every attempt so far."""
+        """Every attempt to write so far."""
         return (write for one in self._writes for write in list(one))
 
     @property
     def acknowledged(self) -> int:
-        """How many were, so far."""
+        """How many writes were acknowledged so far."""
         return sum(write.outcome is WriteOutcome.ACKNOWLEDGED for write in self.writes)
 
     @property
     def last_acknowledged(self) -> float:
-        """When anybody was acknowledged last, on the monotonic clock; 0.0 for never."""
+        """When a write was acknowledged last, on the monotonic clock; 0.0 for never."""
         return max(self._acknowledged)
 
     def stop(self) -> None:

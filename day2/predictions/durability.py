@@ -16,6 +16,7 @@ class Durability:
 
     @property
     def asynchronous(self) -> bool:
+        """Whether no write waits for a replica."""
         return self.name == "asynchronous"
 
     @property

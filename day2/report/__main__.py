@@ -15,6 +15,7 @@ from .terminal import text
 
 
 def main(arguments: list[str]) -> None:
+    """Prints the report, or writes its files. Raises ClusterError for what is no report or can't be written."""
     if len(arguments) not in (1, 2):
         raise ClusterError("usage: python -m day2.report FILE.json [DIRECTORY]")
     try:

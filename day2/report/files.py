@@ -33,7 +33,7 @@ def _json(proof: Proof) -> str:
 
 
 def _put(path: Path, content: str) -> Path:
-    """In one step: whoever reads sees the old file or the new one."""
+    """Writes a file in one step: whoever reads sees the old one or the new one."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -53,6 +53,7 @@ class FaultSummary:
 
     @property
     def effects(self) -> tuple[Effect, ...]:
+        """What was predicted, each effect once."""
         return tuple(dict.fromkeys(trial.prediction.effect for trial in self.trials))
 
     @property
@@ -62,10 +63,12 @@ class FaultSummary:
 
     @property
     def outage(self) -> Statistics | None:
+        """How long writes were out; None where none was acknowledged."""
         return statistics_of(trial.outage for trial in self.trials)
 
     @property
     def bounded_seconds(self) -> Statistics | None:
+        """What the predictions bound, measured; None where it never came."""
         return statistics_of(bounded_seconds(trial) for trial in self.trials)
 
     @property
@@ -85,6 +88,7 @@ class FaultSummary:
 
     @property
     def lost_allowed(self) -> int:
+        """How many of the lost writes the chosen durability does not protect."""
         return sum(map(lost_allowed, self.trials))
 
     @property
@@ -107,13 +111,15 @@ class FaultSummary:
 
 
 def by_fault(proof: Proof) -> tuple[FaultSummary, ...]:
-    """In the order in which the faults first came."""
+    """A summary of each fault, in the order in which they first came."""
     names = dict.fromkeys(trial.fault for trial in proof.trials)
     return tuple(FaultSummary(name, tuple(t for t in proof.trials if t.fault == name)) for name in names)
 
 
 @dataclass(frozen=True)
 class Totals:
+    """Sums over all trials of a proof; `faults` are kinds, `reads` succeeded or failed."""
+
     faults: int
     trials: int
     trials_failed: int
@@ -126,6 +132,7 @@ class Totals:
 
 
 def totals(proof: Proof) -> Totals:
+    """The totals of a proof."""
     summaries = by_fault(proof)
     return Totals(
         faults=len(summaries),

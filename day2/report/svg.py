@@ -97,13 +97,13 @@ class Canvas:
 
 
 def in_all_layouts(draw: Callable[[Layout], Canvas], name: str, label: str) -> tuple[str, ...]:
-    """The drawing in all layouts."""
+    """The drawing as SVG, in all layouts."""
     with mpl.rc_context(STYLE):  # type: ignore[arg-type]
         return tuple(draw(layout).svg(f"{name}-{layout.name}", printable(label)) for layout in LAYOUTS)
 
 
 def rows(axes: Axes, layout: Layout, names: Sequence[str]) -> None:
-    """One row for each name, from top to bottom."""
+    """Makes one row for each name, from top to bottom."""
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_yticks([])
     for at, name in enumerate(names):
@@ -115,13 +115,14 @@ def rows(axes: Axes, layout: Layout, names: Sequence[str]) -> None:
 
 
 def seconds_axis(axes: Axes, label: str) -> None:
+    """Marks the horizontal axis in seconds."""
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g} s"))
     axes.set_xlabel(label)
 
 
 def dot(axes: Axes, x: float, y: float, *, failed: bool = False) -> None:
-    """A measurement; a cross for one that was not as promised."""
+    """Draws a measurement; a cross for one that was not as promised."""
     if failed:
         axes.plot([x], [y], marker="x", markersize=8, markeredgewidth=2.2, color=BAD, clip_on=False)
     else:
@@ -129,11 +130,12 @@ def dot(axes: Axes, x: float, y: float, *, failed: bool = False) -> None:
 
 
 def short(name: str) -> str:
+    """A name that fits beside its row."""
     return shorten(printable(name), LONGEST_NAME, placeholder=" …", break_on_hyphens=False)
 
 
 def printable(text: str) -> str:
-    """On one line, and without what XML may not hold."""
+    """The text on one line, and without what XML may not hold."""
     return "".join(c if c.isprintable() else " " for c in text)
 
 

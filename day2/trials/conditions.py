@@ -9,7 +9,7 @@ from health.view import ClusterView
 
 
 def problems_of(view: ClusterView, cluster: Cluster) -> tuple[str, ...]:
-    """Every problem the rules find, in words."""
+    """Every problem that the rules find, as sentences."""
     return tuple(f"{f.about}: {f.text}" for f in findings(view, cluster) if f.level == "problem")
 
 

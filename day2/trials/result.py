@@ -80,7 +80,7 @@ class Trial:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """What was not as promised; empty when all was."""
+        """What was not as predicted, as sentences; empty when all was."""
         return tuple(text for failed, text in (*self._of_the_checks(), *self._of_the_effect()) if failed)
 
     @property

@@ -148,7 +148,7 @@ class TrialRunner:
             self._say(f"the table {run.workload.table} in database pgquorum is evidence; rename it before the next test: {error}")
 
     def _show_where_it_stands(self) -> None:
-        """After an end before the end: what the cluster looks like now."""
+        """Shows, where trials were stopped, what the cluster looks like now."""
         if self.interrupted:
             self._out.print("The writers have stopped, and what was done is undone.")
         else:
