@@ -31,7 +31,7 @@ class BaseFault(ABC):
     # Whether what the targets see is late or wrong, or can't be heard at all.
     targets_unreachable = False
     # Whether it is not done while a replica lags: it brings a laggard of its own, or an operator would wait.
-    alone = False
+    never_while_lagging = False
     # What there is to say of how it went, once it has been injected.
     note = ""
 

@@ -49,7 +49,7 @@ def throttle(primary: Host, port: int) -> HostScript:
 class LaggingReplica(BaseFault):
     name = "lagging-replica"
     summary = "a replica gets its write-ahead log slowly, and lags further and further behind"
-    alone = True
+    never_while_lagging = True
 
     def __init__(self, context: FaultContext, apart_from: Sequence[Host] = ()) -> None:
         """Rather none of `apart_from`, to which something else is done."""

@@ -25,7 +25,7 @@ class Switchover(BaseFault):
     name = "switchover"
     summary = "the primary's role is handed to a replica, as planned"
     needs_healing = False
-    alone = True
+    never_while_lagging = True
 
     def __init__(self, context: FaultContext, to: str | None = None, *, patient: bool = True) -> None:
         super().__init__(context)

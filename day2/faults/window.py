@@ -52,7 +52,7 @@ class Window(BaseFault):
     or should have by then. A primary that came back first would have every write, and nothing would be tested.
     """
 
-    alone = True
+    never_while_lagging = True
     # Whether the replica that leaves comes back by itself.
     returns: ClassVar[bool]
     # How long after it left PostgreSQL on the primary notices.

@@ -99,12 +99,12 @@ def test_a_line_of_a_log_is_a_sign_only_if_it_tells_of_trouble() -> None:
     assert first_sign(events, 100.0) == (102.0, "patroni on db2: ERROR: Error communicating with DCS")
 
 
-def test_all_that_was_broken_on_the_struck_hosts_has_to_be_whole_again() -> None:
+def test_all_that_was_broken_on_the_targets_has_to_be_healthy_again() -> None:
     events = [
         Event(90.0, "db1", "streaming", ["db2", "db3"]),
         Event(90.0, "db2", "etcd", True),
         Event(101.0, "db2", "etcd", False),
-        Event(101.0, "db3", "etcd", False),  # not struck
+        Event(101.0, "db3", "etcd", False),  # no target
         Event(102.0, "db1", "streaming", ["db3"]),
         Event(110.0, "db2", "etcd", True),
         Event(112.0, "db1", "streaming", ["db2", "db3"]),

@@ -191,6 +191,6 @@ def test_the_logs_since_the_fault() -> None:
     assert log_lines(events, fault_at=100.0) == expected
 
 
-def test_the_fault_struck_when_the_last_write_got_through() -> None:
+def test_the_fault_began_when_the_last_write_got_through() -> None:
     assert last_write([write(100.0), write(101.5), write(104.0)], began=100.5, ended=102.0) == 101.5
     assert last_write([write(100.0)], began=100.5, ended=102.0) == 100.5

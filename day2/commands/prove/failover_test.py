@@ -152,5 +152,5 @@ def at_random(names: list[str], seconds: float, dice: random.Random, *, lagging:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         name, hold = dice.choice(names), dice.uniform(*HOLD_SECONDS)
-        lags = lagging and dice.random() < 0.5 and not FAULTS[name].alone
+        lags = lagging and dice.random() < 0.5 and not FAULTS[name].never_while_lagging
         yield PlannedTrial(partial(choose, name), hold, laggard if lags else None)
