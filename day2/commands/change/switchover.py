@@ -51,8 +51,8 @@ def switchover(
         show_plan(out, planned.steps)
         for one in candidates(view, cluster):
             if one.name != chosen:
-                lines = "could, too" if one.able else f"could not: {'; '.join(one.reasons)}"
-                out.print(f"  {one.name} {escape(lines)}", soft_wrap=True)
+                verdict = "could, too" if one.able else f"could not: {'; '.join(one.reasons)}"
+                out.print(f"  {one.name} {escape(verdict)}", soft_wrap=True)
         for reason in against:
             out.print(f"[yellow]overridden[/] {escape(reason)}", soft_wrap=True)
         if dry:
