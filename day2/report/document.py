@@ -17,7 +17,7 @@ from day2.trials.result import Proof
 from . import wording
 from .summary import FaultSummary, bounded_seconds, by_fault, totals
 
-# Its number goes up when a key goes away or gets another name or meaning; new keys leave it as it is.
+# docs/json.md says when its number is raised.
 FORMAT = "pgquorum proof 2"
 UNITS = {
     "durations": "seconds: outage, within, hold, width, stale_*, bounded_seconds",
