@@ -11,7 +11,7 @@ from cluster.invariant import Seen, differing_parameters
 from cluster.parameters import in_one_unit, known_parameters
 from cluster.topology import Cluster
 
-from ..finding import Finding, ok, warning
+from ..finding import Finding, finding, ok
 from ..view import ClusterView
 
 
@@ -54,9 +54,9 @@ def files(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """Nobody has edited what the deploy wrote."""
     found = [(name, path) for name, host in view.hosts.items() for path in host.edited]
     for name, path in found:
-        yield warning(name, f"{path} is not as the deploy wrote it: deploy to bring it back")
+        yield finding("files.edited", name, f"{path} is not as the deploy wrote it: deploy to bring it back")
     if not found and any(h.reachable for h in view.hosts.values()):
-        yield ok("files", "what the deploy wrote has not been edited")
+        yield ok("files", "files", "what the deploy wrote has not been edited")
 
 
 def drift(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
@@ -65,9 +65,10 @@ def drift(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     waiting = {(host.name, name) for host in view.hosts.values() if host.postgres for name in host.postgres.pending_restart}
     found = tuple(d for d in found if (d.where, d.name) not in waiting)
     for one in found:
-        yield warning(one.where, f"{one.name} is {one.actual}, the settings say {one.wanted}: deploy to apply it")
+        rule = "settings.not-in-etcd" if one.where == "etcd" else "settings.not-running"
+        yield finding(rule, one.where, f"{one.name} is {one.actual}, the settings say {one.wanted}: deploy to apply it")
     if not found and view.dcs:
-        yield ok("settings", "etcd and PostgreSQL have what the settings say")
+        yield ok("settings", "settings", "etcd and PostgreSQL have what the settings say")
 
 
 def _drift(name: str, where: str, wanted: Any, actual: Any) -> Drift:
