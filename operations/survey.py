@@ -11,8 +11,8 @@ from pyinfra.api import FactBase, State, StringCommand
 from pyinfra.context import ctx_host, ctx_state
 
 from cluster.fitness import HostSurvey, parse_survey, survey_command
-from cluster.preflight import HostProbe, parse_probe, probe_command
 from cluster.topology import Cluster
+from health.preflight import HostProbe, parse_probe, probe_command
 
 
 class Survey(FactBase):

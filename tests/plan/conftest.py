@@ -107,7 +107,7 @@ class Stage:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("cluster", "operations", "templates", "files", "deploy.py", "config.py"):
+        for name in ("cluster", "health", "operations", "templates", "files", "deploy.py", "config.py"):
             (folder / name).symlink_to(ROOT / name)
         for name in ("pyproject.toml", "CHANGELOG.md"):  # which tests change
             shutil.copy(ROOT / name, folder)

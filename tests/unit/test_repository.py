@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "cluster": (set(), set()),
     "agents": ({"cluster"}, set()),
     "health": ({"cluster"}, set()),
-    "operations": ({"cluster"}, {"pyinfra"}),
+    "operations": ({"cluster", "health"}, {"pyinfra"}),
     "day2": ({"cluster", "health"}, {"fabric", "paramiko", "psycopg", "invoke"}),
     "lab": (set(), set()),
     "deploy.py": ({"operations"}, {"pyinfra"}),
