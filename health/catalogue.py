@@ -73,6 +73,7 @@ CATALOGUE: dict[str, Condition] = {
     "patroni.paused": _problem("the cluster is paused: nothing fails over by itself"),
     "patroni.silent": _problem("a Patroni runs and does not answer"),
     "patroni.cut-off": _problem("a Patroni has not reached etcd for longer than ttl"),
+    "patroni.not-running": _problem("PostgreSQL is starting, stopping or down, as its Patroni says"),
     # Replicas
     "replication.silent": _problem("PostgreSQL on a replica does not answer"),
     "replication.not-streaming": _problem("a replica does not stream from the primary"),
@@ -94,6 +95,8 @@ CATALOGUE: dict[str, Condition] = {
     "durability.asynchronous": _warning("durability is asynchronous, as the settings say: a failover can lose writes"),
     "durability.nobody-synchronous": _problem("the primary waits for no replica"),
     "durability.nobody-confirms": _problem("no replica is there to confirm writes: they wait"),
+    "durability.other-mode": _warning("a replica confirms writes in another way than the durability means"),
+    "durability.other-count": _warning("writes wait for another number of replicas than the durability means"),
     "acknowledged.held-alone": _warning("only the primary and these replicas have the last acknowledged bytes"),
     "quorum.unconfirmed": _warning("replicas have not caught up since the last change of voters"),
     # A failover, this minute

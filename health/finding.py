@@ -34,9 +34,4 @@ def ok(subject: str, about: str, text: str) -> Finding:
 
 def healthy(found: Iterable[Finding]) -> bool:
     """A cluster is healthy when no finding is a problem."""
-    return not problems(found)
-
-
-def problems(found: Iterable[Finding]) -> tuple[Finding, ...]:
-    """The findings that are problems."""
-    return tuple(f for f in found if f.level == "problem")
+    return not any(f.level == "problem" for f in found)

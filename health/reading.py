@@ -109,6 +109,7 @@ def patroni_state(said: dict[str, Any], now: float) -> PatroniState:
         tags=said.get("tags", {}),
         pending_restart=bool(said.get("pending_restart")),
         paused=bool(said.get("pause")),
+        waiting=tuple(sorted(said.get("pending_restart_reason") or ())),
     )
 
 

@@ -19,17 +19,21 @@ WAKE, CONFIRM = "pgquorum-wake-patroni", "pgquorum-confirm-quorum"
 
 def hosts(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """Every host answers and belongs to this cluster."""
-    wrong = []
+    wrong = [*unreachable(view)]
     for name, host in view.hosts.items():
-        if not host.reachable:
-            wrong.append(finding("host.unreachable", name, host.problems["host"]))
-        elif host.blank:
+        if host.blank:
             text = f"nothing is deployed on it: run `pyinfra {cluster.inventory} deploy.py`"
             wrong.append(finding("host.not-deployed", name, text))
         elif host.cluster_name not in (None, cluster.name):
             text = f"belongs to cluster {host.cluster_name!r}, not to {cluster.name!r}"
             wrong.append(finding("host.other-cluster", name, text))
-    yield from wrong or [ok("host", "hosts", f"all {len(view.hosts)} answer")]
+    yield from wrong or [ok("host", "hosts", f"all {len(view.hosts) - len(view.left_out)} answer")]
+
+
+def unreachable(view: ClusterView) -> tuple[Finding, ...]:
+    """Those that were asked and do not answer."""
+    silent = {name: host.problems["host"] for name, host in view.hosts.items() if not host.reachable}
+    return tuple(finding("host.unreachable", name, why) for name, why in silent.items() if name not in view.left_out)
 
 
 def clocks(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
@@ -77,7 +81,7 @@ def etcd(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     wrong: list[Finding] = []
     for host in (view.hosts[name] for name in sorted(names)):
         if host.etcd:
-            wrong += _etcd_member(host.name, host.etcd, names, cluster.etcd.quota)
+            wrong += _etcd_member(view, host.name, host.etcd, names, cluster.etcd.quota)
         elif "etcd" in host.problems and host.runs("etcd"):
             wrong.append(finding("etcd.silent", host.name, f"etcd does not answer: {host.problems['etcd']}"))
     yield from wrong
@@ -85,10 +89,10 @@ def etcd(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         yield ok("etcd", "etcd", f"all {len(names)} members healthy, no alarm, led by {view.etcd_leader}")
 
 
-def _etcd_member(name: str, state: EtcdState, expected: set[str], quota: int) -> Iterator[Finding]:
+def _etcd_member(view: ClusterView, name: str, state: EtcdState, expected: set[str], quota: int) -> Iterator[Finding]:
     if not state.quorum:
         yield finding("etcd.no-quorum", name, "etcd has no quorum: it can neither elect nor confirm a leader")
-    if set(state.members.values()) != expected:
+    if not set(state.members.values()) ^ expected <= view.left_out:
         known = ", ".join(sorted(state.members.values()))
         text = f"etcd's members are {known}; the inventory has {', '.join(sorted(expected))}"
         yield finding("etcd.other-members", name, text)

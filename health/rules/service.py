@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from cluster.dynamic_config import promise_of, wanted_config
 from cluster.topology import Cluster
 
 from ..finding import Finding, finding, ok
+from ..lag import slot_name
 from ..view import ClusterView, HostView
+
+# What PostgreSQL calls a replica that confirms writes (sync_state); with asynchronous none does.
+CONFIRMING = {"quorum": "quorum", "all": "quorum", "synchronous": "sync", "asynchronous": ""}
+
+# Patroni's states of a PostgreSQL that does what it should.
+RUNNING = ("running", "streaming")
 
 
 def one_primary(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """The holder of the leader key is the only one not in recovery."""
     if len(view.writable) > 1:
         yield finding("primary.split-brain", "primary", f"SPLIT BRAIN: {' and '.join(view.writable)} both take writes")
+    elif view.without_etcd or (view.leader in view.left_out and not view.writable):
+        return
     elif view.dcs is None:
         yield finding("primary.unknown", "primary", "no etcd member answers, so nobody can say who leads")
     elif view.leader is None:
@@ -38,7 +48,7 @@ def routing(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         writers, readers = view.servers_up(host.name, "write"), view.servers_up(host.name, "read")
         if view.leader and writers == (view.leader,):
             yield ok("routing", host.name, f"port {write} leads to {view.leader} alone")
-        else:
+        elif view.leader or not view.without_etcd:
             text = f"port {write} leads to {_and(writers)}; the leader is {view.leader or 'nobody'}"
             yield finding("routing.writes-astray", host.name, text)
         if not readers:
@@ -92,13 +102,15 @@ def patroni(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         elif host.patroni and host.patroni.dcs_age > cluster.timing.ttl:
             text = f"Patroni has not reached etcd for {host.patroni.dcs_age:.0f} s"
             yield finding("patroni.cut-off", host.name, text)
+        if host.patroni and host.patroni.state not in RUNNING:
+            yield finding("patroni.not-running", host.name, f"PostgreSQL is {host.patroni.state}, its Patroni says")
 
 
 def pending_restart(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """No setting waits for a restart. If one does, nothing is wrong yet: the owner chooses when."""
     waiting = [host for host in view.hosts.values() if host.patroni and host.patroni.pending_restart]
     for host in waiting:
-        names = ", ".join(host.postgres.pending_restart) if host.postgres else ""
+        names = ", ".join(host.waiting_for_restart)
         yield finding("restart.pending", host.name, f"{names or 'a setting'} waits for `invoke rolling-restart`")
     if not waiting:
         yield ok("restart", "restart", "no setting waits for one")
@@ -115,6 +127,9 @@ def durability(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     elif view.dcs.durability == "asynchronous":
         text = "asynchronous: losing the primary can lose the last acknowledged writes"
         yield finding("durability.asynchronous", "durability", text)
+        yield from _arrangement(view, cluster)
+    elif all(host.name in view.left_out for host in cluster.postgres_hosts if host.name != view.leader):
+        return
     elif view.primary and not view.primary.synchronous_standby_names:
         text = "no replica is synchronous: losing the primary now loses acknowledged writes"
         yield finding("durability.nobody-synchronous", "durability", text)
@@ -122,8 +137,25 @@ def durability(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         others = " or ".join(host.name for host in cluster.postgres_hosts if host.name != view.leader)
         text = f"no replica is there to confirm writes: they wait until {others} streams"
         yield finding("durability.nobody-confirms", "durability", text)
+    elif view.primary and (wrong := [*_arrangement(view, cluster)]):
+        yield from wrong
     elif view.primary:
         yield ok("durability", "durability", f"{live}, {view.primary.synchronous_standby_names}")
+
+
+def _arrangement(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """Replicas confirm writes in the way that the durability means. Patroni arranges that some rounds after it was told to."""
+    wanted, mode = cluster.all.durability, CONFIRMING[cluster.all.durability]
+    asked = view.hosts.keys() - view.left_out
+    for sender in view.primary.senders if view.primary else ():
+        if sender.name in asked and sender.sync_state in CONFIRMING.values() and sender.sync_state != mode:
+            text = f"still confirms writes as {sender.sync_state}, and durability is {wanted}"
+            yield finding("durability.other-mode", sender.name, text)
+    needed = {"quorum": 1, "all": len(view.dcs.voters) if view.dcs else 0}.get(wanted)
+    found = re.match(r"ANY (\d+) \(", view.primary.synchronous_standby_names) if view.primary else None
+    if needed and found and int(found[1]) != needed:
+        text = f"writes still wait for {found[1]} of the replicas, should be {needed}, as durability is {wanted}"
+        yield finding("durability.other-count", "durability", text)
 
 
 def confirming(view: ClusterView, cluster: Cluster) -> tuple[str, ...]:
@@ -136,7 +168,10 @@ def confirming(view: ClusterView, cluster: Cluster) -> tuple[str, ...]:
 
 def slots(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """The primary's slots are in use and have lost nothing. Those on replicas are Patroni's reserve, idle by nature."""
+    left_out = {slot_name(name) for name in view.left_out}
     for slot in view.primary.slots if view.primary else ():
+        if slot.name in left_out:
+            continue
         if slot.wal_status in ("lost", "unreserved"):
             text = f"slot {slot.name} is {slot.wal_status}: its replica needs `invoke reinit`"
             yield finding("slots.lost", "slots", text)

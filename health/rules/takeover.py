@@ -54,6 +54,8 @@ def _blockers(view: ClusterView, cluster: Cluster) -> Iterator[tuple[str, str]]:
 def takeover(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """The rule: somebody could take over now. A single host has nobody, and that is the owner's choice."""
     reasons = [*_blockers(view, cluster)] if len(cluster.postgres_hosts) > 1 else []
+    if reasons and view.left_out:  # who was not asked might
+        return
     yield from (finding(rule, "failover", f"not possible now: {reason}") for rule, reason in reasons)
     if view.leader is None:
         yield from (finding("failover.loss-to-accept", "failover", text) for text in way_out(view, cluster))

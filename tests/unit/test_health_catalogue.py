@@ -10,6 +10,7 @@ from pathlib import Path
 from repository import ROOT
 
 from health.catalogue import CATALOGUE, SUBJECTS
+from health.deployed import ACCEPTED, DEMANDED
 
 CODE = [path for part in ("health", "day2", "operations") for path in sorted((ROOT / part).rglob("*.py"))]
 DECLARED = ROOT / "health/catalogue.py"
@@ -53,3 +54,10 @@ def test_what_is_well_names_a_subject_of_the_catalogue() -> None:
 def test_the_documentation_has_every_id_with_its_level_and_meaning() -> None:
     rows = re.findall(r"^\| `(\S+)` \| (\w+) \| (.+) \|$", (ROOT / "docs/rules.md").read_text(), re.MULTILINE)
     assert rows == [(rule, condition.level, condition.meaning) for rule, condition in CATALOGUE.items()]
+
+
+def test_the_documentation_has_what_a_deploy_asks_for_and_what_it_accepts() -> None:
+    text = (ROOT / "docs/rules.md").read_text()
+    paragraph = next(part for part in text.split("\n\n") if part.startswith("A deploy waits"))
+    assert set(re.findall(r"`(\w+\.[\w-]+)`", paragraph)) == DEMANDED | ACCEPTED
+    assert set(CATALOGUE) >= DEMANDED | ACCEPTED
