@@ -1,4 +1,4 @@
-"""One observation of the cluster from all sides, as plain frozen data. Rules over it are in rules.py and takeover.py.
+"""One observation of the cluster from all sides, as plain frozen data. Rules over it are in rules/.
 
 Sizes and lags are bytes, WAL positions bytes since 0/0, durations seconds. A part that could not be asked is None, and
 the host's `problems` say why.
@@ -64,7 +64,7 @@ class EtcdState:
 
 @dataclass(frozen=True)
 class PatroniState:
-    """GET /patroni of one member. `dcs_age`: seconds since it last reached etcd."""
+    """GET /patroni of one member. `dcs_age`: seconds since it last reached etcd; `waiting`: settings that wait for a restart."""
 
     state: str
     role: str
@@ -73,6 +73,7 @@ class PatroniState:
     tags: dict[str, Any]
     pending_restart: bool
     paused: bool
+    waiting: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -220,6 +221,12 @@ class HostView:
         return self.units.get(f"{unit}.service") == "active"
 
     @property
+    def waiting_for_restart(self) -> tuple[str, ...]:
+        """The settings that PostgreSQL or Patroni here says need a restart."""
+        said = (self.postgres.pending_restart if self.postgres else (), self.patroni.waiting if self.patroni else ())
+        return tuple(sorted({name for names in said for name in names}))
+
+    @property
     def blank(self) -> bool:
         """Reachable, and nothing of the cluster's has been installed on it."""
         states = [self.units.get(unit, "not-found") for component in COMPONENTS for unit in component.units]
@@ -228,10 +235,14 @@ class HostView:
 
 @dataclass(frozen=True)
 class ClusterView:
-    """All hosts by name, and what follows from them together."""
+    """All hosts by name, and what follows from them together.
+
+    `left_out` are those that were not asked, on purpose: nothing is known of them, and no rule holds that against the cluster.
+    """
 
     hosts: dict[str, HostView]
     seconds: float = 0.0  # how long the observation took
+    left_out: frozenset[str] = frozenset()
 
     @property
     def dcs(self) -> Dcs | None:
@@ -241,8 +252,16 @@ class ClusterView:
         return replace(parse_dcs(best.keys), configurations=best.configurations) if best else None
 
     @property
+    def without_etcd(self) -> bool:
+        """Whether all of etcd's members are among the hosts left out."""
+        asked = any(host.etcd or "etcd" in host.problems for host in self.hosts.values())
+        return bool(self.left_out) and not asked
+
+    @property
     def leader(self) -> str | None:
-        """Who holds the leader key."""
+        """Who holds the leader key. Where etcd was not asked, the only one that takes writes is taken for it."""
+        if self.without_etcd and len(self.writable) == 1:
+            return self.writable[0]
         return self.dcs.leader if self.dcs else None
 
     @property

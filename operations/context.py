@@ -20,10 +20,10 @@ from pyinfra.context import ctx_state
 from cluster.changelog import announcement, read
 from cluster.errors import ClusterError
 from cluster.fitness import HostSurvey, notes, refusals
-from cluster.preflight import judge
 from cluster.topology import Cluster, Host, RawHost, build
 from cluster.vault import Vault
 from cluster.version import Version, own
+from health.preflight import judge
 
 from .connections import tune
 from .survey import probe_hosts, survey_hosts
@@ -113,13 +113,13 @@ def _begin(state: State) -> Run:
 
 
 def _preflight(state: State, cluster: Cluster, surveys: dict[str, HostSurvey]) -> list[str]:
-    """Measures the hosts that are new to the cluster; what is only worth a warning is told, the refusals are returned."""
+    """Measures the hosts that are new to the cluster; what is only worth a warning is told, what is a problem is returned."""
     new = {name for name, survey in surveys.items() if not survey.belongs_to}
-    lines = judge(cluster, probe_hosts(state, cluster, new), deployed=len(new) < len(surveys))
-    for line in lines:
-        if line.level == "warning":
-            warn(f"{line.about}: {line.text}")
-    return [f"{line.about}: {line.text}" for line in lines if line.level == "refusal"]
+    found = judge(cluster, probe_hosts(state, cluster, new), deployed=len(new) < len(surveys))
+    for one in found:
+        if one.level == "warning":
+            warn(f"{one.about}: {one.text}")
+    return [f"{one.about}: {one.text}" for one in found if one.level == "problem"]
 
 
 def _incomplete(cluster: Cluster, surveys: dict[str, HostSurvey]) -> list[str]:

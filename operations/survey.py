@@ -12,8 +12,8 @@ from pyinfra.context import ctx_host, ctx_state
 
 from agents.sent import shipped
 from cluster.fitness import HostSurvey, parse_survey, survey_command
-from cluster.preflight import HostProbe, parse_probe, probe_question
 from cluster.topology import Cluster
+from health.preflight import HostProbe, parse_probe, probe_question
 
 
 class Survey(FactBase[HostSurvey]):

@@ -1,6 +1,6 @@
 """Everything one host can say about the cluster, as one JSON document on stdout. Runs on the host, as root.
 
-The argument is a JSON object (made by day2/observe.py). All parts are asked for at the same time, each within SECONDS;
+The argument is a JSON object (made by health/questions.py). All parts are asked for at the same time, each within SECONDS;
 one that fails is `{"problem": "why"}`, and never keeps the others from being told.
 """
 

@@ -1,7 +1,7 @@
 """What a host is like, as one JSON document on stdout. Runs on the host, as root, and leaves nothing behind.
 
 The argument is a JSON object: `address`; `directories` to measure (name to path); `connect`, a list of [host, port] to try;
-`packages` by name. Made by cluster/preflight.py, which also judges the answer.
+`packages` by name. Made by health/preflight.py, which also judges the answer.
 """
 
 from __future__ import annotations

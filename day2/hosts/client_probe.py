@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster import paths
 from cluster.topology import Cluster
-from health.finding import Finding, ok, problem
+from health.finding import Finding, finding, ok
 
 from . import dsn
 from .ssh import Fleet
@@ -25,16 +25,19 @@ READ = "SELECT 1"
 def probe(cluster: Cluster, password: str, fleet: Fleet, through: str | None) -> Iterator[Finding]:
     """What a client is told, from this machine or by psql from the host called `through`."""
     for proxy in cluster.haproxy_hosts:
-        for port, statement, what in (
-            (cluster.haproxy.write_port, WRITE, "a write"),
-            (cluster.haproxy.read_port, READ, "a read"),
+        for rule, port, statement, what in (
+            ("client.write-fails", cluster.haproxy.write_port, WRITE, "a write"),
+            ("client.read-fails", cluster.haproxy.read_port, READ, "a read"),
         ):
             values = {**dsn.probe(cluster, proxy), "port": str(port), "connect_timeout": str(SECONDS)}
             error = (
                 _from_host(fleet, through, values, statement, password) if through else _from_here(values, statement, password)
             )
             where = f"{what} through port {port}"
-            yield problem(proxy.name, f"{where} fails: {error}") if error else ok(proxy.name, f"{where} succeeds, TLS verified")
+            if error:
+                yield finding(rule, proxy.name, f"{where} fails: {error}")
+            else:
+                yield ok("client", proxy.name, f"{where} succeeds, TLS verified")
 
 
 def _from_here(values: dict[str, Any], statement: str, password: str) -> str:

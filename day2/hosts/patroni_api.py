@@ -9,8 +9,8 @@ from agents.sent import shipped
 from cluster import paths
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
+from health.questions import tls
 
-from .observe import tls
 from .ssh import Fleet
 
 USER = "patroni"  # as in templates/patroni/secrets.yml.j2

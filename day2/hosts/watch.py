@@ -17,9 +17,9 @@ import paramiko
 from agents.sent import shipped
 from cluster import paths
 from cluster.topology import Cluster, Host
+from health.questions import etcd_question, postgres_question
 
 from . import journal
-from .observe import etcd_question, postgres_question
 from .ssh import Fleet, UnreachableError
 
 CLOCK_ROUNDS = 7

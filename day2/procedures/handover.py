@@ -11,9 +11,9 @@ import paramiko
 from agents.sent import shipped
 from cluster import paths
 from cluster.topology import Cluster
-from day2.hosts.observe import tls
 from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet, UnreachableError
+from health.questions import tls
 
 READY_SECONDS = 5
 # Patroni says that the role is handed over when the candidate holds the leader key: its promotion takes a moment more.

@@ -13,8 +13,8 @@ COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 
 
 def show_findings(out: Console, found: Iterable[Finding]) -> None:
-    """One line each: level, subject, text."""
-    for finding in found:
-        colour = COLOURS[finding.level]
-        text = f"[{colour}]{finding.level:8}[/] [bold]{escape(finding.about)}[/]: {escape(finding.text)}"
-        out.print(text, soft_wrap=True)
+    """One line each: level, subject, text, and the id of the rule."""
+    for one in found:
+        colour = COLOURS[one.level]
+        text = f"[{colour}]{one.level:8}[/] [bold]{escape(one.about)}[/]: {escape(one.text)}"
+        out.print(f"{text} [dim]({one.rule})[/]", soft_wrap=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from cluster.topology import Cluster
 
-from ..finding import Finding, healthy, problem
+from ..finding import Finding, finding, healthy
 from ..view import ClusterView
 from . import holders, machines, service, settings
 from .takeover import Candidate, blockers, candidates, obstacles, takeover
@@ -44,7 +44,7 @@ def findings(view: ClusterView, cluster: Cluster) -> tuple[Finding, ...]:
     """Every rule's verdicts, the good ones too. Where nothing is deployed or no host answers, only that."""
     answering = [host for host in view.hosts.values() if host.reachable]
     if all(host.blank for host in answering):
-        unreachable = [problem(name, host.problems["host"]) for name, host in view.hosts.items() if not host.reachable]
-        blank = problem("deploy", f"nothing is deployed yet: run `pyinfra {cluster.inventory} deploy.py`")
+        unreachable = machines.unreachable(view)
+        blank = finding("deploy.missing", "deploy", f"nothing is deployed yet: run `pyinfra {cluster.inventory} deploy.py`")
         return (*unreachable, *([blank] if answering else []))
     return tuple(found for rule in RULES for found in rule(view, cluster))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from cluster.quorum import Configuration, Position, Shortfall, shortfalls, unknown
 from cluster.topology import Cluster
 
-from ..finding import Finding, ok, warning
+from ..finding import Finding, finding, ok
 from ..view import ClusterView
 
 # What a busy primary writes between two looks. Whoever is behind by less catches up at once when no more is written.
@@ -95,14 +95,17 @@ def holders(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     held = alone(lags, noted.current)
     if held and held.size > SAMPLE_BYTES:
         names = " and ".join(held.names)
-        yield warning("acknowledged", f"{names} alone beside the primary has the last {held.size} bytes: do not stop it")
+        text = f"{names} alone beside the primary has the last {held.size} bytes: do not stop it"
+        yield finding("acknowledged.held-alone", "acknowledged", text)
     if noted.settled:
-        yield ok("quorum", f"what was acknowledged is held by {', '.join(sorted(noted.current.voters)) or 'the primary alone'}")
+        voters = ", ".join(sorted(noted.current.voters)) or "the primary alone"
+        yield ok("quorum", "quorum", f"what was acknowledged is held by {voters}")
         return
     before = set().union(*(one.voters for one in noted.known[1:])) - noted.current.voters - {noted.current.leader}
     behind = ", ".join(f"{name} by {lags[name]} bytes" for name in sorted(noted.current.voters) if lags.get(name))
     who = f", and {' and '.join(sorted(before))} may have what nobody else has: do not lose it" if before else ""
-    yield warning("quorum", f"replicas have not caught up since the last change of voters ({behind or 'yet'}){who}")
+    text = f"replicas have not caught up since the last change of voters ({behind or 'yet'}){who}"
+    yield finding("quorum.unconfirmed", "quorum", text)
 
 
 def not_spared(view: ClusterView, host: str, since: int) -> tuple[str, ...]:

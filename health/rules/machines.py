@@ -8,7 +8,7 @@ from statistics import median
 from cluster.certificates import RENEW_DAYS
 from cluster.topology import Cluster
 
-from ..finding import Finding, ok, problem, warning
+from ..finding import Finding, finding, ok
 from ..view import ClusterView, EtcdState, HostView
 
 CERTIFICATE_DAYS = 14  # fewer than this is a problem, fewer than RENEW_DAYS a warning
@@ -19,15 +19,21 @@ WAKE, CONFIRM = "pgquorum-wake-patroni", "pgquorum-confirm-quorum"
 
 def hosts(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """Every host answers and belongs to this cluster."""
-    wrong = []
+    wrong = [*unreachable(view)]
     for name, host in view.hosts.items():
-        if not host.reachable:
-            wrong.append(problem(name, host.problems["host"]))
-        elif host.blank:
-            wrong.append(problem(name, f"nothing is deployed on it: run `pyinfra {cluster.inventory} deploy.py`"))
+        if host.blank:
+            text = f"nothing is deployed on it: run `pyinfra {cluster.inventory} deploy.py`"
+            wrong.append(finding("host.not-deployed", name, text))
         elif host.cluster_name not in (None, cluster.name):
-            wrong.append(problem(name, f"belongs to cluster {host.cluster_name!r}, not to {cluster.name!r}"))
-    yield from wrong or [ok("hosts", f"all {len(view.hosts)} answer")]
+            text = f"belongs to cluster {host.cluster_name!r}, not to {cluster.name!r}"
+            wrong.append(finding("host.other-cluster", name, text))
+    yield from wrong or [ok("host", "hosts", f"all {len(view.hosts) - len(view.left_out)} answer")]
+
+
+def unreachable(view: ClusterView) -> tuple[Finding, ...]:
+    """Those that were asked and do not answer."""
+    silent = {name: host.problems["host"] for name, host in view.hosts.items() if not host.reachable}
+    return tuple(finding("host.unreachable", name, why) for name, why in silent.items() if name not in view.left_out)
 
 
 def clocks(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
@@ -35,11 +41,11 @@ def clocks(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     found = {name: host.clock for name, host in view.hosts.items() if host.clock is not None}
     middle = median(found.values())
     wrong = [
-        warning(name, f"its clock is {abs(clock - middle):.1f} s {'ahead' if clock > middle else 'behind'}")
+        finding("clocks.apart", name, f"its clock is {abs(clock - middle):.1f} s {'ahead' if clock > middle else 'behind'}")
         for name, clock in found.items()
         if abs(clock - middle) > CLOCK_SECONDS
     ]
-    yield from wrong or [ok("clocks", f"within {CLOCK_SECONDS:g} s of each other")]
+    yield from wrong or [ok("clocks", "clocks", f"within {CLOCK_SECONDS:g} s of each other")]
 
 
 def services(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
@@ -50,24 +56,23 @@ def services(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         for host in (view.hosts[h.name] for h in group):
             state = host.units.get(f"{unit}.service", "unknown")
             if host.reachable and not host.blank and not host.runs(unit):
-                wrong.append(problem(host.name, f"{unit}.service is {state}"))
-    yield from wrong or [ok("services", "the cluster's units are active on every host that answers")]
+                wrong.append(finding("services.not-active", host.name, f"{unit}.service is {state}"))
+    yield from wrong or [ok("services", "services", "the cluster's units are active on every host that answers")]
     for name, host in view.hosts.items():
         if host.runs("postgresql"):
-            yield warning(name, "postgresql.service is active: Patroni is who starts PostgreSQL, so mask it")
+            text = "postgresql.service is active: Patroni is who starts PostgreSQL, so mask it"
+            yield finding("services.packaged-postgresql", name, text)
         if host.runs("patroni"):
             yield from _beside_patroni(host, cluster)
 
 
 def _beside_patroni(host: HostView, cluster: Cluster) -> Iterator[Finding]:
     """What the cluster goes on without, at a price."""
-    price = {
-        WAKE: f"Patroni sees a crash of PostgreSQL up to {cluster.timing.loop_wait} s later",
-        CONFIRM: "after a change of voters, a failover needs those that have left, too",
-    }
-    for unit, costs in price.items():
+    crash = f"Patroni sees a crash of PostgreSQL up to {cluster.timing.loop_wait} s later"
+    voters = "after a change of voters, a failover needs those that have left, too"
+    for rule, unit, costs in (("services.wake-not-active", WAKE, crash), ("services.confirm-not-active", CONFIRM, voters)):
         if not host.runs(unit):
-            yield warning(host.name, f"{unit}.service is {host.units.get(f'{unit}.service', 'unknown')}: {costs}")
+            yield finding(rule, host.name, f"{unit}.service is {host.units.get(f'{unit}.service', 'unknown')}: {costs}")
 
 
 def etcd(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
@@ -76,27 +81,30 @@ def etcd(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     wrong: list[Finding] = []
     for host in (view.hosts[name] for name in sorted(names)):
         if host.etcd:
-            wrong += _etcd_member(host.name, host.etcd, names, cluster.etcd.quota)
+            wrong += _etcd_member(view, host.name, host.etcd, names, cluster.etcd.quota)
         elif "etcd" in host.problems and host.runs("etcd"):
-            wrong.append(problem(host.name, f"etcd does not answer: {host.problems['etcd']}"))
+            wrong.append(finding("etcd.silent", host.name, f"etcd does not answer: {host.problems['etcd']}"))
     yield from wrong
     if not wrong and all(view.hosts[name].etcd for name in names):
-        yield ok("etcd", f"all {len(names)} members healthy, no alarm, led by {view.etcd_leader}")
+        yield ok("etcd", "etcd", f"all {len(names)} members healthy, no alarm, led by {view.etcd_leader}")
 
 
-def _etcd_member(name: str, state: EtcdState, expected: set[str], quota: int) -> Iterator[Finding]:
+def _etcd_member(view: ClusterView, name: str, state: EtcdState, expected: set[str], quota: int) -> Iterator[Finding]:
     if not state.quorum:
-        yield problem(name, "etcd has no quorum: it can neither elect nor confirm a leader")
-    if set(state.members.values()) != expected:
+        yield finding("etcd.no-quorum", name, "etcd has no quorum: it can neither elect nor confirm a leader")
+    if not set(state.members.values()) ^ expected <= view.left_out:
         known = ", ".join(sorted(state.members.values()))
-        yield problem(name, f"etcd's members are {known}; the inventory has {', '.join(sorted(expected))}")
+        text = f"etcd's members are {known}; the inventory has {', '.join(sorted(expected))}"
+        yield finding("etcd.other-members", name, text)
     for alarm in state.alarms:
-        yield problem(name, f"etcd alarm: {alarm}")
+        yield finding("etcd.alarm", name, f"etcd alarm: {alarm}")
     if state.compaction in ("", "0", "0h"):
-        yield warning(name, "etcd keeps all of its history: deploy to have it compacted, or it grows until it refuses writes")
+        text = "etcd keeps all of its history: deploy to have it compacted, or it grows until it refuses writes"
+        yield finding("etcd.never-compacted", name, text)
     share = state.database_size / quota
     if share > QUOTA_SHARE:
-        yield warning(name, f"etcd's database has reached {share:.0%} of etcd_quota; when full, etcd refuses writes")
+        text = f"etcd's database has reached {share:.0%} of etcd_quota; when full, etcd refuses writes"
+        yield finding("etcd.nearly-full", name, text)
 
 
 def certificates(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
@@ -104,7 +112,7 @@ def certificates(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     ends = sorted((days, name, path) for name, host in view.hosts.items() for path, days in host.certificates.items())
     for days, name, path in ends:
         if days < RENEW_DAYS:
-            text = f"{path} ends in {days} days: deploy to renew it"
-            yield problem(name, text) if days < CERTIFICATE_DAYS else warning(name, text)
+            rule = "certificates.expiring" if days < CERTIFICATE_DAYS else "certificates.to-renew"
+            yield finding(rule, name, f"{path} ends in {days} days: deploy to renew it")
     if ends and ends[0][0] >= RENEW_DAYS:
-        yield ok("certificates", f"the first one to end has {ends[0][0]} days left")
+        yield ok("certificates", "certificates", f"the first one to end has {ends[0][0]} days left")

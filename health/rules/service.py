@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from cluster.dynamic_config import promise_of, wanted_config
 from cluster.topology import Cluster
 
-from ..finding import Finding, ok, problem, warning
+from ..finding import Finding, finding, ok
+from ..lag import slot_name
 from ..view import ClusterView, HostView
+
+# What PostgreSQL calls a replica that confirms writes (sync_state); with asynchronous none does.
+CONFIRMING = {"quorum": "quorum", "all": "quorum", "synchronous": "sync", "asynchronous": ""}
+
+# Patroni's states of a PostgreSQL that does what it should.
+RUNNING = ("running", "streaming")
 
 
 def one_primary(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """The holder of the leader key is the only one not in recovery."""
     if len(view.writable) > 1:
-        yield problem("primary", f"SPLIT BRAIN: {' and '.join(view.writable)} both take writes")
+        yield finding("primary.split-brain", "primary", f"SPLIT BRAIN: {' and '.join(view.writable)} both take writes")
+    elif view.without_etcd or (view.leader in view.left_out and not view.writable):
+        return
     elif view.dcs is None:
-        yield problem("primary", "no etcd member answers, so nobody can say who leads")
+        yield finding("primary.unknown", "primary", "no etcd member answers, so nobody can say who leads")
     elif view.leader is None:
-        yield problem("primary", "nobody holds the leader key")
+        yield finding("primary.no-leader", "primary", "nobody holds the leader key")
     elif view.writable != (view.leader,):
         other = view.writable[0] if view.writable else "no PostgreSQL that answers"
-        yield problem("primary", f"{view.leader} holds the leader key, but {other} is out of recovery")
+        text = f"{view.leader} holds the leader key, but {other} is out of recovery"
+        yield finding("primary.other-than-leader", "primary", text)
     else:
-        yield ok("primary", f"{view.leader} holds the leader key and is the only one not in recovery")
+        yield ok("primary", "primary", f"{view.leader} holds the leader key and is the only one not in recovery")
 
 
 def routing(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
@@ -32,17 +43,19 @@ def routing(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     for host in (view.hosts[h.name] for h in cluster.haproxy_hosts):
         if host.proxy is None:
             if host.runs("haproxy"):
-                yield problem(host.name, f"HAProxy does not answer: {host.problems.get('haproxy')}")
+                yield finding("routing.silent", host.name, f"HAProxy does not answer: {host.problems.get('haproxy')}")
             continue
         writers, readers = view.servers_up(host.name, "write"), view.servers_up(host.name, "read")
         if view.leader and writers == (view.leader,):
-            yield ok(host.name, f"port {write} leads to {view.leader} alone")
-        else:
-            yield problem(host.name, f"port {write} leads to {_and(writers)}; the leader is {view.leader or 'nobody'}")
+            yield ok("routing", host.name, f"port {write} leads to {view.leader} alone")
+        elif view.leader or not view.without_etcd:
+            text = f"port {write} leads to {_and(writers)}; the leader is {view.leader or 'nobody'}"
+            yield finding("routing.writes-astray", host.name, text)
         if not readers:
-            yield problem(host.name, f"port {read} leads to nobody")
+            yield finding("routing.reads-nowhere", host.name, f"port {read} leads to nobody")
         elif view.leader in readers and len(cluster.postgres_hosts) > 1:
-            yield warning(host.name, f"port {read} leads to the primary: no replica is fit for reads")
+            text = f"port {read} leads to the primary: no replica is fit for reads"
+            yield finding("routing.reads-from-primary", host.name, text)
 
 
 def replicas(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
@@ -51,50 +64,56 @@ def replicas(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         if not host.reachable or host.blank or host.name in (view.leader, *view.writable):
             continue
         wrong = [*_replica(view, cluster, host)]
-        yield from (problem(host.name, text) for text in wrong)
+        yield from wrong
         if not wrong and host.postgres:
             sender = view.sender(host.name)
             behind = f", {sender.replayed_lag} bytes behind" if sender else ""
-            yield ok(host.name, f"streams on timeline {host.postgres.timeline}{behind}")
+            yield ok("replication", host.name, f"streams on timeline {host.postgres.timeline}{behind}")
 
 
-def _replica(view: ClusterView, cluster: Cluster, host: HostView) -> Iterator[str]:
+def _replica(view: ClusterView, cluster: Cluster, host: HostView) -> Iterator[Finding]:
     state, sender, limit = host.postgres, view.sender(host.name), cluster.haproxy.read_max_lag
     if state is None:
-        yield f"PostgreSQL does not answer: {host.problems.get('postgres')}"
+        yield finding("replication.silent", host.name, f"PostgreSQL does not answer: {host.problems.get('postgres')}")
         return
     if state.receiver != "streaming" or (view.primary and (sender is None or sender.state != "streaming")):
-        yield "is not streaming from the primary"
+        yield finding("replication.not-streaming", host.name, "is not streaming from the primary")
     if view.primary and state.timeline != view.primary.timeline:
-        yield f"is on timeline {state.timeline}, the primary on {view.primary.timeline}"
+        text = f"is on timeline {state.timeline}, the primary on {view.primary.timeline}"
+        yield finding("replication.other-timeline", host.name, text)
     if state.replay_paused:
-        yield "has its replay paused (pg_wal_replay_resume() ends that)"
+        yield finding("replication.paused", host.name, "has its replay paused (pg_wal_replay_resume() ends that)")
     if sender and sender.replayed_lag > limit:
-        yield f"is {sender.replayed_lag} bytes behind; haproxy_read_max_lag is {limit}"
+        text = f"is {sender.replayed_lag} bytes behind; haproxy_read_max_lag is {limit}"
+        yield finding("replication.lagging", host.name, text)
     for proxy in (view.hosts[h.name] for h in cluster.haproxy_hosts):
         if proxy.proxy is not None and host.name not in view.servers_up(proxy.name, "read"):
-            yield f"gets no reads from {proxy.name}"
+            yield finding("routing.replica-unread", host.name, f"gets no reads from {proxy.name}")
 
 
 def patroni(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """Every Patroni answers and has seen etcd lately; the cluster is not paused."""
     if view.dcs and view.dcs.paused:
-        yield problem("pause", "the cluster is paused: nothing fails over by itself until `invoke resume`")
+        text = "the cluster is paused: nothing fails over by itself until `invoke resume`"
+        yield finding("patroni.paused", "pause", text)
     for host in (view.hosts[h.name] for h in cluster.postgres_hosts):
         if "patroni" in host.problems and host.runs("patroni"):
-            yield problem(host.name, f"Patroni does not answer: {host.problems['patroni']}")
+            yield finding("patroni.silent", host.name, f"Patroni does not answer: {host.problems['patroni']}")
         elif host.patroni and host.patroni.dcs_age > cluster.timing.ttl:
-            yield problem(host.name, f"Patroni has not reached etcd for {host.patroni.dcs_age:.0f} s")
+            text = f"Patroni has not reached etcd for {host.patroni.dcs_age:.0f} s"
+            yield finding("patroni.cut-off", host.name, text)
+        if host.patroni and host.patroni.state not in RUNNING:
+            yield finding("patroni.not-running", host.name, f"PostgreSQL is {host.patroni.state}, its Patroni says")
 
 
 def pending_restart(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """No setting waits for a restart. If one does, nothing is wrong yet: the owner chooses when."""
     waiting = [host for host in view.hosts.values() if host.patroni and host.patroni.pending_restart]
     for host in waiting:
-        names = ", ".join(host.postgres.pending_restart) if host.postgres else ""
-        yield warning(host.name, f"{names or 'a setting'} waits for `invoke rolling-restart`")
+        names = ", ".join(host.waiting_for_restart)
+        yield finding("restart.pending", host.name, f"{names or 'a setting'} waits for `invoke rolling-restart`")
     if not waiting:
-        yield ok("restart", "no setting waits for one")
+        yield ok("restart", "restart", "no setting waits for one")
 
 
 def durability(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
@@ -103,16 +122,40 @@ def durability(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         return
     promised, live = promise_of(wanted_config(cluster)), view.dcs.promise
     if live != promised:
-        yield problem("durability", f"is {live}, the settings say {promised}: deploy to apply them")
+        text = f"is {live}, the settings say {promised}: deploy to apply them"
+        yield finding("durability.differs", "durability", text)
     elif view.dcs.durability == "asynchronous":
-        yield warning("durability", "asynchronous: losing the primary can lose the last acknowledged writes")
+        text = "asynchronous: losing the primary can lose the last acknowledged writes"
+        yield finding("durability.asynchronous", "durability", text)
+        yield from _arrangement(view, cluster)
+    elif all(host.name in view.left_out for host in cluster.postgres_hosts if host.name != view.leader):
+        return
     elif view.primary and not view.primary.synchronous_standby_names:
-        yield problem("durability", "no replica is synchronous: losing the primary now loses acknowledged writes")
+        text = "no replica is synchronous: losing the primary now loses acknowledged writes"
+        yield finding("durability.nobody-synchronous", "durability", text)
     elif view.primary and not confirming(view, cluster):
         others = " or ".join(host.name for host in cluster.postgres_hosts if host.name != view.leader)
-        yield problem("durability", f"no replica is there to confirm writes: they wait until {others} streams")
+        text = f"no replica is there to confirm writes: they wait until {others} streams"
+        yield finding("durability.nobody-confirms", "durability", text)
+    elif view.primary and (wrong := [*_arrangement(view, cluster)]):
+        yield from wrong
     elif view.primary:
-        yield ok("durability", f"{live}, {view.primary.synchronous_standby_names}")
+        yield ok("durability", "durability", f"{live}, {view.primary.synchronous_standby_names}")
+
+
+def _arrangement(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """Replicas confirm writes in the way that the durability means. Patroni arranges that some rounds after it was told to."""
+    wanted, mode = cluster.all.durability, CONFIRMING[cluster.all.durability]
+    asked = view.hosts.keys() - view.left_out
+    for sender in view.primary.senders if view.primary else ():
+        if sender.name in asked and sender.sync_state in CONFIRMING.values() and sender.sync_state != mode:
+            text = f"still confirms writes as {sender.sync_state}, and durability is {wanted}"
+            yield finding("durability.other-mode", sender.name, text)
+    needed = {"quorum": 1, "all": len(view.dcs.voters) if view.dcs else 0}.get(wanted)
+    found = re.match(r"ANY (\d+) \(", view.primary.synchronous_standby_names) if view.primary else None
+    if needed and found and int(found[1]) != needed:
+        text = f"writes still wait for {found[1]} of the replicas, should be {needed}, as durability is {wanted}"
+        yield finding("durability.other-count", "durability", text)
 
 
 def confirming(view: ClusterView, cluster: Cluster) -> tuple[str, ...]:
@@ -125,18 +168,24 @@ def confirming(view: ClusterView, cluster: Cluster) -> tuple[str, ...]:
 
 def slots(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """The primary's slots are in use and have lost nothing. Those on replicas are Patroni's reserve, idle by nature."""
+    left_out = {slot_name(name) for name in view.left_out}
     for slot in view.primary.slots if view.primary else ():
+        if slot.name in left_out:
+            continue
         if slot.wal_status in ("lost", "unreserved"):
-            yield problem("slots", f"slot {slot.name} is {slot.wal_status}: its replica needs `invoke reinit`")
+            text = f"slot {slot.name} is {slot.wal_status}: its replica needs `invoke reinit`"
+            yield finding("slots.lost", "slots", text)
         elif not slot.active:
-            yield warning("slots", f"slot {slot.name} is not in use and holds back {slot.retained} bytes of WAL")
+            text = f"slot {slot.name} is not in use and holds back {slot.retained} bytes of WAL"
+            yield finding("slots.idle", "slots", text)
 
 
 def leaders_apart(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """etcd is not led from the primary's host: losing a host that leads both costs more than ttl."""
     if view.leader and view.leader == view.etcd_leader and len(cluster.etcd_hosts) > 1:
         advice = "losing it stops writes for longer (`invoke etcd.move-leader`)"
-        yield warning("etcd", f"{view.leader} is PostgreSQL's and etcd's leader at once: {advice}")
+        text = f"{view.leader} is PostgreSQL's and etcd's leader at once: {advice}"
+        yield finding("etcd.leads-with-primary", "etcd", text)
 
 
 def _and(names: tuple[str, ...]) -> str:

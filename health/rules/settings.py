@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.dynamic_config import MEMORY, difference, wanted_config
-from cluster.invariant import Seen, differing_parameters
-from cluster.parameters import in_one_unit, known_parameters
+from cluster.dynamic_config import MEMORY, difference, postgres_parameters, wanted_config
+from cluster.parameters import in_one_unit, known_parameters, normalize
 from cluster.topology import Cluster
 
-from ..finding import Finding, ok, warning
-from ..view import ClusterView
+from ..finding import Finding, finding, ok
+from ..view import ClusterView, HostView
 
 
 @dataclass(frozen=True)
@@ -35,13 +34,34 @@ def drifts(view: ClusterView, cluster: Cluster) -> tuple[Drift, ...]:
         patch = {key: value for key, value in difference(wanted, view.dcs.config).items() if key != MEMORY}
         live = _flat(view.dcs.config)
         found += [_drift(name, "etcd", value, live.get(name)) for name, value in _flat(patch).items()]
-    running = {name: host.postgres.parameters for name, host in view.hosts.items() if host.postgres}
+    in_etcd = {drift.name for drift in found}
     parameters = wanted["postgresql"]["parameters"]
-    for name in running:
-        differing = differing_parameters(cluster, Seen(parameters=running), name)
-        in_etcd = {drift.name for drift in found if drift.where == "etcd"}
+    for name, host in view.hosts.items():
+        differing = differing_parameters(host, cluster)
         found += [_drift(k, name, parameters[k], v) for k, v in differing.items() if k not in in_etcd]
     return tuple(found)
+
+
+def differing_parameters(host: HostView, cluster: Cluster) -> dict[str, str | None]:
+    """What PostgreSQL runs with on a host (name: value in base units) where that is not what the settings say."""
+    if host.postgres is None:
+        return {}
+    running, known = host.postgres.parameters, known_parameters()
+    return {
+        name: running.get(name)
+        for name, value in postgres_parameters(cluster).items()
+        if name in known and (name not in running or normalize(name, running[name]) != normalize(name, value))
+    }
+
+
+def pending_restarts(view: ClusterView, cluster: Cluster) -> dict[str, tuple[str, ...]]:
+    """The settings that wait for a restart, by host; a host without is left out.
+
+    Patroni's own flag lags a round behind, so the running values decide.
+    """
+    differing = {name: differing_parameters(host, cluster) for name, host in view.hosts.items()}
+    found = {name: tuple(p for p in view.hosts[name].waiting_for_restart if p in differing[name]) for name in differing}
+    return {name: names for name, names in found.items() if names}
 
 
 def foreign(view: ClusterView, cluster: Cluster) -> dict[str, Any]:
@@ -54,20 +74,21 @@ def files(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """Nobody has edited what the deploy wrote."""
     found = [(name, path) for name, host in view.hosts.items() for path in host.edited]
     for name, path in found:
-        yield warning(name, f"{path} is not as the deploy wrote it: deploy to bring it back")
+        yield finding("files.edited", name, f"{path} is not as the deploy wrote it: deploy to bring it back")
     if not found and any(h.reachable for h in view.hosts.values()):
-        yield ok("files", "what the deploy wrote has not been edited")
+        yield ok("files", "files", "what the deploy wrote has not been edited")
 
 
 def drift(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """The rule: nothing differs, but for what waits for a restart, which is a rule of its own."""
     found = drifts(view, cluster)
-    waiting = {(host.name, name) for host in view.hosts.values() if host.postgres for name in host.postgres.pending_restart}
+    waiting = {(host.name, name) for host in view.hosts.values() for name in host.waiting_for_restart}
     found = tuple(d for d in found if (d.where, d.name) not in waiting)
     for one in found:
-        yield warning(one.where, f"{one.name} is {one.actual}, the settings say {one.wanted}: deploy to apply it")
+        rule = "settings.not-in-etcd" if one.where == "etcd" else "settings.not-running"
+        yield finding(rule, one.where, f"{one.name} is {one.actual}, the settings say {one.wanted}: deploy to apply it")
     if not found and view.dcs:
-        yield ok("settings", "etcd and PostgreSQL have what the settings say")
+        yield ok("settings", "settings", "etcd and PostgreSQL have what the settings say")
 
 
 def _drift(name: str, where: str, wanted: Any, actual: Any) -> Drift:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from cluster.topology import Cluster
 
-from ..finding import Finding, ok, problem
+from ..finding import Finding, finding, ok
 from ..view import ClusterView, Dcs, HostView
 from .holders import in_words, lacking, positions
 
@@ -39,22 +39,29 @@ def candidates(view: ClusterView, cluster: Cluster) -> tuple[Candidate, ...]:
 
 def blockers(view: ClusterView, cluster: Cluster) -> tuple[str, ...]:
     """Why nobody at all could take over, as sentences; empty when somebody could."""
-    found = [*obstacles(view, cluster)]
+    return tuple(text for _, text in _blockers(view, cluster))
+
+
+def _blockers(view: ClusterView, cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """The same, each with its rule."""
+    found = [*_obstacles(view, cluster)]
+    yield from found
     if (not found or view.leader is None) and not any(candidate.able for candidate in candidates(view, cluster)):
         reasons = [f"{c.name} {reason}" for c in candidates(view, cluster) for reason in c.reasons]
-        found += reasons or ["there is no replica"]
-    return tuple(found)
+        yield from (("failover.no-candidate", reason) for reason in reasons or ["there is no replica"])
 
 
 def takeover(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """The rule: somebody could take over now. A single host has nobody, and that is the owner's choice."""
-    reasons = blockers(view, cluster) if len(cluster.postgres_hosts) > 1 else ()
-    yield from (problem("failover", f"not possible now: {reason}") for reason in reasons)
+    reasons = [*_blockers(view, cluster)] if len(cluster.postgres_hosts) > 1 else []
+    if reasons and view.left_out:  # who was not asked might
+        return
+    yield from (finding(rule, "failover", f"not possible now: {reason}") for rule, reason in reasons)
     if view.leader is None:
-        yield from (problem("failover", text) for text in way_out(view, cluster))
+        yield from (finding("failover.loss-to-accept", "failover", text) for text in way_out(view, cluster))
     if not reasons:
         able = [c.name for c in candidates(view, cluster) if c.able]
-        yield ok("failover", f"possible now, to {' or '.join(able)}")
+        yield ok("failover", "failover", f"possible now, to {' or '.join(able)}")
 
 
 def way_out(view: ClusterView, cluster: Cluster) -> Iterator[str]:
@@ -82,19 +89,25 @@ def loss(view: ClusterView, name: str) -> str:
     return f"up to {behind} bytes, and what the primary wrote in its last round,"
 
 
-def obstacles(view: ClusterView, cluster: Cluster) -> Iterator[str]:
-    """What keeps everybody from taking over, whoever they are."""
+def obstacles(view: ClusterView, cluster: Cluster) -> tuple[str, ...]:
+    """What keeps everybody from taking over, whoever they are, as sentences."""
+    return tuple(text for _, text in _obstacles(view, cluster))
+
+
+def _obstacles(view: ClusterView, cluster: Cluster) -> Iterator[tuple[str, str]]:
+    """The same, each with its rule."""
     if view.dcs is None:
-        yield "no etcd member answers"
+        yield "failover.unknown", "no etcd member answers"
         return
     if view.leader is None:
-        yield "nobody holds the leader key"
+        yield "failover.no-leader", "nobody holds the leader key"
     if view.dcs.paused:
-        yield "the cluster is paused (`invoke resume`)"
+        yield "failover.paused", "the cluster is paused (`invoke resume`)"
     needed = len(cluster.etcd_hosts) // 2 + 1
     left = [h.name for h in cluster.etcd_hosts if h.name != view.leader and _has_quorum(view.hosts[h.name])]
     if len(left) < needed:
-        yield f"without the leader's host, etcd would have {len(left)} healthy members and needs {needed}"
+        text = f"without the leader's host, etcd would have {len(left)} healthy members and needs {needed}"
+        yield "failover.no-majority", text
 
 
 def _has_quorum(host: HostView) -> bool:

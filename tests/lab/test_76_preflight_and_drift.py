@@ -19,7 +19,7 @@ def refusals(site: Site) -> tuple[int, list[tuple[str, str]]]:
     code, out, _ = invoke(site, "preflight", "--json")
     document = json.loads(out)
     assert document["passed"] == (code == 0)
-    return code, [(line["about"], line["text"]) for line in document["lines"] if line["level"] == "refusal"]
+    return code, [(line["about"], line["text"]) for line in document["findings"] if line["level"] == "problem"]
 
 
 def warnings(site: Site, *words: str) -> dict[str, list[str]]:
@@ -44,7 +44,7 @@ def test_a_port_that_a_firewall_eats_is_refused_with_both_ends(site: Site) -> No
         assert f"can't reach port 5432 of {there}" in text and "firewall" in text
         code, out, _ = invoke(site, "preflight")
         assert code == 1
-        assert f"refusal  {here}: can't reach port 5432 of {there}" in out
+        assert f"problem  {here}: can't reach port 5432 of {there}" in out
         assert out.splitlines()[-1].startswith("refused")
     assert refusals(site) == (0, [])
 

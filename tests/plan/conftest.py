@@ -8,13 +8,15 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from repository import ROOT
 
-from cluster.dynamic_config import postgres_parameters
+from cluster.dynamic_config import postgres_parameters, wanted_config
 from cluster.topology import Cluster, RawHost, build
 from cluster.vault import Vault
 from cluster.version import own
@@ -37,31 +39,76 @@ GIVEN = {f"PGQUORUM_PASSWORD_{name}": f"rehearsed-{name.lower()}-0123456789" for
 Answers = list[tuple[str, str, list[str] | None] | tuple[str, str, list[str] | None, bool]]
 SURVEY = "os-release"
 BLANK_HOST = ["system debian", "system_version 14", "uid 0", "init systemd", f"free_bytes {10**12}"]
-# How the last phase sees the cluster once it runs.
-MEMBERS = [{"name": name, "role": "quorum_standby", "state": "streaming"} for name in DATABASES]
-MEMBERS[0] = {"name": DATABASES[0], "role": "leader", "state": "running"}
-STATISTICS = [
-    "# pxname,svname,status",
-    *(f"{backend},{name},UP" for backend, names in (("write", DATABASES[:1]), ("read", DATABASES[1:])) for name in names),
-    "write,BACKEND,UP",
-    "read,BACKEND,UP",
-]
+# How the last phase sees the cluster once it runs: what the collector on each host says.
+IDS = {str(n): name for n, name in enumerate(DATABASES, 1)}
+SYNC = json.dumps({"leader": DATABASES[0], "sync_standby": ",".join(DATABASES[1:]), "quorum": 1})
+POSITION = 5_000_000
 
 
 def healthy(cluster: Cluster) -> Answers:
     """What the last phase asks for, when all is well."""
-    parameters = {name: str(value) for name, value in postgres_parameters(cluster).items()}
+    collected = [(f"^{name}$", '^python3 .*"units"', [json.dumps(said)]) for name, said in document(cluster).items()]
+    return [*collected, (".", "^sh -s", ["probe passed"])]
 
-    def server(recovery: bool) -> list[str]:
-        return [json.dumps({"recovery": recovery, "waits_for": 'ANY 1 ("db2","db3")', "parameters": parameters})]
 
-    return [
-        (".", r"/cluster\b", [json.dumps({"members": MEMBERS})]),
-        (DATABASES[0], r"pg_is_in_recovery\(\), ", server(recovery=False)),
-        (".", r"pg_is_in_recovery\(\), ", server(recovery=True)),
-        (".", "show stat", STATISTICS),
-        (".", "^sh -s", ["probe passed"]),
+def document(cluster: Cluster) -> dict[str, dict[str, Any]]:
+    """What the collector says on each host, but for what nobody misses."""
+    active = {f"{name}.service": "active" for name in ("etcd", "patroni", "pgquorum-wake-patroni", "pgquorum-confirm-quorum")}
+    patroni = {"state": "running", "role": "", "dcs_last_seen": time.time()}
+    parts: dict[str, dict[str, Any]] = {
+        name: {"units": active, "etcd": etcd_part(cluster, number), "patroni": patroni, "postgres": postgres_part(cluster, name)}
+        for number, name in IDS.items()
+    }
+    servers = [
+        {
+            "pxname": backend,
+            "svname": name,
+            "status": "UP" if name in up else "DOWN",
+            "check_status": "",
+            "last_chk": "",
+            "scur": "0",
+        }
+        for backend, up in (("write", DATABASES[:1]), ("read", DATABASES[1:]))
+        for name in DATABASES
     ]
+    proxy = {"units": {"haproxy.service": "active"}, "haproxy": {"version": "3.2.5", "servers": servers}}
+    parts |= dict.fromkeys(PROXIES, proxy)
+    return {
+        name: {"time": time.time(), "marker": {"is": {"cluster": "shop"}}} | {part: {"is": said} for part, said in of.items()}
+        for name, of in parts.items()
+    }
+
+
+def etcd_part(cluster: Cluster, number: str) -> dict[str, Any]:
+    return {
+        "status": {"header": {"member_id": number, "revision": "100"}, "version": "3.5.30", "leader": "2"},
+        "members": [{"ID": id, "name": name} for id, name in IDS.items()],
+        "quorum": True,
+        "compaction": "1h",
+        "keys": {
+            "leader": DATABASES[0],
+            "initialize": "1",
+            "config": json.dumps(wanted_config(cluster)),
+            "sync": SYNC,
+            "status": json.dumps({"optime": POSITION}),
+        },
+        "configurations": {"notes": {"confirmed": ['{"revision": 90}', 91]}, "values": [[SYNC, 90]], "complete": True},
+    }
+
+
+def postgres_part(cluster: Cluster, name: str) -> dict[str, Any]:
+    replica = name != DATABASES[0]
+    lags = dict.fromkeys(("received_lag", "replayed_lag", "received_seconds", "replayed_seconds"), 0)
+    senders = [{"name": other, "state": "streaming", "sync_state": "quorum", **lags} for other in DATABASES[1:]]
+    return {
+        "in_recovery": replica, "version": "18.6", "timeline": 1, "lsn": None if replica else POSITION,
+        "received": POSITION if replica else None, "replayed": POSITION if replica else None, "replay_age": None,
+        "replay_paused": False, "receiver": "streaming" if replica else None, "pending_restart": [],
+        "parameters": {key: str(value) for key, value in postgres_parameters(cluster).items()},
+        "oldest_transaction": 0.0, "base_backups": 0, "backup_bytes": 0, "synchronous_commit": "on",
+        "synchronous_standby_names": f'ANY 1 ("{DATABASES[1]}","{DATABASES[2]}")',
+        "senders": [] if replica else senders, "slots": [],
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -107,7 +154,8 @@ class Stage:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("agents", "cluster", "operations", "templates", "files", "deploy.py", "config.py"):
+        self.settings: dict[str, Any] = {}  # those of a test, which the cluster has at last
+        for name in ("agents", "cluster", "health", "operations", "templates", "files", "deploy.py", "config.py"):
             (folder / name).symlink_to(ROOT / name)
         for name in ("pyproject.toml", "CHANGELOG.md"):  # which tests change
             shutil.copy(ROOT / name, folder)
@@ -144,6 +192,7 @@ class Stage:
             "cluster_name": "shop",
             "client_networks": ["10.0.0.0/24"],
             "secrets_directory": str(self.folder / "secrets"),
+            **self.settings,
         }
         groups = {name: {"etcd", "postgres"} if name in DATABASES else {"haproxy"} for name in HOSTS}
         return build({name: RawHost(frozenset(groups[name]), {"address": HOSTS[name], **settings}) for name in HOSTS})

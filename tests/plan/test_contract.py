@@ -8,7 +8,7 @@ from pathlib import PurePath
 from conftest import Rehearsal, Stage
 
 from cluster.connections import reached_from
-from day2.hosts.observe import questions
+from health.questions import questions
 
 
 def test_no_host_is_told_of_a_port_that_it_is_not_known_to_dial(first_deploy: Rehearsal, stage: Stage) -> None:

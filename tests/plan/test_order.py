@@ -47,6 +47,13 @@ def test_phases_follow_each_other_on_all_hosts(first_deploy: Rehearsal) -> None:
         assert first_deploy.last(one) < first_deploy.first(after), (one, after)
 
 
+def test_the_last_phase_asks_every_host_of_the_run(first_deploy: Rehearsal) -> None:
+    asked = first_deploy.executed('"units"')
+    assert {first_deploy.commands[n].host for n in asked} == set(HOSTS)
+    assert min(asked) > first_deploy.last(f"{START} haproxy.service")
+    assert "verified: @fake/db1 leads, writes and reads pass through HAProxy" in first_deploy.output
+
+
 def test_no_service_starts_while_packages_are_being_installed(first_deploy: Rehearsal) -> None:
     for host in HOSTS:
         (place,) = first_deploy.executed("apt-get", host)
@@ -187,6 +194,7 @@ def test_the_first_by_name_in_this_run_speaks_for_the_cluster(stage: Stage) -> N
     """The dynamic configuration is sent and the cluster verified once, by a host that takes part."""
     answers = [(".", SURVEY, living(stage.deployed_before())), (".", "/config --fail", [json.dumps({"ttl": 99})])]
     run = stage.rehearse("-y", "--exclude", DATABASES[0], answers=answers)
+    assert f"verified: {DATABASES[0]} leads" in run.output  # who is not asked is no problem
     assert {c.host for c in run.commands} == set(HOSTS) - {DATABASES[0]}
     assert [run.commands[n].host for n in run.executed("--request PATCH")] == [DATABASES[1]]
 
@@ -253,6 +261,7 @@ def test_postgresql_waits_for_any_replica_or_for_none_where_patroni_has_set_noth
     stage: Stage, choice: str, there: list[str], edits: int
 ) -> None:
     stage.write("group_data/all.py", f'{SETTINGS}without_replica = "{choice}"\n')
+    stage.settings = {"without_replica": choice}
     answers = [
         (".", SURVEY, living(stage.deployed_before())),
         (".", MEMBERS, ["data", member_list(*DATABASES)]),

@@ -33,8 +33,10 @@ def own(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
 
 def test_a_deploy_goes_to_its_hosts_and_keeps_its_secrets_beside_it(own: Stage) -> None:
     primary = [("db1", "pg_auth_members", ['{"roles": {}, "databases": {}}']), ("db1", "/config --fail", ["{}"])]
+    own.settings = {"postgres_parameters": load_cluster("shop").postgres.parameters}
     run = own.rehearse("-y", answers=primary, inventory=FILE)
     assert run.exit_code == 0, run.output
+    assert "verified: @fake/db1 leads" in run.output
     assert {command.host for command in run.commands} == set(HOSTS)
     assert Vault(load_cluster("shop"), GIVEN).directory.resolve() == own.folder / "inventories/shop/secrets/shop"
     assert (own.folder / "inventories/shop/secrets/shop/passwords.json").is_file()

@@ -17,8 +17,8 @@ from cluster.connections import CONNECTIONS
 from cluster.settings import VARIABLES
 from day2.commands.look import logs
 from day2.hosts.journal import PROGRESS, TROUBLE
-from day2.hosts.observe import questions
 from health.finding import Finding
+from health.questions import questions
 from health.rules import findings
 from lab.recipe import ROLE_PACKAGES
 

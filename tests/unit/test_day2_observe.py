@@ -11,8 +11,9 @@ from clusters import cluster
 from agents.sent import shipped
 from cluster.certificates import make_authority
 from cluster.quorum import Promotion
-from day2.hosts.observe import host_view, questions
+from day2.hosts.observe import view_of
 from day2.hosts.ssh import Answer
+from health.questions import questions
 
 SHOP = cluster()
 POSTGRES: dict[str, Any] = {
@@ -47,7 +48,7 @@ def answer(**parts: Any) -> Answer:
 def test_a_database_host() -> None:
     pem = make_authority("test").certificate.decode()
     patroni = {"state": "running", "role": "primary", "dcs_last_seen": time.time() - 2, "patroni": {"version": "4.1.5"}}
-    host = host_view(
+    host = view_of(
         answer(
             etcd={"is": ETCD},
             patroni={"is": patroni},
@@ -75,15 +76,15 @@ def test_a_database_host() -> None:
 
 
 def test_a_host_that_was_deployed_before_there_were_notes() -> None:
-    host = host_view(answer(marker={"is": {"cluster": "shop", "id": "1"}}))
+    host = view_of(answer(marker={"is": {"cluster": "shop", "id": "1"}}))
     assert (host.cluster_name, host.deployed_by, host.problems) == ("shop", None, {})
 
 
 def test_what_a_rewind_has_thrown_away() -> None:
     note = {"host": "db1", "at": "2026", "timeline": 3, "fork": "0/1", "end": "0/2", "commits": 7, "size": 16}
-    host = host_view(answer(salvage={"is": [{"path": "/kept/here", **note}]}))
+    host = view_of(answer(salvage={"is": [{"path": "/kept/here", **note}]}))
     assert [(one.path, one.timeline, one.commits) for one in host.salvage] == [("/kept/here", 3, 7)]
-    assert "salvage" in host_view(answer(salvage={"is": [{"path": "/kept/here"}]})).problems
+    assert "salvage" in view_of(answer(salvage={"is": [{"path": "/kept/here"}]})).problems
 
 
 def test_a_proxy() -> None:
@@ -95,22 +96,22 @@ def test_a_proxy() -> None:
         "last_chk": "",
         "scur": "3",
     }
-    host = host_view(answer(haproxy={"is": {"version": "3.2.5", "servers": [row, {**row, "svname": "db2", "status": "DOWN"}]}}))
+    host = view_of(answer(haproxy={"is": {"version": "3.2.5", "servers": [row, {**row, "svname": "db2", "status": "DOWN"}]}}))
     assert host.proxy and host.proxy.version == "3.2.5"
     assert [(s.name, s.up, s.sessions) for s in host.proxy.backends["write"]] == [("db1", True, 3), ("db2", False, 3)]
 
 
 def test_a_part_that_fails_or_says_something_strange_does_not_hide_the_others() -> None:
-    host = host_view(answer(etcd={"problem": "no\nroute"}, patroni={"is": {"state": "running"}}, postgres={"is": POSTGRES}))
+    host = view_of(answer(etcd={"problem": "no\nroute"}, patroni={"is": {"state": "running"}}, postgres={"is": POSTGRES}))
     assert host.problems["etcd"] == "no route"
     assert host.problems["patroni"].startswith("an answer that is not understood")
     assert host.postgres and host.postgres.lsn == 500
 
 
 def test_a_host_without_an_answer() -> None:
-    assert host_view(Answer("db1", None, problem="unreachable: x")).problems == {"host": "unreachable: x"}
-    assert not host_view(Answer("db1", 127, problem="python3: not found")).reachable
-    assert "unexpected output" in host_view(Answer("db1", 0, "Welcome!")).problems["host"]
+    assert view_of(Answer("db1", None, problem="unreachable: x")).problems == {"host": "unreachable: x"}
+    assert not view_of(Answer("db1", 127, problem="python3: not found")).reachable
+    assert "unexpected output" in view_of(Answer("db1", 0, "Welcome!")).problems["host"]
 
 
 def test_each_host_is_asked_by_its_roles() -> None:

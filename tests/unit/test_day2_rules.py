@@ -224,7 +224,10 @@ def test_what_is_worth_knowing_does_not_make_a_cluster_sick(case: str) -> None:
 
 def test_asynchronous_is_said_in_every_report() -> None:
     shop = cluster(durability="asynchronous")
-    found = findings(views.with_keys(config=config(synchronous_mode=False), sync=None), shop)
+    alone = tuple(views.sender(name, sync_state="async") for name in ("db2", "db3"))
+    view = views.with_keys(config=config(synchronous_mode=False), sync=None)
+    primary = replace(view.hosts["db1"], postgres=views.postgres("db1", synchronous_standby_names="", senders=alone))
+    found = findings(replace(view, hosts=view.hosts | {"db1": primary}), shop)
     assert [f.text for f in found if f.level == "warning"] == [
         "asynchronous: losing the primary can lose the last acknowledged writes"
     ]

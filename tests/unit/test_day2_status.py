@@ -54,6 +54,19 @@ def test_one_screen() -> None:
     assert "\x1b" not in text
 
 
+def test_each_line_bears_the_id_of_its_rule_in_the_text_and_in_the_json() -> None:
+    view = RUINS["HAProxy down"]
+    assert "problem  proxy1: HAProxy does not answer: refused (routing.silent)" in shown(view)
+    document = status.document(SHOP, view, findings(view, SHOP), candidates(view, SHOP))
+    [found] = json.loads(console.to_json(document))["findings"]
+    assert found == {
+        "level": "problem",
+        "rule": "routing.silent",
+        "about": "proxy1",
+        "text": "HAProxy does not answer: refused",
+    }
+
+
 def test_what_a_rewind_has_thrown_away_is_named_and_makes_nobody_sick() -> None:
     older, newer = (Salvage(f"/kept/{n}", "db2", "2026", 3, "0/1", "0/2", 20 + n, 16) for n in (1, 2))
     text = shown(views.view(db2=views.database("db2", salvage=(older, newer))))

@@ -12,8 +12,8 @@ import pytest
 from clusters import cluster
 
 from agents.sent import shipped
-from cluster.preflight import HostProbe, judge, parse_probe, probe_question, too_old
 from cluster.topology import Cluster
+from health.preflight import HostProbe, judge, parse_probe, probe_question, too_old
 
 GOOD_PACKAGES = {"postgresql-18": "18.1-1", "patroni": "4.1.3-1", "etcd-server": "3.5.28-1", "haproxy": "3.2.1-1"}
 
@@ -53,19 +53,19 @@ def test_a_port_that_a_firewall_eats_is_refused_with_both_ends() -> None:
     of = cluster()
     reached = {**good(of, "db1").reached, ("db2", 2380): "no answer"}
     assert lines(db1={"reached": reached}) == [
-        ("refusal", "db1", "can't reach port 2380 of db2 (no answer): let it through the firewall")
+        ("problem", "db1", "can't reach port 2380 of db2 (no answer): let it through the firewall")
     ]
 
 
 def test_a_port_that_is_taken_is_refused_before_the_first_deploy_only() -> None:
     taken = {**good(cluster(), "db1").reached, ("db1", 5432): "connected"}
-    assert [line[:2] for line in lines(db1={"reached": taken})] == [("refusal", "db1")]
+    assert [line[:2] for line in lines(db1={"reached": taken})] == [("problem", "db1")]
     assert lines(deployed=True, db1={"reached": taken}) == []
 
 
 def test_an_address_of_another_host_is_refused() -> None:
     [(level, about, text)] = lines(db2={"addresses": ("127.0.0.1", "10.9.9.9")})
-    assert (level, about) == ("refusal", "db2") and "10.9.9.9" in text
+    assert (level, about) == ("problem", "db2") and "10.9.9.9" in text
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_what_makes_a_bad_host_is_a_warning(change: dict[str, object], word: str
 def test_a_package_that_is_too_old_is_refused_with_the_floor() -> None:
     packages = {**good(cluster(), "db1").packages, "patroni": {"installed": "3.3.2-1", "candidate": "4.1.5-1"}}
     [(level, about, text)] = lines(db1={"packages": packages})
-    assert (level, about) == ("refusal", "db1") and "3.3.2-1" in text and "4.1.3" in text
+    assert (level, about) == ("problem", "db1") and "3.3.2-1" in text and "4.1.3" in text
 
 
 def test_a_package_that_is_nowhere_is_a_warning() -> None:

@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "cluster": (set(), set()),
     "agents": ({"cluster"}, set()),
     "health": ({"cluster"}, set()),
-    "operations": ({"agents", "cluster"}, {"pyinfra"}),
+    "operations": ({"agents", "cluster", "health"}, {"pyinfra"}),
     "day2": ({"agents", "cluster", "health"}, {"fabric", "paramiko", "psycopg", "invoke"}),
     # The commands whose subject is the lab. All others work on hosts and must not know whether those are a lab's.
     "day2/commands/lab": ({"day2", "lab"}, {"invoke"}),

@@ -7,57 +7,58 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from rich.markup import escape
-
 from agents.sent import shipped
 from cluster.fitness import HostSurvey, parse_survey, refusals, survey_command
-from cluster.preflight import HostProbe, Line, clock_line, judge, parse_probe, probe_question
 from cluster.topology import Cluster, Host
 from cluster.vault import Vault
 from cluster.version import own
 from day2.hosts.ssh import Answer, Fleet
 from day2.ui.console import BAD_NEWS, FINE, console, print_json
+from day2.ui.findings import COLOURS, show_findings
+from health.finding import Finding, finding, healthy, ok
+from health.preflight import HostProbe, clocks, judge, parse_probe, probe_question
 
 FORMAT = "pgquorum preflight 1"
 CONNECT_SECONDS = 2.0
 PROBE_SECONDS = 20
-STYLES = {"ok": "green", "warning": "yellow", "refusal": "bold red"}
 
 
 def preflight(cluster: Cluster, *, as_json: bool) -> int:
-    """Prints one line for each thing looked at; 1 when any is a refusal, else 0. Raises ClusterError for broken secrets."""
+    """Prints one line for each thing looked at; 1 when any is a problem, which a deploy would be refused for, else 0.
+
+    Raises ClusterError for broken secrets.
+    """
     began = time.monotonic()
-    lines = look(cluster)
-    refused = any(line.level == "refusal" for line in lines)
+    found = look(cluster)
+    fit = healthy(found)
     if as_json:
-        print_json(FORMAT, {"cluster": cluster.name, "passed": not refused, "lines": lines})
+        print_json(FORMAT, {"cluster": cluster.name, "passed": fit, "findings": found})
     else:
         out = console()
-        for line in sorted(lines, key=lambda line: list(STYLES).index(line.level)):
-            out.print(f"[{STYLES[line.level]}]{line.level:8}[/] [bold]{line.about}[/]: {escape(line.text)}", soft_wrap=True)
-        verdict = "[bold red]refused[/]" if refused else "[bold green]fit[/]"
+        show_findings(out, sorted(found, key=lambda one: list(COLOURS).index(one.level)))
+        verdict = "[bold green]fit[/]" if fit else "[bold red]refused[/]"
         out.print(f"{verdict} ({time.monotonic() - began:.1f} s)")
-    return BAD_NEWS if refused else FINE
+    return FINE if fit else BAD_NEWS
 
 
-def look(cluster: Cluster) -> list[Line]:
-    """Every line, over hosts that are all asked at once; one that does not answer is a refusal."""
+def look(cluster: Cluster) -> list[Finding]:
+    """Every verdict, over hosts that are all asked at once; one that does not answer is a problem."""
     vault = Vault(cluster)  # in memory: nothing is written
     with Fleet(cluster.hosts) as fleet:
         answers = fleet.run_all({h.name: survey_command(cluster) for h in cluster.hosts})
         surveys = {name: parse_survey(a.output.splitlines(), a.at) for name, a in answers.items() if a.ok}
         rooted = [cluster.host(name) for name, survey in surveys.items() if survey.uid == 0]
         probes, failed = probe_all(fleet, cluster, rooted)
-    lines = [Line("refusal", name, told(a)) for name, a in answers.items() if not a.ok]
-    problems = refusals(cluster, surveys, vault.cluster_id, vault.existed, own())
-    lines += [Line("refusal", "hosts", text) for text in problems]
+    found = [finding("host.unreachable", name, told(a)) for name, a in answers.items() if not a.ok]
+    unfit = refusals(cluster, surveys, vault.cluster_id, vault.existed, own())
+    found += [finding("host.unfit", "hosts", text) for text in unfit]
     if surveys:
-        lines.append(clock_line({name: survey.clock_offset for name, survey in surveys.items()}))
-    return [*lines, *failed, *judge(cluster, probes, deployed=deployed(surveys)), *from_here(cluster, deployed(surveys))]
+        found.append(clocks({name: survey.clock_offset for name, survey in surveys.items()}))
+    return [*found, *failed, *judge(cluster, probes, deployed=deployed(surveys)), *from_here(cluster, deployed(surveys))]
 
 
-def probe_all(fleet: Fleet, cluster: Cluster, hosts: list[Host]) -> tuple[dict[str, HostProbe], list[Line]]:
-    """What the probe saw, by host, and a line for each host where it did not run."""
+def probe_all(fleet: Fleet, cluster: Cluster, hosts: list[Host]) -> tuple[dict[str, HostProbe], list[Finding]]:
+    """What the probe saw, by host, and a warning for each host where it did not run."""
     probes, failed = {}, []
     with ThreadPoolExecutor(max(1, len(hosts))) as pool:
         answers = pool.map(
@@ -67,7 +68,8 @@ def probe_all(fleet: Fleet, cluster: Cluster, hosts: list[Host]) -> tuple[dict[s
         try:
             probes[host.name] = parse_probe(cluster, host, answer.output)
         except ValueError:
-            failed.append(Line("warning", host.name, f"could not be measured (is python3 installed?): {told(answer)}"))
+            text = f"could not be measured (is python3 installed?): {told(answer)}"
+            failed.append(finding("host.not-measured", host.name, text))
     return probes, failed
 
 
@@ -79,9 +81,9 @@ def told(answer: Answer) -> str:
     return answer.problem or f"exit code {answer.code}"
 
 
-def from_here(cluster: Cluster, stands: bool) -> list[Line]:
+def from_here(cluster: Cluster, stands: bool) -> list[Finding]:
     """What an operator or an application on this machine would meet: the way to HAProxy, and its name."""
-    lines = []
+    found = []
     for proxy in cluster.haproxy_hosts:
         for port in (cluster.haproxy.write_port, cluster.haproxy.read_port):
             try:
@@ -89,13 +91,13 @@ def from_here(cluster: Cluster, stands: bool) -> list[Line]:
                     continue
             except ConnectionRefusedError:
                 if stands:
-                    lines.append(Line("warning", proxy.name, f"port {port} refuses connections from here"))
+                    found.append(finding("client.refused", proxy.name, f"port {port} refuses connections from here"))
             except OSError as error:
-                lines.append(Line("warning", proxy.name, f"port {port} can't be reached from here ({error}); SSH is enough"))
+                text = f"port {port} can't be reached from here ({error}); SSH is enough"
+                found.append(finding("client.out-of-reach", proxy.name, text))
         try:
             socket.getaddrinfo(proxy.name, None)
         except OSError:
-            lines.append(
-                Line("warning", proxy.name, "its name does not resolve here: give applications hostaddr, or a DNS entry")
-            )
-    return lines or [Line("ok", "client", "HAProxy can be reached from here, by name and address")]
+            text = "its name does not resolve here: give applications hostaddr, or a DNS entry"
+            found.append(finding("client.unnamed", proxy.name, text))
+    return found or [ok("client", "client", "HAProxy can be reached from here, by name and address")]

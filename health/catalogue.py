@@ -1,0 +1,115 @@
+"""Every condition that a rule can find: its id, its level, and what it means. docs/rules.md lists them for monitoring.
+
+An id is `subject.condition`. It means one condition and has one level, and neither changes: alerts and tests hang on it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Level = Literal["ok", "warning", "problem"]
+
+
+class Condition(NamedTuple):
+    """How bad it is, and what it means."""
+
+    level: Level
+    meaning: str
+
+
+def _problem(meaning: str) -> Condition:
+    return Condition("problem", meaning)
+
+
+def _warning(meaning: str) -> Condition:
+    return Condition("warning", meaning)
+
+
+CATALOGUE: dict[str, Condition] = {
+    # Hosts
+    "host.unreachable": _problem("a host does not answer over SSH, or what was asked of it there failed"),
+    "host.not-deployed": _problem("a host of the inventory has nothing of the cluster's on it"),
+    "host.other-cluster": _problem("a host belongs to another cluster than the inventory's"),
+    "deploy.missing": _problem("no host that answers has been deployed to"),
+    "clocks.apart": _warning("the clocks of the hosts differ"),
+    "services.not-active": _problem("a unit of the cluster's does not run: etcd, Patroni or HAProxy"),
+    "services.wake-not-active": _warning("pgquorum-wake-patroni does not run: Patroni sees a crash of PostgreSQL later"),
+    "services.confirm-not-active": _warning("pgquorum-confirm-quorum does not run: a failover may need more members"),
+    "services.packaged-postgresql": _warning("the packaged postgresql.service is active: only Patroni starts PostgreSQL"),
+    "certificates.expiring": _problem("a certificate ends within days"),
+    "certificates.to-renew": _warning("a certificate is due to be renewed by a deploy"),
+    "files.edited": _warning("a file that the deploy writes has been edited, or is gone"),
+    # Hosts, before a deploy
+    "host.unfit": _problem("a deploy would be refused, for what the survey of the hosts says"),
+    "host.other-address": _problem("the address in the inventory is not one of the host's"),
+    "host.not-measured": _warning("the probe of the preflight did not run"),
+    "ports.blocked": _problem("a host does not reach a port that it needs on another"),
+    "ports.taken": _problem("something else already listens on a port"),
+    "packages.missing": _warning("a package is not in the host's package lists"),
+    "packages.too-old": _problem("the version of a package is below what is relied on"),
+    "packages.differ": _warning("the version of a package differs by host"),
+    "disks.slow": _warning("the disk under a data directory is slow to sync"),
+    "disks.small": _warning("etcd's data directory has less free space than twice its quota"),
+    "memory.small": _warning("a host has little memory"),
+    "clocks.unkept": _warning("nothing keeps the clock of a host right"),
+    "watchdog.missing": _warning("a database host has no watchdog"),
+    "client.refused": _warning("a port of HAProxy refuses connections from the operator's machine"),
+    "client.out-of-reach": _warning("a port of HAProxy can't be reached from the operator's machine"),
+    "client.unnamed": _warning("the name of a HAProxy host does not resolve on the operator's machine"),
+    # etcd
+    "etcd.silent": _problem("an etcd member runs and does not answer"),
+    "etcd.no-quorum": _problem("an etcd member is not in touch with a majority"),
+    "etcd.other-members": _problem("etcd's members are not those of the inventory"),
+    "etcd.alarm": _problem("etcd has raised an alarm, such as NOSPACE"),
+    "etcd.never-compacted": _warning("etcd keeps all of its history and grows"),
+    "etcd.nearly-full": _warning("etcd's database comes near its quota"),
+    "etcd.leads-with-primary": _warning("the primary's host leads etcd, too"),
+    # The primary
+    "primary.split-brain": _problem("more than one PostgreSQL takes writes"),
+    "primary.unknown": _problem("no etcd member answers, so nobody can say who leads"),
+    "primary.no-leader": _problem("nobody holds the leader key"),
+    "primary.other-than-leader": _problem("the holder of the leader key is not the one that is out of recovery"),
+    # Patroni
+    "patroni.paused": _problem("the cluster is paused: nothing fails over by itself"),
+    "patroni.silent": _problem("a Patroni runs and does not answer"),
+    "patroni.cut-off": _problem("a Patroni has not reached etcd for longer than ttl"),
+    "patroni.not-running": _problem("PostgreSQL is starting, stopping or down, as its Patroni says"),
+    # Replicas
+    "replication.silent": _problem("PostgreSQL on a replica does not answer"),
+    "replication.not-streaming": _problem("a replica does not stream from the primary"),
+    "replication.other-timeline": _problem("a replica is on another timeline than the primary"),
+    "replication.paused": _problem("the replay of a replica is paused"),
+    "replication.lagging": _problem("a replica has more to replay than haproxy_read_max_lag"),
+    "slots.lost": _problem("a replication slot has lost write-ahead log, or is about to"),
+    "slots.idle": _warning("a replication slot is not in use and holds back write-ahead log"),
+    # The way there
+    "routing.silent": _problem("a HAProxy runs and does not answer"),
+    "routing.writes-astray": _problem("a HAProxy does not send writes to the leader alone"),
+    "routing.reads-nowhere": _problem("a HAProxy sends reads to nobody"),
+    "routing.reads-from-primary": _warning("a HAProxy sends reads to the primary: no replica is fit for them"),
+    "routing.replica-unread": _problem("a HAProxy sends no reads to a replica"),
+    "client.write-fails": _problem("a client's write through HAProxy fails"),
+    "client.read-fails": _problem("a client's read through HAProxy fails"),
+    # What a write survives
+    "durability.differs": _problem("the durability in force is not the one of the settings"),
+    "durability.asynchronous": _warning("durability is asynchronous, as the settings say: a failover can lose writes"),
+    "durability.nobody-synchronous": _problem("the primary waits for no replica"),
+    "durability.nobody-confirms": _problem("no replica is there to confirm writes: they wait"),
+    "durability.other-mode": _warning("a replica confirms writes in another way than the durability means"),
+    "durability.other-count": _warning("writes wait for another number of replicas than the durability means"),
+    "acknowledged.held-alone": _warning("only the primary and these replicas have the last acknowledged bytes"),
+    "quorum.unconfirmed": _warning("replicas have not caught up since the last change of voters"),
+    # A failover, this minute
+    "failover.unknown": _problem("no etcd member answers, so nobody can take over"),
+    "failover.no-leader": _problem("nobody holds the leader key, and this is why nobody takes it"),
+    "failover.paused": _problem("nobody takes over because the cluster is paused"),
+    "failover.no-majority": _problem("without the leader's host etcd would have no majority"),
+    "failover.no-candidate": _problem("no replica could take over, and this is why one of them could not"),
+    "failover.loss-to-accept": _problem("nobody may lead without a host that is missing, unless its owner accepts a loss"),
+    # Settings
+    "restart.pending": _warning("a setting waits for a restart of PostgreSQL"),
+    "settings.not-in-etcd": _warning("Patroni's configuration in etcd is not what the settings say"),
+    "settings.not-running": _warning("PostgreSQL runs with another value than the settings say"),
+}
+
+SUBJECTS = frozenset(rule.partition(".")[0] for rule in CATALOGUE)

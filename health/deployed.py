@@ -1,0 +1,42 @@
+"""What a deploy asks of the cluster that it leaves behind: no problem by any rule, and some things on top. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from cluster.topology import Cluster
+
+from .finding import Finding, finding, ok
+from .rules.settings import pending_restarts
+from .view import ClusterView
+
+PASSED, READ_FAILS = "probe passed", "read fails"  # what the probe of a client prints
+
+# Only warnings for a cluster at work, but a deploy has just asked for them: it is done when they are there.
+DEMANDED = frozenset({"settings.not-in-etcd", "settings.not-running", "durability.other-mode", "durability.other-count"})
+# Problems that the owner has chosen: by `invoke pause`, or by the number of hosts.
+ACCEPTED = frozenset({"patroni.paused", "failover.paused", "failover.no-majority"})
+
+
+def unmet(found: Iterable[Finding]) -> tuple[Finding, ...]:
+    """What a deploy has to wait for, and fails for in the end."""
+    return tuple(f for f in found if f.rule in DEMANDED or (f.level == "problem" and f.rule not in ACCEPTED))
+
+
+def client(proxy: str, said: str, error: str) -> Finding:
+    """The verdict of a client that has written and read through a proxy: what it printed, and what it was told."""
+    if said == PASSED:
+        return ok("client", proxy, "a client's write and read pass, TLS verified")
+    rule = "client.read-fails" if said == READ_FAILS else "client.write-fails"
+    return finding(rule, proxy, f"a client that goes through it is told: {error or 'no answer'}")
+
+
+def remarks(view: ClusterView, cluster: Cluster, found: Iterable[Finding]) -> Iterator[str]:
+    """What the user should know of a cluster that is as it should be."""
+    for host, settings in pending_restarts(view, cluster).items():
+        yield f"{host} waits for a restart: {', '.join(settings)} (invoke rolling-restart)"
+    yield from (f"{f.about}: {f.text}" for f in found if f.rule in ACCEPTED)
+    if cluster.all.durability == "asynchronous":
+        yield "durability is asynchronous: a failover may lose the last acknowledged writes"
+    elif not cluster.waits_without_replica:
+        yield "without_replica is continue: while no replica is there, losing the primary loses acknowledged writes"

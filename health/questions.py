@@ -1,0 +1,63 @@
+"""What a host is asked for a ClusterView: the argument of the collector (agents/sent/collector.py). Pure.
+
+reading.py reads the answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cluster import paths
+from cluster.dynamic_config import postgres_parameters
+from cluster.topology import Cluster, Host
+
+from .view import UNITS
+
+
+def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
+    """What to ask a host for, by its roles: for each part its arguments."""
+    asked: dict[str, dict[str, Any]] = {
+        "units": {"names": list(UNITS)},
+        "marker": {"path": paths.MARKER},
+        "edited": {"path": paths.MANIFEST},
+        "operator": {"path": paths.LOCK},
+    }
+    directories = []
+    if host in cluster.etcd_hosts:
+        asked["etcd"] = etcd_question(cluster, host)
+        directories.append(paths.ETCD_TLS)
+    if host in cluster.postgres_hosts:
+        asked["patroni"] = {"url": f"{host.url_address}:{cluster.postgres.patroni_port}", "tls": tls(paths.PATRONI_TLS)}
+        asked["postgres"] = postgres_question(cluster)
+        asked["salvage"] = {"path": paths.salvage(cluster.postgres.data_directory)}
+        directories.append(paths.PATRONI_TLS)
+    if host in cluster.haproxy_hosts:
+        asked["haproxy"] = {"socket": paths.HAPROXY_SOCKET}
+        directories.append(paths.HAPROXY_TLS)
+    asked["certificates"] = {"directories": directories}
+    return asked
+
+
+def etcd_question(cluster: Cluster, host: Host) -> dict[str, Any]:
+    """How to reach the etcd member on `host` from there, and where Patroni's keys are in it."""
+    return {
+        "url": f"{host.url_address}:{cluster.etcd.client_port}",
+        "tls": tls(paths.ETCD_TLS),
+        "prefix": f"/service/{cluster.name}/",
+        "ours": f"/pgquorum/{cluster.name}/",
+    }
+
+
+def postgres_question(cluster: Cluster) -> dict[str, Any]:
+    """How to reach PostgreSQL from its own host."""
+    psql = f"{paths.postgres_binaries(cluster.postgres.version)}/psql"
+    return {
+        "psql": psql,
+        "sockets": paths.POSTGRES_SOCKETS,
+        "port": cluster.postgres.port,
+        "parameters": list(postgres_parameters(cluster)),
+    }
+
+
+def tls(directory: str) -> dict[str, str]:
+    return {"ca": f"{directory}/ca.crt", "cert": f"{directory}/server.crt", "key": f"{directory}/server.key"}

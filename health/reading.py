@@ -1,0 +1,135 @@
+"""Reads what the collector answers on a host (questions.py has what it is asked) into the host's part of a ClusterView. Pure."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable
+from typing import Any
+
+from cluster.certificates import days_left
+from cluster.quorum import parse, promotion
+
+from .view import (
+    Configurations,
+    EtcdState,
+    HostView,
+    PatroniState,
+    PostgresState,
+    ProxyState,
+    Salvage,
+    Sender,
+    Server,
+    Slot,
+)
+
+
+def no_answer(name: str, why: str) -> HostView:
+    """A host of which nothing is known, and why."""
+    return HostView(name, {"host": why})
+
+
+def host_view(name: str, output: str, at: float) -> HostView:
+    """What the collector has printed on the host called `name`; `at` is the operator's time.time() when that was complete."""
+    try:
+        document = json.loads(output)
+    except ValueError:
+        return no_answer(name, f"unexpected output, where only JSON should be: {output[:80]!r}")
+    problems: dict[str, str] = {}
+
+    def part(of: str, parse: Callable[[Any], Any]) -> Any:
+        said = document.get(of)
+        if said is None:
+            return None
+        if "problem" in said:
+            problems[of] = " ".join(said["problem"].split())
+            return None
+        try:
+            return parse(said["is"]) if said["is"] is not None else None
+        except (KeyError, TypeError, ValueError) as error:
+            problems[of] = f"an answer that is not understood ({type(error).__name__}: {error})"
+            return None
+
+    return HostView(
+        name=name,
+        problems=problems,
+        clock=document["time"] - at,
+        cluster_name=part("marker", lambda marker: marker["cluster"]),
+        deployed_by=part("marker", lambda marker: marker.get("version")),
+        edited=tuple(part("edited", list) or ()),
+        operator=part("operator", str),
+        units=part("units", dict) or {},
+        certificates=part("certificates", certificate_days) or {},
+        etcd=part("etcd", etcd_state),
+        patroni=part("patroni", lambda said: patroni_state(said, document["time"])),
+        postgres=part("postgres", postgres_state),
+        proxy=part("haproxy", proxy_state),
+        salvage=part("salvage", lambda found: tuple(Salvage(**one) for one in found)) or (),
+    )
+
+
+def etcd_state(said: dict[str, Any]) -> EtcdState:
+    """From etcd's JSON, where 64-bit numbers are strings and zeros are left out."""
+    status = said["status"]
+    return EtcdState(
+        version=status["version"],
+        member_id=status["header"]["member_id"],
+        leader_id=status.get("leader", "0"),
+        revision=int(status["header"].get("revision", 0)),
+        database_size=int(status.get("dbSize", 0)),
+        in_use=int(status.get("dbSizeInUse", 0)),
+        alarms=tuple(error for error in status.get("errors", []) if "alarm" in error.lower()),
+        members={member["ID"]: member.get("name", "") for member in said["members"]},
+        quorum=said["quorum"],
+        compaction=said["compaction"],
+        keys=said["keys"],
+        configurations=configurations(said["configurations"]),
+    )
+
+
+def configurations(said: dict[str, Any]) -> Configurations:
+    """What etcd says of the configurations of synchronous replication. Raises ValueError for what can't be understood."""
+    notes = said["notes"]
+    parsed = [parse(value, revision) for value, revision in said["values"]]
+    promoted = notes.get("promoted")
+    return Configurations(
+        known=tuple(one for one in itertools.takewhile(bool, parsed) if one),
+        complete=said["complete"],
+        confirmed=int(json.loads(notes["confirmed"][0])["revision"]) if "confirmed" in notes else 0,
+        promoted=promotion(*promoted) if promoted else None,
+    )
+
+
+def patroni_state(said: dict[str, Any], now: float) -> PatroniState:
+    return PatroniState(
+        state=said["state"],
+        role=said["role"],
+        version=said.get("patroni", {}).get("version", ""),
+        dcs_age=now - said.get("dcs_last_seen", 0),
+        tags=said.get("tags", {}),
+        pending_restart=bool(said.get("pending_restart")),
+        paused=bool(said.get("pause")),
+        waiting=tuple(sorted(said.get("pending_restart_reason") or ())),
+    )
+
+
+def postgres_state(said: dict[str, Any]) -> PostgresState:
+    return PostgresState(**{
+        **said,
+        "pending_restart": tuple(said["pending_restart"]),
+        "senders": tuple(Sender(**sender) for sender in said["senders"]),
+        "slots": tuple(Slot(**slot) for slot in said["slots"]),
+    })  # fmt: skip
+
+
+def certificate_days(found: dict[str, str]) -> dict[str, int]:
+    return {path: days_left(pem.encode()) for path, pem in found.items()}
+
+
+def proxy_state(said: dict[str, Any]) -> ProxyState:
+    backends: dict[str, list[Server]] = {}
+    for row in said["servers"]:
+        check = " ".join(filter(None, (row["check_status"], row["last_chk"])))
+        server = Server(row["svname"], row["status"], check, int(row["scur"] or 0))
+        backends.setdefault(row["pxname"], []).append(server)
+    return ProxyState(said["version"], {name: tuple(servers) for name, servers in backends.items()})
