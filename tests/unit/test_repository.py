@@ -202,3 +202,11 @@ def test_requirements_are_pinned() -> None:
     lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
     assert lines
     assert [line for line in lines if not re.fullmatch(r"[\w\[\]-]+==[\w.]+", line)] == []
+
+
+def test_the_lines_of_the_docs_wrap() -> None:
+    """So that a difference can be read. A row of a table is one line, and what is typed is as long as it is."""
+    for path in tracked():
+        if path.suffix == ".md":
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                assert len(line) <= 130 or line.lstrip().startswith("|") or line.startswith("    "), f"{path}:{number}"
