@@ -10,18 +10,8 @@ from typing import Any
 from cluster.certificates import days_left
 from cluster.quorum import parse, promotion
 
-from .view import (
-    Configurations,
-    EtcdState,
-    HostView,
-    PatroniState,
-    PostgresState,
-    ProxyState,
-    Salvage,
-    Sender,
-    Server,
-    Slot,
-)
+from .dcs import Configurations
+from .view import EtcdState, HostView, PatroniState, PostgresState, ProxyState, Salvage, Sender, Server, Slot
 
 
 def no_answer(name: str, why: str) -> HostView:

@@ -6,38 +6,14 @@ the host's `problems` say why.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cluster.components import COMPONENTS
-from cluster.dynamic_config import durability_of, promise_of, without_replica_of
-from cluster.quorum import Configuration, Promotion
+
+from .dcs import NONE_KNOWN, Configurations, Dcs, parse_dcs
 
 UNITS = tuple(unit for one in COMPONENTS for unit in (*one.units, *one.masked, *one.beside))
-
-
-@dataclass(frozen=True)
-class Configurations:
-    """The configurations of synchronous replication (cluster/quorum.py). `known`: the one in force first, then those before it,
-    back to the one that was last confirmed, the revision of which is `confirmed` (0: none was yet). `complete`: etcd has
-    forgotten none of them. `promoted`: who was let through the promotion gate last.
-    """
-
-    known: tuple[Configuration, ...] = ()
-    complete: bool = True
-    confirmed: int = 0
-    promoted: Promotion | None = None
-
-    @property
-    def current(self) -> Configuration | None:
-        """The one in force; None without synchronous replication."""
-        return self.known[0] if self.known else None
-
-    @property
-    def settled(self) -> bool:
-        """Whether the one in force is confirmed, or there is none."""
-        return self.current is None or self.current.revision <= self.confirmed
 
 
 @dataclass(frozen=True)
@@ -54,7 +30,7 @@ class EtcdState:
     members: dict[str, str]  # id to name
     quorum: bool
     keys: dict[str, str] = field(repr=False)  # Patroni's, without the cluster's prefix
-    configurations: Configurations = Configurations()
+    configurations: Configurations = NONE_KNOWN
     compaction: str = ""  # how much history it keeps, such as 1h; empty: all of it
 
     @property
@@ -163,37 +139,6 @@ class Salvage:
 
 
 @dataclass(frozen=True)
-class Dcs:
-    """What Patroni keeps in etcd, as the most recent etcd member has it."""
-
-    leader: str | None
-    initialized: bool
-    config: dict[str, Any]
-    members: dict[str, dict[str, Any]]
-    sync_leader: str | None
-    voters: tuple[str, ...]
-    quorum: int
-    position: int  # the leader's last WAL position as it noted it
-    configurations: Configurations = Configurations()
-
-    @property
-    def paused(self) -> bool:
-        return bool(self.config.get("pause"))
-
-    @property
-    def durability(self) -> str:
-        return durability_of(self.config)
-
-    @property
-    def without_replica(self) -> str:
-        return without_replica_of(self.config)
-
-    @property
-    def promise(self) -> str:
-        return promise_of(self.config)
-
-
-@dataclass(frozen=True)
 class HostView:
     """One host. `clock`: how far its clock is ahead of the operator's; `operator`: the line of who holds the lock."""
 
@@ -289,28 +234,3 @@ class ClusterView:
         backends = state.backends if state else {}
         up = {name: tuple(server.name for server in servers if server.up) for name, servers in backends.items()}
         return up.get(backend) or up.get("write", ())
-
-
-def parse_dcs(keys: dict[str, str]) -> Dcs:
-    """The keys under /service/<cluster>/, parsed. What is missing or can't be read is empty."""
-    sync = _object(keys.get("sync"))
-    status = _object(keys.get("status"))
-    members = {key.removeprefix("members/"): value for key, value in keys.items() if key.startswith("members/")}
-    return Dcs(
-        leader=keys.get("leader"),
-        initialized="initialize" in keys,
-        config=_object(keys.get("config")),
-        members={name: _object(value) for name, value in members.items()},
-        sync_leader=sync.get("leader"),
-        voters=tuple(name for name in (sync.get("sync_standby") or "").split(",") if name),
-        quorum=int(sync.get("quorum") or 0),
-        position=int(status.get("optime") or 0),
-    )
-
-
-def _object(text: str | None) -> dict[str, Any]:
-    try:
-        value = json.loads(text or "")
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -11,8 +11,8 @@ from typing import Any, Self
 from cluster.errors import ClusterError
 from cluster.topology import Host
 from day2.hosts.watch import Watch
+from health.dcs import parse_dcs
 from health.questions import etcd_question
-from health.view import parse_dcs
 
 from .fault import FaultContext
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from cluster.topology import Cluster
 
+from ..dcs import Dcs
 from ..finding import Finding, finding, ok
-from ..view import ClusterView, Dcs, HostView
+from ..view import ClusterView, HostView
 from .holders import in_words, lacking, positions
 
 # Patroni's default where the DCS has none.

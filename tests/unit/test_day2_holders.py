@@ -8,9 +8,10 @@ import views
 from clusters import cluster
 
 from cluster.quorum import Configuration
+from health.dcs import Configurations
 from health.rules import candidates, findings
 from health.rules.holders import Alone, alone, not_spared
-from health.view import ClusterView, Configurations, HostView
+from health.view import ClusterView, HostView
 
 SHOP = cluster()
 BOTH = Configuration(90, "db1", frozenset({"db2", "db3"}), 1)

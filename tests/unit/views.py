@@ -11,18 +11,8 @@ from clusters import cluster
 from cluster.dynamic_config import postgres_parameters, wanted_config
 from cluster.quorum import parse
 from cluster.version import own
-from health.view import (
-    ClusterView,
-    Configurations,
-    EtcdState,
-    HostView,
-    PatroniState,
-    PostgresState,
-    ProxyState,
-    Sender,
-    Server,
-    Slot,
-)
+from health.dcs import Configurations
+from health.view import ClusterView, EtcdState, HostView, PatroniState, PostgresState, ProxyState, Sender, Server, Slot
 
 SHOP = cluster()
 VERSION = str(own())
