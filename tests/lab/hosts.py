@@ -40,7 +40,7 @@ PATIENCE = 120
 
 def wait_until(answer: Callable[[], Answer], what: str, seconds: float = PATIENCE) -> Answer:
     """The answer, as soon as it is true. Errors on the way count as not yet."""
-    deadline = time.monotonic() + seconds
+    deadline, pause = time.monotonic() + seconds, 0.2
     while True:
         said: Any = None
         try:
@@ -51,7 +51,8 @@ def wait_until(answer: Callable[[], Answer], what: str, seconds: float = PATIENC
             said = error
         if time.monotonic() > deadline:
             pytest.fail(f"not within {seconds:g} s: {what}; last: {said!r}")
-        time.sleep(0.2)
+        time.sleep(pause)
+        pause = min(1.0, pause * 1.3)  # a question such as patronictl's takes a good part of a second of processor time
 
 
 @contextmanager
