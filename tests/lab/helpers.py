@@ -169,10 +169,11 @@ class Site(Hosts):
 
     def healthy(self) -> bool:
         """One leader, all others streaming and read, etcd whole, and a client can write."""
-        states = sorted((member["Role"] == "Leader", member["State"]) for member in self.members().values())
+        members = self.members()
+        states = sorted((member["Role"] == "Leader", member["State"]) for member in members.values())
         if states != [*[(False, "streaming")] * (len(DATABASES) - 1), (True, "running")]:
             return False
-        if self.read_from() != sorted(set(DATABASES) - {self.leader()}):
+        if self.read_from() != sorted(name for name, member in members.items() if member["Role"] != "Leader"):
             return False
         self.etcdctl(DATABASES[0], "endpoint health --cluster")
         with self.connect(5000) as connection:
