@@ -111,20 +111,27 @@ class Hosts:
 
     def members(self, through: str | None = None) -> dict[str, dict[str, Any]]:
         """Patroni's members by name, as patronictl tells."""
-        host = through or next(h.name for h in self.lab.status() if h.power and h.name in DATABASES)
-        listed = json.loads(self.on(host, "patronictl -c /etc/patroni/conf.d list -f json"))
+        listed = json.loads(self.on(through or self._powered(), "patronictl -c /etc/patroni/conf.d list -f json"))
         return {member["Member"]: member for member in listed}
 
     def leader(self, through: str | None = None) -> str:
-        (found,) = (name for name, member in self.members(through).items() if member["Role"] == "Leader")
+        """Who holds Patroni's leader key, as etcd tells: ten times quicker than patronictl."""
+        through = through or self._powered()
+        found = self.etcdctl(through, f"get --print-value-only /service/{SPEC.name}/leader", [through, *DATABASES])
+        assert found, "nobody holds the leader key"
         return found
+
+    def _powered(self) -> str:
+        return next(h.name for h in self.lab.status() if h.power and h.name in DATABASES)
 
     def replicas(self) -> list[str]:
         return sorted(set(DATABASES) - {self.leader()})
 
-    def etcdctl(self, host: str, command: str) -> str:
+    def etcdctl(self, host: str, command: str, members: list[str] | None = None) -> str:
+        """What etcdctl on a host says, which asks the member there, or whichever of `members` answers."""
+        endpoints = ",".join(f"https://{ADDRESS[member]}:2379" for member in members or [host])
         tls = "--cacert /etc/etcd/tls/ca.crt --cert /etc/etcd/tls/server.crt --key /etc/etcd/tls/server.key"
-        return self.on(host, f"etcdctl --endpoints=https://{ADDRESS[host]}:2379 {tls} --command-timeout=5s {command}")
+        return self.on(host, f"etcdctl --endpoints={endpoints} {tls} --command-timeout=5s {command}")
 
     def postmasters(self) -> dict[str, str]:
         """When each PostgreSQL was started, as it says itself."""
