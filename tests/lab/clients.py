@@ -65,6 +65,7 @@ class Writers:
                     seq += 1
                     connection.execute("insert into written values (%s, %s)", (writer, seq))
                     self.acknowledged.append((writer, seq))
+                    time.sleep(0.005)  # as an application that does something else, too
             time.sleep(0.05)
 
     def __enter__(self) -> Writers:

@@ -19,7 +19,9 @@ WRITE = "select pg_logical_emit_message(true, '', '')"
 
 def faults(site: Site, folder: Path, names: str) -> dict[str, Any]:
     """The report of a failover test."""
-    code, out, err = invoke(site, "failover-test", "--yes", "--json", "--report", str(folder), "--fault", names, seconds=600)
+    code, out, err = invoke(
+        site, "failover-test", "--yes", "--json", "--report", str(folder), "--writers", "3", "--fault", names, seconds=600
+    )
     assert code in (0, 1), out + err
     proof: dict[str, Any] = json.loads(out)
     assert proof["stopped"] == "" and len(proof["trials"]) == len(names.split(",")), proof["stopped"]
