@@ -56,7 +56,6 @@ class Fleet:
     def __init__(self, hosts: Iterable[Host], connect_seconds: int = CONNECT_SECONDS) -> None:
         self.hosts = {host.name: host for host in hosts}
         self._seconds = connect_seconds
-        self._config = Config()
         self._connections: dict[str, Connection] = {}
         self._locks = {name: threading.Lock() for name in self.hosts}
 
@@ -122,7 +121,7 @@ class Fleet:
         with self._locks[host]:
             connection = self._connections.get(host)
             if connection is None or not connection.is_connected:
-                connection = self._connections[host] = connect(self.hosts[host], self._seconds, self._config)
+                connection = self._connections[host] = connect(self.hosts[host], self._seconds)
         try:
             target, origin = (address, port), ("127.0.0.1", 0)
             channel: paramiko.Channel = connection.transport.open_channel("direct-tcpip", target, origin, timeout=self._seconds)
@@ -135,7 +134,7 @@ class Fleet:
         with self._locks[name]:
             with suppress(KeyError, OSError, EOFError, paramiko.SSHException):
                 return self._on(self._connections[name])
-            connection = self._connections[name] = connect(self.hosts[name], self._seconds, self._config)
+            connection = self._connections[name] = connect(self.hosts[name], self._seconds)
         try:
             return self._on(connection)
         except (OSError, EOFError, paramiko.SSHException) as error:
@@ -150,15 +149,16 @@ class UnreachableError(ClusterError):
     """A host that can't be reached by SSH. The text says why, and where it can be mended, how."""
 
 
-def connect(host: Host, seconds: int, config: Config) -> Connection:
+def connect(host: Host, seconds: int) -> Connection:
     """An open connection to `host`. Raises UnreachableError."""
     s = host.settings
     known = Path(s.ssh_known_hosts_file).expanduser() if s.ssh_known_hosts_file else None
     kwargs: dict[str, Any] = {"banner_timeout": seconds, "auth_timeout": seconds}
     if s.ssh_key:
         kwargs |= {"key_filename": str(Path(s.ssh_key).expanduser()), "look_for_keys": False}
+    # A configuration of its own: one that several threads share is sometimes read while it is put together.
     connection = Connection(
-        host.ssh_hostname, s.ssh_user, s.ssh_port, connect_timeout=seconds, connect_kwargs=kwargs, config=config
+        host.ssh_hostname, s.ssh_user, s.ssh_port, connect_timeout=seconds, connect_kwargs=kwargs, config=Config()
     )
     try:
         # Fabric itself would add unknown keys silently.
