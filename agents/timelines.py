@@ -6,7 +6,9 @@ nowhere else. So the next one would take the same number, and nobody could tell 
 the first one follow without a rewind, nor the promotion gate. Here the number that is gone is taken up by a file that says so.
 
 While such a file is the newest, PostgreSQL does not start; it only runs on (the log says "forked off ... before current recovery
-point"). When the promotion that it was for has not come, it is removed again.
+point"). When the promotion that it was for has not come, it is removed again. It has the whole descent of its parent before its
+own line: a server whose last restartpoint is on an earlier timeline would else look for its checkpoint on timelines that never
+held it, and wait for ever instead of failing (XLogFileReadAnyTLI).
 """
 
 from __future__ import annotations
@@ -47,9 +49,10 @@ class Timelines:
     def reserve(self, own: int, chosen: int) -> None:
         """Sees to it that PostgreSQL chooses what `next` has said. What was written is on disk."""
         missing = [number for number in range(own + 1, chosen) if not self._file(number).exists()]
+        descent = self._file(own).read_text(encoding="utf-8") if self._file(own).exists() else ""
         for number in missing:
-            with self._file(number).open("x", encoding="ascii") as file:
-                file.write(RESERVED.format(parent=own))
+            with self._file(number).open("x", encoding="utf-8") as file:
+                file.write(descent + RESERVED.format(parent=own))
                 file.flush()
                 os.fsync(file.fileno())
         if missing:

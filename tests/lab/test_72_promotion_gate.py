@@ -110,9 +110,11 @@ def test_what_was_taken_up_for_a_promotion_that_did_not_come_is_given_back(site:
     replica, now = site.replicas()[0], timeline(site)
     file = f"{DATA}/pg_wal/{now + 1:08X}.history"
     text = f"{now}\\t0/1\\tpgquorum: begun by a server that nobody followed\\n"
+    descent = f"cat {DATA}/pg_wal/{now:08X}.history 2>/dev/null"
     # It is given back after half a minute, by its date, and on a busy machine PostgreSQL would not have been started by then.
     late = f"touch -d '+60 seconds' {file}"
-    site.on(replica, f"printf '{text}' > {file}; chown postgres: {file}; {late}; kill -9 $(head -1 {DATA}/postmaster.pid)")
+    write = f"{{ {descent}; printf '{text}'; }} > {file}; chown postgres: {file}"
+    site.on(replica, f"{write}; {late}; kill -9 $(head -1 {DATA}/postmaster.pid)")
     wait_until(lambda: site.members()[replica]["State"] == "start failed", "PostgreSQL does not start")
     wait_until(site.healthy, "the replica streams again", seconds=240)
     assert site.on(replica, f"test ! -e {file} && echo gone") == "gone"
