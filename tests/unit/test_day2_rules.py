@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 import views
 from clusters import cluster
 
-from health.rules import findings, healthy
+from health.rules import RULES, findings, healthy, holders, machines, service, settings
 from health.view import ClusterView, Slot
 
 SHOP = cluster()
@@ -274,3 +275,15 @@ def test_an_etcd_that_is_never_compacted_is_a_warning() -> None:
     view = views.view(db2=views.database("db2", etcd=views.etcd("db2", compaction="")))
     [line] = told(view, "warning")
     assert line.startswith("db2: etcd keeps all of its history")
+
+
+def test_every_rule_that_is_written_is_asked() -> None:
+    written = {
+        rule
+        for module in (holders, machines, service, settings, importlib.import_module("health.rules.takeover"))
+        for name, rule in vars(module).items()
+        if not name.startswith("_")
+        and getattr(rule, "__annotations__", {}).get("return") == "Iterator[Finding]"
+        and rule.__module__ == module.__name__
+    }
+    assert written == set(RULES), "a rule of health/rules/ that is missing in RULES"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -342,3 +343,11 @@ def test_the_operators_command_runs_without_a_shell_and_finds_invoke(tmp_path: P
 def test_a_command_that_fails_is_told_by_its_setting(command: str, said: str) -> None:
     with pytest.raises(ClusterError, match=said):
         run_locally("power_off", host(), command)
+
+
+def test_every_fault_that_is_written_can_be_chosen() -> None:
+    def concrete(kind: type[BaseFault]) -> set[type[BaseFault]]:
+        below = {one for child in kind.__subclasses__() for one in concrete(child)}
+        return below | (set() if inspect.isabstract(kind) or not hasattr(kind, "name") else {kind})
+
+    assert concrete(BaseFault) == set(FAULTS.values()), "a class of day2/faults/ that is missing in _ALL"

@@ -83,3 +83,12 @@ def test_what_was_used_stays(tmp_path: Path) -> None:
 def test_without_a_server_there_is_nothing_to_release(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         Timelines(tmp_path / "pg_wal").release()
+
+
+def test_what_is_taken_up_has_the_whole_descent_of_its_parent(tmp_path: Path) -> None:
+    """A server whose last restartpoint is on timeline 1 has to find it among the ancestors, or it waits for ever."""
+    begun(tmp_path, 2)
+    Timelines(tmp_path).reserve(2, 5)
+    for number in (3, 4):
+        lines = (tmp_path / f"{number:08X}.history").read_text().splitlines(keepends=True)
+        assert lines[0] == BEGUN and lines[1].startswith("2\t0/1\t") and len(lines) == 2
