@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
-import re
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,14 +14,11 @@ from clusters import cluster, hosts
 from cluster.dynamic_config import wanted_config
 from cluster.errors import ClusterError
 from cluster.timing import PROFILES
-from cluster.topology import Cluster, Host, RawHost, build
+from cluster.topology import Cluster, RawHost, build
 from day2.faults import FAULTS, choose
 from day2.faults.base import BaseFault
 from day2.faults.disk import disk_problems
 from day2.faults.fault import FaultContext
-from day2.faults.network import FIND_OPERATOR, rules
-from day2.faults.power import run_locally
-from day2.faults.script import HostScript
 from day2.hosts.ssh import Answer
 from day2.predictions.prediction import Effect, Prediction
 from health.view import ClusterView
@@ -268,81 +260,6 @@ def test_a_disk_is_filled_only_where_that_harms_nothing_else() -> None:
     assert disk_problems("/wal/pg_wal", "/wal", 10**9, others) == []
     assert "others need too" in disk_problems("/var/lib/pg", "/", 10**9, others)[0]
     assert "100 GB free" in disk_problems("/wal/pg_wal", "/wal", 100 * 1024**3, others)[0]
-
-
-def scripts() -> dict[str, HostScript]:
-    found = {name: getattr(made(name), "host_script", None) for name in FAULTS}
-    return {name: host_script for name, host_script in found.items() if host_script}
-
-
-@pytest.mark.parametrize(("name", "host_script"), scripts().items())
-def test_every_script_is_sh_and_sets_a_timer_before_it_injects(name: str, host_script: HostScript) -> None:
-    for script in (host_script.injection, host_script.healing):
-        done = subprocess.run(["sh", "-n"], input=script, text=True, capture_output=True, check=False)
-        assert done.returncode == 0, done.stderr
-    assert ("systemd-run" in host_script.injection) == made(name).needs_healing
-    assert host_script.injection.index("set -e") < host_script.injection.rindex(host_script.inject)
-    if host_script.heal:
-        assert host_script.injection.index("systemd-run") < host_script.injection.rindex(host_script.inject)
-        assert host_script.heal in host_script.healing
-
-
-def test_values_are_quoted() -> None:
-    host_script = HostScript('echo "$data"\n', values={"data": "/a b'c; echo $x"})
-    done = subprocess.run(["sh"], input=host_script.injection, text=True, capture_output=True, check=True)
-    assert done.stdout == "/a b'c; echo $x\n"
-
-
-@pytest.mark.parametrize(
-    ("connection", "found"),
-    [("10.0.0.5 4711 10.0.0.1 2222", "ip 10.0.0.5 2222"), ("fe80::1%eth0 4711 fe80::2%eth0 22", "ip6 fe80::1 22")],
-)
-def test_the_operators_connection_is_found_through_sudo(connection: str, found: str) -> None:
-    script = FIND_OPERATOR + 'echo "$family $operator $port"\n'
-    # As sudo does: without the variable, below a shell that has it.
-    command = ["sh", "-c", "env -u SSH_CONNECTION sh -s; exit $?"]
-    environment = {**os.environ, "SSH_CONNECTION": connection}
-    done = subprocess.run(command, input=script, text=True, capture_output=True, check=True, env=environment)
-    assert done.stdout.strip() == found
-
-
-def test_a_partition_never_cuts_the_operator_and_not_the_host_itself() -> None:
-    for text in (rules(None), rules(["10.0.0.2", "fd00::2"])):
-        for direction, verdict in (("saddr $operator tcp dport", "drop"), ("daddr $operator tcp sport", "drop")):
-            chain = next(c for c in text.split("chain ")[1:] if direction in c)
-            assert chain.index("lo") < chain.index(direction) < chain.index(verdict)
-    assert re.search(r"ip saddr 10\.0\.0\.2 drop\nip6 saddr fd00::2 drop", rules(["10.0.0.2", "fd00::2"]))
-    assert rules(None).count("\ndrop\n") == 2
-
-
-def host() -> Host:
-    return cluster().host("db1")
-
-
-def test_the_operators_command_runs_without_a_shell_and_finds_invoke(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    code = (
-        "import os,sys,shutil; open(sys.argv[1],'w').write(repr((sys.argv[2:], os.environ['PATH'], os.getsid(0)==os.getpid())))"
-    )
-    run_locally("power_off", host(), f"""{sys.executable} -c "{code}" {out} 'a b' '$HOME;'""")
-    words, path, own_session = eval(out.read_text())
-    assert words == ["a b", "$HOME;"]
-    assert path.startswith(str(Path(sys.executable).parent))
-    assert own_session
-
-
-@pytest.mark.parametrize(
-    ("command", "said"),
-    [
-        ("false", "power_off of db1 .`false`. failed with exit code 1"),
-        ("sh -c 'echo no such machine >&2; exit 3'", "exit code 3: no such machine"),
-        ("nonesuch", "can't be run"),
-        ("unbalanced 'quote", "can't be run"),
-    ],
-)
-def test_a_command_that_fails_is_told_by_its_setting(command: str, said: str) -> None:
-    with pytest.raises(ClusterError, match=said):
-        run_locally("power_off", host(), command)
 
 
 def test_every_fault_that_is_written_can_be_chosen() -> None:

@@ -9,7 +9,7 @@ from day2.commands.declare import JSON, command, on_cluster
 
 @command(help={"json": JSON})
 def _preflight(c: Context, json: bool = False) -> None:
-    """Are the hosts good for this cluster? Ports, clocks, disks, packages, others; exits 1 for a refusal."""
+    """Are the hosts good for this cluster? Ports, clocks, disks, packages, others; exits 1 for a problem."""
     from day2.commands.look.preflight import preflight
 
     on_cluster(c, preflight, as_json=json)
