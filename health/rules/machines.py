@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from cluster.certificates import RENEW_DAYS
+from cluster.components import COMPONENTS
 from cluster.topology import Cluster
 
 from ..finding import Finding, finding, ok
@@ -50,13 +51,12 @@ def clocks(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
 
 def services(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """The cluster's units run. The packaged PostgreSQL service, which would start a server of its own, does not."""
-    wanted = {"etcd": cluster.etcd_hosts, "patroni": cluster.postgres_hosts, "haproxy": cluster.haproxy_hosts}
-    wrong = []
-    for unit, group in wanted.items():
-        for host in (view.hosts[h.name] for h in group):
-            state = host.units.get(f"{unit}.service", "unknown")
-            if host.reachable and not host.blank and not host.runs(unit):
-                wrong.append(finding("services.not-active", host.name, f"{unit}.service is {state}"))
+    wanted = [(unit, view.hosts[h.name]) for one in COMPONENTS for unit in one.units for h in cluster.members(one.group)]
+    wrong = [
+        finding("services.not-active", host.name, f"{unit} is {state}")
+        for unit, host in wanted
+        if host.reachable and not host.blank and (state := host.units.get(unit, "unknown")) != "active"
+    ]
     yield from wrong or [ok("services", "services", "the cluster's units are active on every host that answers")]
     for name, host in view.hosts.items():
         if host.runs("postgresql"):
