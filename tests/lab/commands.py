@@ -33,15 +33,6 @@ def invoke(site: Site, *words: str, inventory: str = INVENTORY, seconds: float =
     return finish(site, start(site, *words, inventory=inventory), seconds)
 
 
-def only_trial(out: str) -> dict[str, Any]:
-    """The one trial of a report that passed, and lost nothing."""
-    report = json.loads(out)
-    assert report["passed"], out
-    (trial,) = report["trials"]
-    assert trial["writes"]["lost"] == {"count": 0, "ids": []}
-    return dict(trial)
-
-
 def status(site: Site) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(invoke(site, "status", "--json")[1])
     return document

@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from commands import invoke, only_trial
+from commands import invoke
 from helpers import Site
 from hosts import DATABASES, SPEC, wait_until
+from proving import run_one
 
 pytestmark = pytest.mark.usefixtures("healed")
 
@@ -55,9 +56,7 @@ def test_a_replica_that_leaves_and_returns_changes_what_is_confirmed(site: Site)
 
 def test_who_is_promoted_went_through_the_gate_and_is_noted(site: Site) -> None:
     since = site.on(DATABASES[0], "date '+%F %T'")
-    code, out, err = invoke(site, "failover-test", "--yes", "--fault", "postgres-kill", "--json")
-    assert code == 0, out + err
-    new = only_trial(out)["primary_after"]
+    new = run_one(site, "postgres-kill")["primary_after"]
     assert "it holds every acknowledged write" in said(site, new, since)
     assert noted(site, "promoted")["name"] == new
 
@@ -80,9 +79,7 @@ def test_without_what_confirms_a_failover_still_works_while_all_voters_answer(si
         wait_until(lambda: voters(site)[1] == site.replicas(), "it is a voter again")
         assert noted(site, "confirmed") == before and voters(site)[0] > before["revision"]
         assert f"{CONFIRM}.service is inactive" in invoke(site, "verify")[1]
-        code, out, err = invoke(site, "failover-test", "--yes", "--fault", "postgres-kill", "--json")
-        assert code == 0, out + err
-        only_trial(out)
+        run_one(site, "postgres-kill")
     finally:
         site.on_all(f"systemctl start {CONFIRM}", DATABASES)
     wait_until(lambda: confirmed(site, site.replicas()), "what is in force is confirmed")
@@ -96,9 +93,7 @@ def test_a_timeline_that_was_begun_and_followed_by_nobody_is_not_begun_again(sit
     """As if another one had been promoted twice meanwhile, and lost each time."""
     leader, before = site.leader(), timeline(site)
     site.etcdctl(leader, f"put /pgquorum/{SPEC.name}/promoted '{json.dumps({'name': leader, 'timeline': before + 2})}'")
-    code, out, err = invoke(site, "failover-test", "--yes", "--fault", "postgres-kill", "--json")
-    assert code == 0, out + err
-    new = only_trial(out)["primary_after"]
+    new = run_one(site, "postgres-kill")["primary_after"]
     assert timeline(site) == before + 3
     assert noted(site, "promoted") == {"name": new, "timeline": before + 3}
     for replica in site.replicas():

@@ -4,34 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from commands import invoke, status
 from helpers import Site
 from hosts import wait_until
+from proving import as_promised, run, run_one
 
 pytestmark = pytest.mark.usefixtures("healed")
 
 ALONE = "select count(*) from pg_stat_replication"
 WRITE = "select pg_logical_emit_message(true, '', '')"
-
-
-def faults(site: Site, folder: Path, names: str) -> dict[str, Any]:
-    """The report of a failover test."""
-    code, out, err = invoke(
-        site, "failover-test", "--yes", "--json", "--report", str(folder), "--writers", "3", "--fault", names, seconds=600
-    )
-    assert code in (0, 1), out + err
-    proof: dict[str, Any] = json.loads(out)
-    assert proof["stopped"] == "" and len(proof["trials"]) == len(names.split(",")), proof["stopped"]
-    return proof
-
-
-def as_promised(trial: dict[str, Any]) -> None:
-    """Nothing is lost, and it does what was said, if not as quickly: how long is for a machine that does nothing else."""
-    assert trial["writes"]["lost"]["count"] == 0
-    assert [text for text in trial["failures"] if not text.startswith("writes stopped for")] == []
 
 
 def acknowledged_within(site: Site, seconds: int) -> bool:
@@ -40,10 +23,9 @@ def acknowledged_within(site: Site, seconds: int) -> bool:
     return site.on(site.leader(), write) == "yes"
 
 
-def test_without_a_replica_writes_wait_and_lose_nothing(site: Site, tmp_path: Path) -> None:
-    (trial,) = faults(site, tmp_path, "replicas-stop")["trials"]
+def test_without_a_replica_writes_wait_and_lose_nothing(site: Site) -> None:
+    trial = run_one(site, "replicas-stop")
     assert trial["prediction"]["effect"] == "stops writes until healed"
-    as_promised(trial)
     assert trial["outage"] > 10
 
 
@@ -73,7 +55,7 @@ def test_the_other_choice_is_to_go_on_alone_and_every_report_says_so(site: Site,
     with site.deployed_with("group_data/all.py", 'without_replica = "continue"'):
         assert site.changes() == 0
         assert status(site)["without_replica"] == "continue"
-        proof = faults(site, tmp_path, "replicas-stop")
+        proof = run(site, "--fault", "replicas-stop", folder=tmp_path)
         (trial,) = proof["trials"]
         assert trial["prediction"]["effect"] == "keeps running"
         as_promised(trial)
@@ -88,10 +70,7 @@ def test_durability_all_has_every_write_on_every_replica_and_is_taken_back(site:
         assert site.psql(site.leader(), "show synchronous_standby_names").startswith("ANY 2 (")
         assert status(site)["durability"] == "all"
         old = site.leader()
-        code, out, err = invoke(site, "failover-test", "--yes", "--json", "--fault", "kill", seconds=300)
-        assert code in (0, 1), out + err
-        (trial,) = json.loads(out)["trials"]
-        as_promised(trial)
+        run_one(site, "kill")
         assert site.leader() != old
     assert site.psql(site.leader(), "show synchronous_standby_names").startswith("ANY 1 (")
     assert invoke(site, "verify")[0] == 0

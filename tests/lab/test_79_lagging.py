@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from helpers import Site
 from hosts import DATABASES
-from test_78_proof import NOTHING, run, traces
+from proving import run, run_one
+from test_78_proof import traces
 
 from cluster.paths import PATRONI_CONFIG
 
@@ -16,14 +16,9 @@ pytestmark = pytest.mark.usefixtures("healed")
 
 
 @pytest.mark.parametrize("leaves", ["stop", "crash", "restart", "off"])
-def test_who_lags_never_leads_and_nothing_is_lost(site: Site, tmp_path: Path, leaves: str) -> None:
-    (trial,) = run(site, tmp_path, "--fault", f"lagging-then-{leaves}")["trials"]
-    writes = trial["writes"]
-    assert {key: writes[key]["count"] for key in NOTHING} == dict.fromkeys(NOTHING, 0), trial["note"]
-    assert writes["split_brain"] == [] and trial["reads"]["reads_of_lost_rows"] == 0
-    assert writes["acknowledged"] > 500
-    assert trial["healthy_again"] is not None, trial["problems"]
-    assert [f for f in trial["failures"] if not f.startswith("writes stopped for")] == []
+def test_who_lags_never_leads_and_nothing_is_lost(site: Site, leaves: str) -> None:
+    trial = run_one(site, f"lagging-then-{leaves}")
+    assert trial["writes"]["acknowledged"] > 500
     assert traces(site) == ""
     assert site.healthy()
 
@@ -39,11 +34,11 @@ def unprotected(site: Site) -> Iterator[None]:
 
 @pytest.mark.parametrize("leaves", ["stop"])  # which loses most surely
 def test_without_the_promotion_gate_the_same_loses_writes_and_the_loss_is_found(
-    site: Site, tmp_path: Path, unprotected: None, leaves: str
+    site: Site, unprotected: None, leaves: str
 ) -> None:
     """This proves that the tests above can fail. Who wins the race is chance, so more than once if need be."""
-    for n in range(4):
-        (trial,) = run(site, tmp_path / str(n), "--fault", f"lagging-then-{leaves}")["trials"]
+    for _ in range(4):
+        (trial,) = run(site, "--fault", f"lagging-then-{leaves}")["trials"]
         if trial["writes"]["lost"]["count"]:
             break
     assert trial["writes"]["lost"]["count"] > 0
@@ -51,9 +46,8 @@ def test_without_the_promotion_gate_the_same_loses_writes_and_the_loss_is_found(
     site.psql(site.leader(), f"drop table {site.psql(site.leader(), find, 'pgquorum')}", "pgquorum")
 
 
-def test_a_replica_that_lags_costs_no_write(site: Site, tmp_path: Path) -> None:
+def test_a_replica_that_lags_costs_no_write(site: Site) -> None:
     leader = site.leader()
-    (trial,) = run(site, tmp_path, "--fault", "lagging-replica")["trials"]
-    assert [f for f in trial["failures"] if not f.startswith("writes stopped for")] == []
+    run_one(site, "lagging-replica")
     assert traces(site) == ""
     assert site.leader() == leader

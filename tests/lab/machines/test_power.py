@@ -21,8 +21,8 @@ def test_off_is_a_power_cut(lab: Lab) -> None:
         assert held.recv(256).startswith(b"SSH-")
         before, wall = time.monotonic(), time.time()
         cut = lab.off(DATABASE.name)
-        assert before <= cut.monotonic <= before + 0.1
-        assert abs(cut.wall - wall) < 1
+        assert before <= cut.monotonic <= time.monotonic()
+        assert wall <= cut.wall <= time.time()
         # Everything is dead the moment off returns …
         assert shell("ps -ww -eo stat,args | grep -v ^Z | grep 'machine=lt-pg-sv0[1]'").stdout == ""
         assert not list(cgroup.base().glob("lt/pg-sv01*"))
