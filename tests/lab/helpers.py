@@ -169,11 +169,10 @@ class Site(Hosts):
 
     def healthy(self) -> bool:
         """One leader, all others streaming and read, etcd whole, and a client can write."""
-        members = self.members()
-        states = sorted((member["Role"] == "Leader", member["State"]) for member in members.values())
-        if states != [*[(False, "streaming")] * (len(DATABASES) - 1), (True, "running")]:
+        states = self.states()
+        if sorted(states.values()) != ["leader", *["streaming"] * (len(DATABASES) - 1)]:
             return False
-        if self.read_from() != sorted(name for name, member in members.items() if member["Role"] != "Leader"):
+        if self.read_from() != sorted(name for name, state in states.items() if state != "leader"):
             return False
         self.etcdctl(DATABASES[0], "endpoint health --cluster")
         with self.connect(5000) as connection:

@@ -110,7 +110,7 @@ def test_what_was_taken_up_for_a_promotion_that_did_not_come_is_given_back(site:
     late = f"touch -d '+60 seconds' {file}"
     write = f"{{ {descent}; printf '{text}'; }} > {file}; chown postgres: {file}"
     site.on(replica, f"{write}; {late}; kill -9 $(head -1 {DATA}/postmaster.pid)")
-    wait_until(lambda: site.members()[replica]["State"] == "start failed", "PostgreSQL does not start")
+    wait_until(lambda: site.states()[replica] == "start failed", "PostgreSQL does not start")
     wait_until(site.healthy, "the replica streams again", seconds=240)
     assert site.on(replica, f"test ! -e {file} && echo gone") == "gone"
     assert timeline(site) == now
