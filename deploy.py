@@ -8,7 +8,7 @@ from pyinfra import host
 from operations import databases, etcd, haproxy, kernel, packages, patroni, verify, without_replica
 from operations.context import current_run
 from operations.managed import manage
-from operations.manifest import manifest
+from operations.manifest import layout, manifest
 from operations.phases import barrier, confirm, take_lock
 
 run = current_run()
@@ -58,7 +58,7 @@ barrier(name="PostgreSQL runs")
 if me in cluster.haproxy_hosts:
     manage(name="Configure HAProxy", wanted=haproxy.files(run))
     haproxy.start_or_reload(name="Start or reload HAProxy", run=run)
-manage(name="Note what was written", wanted=[manifest(run)])
+manage(name="Note what was written", wanted=[manifest(run), layout(run)])
 barrier(name="HAProxy runs")
 
 if me == run.first(cluster.postgres_hosts):

@@ -26,5 +26,6 @@ namespace = Collection(
     *connect.COMMANDS,
 )
 namespace.add_collection(Collection("etcd", *change.ETCD_COMMANDS))
+namespace.add_collection(Collection("host", *change.HOST_COMMANDS))
 namespace.add_collection(Collection("lab", *lab.COMMANDS))
 namespace.configure({"inventory": "inventory.py"})

@@ -101,4 +101,6 @@ COMPONENTS = (
         passwords=("haproxy_stats",),
     ),
 )
+# On hosts that carry etcd and PostgreSQL: moves the leadership of etcd off the primary's host.
+APART_TIMER = "pgquorum-leaders-apart.timer"
 GROUPS = tuple(dict.fromkeys(component.group for component in COMPONENTS))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from . import paths
+from .layout import Note, changes, latest, layout_of, read_note
 from .topology import Cluster
 from .version import Version, parse, told
 
@@ -25,6 +26,7 @@ class HostSurvey:
     uid: int = 0
     init: str = "systemd"
     marker: str = ""  # the content of paths.MARKER, empty when there is none
+    layout: str = ""  # the same of paths.LAYOUT
     postgres_data: str = "absent"  # absent, empty, cluster, foreign
     etcd_foreign: bool = False  # the directory holds something that is not etcd's
     patroni_scope: str = ""  # the scope of a Patroni configuration that runs, ours or not
@@ -49,6 +51,7 @@ echo "system $ID"; echo "system_version $VERSION_ID"
 echo "uid $(id -u)"
 echo "init $(cat /proc/1/comm)"
 [ -e {marker} ] && echo "marker $(cat {marker} | tr -d '\\n')"
+[ -e {layout} ] && echo "layout $(cat {layout} | tr -d '\\n')"
 if [ -e {data}/PG_VERSION ]; then echo "postgres_data cluster"
 elif [ -d {data} ] && [ -n "$(ls -A {data} 2>/dev/null)" ]; then echo "postgres_data foreign"
 elif [ -d {data} ]; then echo "postgres_data empty"; else echo "postgres_data absent"; fi
@@ -70,6 +73,7 @@ def survey_command(cluster: Cluster) -> str:
     """The command for a host whose output parse_survey takes. It uses sudo by itself, and never asks for a password."""
     script = _SURVEY.format(
         marker=paths.MARKER,
+        layout=paths.LAYOUT,
         data=cluster.postgres.data_directory,
         etcd=cluster.etcd.data_directory,
         patroni=paths.PATRONI_CONFIG,
@@ -88,6 +92,7 @@ def parse_survey(lines: list[str], now: float) -> HostSurvey:
         uid=int(said.get("uid", "-1")),
         init=said.get("init", ""),
         marker=said.get("marker", ""),
+        layout=said.get("layout", ""),
         postgres_data=said.get("postgres_data", "absent"),
         etcd_foreign=said.get("etcd_foreign") == "yes",
         patroni_scope=said.get("patroni_scope", ""),
@@ -107,6 +112,7 @@ def refusals(
         found += [f"host {name}: {problem}" for problem in problems]
     found += _identity(cluster, surveys, cluster_id, secrets_existed)
     found += _versions(cluster, surveys, checkout)
+    found += _changes(cluster, surveys)
     found += _clocks(surveys)
     return found
 
@@ -192,6 +198,19 @@ def _versions(cluster: Cluster, surveys: Mapping[str, HostSurvey], checkout: Ver
             f"hosts were deployed by {told(newer)}, and this checkout is older, {checkout}: use one of at least {highest},"
             f" or insist with --data downgrade_from={highest}"
         )
+
+
+def noted_layout(cluster: Cluster, surveys: Mapping[str, HostSurvey]) -> Note | None:
+    """The latest note of the cluster's layout that a host has; None where none has one, as in a cluster of version 0.1.0."""
+    ours = (survey.layout for survey in surveys.values() if survey.belongs_to.get("cluster") == cluster.name)
+    return latest(note for text in ours if (note := read_note(text)))
+
+
+def _changes(cluster: Cluster, surveys: Mapping[str, HostSurvey]) -> Iterator[str]:
+    """What a living cluster can't take by a deploy."""
+    note = noted_layout(cluster, surveys)
+    if note is not None:
+        yield from changes(note.layout, layout_of(cluster))
 
 
 def _clocks(surveys: Mapping[str, HostSurvey]) -> Iterator[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 MARKER = "/etc/pgquorum/cluster.json"  # which cluster this host belongs to, and which version of the tool deployed it
 MANIFEST = "/etc/pgquorum/files.sha256"  # every file the deploy wrote here
+REMOVED = "/etc/pgquorum/removed.json"  # what that is called on a host that was taken out of the cluster
+LAYOUT = "/etc/pgquorum/layout.json"  # where everything of the cluster is, as it was deployed (cluster/layout.py)
 LOCK = "/run/pgquorum.lock"  # held by whoever is changing the cluster
 KERNEL_SETTINGS = "/etc/sysctl.d/60-pgquorum.conf"
 

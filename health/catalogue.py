@@ -74,6 +74,7 @@ CATALOGUE: dict[str, Condition] = {
     "patroni.silent": _problem("a Patroni runs and does not answer"),
     "patroni.cut-off": _problem("a Patroni has not reached etcd for longer than ttl"),
     "patroni.not-running": _problem("PostgreSQL is starting, stopping or down, as its Patroni says"),
+    "patroni.stranger": _problem("a member of Patroni's is no PostgreSQL host of the inventory"),
     # Replicas
     "replication.silent": _problem("PostgreSQL on a replica does not answer"),
     "replication.not-streaming": _problem("a replica does not stream from the primary"),
@@ -81,12 +82,14 @@ CATALOGUE: dict[str, Condition] = {
     "replication.paused": _problem("the replay of a replica is paused"),
     "replication.lagging": _problem("a replica has more to replay than haproxy_read_max_lag"),
     "slots.lost": _problem("a replication slot has lost write-ahead log, or is about to"),
+    "slots.stranger": _warning("a slot is not in use, belongs to no host of the inventory, and holds back write-ahead log"),
     "slots.idle": _warning("a replication slot is not in use and holds back write-ahead log"),
     # The way there
     "routing.silent": _problem("a HAProxy runs and does not answer"),
     "routing.writes-astray": _problem("a HAProxy does not send writes to the leader alone"),
     "routing.reads-nowhere": _problem("a HAProxy sends reads to nobody"),
     "routing.reads-from-primary": _warning("a HAProxy sends reads to the primary: no replica is fit for them"),
+    "routing.stranger": _warning("a HAProxy knows a server that is no PostgreSQL host of the inventory"),
     "routing.replica-unread": _problem("a HAProxy sends no reads to a replica"),
     "client.write-fails": _problem("a client's write through HAProxy fails"),
     "client.read-fails": _problem("a client's read through HAProxy fails"),

@@ -1,10 +1,12 @@
-"""What the deploy has written on a host, noted there in the form of sha256sum: `invoke verify` sees a file that was edited."""
+"""What a deploy notes on each host when it has done all else: what it has written there, and where everything is."""
 
 from __future__ import annotations
 
 import hashlib
 
 from cluster import paths
+from cluster.fitness import noted_layout
+from cluster.layout import layout_of, note_for
 
 from . import etcd, haproxy, kernel, packages, patroni
 from .context import Run
@@ -12,7 +14,8 @@ from .managed import Managed
 
 
 def manifest(run: Run) -> Managed:
-    """The list of every file of the deploy's on the host that deploy.py is being loaded for."""
+    """The list of every file of the deploy's on the host that deploy.py is being loaded for, in the form of sha256sum: `invoke
+    verify` sees one that was edited."""
     files = packages.host_files(marker=None) + kernel.files()
     for module, members in (
         (etcd, run.cluster.etcd_hosts),
@@ -23,3 +26,8 @@ def manifest(run: Run) -> Managed:
             files += module.files(run)
     lines = [f"{hashlib.sha256(f.content.encode()).hexdigest()}  {f.path}\n" for f in files if f.content is not None]
     return Managed(paths.MANIFEST, "".join(lines), mode="600")
+
+
+def layout(run: Run) -> Managed:
+    """Where everything of the cluster is, which a later deploy can't change: the same text on all hosts."""
+    return Managed(paths.LAYOUT, note_for(layout_of(run.cluster), noted_layout(run.cluster, run.surveys)).text)

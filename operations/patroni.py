@@ -12,6 +12,7 @@ from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
 from cluster import paths
+from cluster.components import APART_TIMER
 from cluster.dynamic_config import described, difference, wanted_config
 
 from . import agents
@@ -26,7 +27,6 @@ TLS_FILES = tuple(
     f"{paths.PATRONI_TLS}/{name}"
     for name in ("server.key", "server.crt", "ca.crt", "etcd-client.key", "etcd-client.crt", "etcd-ca.crt")
 )
-APART_TIMER = "pgquorum-leaders-apart.timer"
 APART_FILES = tuple(f"/etc/systemd/system/pgquorum-leaders-apart.{kind}" for kind in ("service", "timer"))
 WAKE_UNIT = "pgquorum-wake-patroni.service"
 WAKE_FILE = f"/etc/systemd/system/{WAKE_UNIT}"

@@ -51,7 +51,8 @@ def confirm(run: Run) -> Generator[StringCommand]:
     if not state.is_executing:
         return
     survey = host.get_fact(Survey, command=survey_command(run.cluster))
-    if survey is not None and survey.marker != run.surveys[host.name].marker:
+    before = run.surveys[host.name]
+    if survey is not None and (survey.marker, survey.layout) != (before.marker, before.layout):
         yield from stop("another run has deployed here meanwhile: run again")
         return
     try:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from cluster.components import APART_TIMER
 from cluster.errors import ClusterError
 from cluster.topology import Host
 from cluster.vault import ENVIRONMENT_PREFIX
@@ -22,7 +23,6 @@ from .base import BaseFault, lead_etcd_from, no_quorum_without, no_successor, sp
 from .fault import FaultContext
 
 POWER_SECONDS = 120
-APART = "pgquorum-leaders-apart.timer"
 # From when etcd's leadership is brought about until the power is cut, with the warm-up between.
 QUIET_SECONDS = 120
 # From power-on until sshd answers: firmware and all.
@@ -72,10 +72,11 @@ class HostOffEtcdLeader(HostOff):
 
     def prepare(self) -> None:
         """The timer that moves the leadership away again is kept still; a boot starts it, and so does another timer."""
-        quiet = f"systemctl stop {APART} && systemd-run --quiet --collect --on-active {QUIET_SECONDS} systemctl start {APART}"
+        again = f"systemd-run --quiet --collect --on-active {QUIET_SECONDS} systemctl start {APART_TIMER}"
+        quiet = f"systemctl stop {APART_TIMER} && {again}"
         answer = self.context.fleet.run(self.host.name, quiet)
         if not answer.ok:
-            raise ClusterError(f"{self.host.name}: {APART} can't be stopped: {answer.problem}")
+            raise ClusterError(f"{self.host.name}: {APART_TIMER} can't be stopped: {answer.problem}")
         lead_etcd_from(self.context, self.hosts)
 
     def inject(self) -> None:

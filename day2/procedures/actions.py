@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from agents.sent import shipped
 from cluster import paths
 from cluster.errors import ClusterError
+from cluster.layout import Note, latest, read_note
 from cluster.topology import Cluster
 from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
@@ -90,6 +91,36 @@ class Actions:
         answer = self._fleet.run(leader, f"{paths.etcdctl(endpoint)} move-leader {int(target.member_id):x}")
         if not answer.ok:
             raise ClusterError(f"{leader}: etcd refuses to move its leadership: {answer.problem}")
+
+    def remove_etcd_member(self, host: str) -> None:
+        """Takes the member on `host` out of etcd, by way of one that has a quorum. Does nothing where it is none any more."""
+        states = {name: view.etcd for name, view in self.view().hosts.items() if name != host and view.etcd and view.etcd.quorum}
+        if not states:
+            raise ClusterError(f"no other etcd member has a quorum, so {host} can't be taken out")
+        through, state = next(iter(states.items()))
+        found = [member for member, name in (state.members if state else {}).items() if name == host]
+        endpoint = f"https://{self._cluster.host(through).url_address}:{self._cluster.etcd.client_port}"
+        for member in found:
+            answer = self._fleet.run(through, f"{paths.etcdctl(endpoint)} member remove {int(member):x}")
+            if not answer.ok:
+                raise ClusterError(f"{through}: etcd refuses to take {host} out: {answer.problem}")
+
+    def forget(self, host: str, *, reachable: bool) -> None:
+        """Writes the note of the cluster's layout anew without `host`, on every other host that answers; `host` itself, where it
+        is `reachable`, keeps its marker under another name, which no deploy looks at."""
+        others = [one.name for one in self._cluster.hosts if one.name != host]
+        answers = self._fleet.run_all(dict.fromkeys(others, f"cat {paths.LAYOUT} 2>/dev/null || true"))
+        last = latest(note for answer in answers.values() if answer.ok and (note := read_note(answer.output)))
+        if last is not None:
+            text = Note(last.revision + 1, last.layout.without(host)).text
+            # In one step: half a note would be none.
+            write = f"t=$(mktemp {paths.LAYOUT}.XXXXXX) && cat >$t && chmod 644 $t && mv -f $t {paths.LAYOUT}"
+            answers = self._fleet.run_all({name: write for name, answer in answers.items() if answer.ok}, text)
+        commands = {host: f"rm -f {paths.LAYOUT}; mv -f {paths.MARKER} {paths.REMOVED} 2>/dev/null || true"} if reachable else {}
+        answers |= self._fleet.run_all(commands)
+        failed = [f"{answer.host}: {answer.problem}" for answer in answers.values() if not answer.ok]
+        if len(failed) == len(answers) or host in [answer.host for answer in answers.values() if not answer.ok]:
+            raise ClusterError(f"that {host} is out could not be noted: {'; '.join(failed)}")
 
     @contextmanager
     def drained(self, host: str) -> Iterator[None]:

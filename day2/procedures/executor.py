@@ -11,14 +11,17 @@ from .actions import Actions
 from .rolling import waits
 from .steps import (
     AwaitSpared,
+    ForgetHost,
     HandOver,
     MoveEtcdLeader,
     Reinitialize,
     ReloadUnit,
+    RemoveEtcdMember,
     RestartPatroni,
     RestartPostgres,
     RestartUnit,
     Step,
+    StopUnits,
     SwitchOver,
 )
 
@@ -47,6 +50,12 @@ def execute(step: Step, actions: Actions) -> None:
         case ReloadUnit(host, unit):
             actions.systemctl(host, "reload", unit)
             actions.await_healthy()
+        case StopUnits(host, units):
+            actions.systemctl(host, "disable --now --quiet", " ".join(units))
+        case RemoveEtcdMember(host):
+            actions.remove_etcd_member(host)
+        case ForgetHost(host, reachable):
+            actions.forget(host, reachable=reachable)
         case _:
             assert_never(step)
 

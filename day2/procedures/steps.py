@@ -131,6 +131,41 @@ class ReloadUnit(BaseStep):
         return f"reload {self.unit} on {self.host}"
 
 
+@dataclass(frozen=True)
+class StopUnits(BaseStep):
+    """Stop systemd units on `host` and disable them."""
+
+    host: str
+    units: tuple[str, ...]
+    kind: ClassVar[str] = "stop-units"
+
+    def __str__(self) -> str:
+        return f"stop {', '.join(self.units)} on {self.host}, for good"
+
+
+@dataclass(frozen=True)
+class RemoveEtcdMember(BaseStep):
+    """Take the member on `host` out of etcd, by way of another one."""
+
+    host: str
+    kind: ClassVar[str] = "remove-etcd-member"
+
+    def __str__(self) -> str:
+        return f"take {self.host} out of etcd's members"
+
+
+@dataclass(frozen=True)
+class ForgetHost(BaseStep):
+    """Note on the other hosts that `host` is no part of the cluster, and there, too, where it answers (`reachable`)."""
+
+    host: str
+    reachable: bool = True
+    kind: ClassVar[str] = "forget-host"
+
+    def __str__(self) -> str:
+        return f"note {'on all hosts' if self.reachable else 'on the others'} that {self.host} is no part of the cluster any more"
+
+
 Step = (
     AwaitSpared
     | RestartPostgres
@@ -141,6 +176,9 @@ Step = (
     | MoveEtcdLeader
     | RestartUnit
     | ReloadUnit
+    | StopUnits
+    | RemoveEtcdMember
+    | ForgetHost
 )
 Plan = tuple[Step, ...]
 

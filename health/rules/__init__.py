@@ -28,6 +28,7 @@ RULES: tuple[Rule, ...] = (
     service.routing,
     service.replicas,
     service.patroni,
+    service.strangers,
     service.pending_restart,
     settings.drift,
     settings.files,

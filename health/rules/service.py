@@ -106,6 +106,19 @@ def patroni(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
             yield finding("patroni.not-running", host.name, f"PostgreSQL is {host.patroni.state}, its Patroni says")
 
 
+def strangers(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """Patroni and every HAProxy know the PostgreSQL hosts of the inventory and nobody else. (etcd's members: machines.etcd.)"""
+    names = {host.name for host in cluster.postgres_hosts}
+    members = view.dcs.members if view.dcs else {}
+    for name in sorted(members.keys() - names):
+        text = f"is a {members[name].get('role', 'member')} of this cluster, and no PostgreSQL host of the inventory"
+        yield finding("patroni.stranger", name, f"{text}: put it back, and `invoke host.remove {name}` if it is to leave")
+    for host in (view.hosts[h.name] for h in cluster.haproxy_hosts):
+        servers = {server.name for backend in (host.proxy.backends if host.proxy else {}).values() for server in backend}
+        for name in sorted(servers - names):
+            yield finding("routing.stranger", host.name, f"HAProxy knows {name}, which is not in the inventory: deploy")
+
+
 def pending_restart(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """No setting waits for a restart. If one does, nothing is wrong yet: the owner chooses when."""
     waiting = [host for host in view.hosts.values() if host.patroni and host.patroni.pending_restart]
@@ -169,6 +182,7 @@ def confirming(view: ClusterView, cluster: Cluster) -> tuple[str, ...]:
 def slots(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """The primary's slots are in use and have lost nothing. Those on replicas are Patroni's reserve, idle by nature."""
     left_out = {slot_name(name) for name in view.left_out}
+    ours = {slot_name(host.name) for host in cluster.postgres_hosts}
     for slot in view.primary.slots if view.primary else ():
         if slot.name in left_out:
             continue
@@ -177,7 +191,11 @@ def slots(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
             yield finding("slots.lost", "slots", text)
         elif not slot.active:
             text = f"slot {slot.name} is not in use and holds back {slot.retained} bytes of WAL"
-            yield finding("slots.idle", "slots", text)
+            if slot.name in ours or slot.type != "physical":
+                yield finding("slots.idle", "slots", text)
+            else:
+                drop = f"drop it when nobody needs it: select pg_drop_replication_slot('{slot.name}')"
+                yield finding("slots.stranger", "slots", f"{text}, for no host of the inventory; {drop}")
 
 
 def leaders_apart(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

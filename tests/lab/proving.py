@@ -12,15 +12,15 @@ from helpers import Site
 # Consistent, whatever the fault: what no reader may see and no table may hold.
 NOTHING = {"lost", "unexpected", "duplicated", "out_of_order"}
 # Enough to lose something, and they leave the machine to what is tested.
-FEW_WRITERS = ("--writers", "3")
+FEW_WRITERS = ("--writers", "3", "--rate", "20")
 # How long writes may stop, `make prove` says, on a machine that does nothing else; here they may for so much longer (seconds).
 BUSY_SECONDS = 60
 LATE = "writes stopped for"
 
 
-def run(site: Site, *words: str, folder: Path | None = None) -> dict[str, Any]:
+def run(site: Site, *words: str, folder: Path | None = None, load: tuple[str, ...] = FEW_WRITERS) -> dict[str, Any]:
     """The report of a failover test that came to its end, good or bad; also written into `folder`."""
-    options = ["--yes", "--json", *FEW_WRITERS, *(["--report", str(folder)] if folder else [])]
+    options = ["--yes", "--json", *load, *(["--report", str(folder)] if folder else [])]
     code, out, err = invoke(site, "failover-test", *options, *words, seconds=1500)
     assert code in (0, 1), out + err
     proof: dict[str, Any] = json.loads(out)
@@ -30,9 +30,9 @@ def run(site: Site, *words: str, folder: Path | None = None) -> dict[str, Any]:
     return proof
 
 
-def run_one(site: Site, fault: str) -> dict[str, Any]:
+def run_one(site: Site, fault: str, load: tuple[str, ...] = FEW_WRITERS) -> dict[str, Any]:
     """The one trial of a failover test, which was as promised."""
-    (trial,) = run(site, "--fault", fault)["trials"]
+    (trial,) = run(site, "--fault", fault, load=load)["trials"]
     as_promised(trial)
     return dict(trial)
 

@@ -232,3 +232,30 @@ def test_ctrl_c_ends_the_run_with_an_error_and_releases_the_lock(site: Site) -> 
     assert "the same command again mends it" in output
     assert "Traceback" not in output
     assert site.changes() == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("etcd_data_directory=/var/lib/etcd/other", "etcd_data_directory = '/var/lib/etcd/other': the cluster lives with"),
+        ("etcd_client_port=12379", "etcd_client_port = 12379: the cluster lives with 2379"),
+        ("postgres_port=5433", "postgres_port = 5433: the cluster lives with 5432"),
+        ("patroni_port=9008", "patroni_port = 9008: the cluster lives with 8008"),
+    ],
+)
+def test_what_a_living_cluster_can_not_take_is_refused(site: Site, setting: str, sentence: str) -> None:
+    before = site.snapshot()
+    refused(site.deploy("-y", "--data", setting), sentence)
+    assert site.snapshot() == before
+
+
+def test_no_host_leaves_by_omission_and_none_moves(site: Site) -> None:
+    before, leader = site.snapshot(), site.leader()
+    for edit, sentence in (
+        (f"postgres = [one for one in postgres if one[0] != {leader!r}]", f"host {leader} is not in group postgres any more"),
+        (f"etcd = [one for one in etcd if one[0] != {leader!r}] + haproxy", f"host {leader} is not in group etcd any more"),
+        (f"dict(etcd)[{leader!r}].update(address='10.77.0.250')", f"host {leader}: address = '10.77.0.250': the cluster knows"),
+    ):
+        with site.edited(INVENTORY, edit):
+            refused(site.deploy("-y"), sentence, f"`invoke host.remove {leader}`")
+    assert site.snapshot() == before

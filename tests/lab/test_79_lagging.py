@@ -14,10 +14,12 @@ from cluster.paths import PATRONI_CONFIG
 
 pytestmark = pytest.mark.usefixtures("healed")
 
+ENOUGH_TO_LAG = ("--writers", "3")
+
 
 @pytest.mark.parametrize("leaves", ["stop", "crash", "restart", "off"])
 def test_who_lags_never_leads_and_nothing_is_lost(site: Site, leaves: str) -> None:
-    trial = run_one(site, f"lagging-then-{leaves}")
+    trial = run_one(site, f"lagging-then-{leaves}", ENOUGH_TO_LAG)
     assert trial["writes"]["acknowledged"] > 500
     assert traces(site) == ""
     assert site.healthy()
@@ -38,7 +40,7 @@ def test_without_the_promotion_gate_the_same_loses_writes_and_the_loss_is_found(
 ) -> None:
     """This proves that the tests above can fail. Who wins the race is chance, so more than once if need be."""
     for _ in range(4):
-        (trial,) = run(site, "--fault", f"lagging-then-{leaves}")["trials"]
+        (trial,) = run(site, "--fault", f"lagging-then-{leaves}", load=ENOUGH_TO_LAG)["trials"]
         if trial["writes"]["lost"]["count"]:
             break
     assert trial["writes"]["lost"]["count"] > 0
@@ -48,6 +50,6 @@ def test_without_the_promotion_gate_the_same_loses_writes_and_the_loss_is_found(
 
 def test_a_replica_that_lags_costs_no_write(site: Site) -> None:
     leader = site.leader()
-    run_one(site, "lagging-replica")
+    run_one(site, "lagging-replica", ENOUGH_TO_LAG)
     assert traces(site) == ""
     assert site.leader() == leader

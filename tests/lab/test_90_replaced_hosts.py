@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from clients import Writers
+from commands import invoke
 from helpers import INVENTORY, Site
 from hosts import DATABASES, PROXY, wait_until
+
+from cluster import paths
 
 pytestmark = pytest.mark.usefixtures("healed")
 
@@ -40,3 +46,53 @@ def test_a_replaced_database_host_and_proxy_join_again_even_when_the_deploy_is_i
     assert sorted(line.split(", ")[2] for line in members) == DATABASES
     assert {line.split(", ")[1] for line in members} == {"started"}
     assert site.changes() == 0
+
+
+def members(site: Site) -> list[str]:
+    """etcd's, by name."""
+    return sorted(line.split(", ")[2] for line in site.etcdctl(site.leader(), "member list").splitlines())
+
+
+def noted_hosts(site: Site, host: str) -> list[str]:
+    return sorted(json.loads(site.on(host, f"cat {paths.LAYOUT}"))["hosts"])
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["in order", "lost"])
+def test_a_host_that_is_taken_out_is_let_go_and_joins_anew(site: Site, lost: bool) -> None:
+    primary, (stays, leaves) = site.leader(), site.replicas()
+    code, _, err = invoke(site, "host.remove", primary, "--yes")
+    assert code == 2 and f"{primary} is the primary: `invoke switchover` first" in err
+    with Writers(site) as writers:
+        if lost:
+            site.lab.off(leaves)
+            wait_until(lambda: site.psql(primary, "select count(*) from pg_stat_replication") == "1", "it is given up")
+        code, out, err = (
+            wait_until(lambda: removed(site, leaves), "Patroni goes on without it") if lost else removed(site, leaves)
+        )
+        assert code == 0, out + err
+        before = len(writers.acknowledged)
+        wait_until(lambda: len(writers.acknowledged) > before + 100, "writes go on")
+    assert writers.lost() == set()
+    assert members(site) == sorted({primary, stays})
+    assert all(noted_hosts(site, host) == sorted({primary, stays, PROXY}) for host in (primary, stays, PROXY))
+    if lost:
+        site.replace_with_blank(leaves)
+    else:
+        assert site.on(leaves, "systemctl is-enabled patroni etcd; systemctl is-active patroni etcd; true").split() == [
+            "disabled", "disabled", "inactive", "inactive",
+        ]  # fmt: skip
+        run = site.deploy("-y")
+        assert run.exit_code != 0 and f"host {leaves}: " in run.output and "holds something that" in run.output, run.output
+        site.on(leaves, "rm -rf /var/lib/postgresql/18/pgquorum /var/lib/etcd/pgquorum")
+    site.deployed()
+    wait_until(site.healthy, "the cluster is whole")
+    assert members(site) == DATABASES and noted_hosts(site, leaves) == sorted([*DATABASES, PROXY])
+    assert site.changes() == 0
+    with site.connect(5000) as connection:
+        connection.execute("drop table written")
+
+
+def removed(site: Site, host: str) -> tuple[int, str, str] | None:
+    """What `host.remove` says; None while it is refused because nobody else could take over yet."""
+    code, out, err = invoke(site, "host.remove", host, "--yes")
+    return None if "nobody could take over" in err else (code, out, err)

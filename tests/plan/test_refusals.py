@@ -7,6 +7,8 @@ import json
 import pytest
 from conftest import BLANK_HOST, DATABASES, PROXIES, SETTINGS, SURVEY, Rehearsal, Stage, living
 
+from cluster.layout import Layout, Note, layout_of
+
 
 def refused(run: Rehearsal, *sentences: str) -> None:
     assert run.exit_code != 0
@@ -103,3 +105,29 @@ def test_dry_on_blank_hosts_changes_nothing_and_says_what_would_be_done(stage: S
     ):
         assert step in run.output
     assert not [path for path in (stage.folder / "secrets").rglob("*") if path.is_file()]
+
+
+def noted(stage: Stage, **differs: object) -> str:
+    """The line of the survey with what a host of this cluster has noted of its layout, with settings that differ."""
+    layout = layout_of(stage.cluster())
+    return f"layout {Note(3, Layout({**layout.settings, **differs}, layout.hosts)).text.strip()}"
+
+
+@pytest.mark.parametrize("option", ["-y", "--dry"])
+def test_what_a_living_cluster_can_not_take_is_refused_with_the_way_that_works(stage: Stage, option: str) -> None:
+    lived = living(stage.deployed_before())
+    directory = noted(stage, etcd_data_directory="/var/lib/etcd/other")
+    # One host missed what the others have noted.
+    answers = [(DATABASES[0], SURVEY, lived), (".", SURVEY, [*lived, directory])]
+    run = stage.rehearse(option, answers=answers)
+    refused(run, "etcd_data_directory = '/var/lib/etcd/pgquorum': the cluster lives with '/var/lib/etcd/other'")
+    assert "mount that one there" in run.output
+
+
+def test_no_host_leaves_by_omission(stage: Stage) -> None:
+    lived = [*living(stage.deployed_before()), noted(stage)]
+    text = (stage.folder / "inventory.py").read_text()
+    stage.write("inventory.py", text + f"\nhaproxy = [one for one in haproxy if one[0] != {PROXIES[1]!r}]\n")
+    run = stage.rehearse("-y", answers=[(".", SURVEY, lived)])
+    refused(run, f"host {PROXIES[1]} (haproxy) is not in the inventory any more, and is part of the cluster")
+    assert f"`invoke host.remove {PROXIES[1]}`" in run.output

@@ -53,4 +53,4 @@ class RecordingActions:
         self.calls.append("await_healthy" if also(self._view) else "await_healthy, in vain")
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *words: self.calls.append(" ".join([name, *words]))
+        return lambda *words, **named: self.calls.append(" ".join([name, *words, *(f"{k}={v}" for k, v in named.items())]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from itertools import islice
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from cluster.errors import ClusterError
-from day2.commands.prove.failover_test import HOLD_SECONDS, at_random, in_order, refuse_bad_options
+from day2.commands.prove.failover_test import HOLD_SECONDS, at_random, in_order, pause_of, refuse_bad_options
 from day2.load.profile import LoadProfile
 
 GOOD: dict[str, Any] = {"repeat": 1, "soak": None, "seed": None, "directory": None}
@@ -72,3 +73,14 @@ def test_in_half_of_a_soaks_trials_a_replica_lags_but_where_that_makes_no_sense(
 
 def test_a_soak_ends_when_its_time_is_up() -> None:
     assert list(at_random(["a"], 0, random.Random(1))) == []
+
+
+@pytest.mark.parametrize(("rate", "pause"), [(0, 0.0), (20, 0.05), (1000, 0.001)])
+def test_a_rate_is_a_pause_after_each_write(rate: float, pause: float) -> None:
+    assert pause_of(rate) == pytest.approx(pause)
+
+
+@pytest.mark.parametrize("rate", [-1, 0.5, math.nan, math.inf])
+def test_a_rate_that_can_not_be_is_refused(rate: float) -> None:
+    with pytest.raises(ClusterError, match="--rate"):
+        pause_of(rate)

@@ -48,8 +48,8 @@ class Tried:
 ROLL = {"component": "haproxy", "pending_only": False, "yes": True, "hop": None}
 SWITCH = {"to": None, "force": False, "yes": True, "writers": 1, "hop": None}
 TEST = {
-    "fault": "switchover", "repeat": 1, "soak": None, "seed": None, "yes": True, "writers": 1, "readers": 1, "hop": None,
-    "directory": None,
+    "fault": "switchover", "repeat": 1, "soak": None, "seed": None, "yes": True, "writers": 1, "rate": 0.0, "readers": 1,
+    "hop": None, "directory": None,
 }  # fmt: skip
 NOTHING_TO_DO = {"steps": lambda *seen, **options: ()}
 # What each command prints: its name, the kind of document, the module with the body, the body's options, what is replaced in it.

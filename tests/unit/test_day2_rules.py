@@ -11,9 +11,11 @@ import views
 from clusters import cluster
 
 from health.rules import RULES, findings, healthy, holders, machines, service, settings
-from health.view import ClusterView, Slot
+from health.view import ClusterView, ProxyState, Server, Slot
 
 SHOP = cluster()
+BACKENDS = proxied.backends if (proxied := views.proxy().proxy) else {}
+STRANGER = Server("db9", "DOWN", "L4CON", 0)
 
 
 def told(view: ClusterView, level: str = "problem") -> list[str]:
@@ -71,6 +73,14 @@ BROKEN = {
     "a stranger in etcd": (
         views.view(db1=views.database("db1", etcd=views.etcd("db1", members={"11": "db1", "99": "old"}))),
         "db1: etcd's members are db1, old; the inventory has db1, db2, db3",
+    ),
+    "a stranger in Patroni": (
+        views.with_keys(**{"members/db9": json.dumps({"role": "replica", "state": "running"})}),
+        "db9: is a replica of this cluster, and no PostgreSQL host of the inventory",
+    ),
+    "a stranger that leads": (
+        views.with_keys(leader="db9", **{"members/db9": json.dumps({"role": "primary", "state": "running"})}),
+        "db9: is a primary of this cluster, and no PostgreSQL host of the inventory",
     ),
     "writes to nobody": (views.view(proxy1=views.proxy(write=())), "proxy1: port 5000 leads to nobody; the leader is db1"),
     "writes to two": (
@@ -204,6 +214,18 @@ WORTH_KNOWING = {
             )
         ),
         "slots: slot cdc is not in use and holds back 77 bytes of WAL",
+    ),
+    "a slot of nobody's": (
+        views.view(
+            db1=views.database(
+                "db1", postgres=views.postgres("db1", slots=(Slot("db9", "physical", False, "reserved", 77, None),))
+            )
+        ),
+        "slots: slot db9 is not in use and holds back 77 bytes of WAL, for no host of the inventory; drop it",
+    ),
+    "a stranger in HAProxy": (
+        views.view(proxy1=views.proxy(proxy=ProxyState("3.2.5", {**BACKENDS, "read": (*BACKENDS["read"], STRANGER)}))),
+        "proxy1: HAProxy knows db9, which is not in the inventory: deploy",
     ),
     "both leaders on one host": (
         views.view(**{n: views.database(n, etcd=views.etcd(n, leader_id="11")) for n in views.DATABASES}),

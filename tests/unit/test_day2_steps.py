@@ -21,14 +21,17 @@ from day2.procedures.actions import Actions
 from day2.procedures.executor import execute
 from day2.procedures.steps import (
     AwaitSpared,
+    ForgetHost,
     HandOver,
     MoveEtcdLeader,
     Reinitialize,
     ReloadUnit,
+    RemoveEtcdMember,
     RestartPatroni,
     RestartPostgres,
     RestartUnit,
     Step,
+    StopUnits,
     SwitchOver,
 )
 
@@ -49,6 +52,10 @@ DOES: dict[Step, list[str]] = {
     MoveEtcdLeader("db2"): ["await_healthy"],
     RestartUnit("db1", "etcd.service"): ["systemctl db1 restart etcd.service", "await_healthy"],
     ReloadUnit("proxy1", "haproxy.service"): ["systemctl proxy1 reload haproxy.service", "await_healthy"],
+    StopUnits("db3", ("a.service", "b.service")): ["systemctl db3 disable --now --quiet a.service b.service"],
+    RemoveEtcdMember("db3"): ["remove_etcd_member db3"],
+    ForgetHost("db3"): ["forget db3 reachable=True"],
+    ForgetHost("db3", reachable=False): ["forget db3 reachable=False"],
 }  # fmt: skip
 
 
@@ -68,7 +75,8 @@ def test_a_step_does_what_it_says(step: Step) -> None:
 @pytest.mark.parametrize("step", DOES, ids=str)
 def test_a_step_has_a_line_for_people_and_all_its_fields_for_programs(step: Step) -> None:
     document = json.loads(json.dumps(step.document()))
-    assert document == {"kind": step.kind, **vars(step), "description": str(step)}
+    fields = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(step).items()}
+    assert document == {"kind": step.kind, **fields, "description": str(step)}
     assert all(value in str(step) for value in vars(step).values() if isinstance(value, str))
 
 

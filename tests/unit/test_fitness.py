@@ -10,6 +10,7 @@ import pytest
 from clusters import cluster
 
 from cluster.fitness import CLOCK_SKEW_SECONDS, DISK_FREE_BYTES, HostSurvey, notes, parse_survey, refusals
+from cluster.layout import Note, layout_of
 from cluster.topology import Cluster
 from cluster.version import Version
 
@@ -31,6 +32,15 @@ def judged(
 ) -> list[str]:
     surveys = {name: (of or {}).get(name, others) for name in NAMES}
     return refusals(shop, surveys, ID, secrets_existed, Version(0, 2, 0))
+
+
+def test_what_a_living_cluster_can_not_take_is_refused_whichever_host_has_noted_it() -> None:
+    noted = replace(LIVE, layout=Note(2, layout_of(cluster(postgres_port=5433))).text)
+    older = replace(LIVE, layout=Note(1, layout_of(cluster(patroni_port=9008))).text)
+    (said,) = judged({"db2": noted, "db3": older}, LIVE)
+    assert said.startswith("postgres_port = 5432: the cluster lives with 5433, and can't be changed")
+    assert judged({"db2": replace(noted, marker=marker("other")), "db3": LIVE}, LIVE)[0].startswith("host db2: belongs to")
+    assert judged({"db2": replace(LIVE, layout="damaged")}, LIVE) == []
 
 
 def deployed_by(version: object) -> HostSurvey:

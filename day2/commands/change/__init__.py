@@ -100,6 +100,14 @@ def _reinit(c: Context, host: str, force: bool = False, dry: bool = False, yes: 
     on_cluster(c, reinit, host=host, force=force, dry=dry, yes=yes)
 
 
+@command(help={"host": "as the inventory, which must still have it, calls it", "dry": DRY, "yes": YES})
+def _remove(c: Context, host: str, dry: bool = False, yes: bool = False) -> None:
+    """Take a host out of the cluster for good: before it leaves the inventory, or when it is lost."""
+    from day2.commands.change.host_remove import remove
+
+    on_cluster(c, remove, host=host, dry=dry, yes=yes)
+
+
 @command(help={"to": "the host that should lead; without it, one that is not the primary's"})
 def _move_leader(c: Context, to: str | None = None) -> None:
     """Make another member the leader of etcd: off the primary's host, losing that one costs less."""
@@ -110,3 +118,4 @@ def _move_leader(c: Context, to: str | None = None) -> None:
 
 COMMANDS = (_switchover, _failover, _rolling_restart, _pause, _resume, _reinit)
 ETCD_COMMANDS = (_move_leader,)
+HOST_COMMANDS = (_remove,)

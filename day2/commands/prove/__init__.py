@@ -18,6 +18,7 @@ from day2.commands.declare import BY_WAY, JSON, YES, command, on_cluster
         "report": "write report.html, report.json and report.txt into this directory",
         "yes": YES,
         "writers": "how many connections write at the same time",
+        "rate": "how many writes a second each of them makes at most (0: as many as it can)",
         "readers": "how many read at the same time",
         "from": BY_WAY,
         "json": JSON,
@@ -34,6 +35,7 @@ def _failover_test(
     report: str | None = None,
     yes: bool = False,
     writers: int = 8,
+    rate: float = 0.0,
     readers: int = 2,
     from_: str | None = None,
     json: bool = False,
@@ -46,7 +48,7 @@ def _failover_test(
         return
     on_cluster(
         c, failover_test, fault=fault, repeat=repeat, soak=soak or None, seed=None if seed < 0 else seed,
-        directory=report, yes=yes, writers=writers, readers=readers, hop=from_, as_json=json, lagging=lagging,
+        directory=report, yes=yes, writers=writers, rate=rate, readers=readers, hop=from_, as_json=json, lagging=lagging,
     )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Iterator
@@ -37,12 +38,14 @@ ALL = "all"
 # In a soak, how long a fault lasts: from one that nobody may notice to one that outlasts every failover (seconds).
 HOLD_SECONDS = (0.5, 35.0)
 MOST_REPEATS = 1000
+# With fewer writes a second the gap between two of them would be taken for an outage.
+LEAST_RATE = 5
 MOST_MINUTES = 24 * 60
 
 
 def failover_test(
     cluster: Cluster, *, fault: str | None, repeat: int, soak: float | None, seed: int | None, yes: bool,
-    writers: int, readers: int, hop: str | None, directory: str | None, as_json: bool, lagging: bool = False,
+    writers: int, rate: float, readers: int, hop: str | None, directory: str | None, as_json: bool, lagging: bool = False,
 ) -> int:  # fmt: skip
     """Runs the trials and reports them; 1 when anything was not as promised. `directory` gets the report as files.
 
@@ -50,7 +53,7 @@ def failover_test(
     """
     out = console(as_json=as_json)
     vault = open_vault(cluster)
-    load = LoadProfile(vault.password("probe"), writers, readers, via=hop)
+    load = LoadProfile(vault.password("probe"), writers, readers, pause=pause_of(rate), via=hop)
     refuse_bad_options(repeat, soak, seed, directory, lagging=lagging)
     with Fleet(cluster.hosts) as fleet, operator_lock.held(fleet, cluster, "failover-test"):
         runner = TrialRunner(out, fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), load)
@@ -74,6 +77,16 @@ def failover_test(
         for written in files.write(Path(directory), proof):
             out.print(f"written: {written}", soft_wrap=True)
     return show(out, proof, as_json=as_json, interrupted=runner.interrupted)
+
+
+def pause_of(rate: float) -> float:
+    """How long a writer waits after a write (seconds) so that it makes `rate` a second at most; 0 is without a limit.
+
+    Raises ClusterError for what can't be right.
+    """
+    if not (rate == 0 or LEAST_RATE <= rate < math.inf):
+        raise ClusterError(f"--rate {rate:g}: should be writes a second, at least {LEAST_RATE}, or 0 for as many as can be")
+    return 1 / rate if rate else 0.0
 
 
 def show_faults() -> None:
