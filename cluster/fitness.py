@@ -28,6 +28,8 @@ class HostSurvey:
     marker: str = ""  # the content of paths.MARKER, empty when there is none
     layout: str = ""  # the same of paths.LAYOUT
     postgres_data: str = "absent"  # absent, empty, cluster, foreign
+    wal_left: bool = False  # the directory of the write-ahead log is not empty, though there is no data
+    etcd_data: bool = False  # a member's
     etcd_foreign: bool = False  # the directory holds something that is not etcd's
     patroni_scope: str = ""  # the scope of a Patroni configuration that runs, ours or not
     postgres_service: bool = False
@@ -55,6 +57,8 @@ echo "init $(cat /proc/1/comm)"
 if [ -e {data}/PG_VERSION ]; then echo "postgres_data cluster"
 elif [ -d {data} ] && [ -n "$(ls -A {data} 2>/dev/null)" ]; then echo "postgres_data foreign"
 elif [ -d {data} ]; then echo "postgres_data empty"; else echo "postgres_data absent"; fi
+[ ! -e {data}/PG_VERSION ] && [ -n "$(ls -A {wal} 2>/dev/null)" ] && echo "wal_left yes"
+[ -d {etcd}/member ] && echo "etcd_data yes"
 [ ! -d {etcd}/member ] && [ -n "$(ls -A {etcd} 2>/dev/null)" ] && echo "etcd_foreign yes"
 if systemctl is-active --quiet patroni.service; then
   for f in {patroni}/patroni.yml /etc/patroni/config.yml; do
@@ -75,6 +79,7 @@ def survey_command(cluster: Cluster) -> str:
         marker=paths.MARKER,
         layout=paths.LAYOUT,
         data=cluster.postgres.data_directory,
+        wal=f"{cluster.postgres.wal_directory or '/nonexistent'}/pg_wal",
         etcd=cluster.etcd.data_directory,
         patroni=paths.PATRONI_CONFIG,
     )
@@ -94,6 +99,8 @@ def parse_survey(lines: list[str], now: float) -> HostSurvey:
         marker=said.get("marker", ""),
         layout=said.get("layout", ""),
         postgres_data=said.get("postgres_data", "absent"),
+        wal_left=said.get("wal_left") == "yes",
+        etcd_data=said.get("etcd_data") == "yes",
         etcd_foreign=said.get("etcd_foreign") == "yes",
         patroni_scope=said.get("patroni_scope", ""),
         postgres_service=said.get("postgres_service") == "yes",
@@ -155,8 +162,13 @@ def _foreign(cluster: Cluster, name: str, survey: HostSurvey) -> Iterator[str]:
             f"{cluster.postgres.data_directory} holds something that this tool did not put there:"
             " choose another postgres_data_directory, or move it away"
         )
-    if survey.etcd_foreign and any(h.name == name for h in cluster.etcd_hosts):
-        yield f"{cluster.etcd.data_directory} holds something that is not etcd's: choose another etcd_data_directory"
+    if survey.wal_left and owner is None and any(h.name == name for h in cluster.postgres_hosts):
+        yield f"{cluster.postgres.wal_directory}/pg_wal holds write-ahead log that no data here belongs to: move it away"
+    if any(h.name == name for h in cluster.etcd_hosts):
+        if survey.etcd_foreign:
+            yield f"{cluster.etcd.data_directory} holds something that is not etcd's: choose another etcd_data_directory"
+        elif survey.etcd_data and owner is None:
+            yield f"{cluster.etcd.data_directory} holds the data of an etcd member that is none of this cluster's: move it away"
     if survey.patroni_scope and survey.patroni_scope != cluster.name:
         yield f"runs Patroni for another cluster, {survey.patroni_scope!r}"
     if survey.postgres_service and owner is None and any(h.name == name for h in cluster.postgres_hosts):

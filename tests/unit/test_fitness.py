@@ -74,6 +74,8 @@ def test_hosts_of_this_cluster_are_fit() -> None:
         ),
         ({"postgres_data": "foreign"}, "host db2: /var/lib/postgresql/18/pgquorum holds something that this tool did not put"),
         ({"postgres_data": "cluster"}, "host db2: /var/lib/postgresql/18/pgquorum holds something that this tool did not put"),
+        ({"etcd_foreign": True}, "host db2: /var/lib/etcd/pgquorum holds something that is not etcd's"),
+        ({"etcd_data": True}, "host db2: /var/lib/etcd/pgquorum holds the data of an etcd member that is none of this cluster's"),
         ({"patroni_scope": "other"}, "host db2: runs Patroni for another cluster, 'other'"),
         ({"postgres_service": True}, "host db2: already runs a PostgreSQL of its own"),
     ],
@@ -81,6 +83,13 @@ def test_hosts_of_this_cluster_are_fit() -> None:
 def test_an_unfit_host_is_named_with_the_reason(is_: dict[str, Any], sentence: str) -> None:
     (found,) = judged({"db2": replace(BLANK, **is_)})
     assert found.startswith(sentence)
+
+
+def test_a_write_ahead_log_without_its_data_would_keep_a_copy_from_being_made() -> None:
+    apart = cluster(postgres_wal_directory="/wal/shop")
+    [found] = judged({"db2": replace(BLANK, wal_left=True)}, shop=apart)
+    assert found == "host db2: /wal/shop/pg_wal holds write-ahead log that no data here belongs to: move it away"
+    assert judged({"db2": replace(LIVE, wal_left=True)}, LIVE, shop=apart) == []  # a copy that was cut off: Patroni's to mend
 
 
 def test_a_proxy_may_run_a_postgresql_of_its_own() -> None:
@@ -127,10 +136,12 @@ def test_a_clock_that_all_hosts_share_may_differ_from_the_operators() -> None:
 
 def test_the_survey_of_a_host() -> None:
     said = ["system debian", "system_version 14", "uid 0", "init systemd", f"marker {marker()}", "postgres_data cluster",
-            "etcd_foreign yes", "patroni_scope shop", "postgres_service yes", "free_bytes 123456789", "clock 1000.5"]  # fmt: skip
+            "wal_left yes", "etcd_data yes", "etcd_foreign yes", "patroni_scope shop", "postgres_service yes",
+            "free_bytes 123456789", "clock 1000.5"]  # fmt: skip
     survey = parse_survey(said, now=1000.0)
     assert survey == HostSurvey(
-        system="debian", system_version="14", uid=0, init="systemd", marker=marker(), postgres_data="cluster", etcd_foreign=True,
+        system="debian", system_version="14", uid=0, init="systemd", marker=marker(), postgres_data="cluster", wal_left=True,
+        etcd_data=True, etcd_foreign=True,
         patroni_scope="shop", postgres_service=True, free_bytes=123456789, clock_offset=0.5,
     )  # fmt: skip
     assert survey.belongs_to["id"] == ID
