@@ -28,7 +28,7 @@ class HostSurvey:
     marker: str = ""  # the content of paths.MARKER, empty when there is none
     layout: str = ""  # the same of paths.LAYOUT
     postgres_data: str = "absent"  # absent, empty, cluster, foreign
-    wal_left: bool = False  # the directory of the write-ahead log is not empty, though there is no data
+    postgres_wal: bool = False  # the directory for the write-ahead log is not empty
     etcd_data: bool = False  # a member's
     etcd_foreign: bool = False  # the directory holds something that is not etcd's
     patroni_scope: str = ""  # the scope of a Patroni configuration that runs, ours or not
@@ -57,7 +57,7 @@ echo "init $(cat /proc/1/comm)"
 if [ -e {data}/PG_VERSION ]; then echo "postgres_data cluster"
 elif [ -d {data} ] && [ -n "$(ls -A {data} 2>/dev/null)" ]; then echo "postgres_data foreign"
 elif [ -d {data} ]; then echo "postgres_data empty"; else echo "postgres_data absent"; fi
-[ ! -e {data}/PG_VERSION ] && [ -n "$(ls -A {wal} 2>/dev/null)" ] && echo "wal_left yes"
+[ -n "$(ls -A {wal} 2>/dev/null)" ] && echo "postgres_wal yes"
 [ -d {etcd}/member ] && echo "etcd_data yes"
 [ ! -d {etcd}/member ] && [ -n "$(ls -A {etcd} 2>/dev/null)" ] && echo "etcd_foreign yes"
 if systemctl is-active --quiet patroni.service; then
@@ -99,7 +99,7 @@ def parse_survey(lines: list[str], now: float) -> HostSurvey:
         marker=said.get("marker", ""),
         layout=said.get("layout", ""),
         postgres_data=said.get("postgres_data", "absent"),
-        wal_left=said.get("wal_left") == "yes",
+        postgres_wal=said.get("postgres_wal") == "yes",
         etcd_data=said.get("etcd_data") == "yes",
         etcd_foreign=said.get("etcd_foreign") == "yes",
         patroni_scope=said.get("patroni_scope", ""),
@@ -162,8 +162,8 @@ def _foreign(cluster: Cluster, name: str, survey: HostSurvey) -> Iterator[str]:
             f"{cluster.postgres.data_directory} holds something that this tool did not put there:"
             " choose another postgres_data_directory, or move it away"
         )
-    if survey.wal_left and owner is None and any(h.name == name for h in cluster.postgres_hosts):
-        yield f"{cluster.postgres.wal_directory}/pg_wal holds write-ahead log that no data here belongs to: move it away"
+    if survey.postgres_wal and owner is None and any(h.name == name for h in cluster.postgres_hosts):
+        yield f"{cluster.postgres.wal_directory}/pg_wal holds write-ahead log that is none of this cluster's: move it away"
     if any(h.name == name for h in cluster.etcd_hosts):
         if survey.etcd_foreign:
             yield f"{cluster.etcd.data_directory} holds something that is not etcd's: choose another etcd_data_directory"

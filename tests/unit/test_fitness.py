@@ -87,9 +87,9 @@ def test_an_unfit_host_is_named_with_the_reason(is_: dict[str, Any], sentence: s
 
 def test_a_write_ahead_log_without_its_data_would_keep_a_copy_from_being_made() -> None:
     apart = cluster(postgres_wal_directory="/wal/shop")
-    [found] = judged({"db2": replace(BLANK, wal_left=True)}, shop=apart)
-    assert found == "host db2: /wal/shop/pg_wal holds write-ahead log that no data here belongs to: move it away"
-    assert judged({"db2": replace(LIVE, wal_left=True)}, LIVE, shop=apart) == []  # a copy that was cut off: Patroni's to mend
+    [found] = judged({"db2": replace(BLANK, postgres_wal=True)}, shop=apart)
+    assert found == "host db2: /wal/shop/pg_wal holds write-ahead log that is none of this cluster's: move it away"
+    assert judged({"db2": replace(LIVE, postgres_wal=True)}, LIVE, shop=apart) == []  # a copy that was cut off: Patroni's to mend
 
 
 def test_a_proxy_may_run_a_postgresql_of_its_own() -> None:
@@ -136,11 +136,11 @@ def test_a_clock_that_all_hosts_share_may_differ_from_the_operators() -> None:
 
 def test_the_survey_of_a_host() -> None:
     said = ["system debian", "system_version 14", "uid 0", "init systemd", f"marker {marker()}", "postgres_data cluster",
-            "wal_left yes", "etcd_data yes", "etcd_foreign yes", "patroni_scope shop", "postgres_service yes",
+            "postgres_wal yes", "etcd_data yes", "etcd_foreign yes", "patroni_scope shop", "postgres_service yes",
             "free_bytes 123456789", "clock 1000.5"]  # fmt: skip
     survey = parse_survey(said, now=1000.0)
     assert survey == HostSurvey(
-        system="debian", system_version="14", uid=0, init="systemd", marker=marker(), postgres_data="cluster", wal_left=True,
+        system="debian", system_version="14", uid=0, init="systemd", marker=marker(), postgres_data="cluster", postgres_wal=True,
         etcd_data=True, etcd_foreign=True,
         patroni_scope="shop", postgres_service=True, free_bytes=123456789, clock_offset=0.5,
     )  # fmt: skip
