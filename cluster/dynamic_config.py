@@ -80,6 +80,9 @@ def postgres_parameters(cluster: Cluster) -> Json:
         "wal_receiver_timeout": f"{timing.ttl + 10}s",
         # How long a replica that lost its primary waits before it tries again; until one streams, no write is acknowledged.
         "wal_retrieve_retry_interval": "500ms",
+        # Whoever wants an archive one day need not restart PostgreSQL for it: only archive_mode would ask for that.
+        "archive_mode": "on",
+        "archive_command": "/bin/true",
         "log_checkpoints": "on",
         "log_line_prefix": "%m [%p] %q%u@%d ",
         "track_io_timing": "on",

@@ -6,6 +6,7 @@ What PostgreSQL 18 knows stands in parameters-18.tsv, taken from its pg_settings
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -38,11 +39,31 @@ OWNED = {
     "wal_log_hints": "Patroni, for pg_rewind",
     "primary_conninfo": "Patroni",
     "primary_slot_name": "Patroni",
-    "recovery_target_timeline": "Patroni",
     "restore_command": "Patroni",
-}
+    "logging_collector": "the journal, which has PostgreSQL's log with Patroni's (`invoke logs`)",
+    # With these Patroni starts replicas; what postgres_parameters say is dropped without a word.
+    **dict.fromkeys(
+        (
+            "archive_cleanup_command", "recovery_end_command", "recovery_min_apply_delay", "recovery_target",
+            "recovery_target_action", "recovery_target_inclusive", "recovery_target_lsn", "recovery_target_name",
+            "recovery_target_time", "recovery_target_timeline", "recovery_target_xid",
+        ),
+        "Patroni, which says how replicas recover",
+    ),
+}  # fmt: skip
 EXTENSION_PARAMETER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", re.ASCII)
-ALLOWED_VALUES = {"wal_level": {"replica", "logical"}}
+ALLOWED_VALUES: dict[str, set[object]] = {"wal_level": {"replica", "logical"}, "logging_collector": {"off", False}}
+# Below these Patroni silently uses its own defaults (patroni/postgresql/config.py, CMDLINE_OPTIONS).
+PATRONIS_LEAST: dict[str, object] = {
+    "max_connections": 25,
+    "max_wal_senders": 3,
+    "max_replication_slots": 4,
+    "max_worker_processes": 2,
+    "max_locks_per_transaction": 32,
+    "wal_keep_size": "16MB",
+}
+# With any other value than these, what was acknowledged may be gone or damaged after a crash.
+DURABLE = {"fsync": True, "full_page_writes": True, "data_sync_retry": False, "ignore_invalid_pages": False}
 
 MEMORY_UNITS: dict[str, float] = {
     "B": 1,
@@ -83,6 +104,16 @@ def known_parameters() -> Mapping[str, Parameter]:
             name: Parameter(name, kind, context, unit, low, high, tuple(filter(None, choices.split(","))))
             for name, kind, context, unit, low, high, choices in rows
         }
+
+
+def spelled(name: str) -> str:
+    """A parameter's name as PostgreSQL writes it, which takes it in any case: TimeZone for timezone. An unknown one as it is."""
+    return _spellings().get(name.lower(), name)
+
+
+@cache
+def _spellings() -> Mapping[str, str]:
+    return {name.lower(): name for name in known_parameters()}
 
 
 def normalize(name: str, value: object) -> object:
@@ -139,15 +170,15 @@ def _units(parameter: Parameter) -> dict[str, float]:
 
 def _number(parameter: Parameter, text: str) -> float:
     units = _units(parameter)
-    match = re.fullmatch(r"([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*([A-Za-z]*)", text)
+    match = re.fullmatch(r"([+-]?(?:0x[0-9A-Fa-f]+|\d+(?:\.\d+)?(?:e[+-]?\d+)?))\s*([A-Za-z]*)", text)
     if not match or (match[2] and match[2] not in units):
         names = [unit for unit in units if not unit[0].isdigit()]
         kind = "a whole number" if parameter.kind == "integer" else "a number"
         raise ValueError(f"should be {kind}" + (f", alone or with one of the units {', '.join(names)}" if names else ""))
-    number = float(match[1])
+    number = _value(match[1], whole=parameter.kind == "integer")
     if match[2]:
         number = number * units[match[2]] / units[parameter.unit]
-    if parameter.kind == "integer":
+    if parameter.kind == "integer" and math.isfinite(number):
         number = round(number)
     if not float(parameter.minimum) <= number <= float(parameter.maximum):
         unit = f" (in units of {parameter.unit})" if parameter.unit else ""
@@ -155,8 +186,23 @@ def _number(parameter: Parameter, text: str) -> float:
     return number
 
 
-def parameter_problems(parameters: Mapping[str, object]) -> Iterator[str]:
-    """What is wrong with postgres_parameters, one sentence each."""
+def _value(digits: str, *, whole: bool) -> float:
+    """A number as PostgreSQL reads it: a whole one that begins with 0 is octal, with 0x hexadecimal. Raises ValueError."""
+    sign, bare = (-1, digits[1:]) if digits[0] == "-" else (1, digits.removeprefix("+"))
+    try:
+        if bare.startswith("0x"):
+            return sign * float(int(bare, 16))
+        if whole and re.fullmatch(r"0\d+", bare):
+            if not re.fullmatch("[0-7]+", bare):
+                raise ValueError("begins with 0 and so should be octal, with digits from 0 to 7")
+            return sign * float(int(bare, 8))
+        return sign * float(bare)
+    except OverflowError:
+        return sign * math.inf
+
+
+def parameter_problems(parameters: Mapping[str, object], *, durable: bool = True) -> Iterator[str]:
+    """What is wrong with postgres_parameters, one sentence each; `durable`: what is acknowledged has to be kept."""
     known = known_parameters()
     for name, value in parameters.items():
         where = f"postgres_parameters[{name}] = {value!r}"
@@ -172,6 +218,15 @@ def parameter_problems(parameters: Mapping[str, object]) -> Iterator[str]:
             yield f"{where}: can only be read, not set"
         else:
             try:
-                normalize(name, value)
+                yield from (f"{where}: {text}" for text in _unwise(name, normalize(name, value), durable=durable))
             except ValueError as error:
                 yield f"{where}: {error}"
+
+
+def _unwise(name: str, value: object, *, durable: bool) -> Iterator[str]:
+    """What speaks against a value that PostgreSQL would take."""
+    if name in PATRONIS_LEAST and float(str(value)) < float(str(normalize(name, PATRONIS_LEAST[name]))):
+        yield f"should be at least {PATRONIS_LEAST[name]}: below, Patroni uses a value of its own without a word"
+    if durable and name in DURABLE and value != DURABLE[name]:
+        kept = "on" if DURABLE[name] else "off"
+        yield f"should be {kept}: else acknowledged writes may be lost in a crash (only with durability = 'asynchronous')"

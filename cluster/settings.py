@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
+from .parameters import spelled
 from .timing import ProfileName
 from .version import Version, parse
 
@@ -43,6 +44,16 @@ def _cluster_name(value: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", value):
         raise ValueError("should be a lower-case letter followed by up to 30 letters, digits and hyphens")
     return value
+
+
+def _spelled(parameters: dict[str, ParameterValue]) -> dict[str, ParameterValue]:
+    """Under their names as PostgreSQL writes them, which takes them in any case."""
+    found: dict[str, ParameterValue] = {}
+    for name, value in parameters.items():
+        if (own := spelled(name)) in found:
+            raise ValueError(f"has {own} twice: should have it once")
+        found[own] = value
+    return found
 
 
 def _directory(value: str) -> str:
@@ -129,7 +140,7 @@ class PostgresSettings(Settings):
     patroni_port: Port = 8008
     data_directory: Directory = "/var/lib/postgresql/18/pgquorum"
     wal_directory: Directory | None = None
-    parameters: dict[str, ParameterValue] = {}
+    parameters: Annotated[dict[str, ParameterValue], AfterValidator(_spelled)] = {}
     roles: tuple[Role, ...] = ()
     databases: tuple[Database, ...] = ()
 

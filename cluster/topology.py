@@ -231,7 +231,7 @@ def _contradictions(cluster: Cluster) -> Iterator[str]:
     yield from (f"failover timing: {problem}" for problem in cluster.timing.problems())
     yield from _topology_problems(cluster)
     yield from _port_problems(cluster)
-    yield from parameter_problems(cluster.postgres.parameters)
+    yield from parameter_problems(cluster.postgres.parameters, durable=cluster.all.durability != "asynchronous")
     yield from _role_problems(cluster.postgres)
     if not cluster.all.client_networks:
         yield "client_networks = (): name at least one network, such as '10.0.0.0/24', or nobody can connect"

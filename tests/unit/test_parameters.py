@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 import pytest
+from clusters import cluster, hosts, problems
+from hypothesis import given
+from hypothesis import strategies as st
 
-from cluster.parameters import OWNED, in_one_unit, known_parameters, normalize, parameter_problems
+from cluster.dynamic_config import postgres_parameters
+from cluster.parameters import (
+    DURABLE,
+    OWNED,
+    PATRONIS_LEAST,
+    in_one_unit,
+    known_parameters,
+    normalize,
+    parameter_problems,
+    spelled,
+)
+
+# What looks like a number to PostgreSQL, or nearly so.
+NUMBERS = st.from_regex(r"[+-]?(0x)?[0-9a-fA-F]{1,30}([.][0-9]+)?(e[0-9]{1,4})? ?(kB|MB|TB|ms|d)?", fullmatch=True)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +41,10 @@ from cluster.parameters import OWNED, in_one_unit, known_parameters, normalize, 
         ("random_page_cost", "1.10", 1.1),
         ("wal_level", "Logical", "logical"),
         ("wal_compression", "on", True),
+        ("log_file_mode", "0640", 0o640),
+        ("log_file_mode", "0x1A0", 0o640),
+        ("work_mem", "010MB", "8MB"),
+        ("random_page_cost", "01.1", 1.1),
     ],
 )
 def test_two_ways_to_say_the_same(name: str, one: object, other: object) -> None:
@@ -49,6 +69,18 @@ def test_two_different_values(name: str, one: object, other: object) -> None:
         ("random_page_cost", "cheap", "should be a number"),
         ("jit", "2", "should be 'on' or 'off'"),
         ("log_min_messages", "loud", "should be one of debug5"),
+        ("log_file_mode", "0680", "begins with 0 and so should be octal"),
+        ("log_file_mode", "0x200", "should be from 0 to 511"),
+        ("work_mem", "1e999", "should be from 64 to 2147483647"),
+        ("work_mem", "0x" + "f" * 400, "should be from 64 to 2147483647"),
+        ("max_connections", 20, "should be at least 25: below, Patroni uses a value of its own without a word"),
+        ("max_wal_senders", "2", "should be at least 3"),
+        ("wal_keep_size", 0, "should be at least 16MB"),
+        ("fsync", "off", "should be on: else acknowledged writes may be lost in a crash"),
+        ("full_page_writes", False, "should be on"),
+        ("data_sync_retry", "on", "should be off"),
+        ("recovery_min_apply_delay", "5min", "is decided by Patroni, which says how replicas recover"),
+        ("logging_collector", "on", "is decided by the journal"),
     ],
 )
 def test_a_value_the_server_would_refuse(name: str, value: object, right: str) -> None:
@@ -107,3 +139,32 @@ def test_every_row_of_the_table_can_be_judged() -> None:
             assert normalize(name, parameter.minimum) <= normalize(name, parameter.maximum), name  # type: ignore[operator]
         elif parameter.kind == "enum":
             assert [normalize(name, choice) for choice in parameter.choices] == list(parameter.choices), name
+
+
+def test_what_is_not_durable_is_the_owners_choice_when_nothing_is_promised() -> None:
+    assert list(parameter_problems({"fsync": "off", "full_page_writes": "off"}, durable=False)) == []
+
+
+@pytest.mark.parametrize("name", sorted(PATRONIS_LEAST | DURABLE))
+def test_what_is_judged_by_its_value_is_a_parameter(name: str) -> None:
+    assert name in known_parameters() and name not in OWNED
+
+
+@pytest.mark.parametrize(
+    ("name", "own"), [("timezone", "TimeZone"), ("DATESTYLE", "DateStyle"), ("Work_Mem", "work_mem"), ("x", "x")]
+)
+def test_a_name_is_taken_in_any_case(name: str, own: str) -> None:
+    assert spelled(name) == own
+    if own != "x":
+        assert own in postgres_parameters(cluster(postgres_parameters={name: "4MB" if own == "work_mem" else "ISO"}))
+
+
+def test_a_parameter_that_is_there_twice_is_refused() -> None:
+    (said,) = problems(hosts(postgres_parameters={"work_mem": "4MB", "WORK_MEM": "8MB"}))
+    assert "has work_mem twice: should have it once" in said
+
+
+@given(st.sampled_from(sorted(known_parameters())), st.one_of(st.text(), st.integers(), st.floats(), st.booleans(), NUMBERS))
+def test_any_value_is_accepted_or_refused_by_a_sentence(name: str, value: object) -> None:
+    for problem in parameter_problems({name: value}):
+        assert problem.startswith(f"postgres_parameters[{name}] = {value!r}: ")
