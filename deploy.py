@@ -38,6 +38,8 @@ barrier(name="etcd has a quorum")
 
 if me in cluster.postgres_hosts:
     manage(name="Configure Patroni", wanted=patroni.files(run), remove=patroni.FORMER)
+    patroni.judge_parameters(name="PostgreSQL takes the parameters", run=run)
+barrier(name="PostgreSQL would start")
 # An empty cluster begins on its first host by name. Later this order means nothing: whoever runs is left running.
 if me == cluster.postgres_hosts[0]:
     patroni.start(name="Start the first PostgreSQL", run=run)

@@ -59,5 +59,14 @@ def postgres_question(cluster: Cluster) -> dict[str, Any]:
     }
 
 
+def judge_question(cluster: Cluster) -> dict[str, Any]:
+    """The argument of agents/sent/judge.py: whether PostgreSQL would start on a host."""
+    return {
+        "binaries": paths.postgres_binaries(cluster.postgres.version),
+        "data": cluster.postgres.data_directory,
+        "version": cluster.postgres.version,
+    }
+
+
 def tls(directory: str) -> dict[str, str]:
     return {"ca": f"{directory}/ca.crt", "cert": f"{directory}/server.crt", "key": f"{directory}/server.key"}

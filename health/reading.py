@@ -58,6 +58,14 @@ def host_view(name: str, output: str, at: float) -> HostView:
     )
 
 
+def refusals(name: str, output: str) -> list[str]:
+    """Why PostgreSQL would not start on the host called `name`, as sentences, from what the judge has printed there."""
+    try:
+        return [f"{name}: PostgreSQL would not start with these parameters: {why}" for why in json.loads(output)["refused"]]
+    except (ValueError, KeyError, TypeError):
+        return [f"{name}: whether PostgreSQL would start with these parameters could not be seen: {output.strip()[-200:]!r}"]
+
+
 def etcd_state(said: dict[str, Any]) -> EtcdState:
     """From etcd's JSON, where 64-bit numbers are strings and zeros are left out."""
     status = said["status"]

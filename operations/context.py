@@ -26,7 +26,7 @@ from cluster.version import Version, own
 from health.preflight import judge
 
 from .connections import tune
-from .survey import probe_hosts, survey_hosts
+from .survey import judge_hosts, probe_hosts, survey_hosts
 
 # pyinfra loads deploy.py once for each host, side by side: the first does the work, the others wait for what comes of it.
 _runs: weakref.WeakKeyDictionary[State, Run | Refusal] = weakref.WeakKeyDictionary()
@@ -104,7 +104,7 @@ def _begin(state: State) -> Run:
         # Not before the survey, which has seen that sudo asks no password: pyinfra would ask for one.
         for one in state.inventory:
             one.data._sudo = cluster.host(one.name).settings.ssh_user != "root"
-        problems = _preflight(state, cluster, surveys)
+        problems = _preflight(state, cluster, surveys) or judge_hosts(state, cluster, _living(cluster, surveys))
     if problems:
         raise refusal("this deploy can't go on, nothing was changed:", problems)
     for line in announcement(notes(cluster, surveys), version, read()):
@@ -120,6 +120,12 @@ def _preflight(state: State, cluster: Cluster, surveys: dict[str, HostSurvey]) -
         if one.level == "warning":
             warn(f"{one.about}: {one.text}")
     return [f"{one.about}: {one.text}" for one in found if one.level == "problem"]
+
+
+def _living(cluster: Cluster, surveys: dict[str, HostSurvey]) -> set[str]:
+    """The hosts of this run that have the cluster's data, by name."""
+    data = {name for name, survey in surveys.items() if survey.belongs_to and survey.postgres_data == "cluster"}
+    return data & {host.name for host in cluster.postgres_hosts}
 
 
 def _incomplete(cluster: Cluster, surveys: dict[str, HostSurvey]) -> list[str]:

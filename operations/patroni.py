@@ -8,7 +8,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from pyinfra import host
+from pyinfra import host, state
 from pyinfra.api import FactBase, StringCommand, operation
 
 from cluster import paths
@@ -16,9 +16,10 @@ from cluster.components import APART_TIMER
 from cluster.dynamic_config import described, difference, wanted_config
 
 from . import agents
-from .context import Run
+from .context import Run, stop
 from .managed import Managed, data_directory, directory, file_text, render, secret
 from .services import Unit, UnitFact, first_start, or_journal
+from .survey import judge_host
 
 UNIT = "patroni.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
@@ -94,6 +95,15 @@ def _unit() -> Unit:
 def _rest(run: Run, path: str) -> str:
     url = f"https://{run.host.url_address}:{run.cluster.postgres.patroni_port}{path}"
     return f"{paths.curl(paths.PATRONI_TLS)} --max-time 10 {url}"
+
+
+@operation()
+def judge_parameters(run: Run) -> Generator[StringCommand]:
+    """Stops, with PostgreSQL's reason, when it would not start here with these parameters. Where data is, it was asked before."""
+    if not state.is_executing or run.surveys[host.name].postgres_data == "cluster":
+        return
+    if against := judge_host(host, run.cluster):
+        yield from stop("nothing was started:", against)
 
 
 @operation()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -11,9 +12,12 @@ from pyinfra.api import FactBase, State, StringCommand
 from pyinfra.context import ctx_host, ctx_state
 
 from agents.sent import shipped
+from cluster.dynamic_config import postgres_parameters
 from cluster.fitness import HostSurvey, parse_survey, survey_command
 from cluster.topology import Cluster
 from health.preflight import HostProbe, parse_probe, probe_question
+from health.questions import judge_question
+from health.reading import refusals
 
 
 class Survey(FactBase[HostSurvey]):
@@ -45,6 +49,20 @@ def probe_hosts(state: State, cluster: Cluster, names: set[str]) -> dict[str, Ho
 
     answers = _ask_all(state, [one for one in state.active_hosts if one.name in names], probe)
     return {name: seen for name, seen in answers.items() if seen}
+
+
+def judge_hosts(state: State, cluster: Cluster, names: set[str]) -> list[str]:
+    """Why PostgreSQL would not start with the cluster's parameters on the named hosts, which have its program and data."""
+    answers = _ask_all(state, [one for one in state.active_hosts if one.name in names], lambda one: judge_host(one, cluster))
+    return [sentence for sentences in answers.values() for sentence in sentences]
+
+
+def judge_host(one: Any, cluster: Cluster) -> list[str]:
+    """The same for one host."""
+    command, source = shipped("judge", judge_question(cluster))
+    given = f"{source}{json.dumps(postgres_parameters(cluster))}\n"
+    _, output = one.run_shell_command(StringCommand(command), _stdin=given, _sudo=one.data.get("_sudo", False))
+    return refusals(one.name, output.stdout if output.stdout.strip() else output.stderr)
 
 
 def _ask_all(state: State, hosts: Iterable[Any], question: Callable[[Any], Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
 from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
+from health.questions import judge_question
+from health.reading import refusals
 from health.rules import candidates, findings
 from health.rules.holders import not_spared
 from health.view import ClusterView, Server
@@ -167,6 +170,15 @@ class Actions:
             if time.monotonic() > deadline:
                 raise ClusterError(f"{host} can't be spared now, and was left alone: {'; '.join(against)}")
             self._interrupts.sleep(LOOK_SECONDS)
+
+    def refuse_unstartable(self, host: str) -> None:
+        """Raises ClusterError, with PostgreSQL's reason, when its server on `host` would not start with what etcd has for it."""
+        dcs = self.view().dcs
+        parameters = dcs.config.get("postgresql", {}).get("parameters", {}) if dcs else {}
+        command, source = shipped("judge", judge_question(self._cluster))
+        answer = self._fleet.run(host, command, f"{source}{json.dumps(parameters)}\n")
+        if against := refusals(host, answer.output if answer.ok else answer.problem):
+            raise ClusterError("; ".join([*against, "nothing was stopped"]))
 
     def await_healthy(self, also: Callable[[ClusterView], bool] = lambda view: True) -> ClusterView:
         """The view once no rule finds a problem and `also` holds. Raises ClusterError with what is still wrong."""

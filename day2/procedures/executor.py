@@ -61,6 +61,7 @@ def execute(step: Step, actions: Actions) -> None:
 
 
 def _restart_member(step: RestartPostgres | RestartPatroni, actions: Actions) -> None:
+    actions.refuse_unstartable(step.host)
     actions.await_spared(step.host)
     with actions.drained(step.host) if step.drained else nullcontext():
         if isinstance(step, RestartPatroni):

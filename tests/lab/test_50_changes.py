@@ -11,6 +11,7 @@ import time
 import psycopg
 import pytest
 from clients import Traffic
+from commands import invoke
 from helpers import Site
 from hosts import ADDRESS, DATABASES, HOSTS, PROXY, wait_until
 from test_20_first_deploy import secrets
@@ -91,6 +92,41 @@ def test_what_needs_a_restart_is_told_for_every_member_and_nothing_restarts(site
     assert "waits for a restart" not in site.deployed().output
     wait_until(lambda: {m.get("Pending restart") for m in site.members().values()} == {None}, "nothing waits any more")
     assert (site.postmasters(), pids(site)) == (before, processes)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "reason"),
+    [
+        ("'log_timezone': 'Europe/Berln'", 'invalid value for parameter "log_timezone": "Europe/Berln"'),
+        ("'shared_preload_libraries': 'pg_cron'", 'could not access file "pg_cron"'),
+        ("'shared_buffers': '900GB'", "of shared memory, and the host has"),
+        ("'huge_pages': 'on'", "huge pages, and the host has 0"),
+    ],
+)
+def test_with_what_postgresql_would_not_start_is_refused_in_its_words_on_every_host(
+    site: Site, parameter: str, reason: str
+) -> None:
+    before = site.snapshot()
+    with site.edited("group_data/postgres.py", f"postgres_parameters |= {{{parameter}}}"):
+        run = site.deploy("-y")
+    assert run.exit_code != 0 and "nothing was changed" in run.output and "Traceback" not in run.output, run.output
+    for host in DATABASES:
+        assert [line for line in run.output.splitlines() if f"{host}: PostgreSQL would not start" in line and reason in line]
+    assert site.snapshot() == before
+
+
+def test_a_rolling_restart_stops_no_server_that_would_not_start_again(site: Site) -> None:
+    before = site.postmasters()
+    edit = "patronictl -c /etc/patroni/conf.d edit-config --force -p shared_preload_libraries"
+    site.on(DATABASES[0], f"{edit}=pg_cron")
+    try:
+        wait_until(lambda: {m.get("Pending restart") for m in site.members().values()} == {"*"}, "Patroni has taken it")
+        code, out, err = invoke(site, "rolling-restart", "--yes")
+        assert code == 1 and 'could not access file "pg_cron"' in out and "nothing was stopped" in out, out + err
+    finally:
+        site.on(DATABASES[0], f"{edit}=null")
+    assert site.postmasters() == before
+    wait_until(lambda: {m.get("Pending restart") for m in site.members().values()} == {None}, "nothing waits any more")
 
 
 def test_a_new_role_and_its_database_are_made_and_no_secret_shows_meanwhile(site: Site) -> None:

@@ -38,6 +38,7 @@ GIVEN = {f"PGQUORUM_PASSWORD_{name}": f"rehearsed-{name.lower()}-0123456789" for
 # Pattern of the host's name, of the command, the answer; and whether only while executing, or only before (rehearse.py).
 Answers = list[tuple[str, str, list[str] | None] | tuple[str, str, list[str] | None, bool]]
 SURVEY = "os-release"
+JUDGE = '^python3 .*"binaries"'
 BLANK_HOST = ["system debian", "system_version 14", "uid 0", "init systemd", f"free_bytes {10**12}"]
 # How the last phase sees the cluster once it runs: what the collector on each host says.
 IDS = {str(n): name for n, name in enumerate(DATABASES, 1)}
@@ -48,7 +49,7 @@ POSITION = 5_000_000
 def healthy(cluster: Cluster) -> Answers:
     """What the last phase asks for, when all is well."""
     collected = [(f"^{name}$", '^python3 .*"units"', [json.dumps(said)]) for name, said in document(cluster).items()]
-    return [*collected, (".", "^sh -s", ["probe passed"])]
+    return [*collected, (".", "^sh -s", ["probe passed"]), (".", JUDGE, [json.dumps({"refused": []})])]
 
 
 def document(cluster: Cluster) -> dict[str, dict[str, Any]]:

@@ -39,10 +39,15 @@ SHOP = cluster()
 # What each does, where db1 is the primary and db2 leads etcd.
 DOES: dict[Step, list[str]] = {
     AwaitSpared("db2"): ["await_spared db2"],
-    RestartPostgres("db2"): ["await_spared db2", "drain db2", "restart_postgres db2", "ready db2", "await_healthy"],
-    RestartPostgres("db1", drained=False): ["await_spared db1", "restart_postgres db1", "await_healthy"],
+    RestartPostgres("db2"): [
+        "refuse_unstartable db2", "await_spared db2", "drain db2", "restart_postgres db2", "ready db2", "await_healthy",
+    ],
+    RestartPostgres("db1", drained=False): [
+        "refuse_unstartable db1", "await_spared db1", "restart_postgres db1", "await_healthy",
+    ],
     RestartPatroni("db2"): [
-        "await_spared db2", "drain db2", "systemctl db2 restart patroni.service", "ready db2", "await_healthy",
+        "refuse_unstartable db2", "await_spared db2", "drain db2", "systemctl db2 restart patroni.service", "ready db2",
+        "await_healthy",
     ],
     SwitchOver("db1", "db3"): ["await_spared db1", "switch_over db1 db3", "await_healthy"],
     SwitchOver("db3", "db1"): ["await_healthy"],

@@ -1,0 +1,110 @@
+"""Asks PostgreSQL's own program whether a server would start here with certain parameters, and if not, why. Runs on the host, as
+root, and touches neither the server that runs nor its files.
+
+The argument has `binaries` and `data` (directories; the second need not exist yet) and `version`, the major one; the one line of
+input is a JSON object with the parameters by name, one of which may be a command with a key in it. On stdout
+`{"refused": [reasons]}`, no reason when it would start.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+SECONDS = 20
+USER = "postgres"
+# What the program writes to standard error, whatever log_line_prefix is.
+SAID = re.compile(r"\b(LOG|WARNING|ERROR|FATAL|PANIC):\s+(.*)")
+ENDS = ("ERROR", "FATAL", "PANIC")
+SUMMARY = "contains errors"  # of a line that the lines before it explain
+
+
+def judge(spec: dict[str, Any], parameters: dict[str, Any]) -> list[str]:
+    """Why a server would not start; empty when it would."""
+    data = Path(spec["data"])
+    with tempfile.TemporaryDirectory(prefix="pgquorum-judge-") as scratch:
+        living = make(Path(scratch), data, spec["version"], parameters)
+        program = f"{spec['binaries']}/postgres"
+        if not living:
+            return [*refused([program, "--check", "-D", scratch]), *missing_libraries(spec["binaries"], parameters)]
+        # It reads all files, loads the libraries, and stops before it takes the memory and the port, which the server here has.
+        asked = [program, "-D", scratch, "-C"]
+        return refused([*asked, "shared_memory_size"]) or list(too_large(asked, parameters))
+
+
+def make(scratch: Path, data: Path, version: int, parameters: dict[str, Any]) -> bool:
+    """Makes a data directory with nothing but what the program reads before it starts a server, and the configuration as Patroni
+    would write it. Whether there is a server's data to go by."""
+    (scratch / "PG_VERSION").write_text(f"{version}\n")
+    (scratch / "postgresql.conf").write_text(configuration(data, parameters))
+    control = data / "global/pg_control"
+    if control.exists():
+        (scratch / "global").mkdir()
+        shutil.copy(control, scratch / "global/pg_control")
+    for path in (scratch, *scratch.rglob("*")):
+        shutil.chown(path, USER, USER)
+    return control.exists()
+
+
+def configuration(data: Path, parameters: dict[str, Any]) -> str:
+    """The text of a postgresql.conf: what was there before Patroni, its own part, what ALTER SYSTEM has set."""
+    lines = [f"include_if_exists '{data}/postgresql.base.conf'"]
+    lines += [f"{name} = '{escaped(value)}'" for name, value in parameters.items()]
+    lines += [f"include_if_exists '{data}/postgresql.auto.conf'", "lc_messages = 'C'"]
+    return "\n".join([*lines, ""])
+
+
+def escaped(value: object) -> str:
+    return str(value).replace("\\", "\\\\").replace("'", "''")
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["runuser", "-u", USER, "--", *command], capture_output=True, text=True, timeout=SECONDS, cwd="/", check=False
+    )
+
+
+def refused(command: list[str]) -> list[str]:
+    """What the program says when it fails."""
+    done = run(command)
+    return reasons(done.stderr) or [f"{command[0]} exits with {done.returncode}"] if done.returncode else []
+
+
+def reasons(errors: str) -> list[str]:
+    """The lines that tell why, without those that only say that there was one."""
+    found = [match.groups() for line in errors.splitlines() if (match := SAID.search(line))]
+    ends = [text for level, text in found if level in ENDS]
+    reasons = [text for text in ends if SUMMARY not in text] or [text for level, text in found if level not in ENDS]
+    return list(dict.fromkeys(reasons or ends))
+
+
+def too_large(asked: list[str], parameters: dict[str, Any]) -> Iterator[str]:
+    """What the program would only find out by taking it: the memory that it shares, in MB and in huge pages."""
+    host = dict(re.findall(r"^(\w+): +(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE))
+    needed = int(run([*asked, "shared_memory_size"]).stdout or 0)
+    if needed * 1024 > int(host["MemTotal"]):
+        yield f"it needs {needed} MB of shared memory, and the host has {int(host['MemTotal']) // 1024} MB of memory in all"
+    if str(parameters.get("huge_pages", "try")).lower() in ("on", "true", "yes", "1"):
+        pages = int(run([*asked, "shared_memory_size_in_huge_pages"]).stdout or 0)
+        if pages > int(host.get("HugePages_Total", 0)):
+            yield f"huge_pages = on needs {pages} huge pages, and the host has {host.get('HugePages_Total', 0)} (vm.nr_hugepages)"
+
+
+def missing_libraries(binaries: str, parameters: dict[str, Any]) -> Iterator[str]:
+    """Where there is no data yet the program loads none, so the files are looked for."""
+    place = Path(binaries).parent / "lib"
+    for name in re.split(r"\s*,\s*", str(parameters.get("shared_preload_libraries", "")).strip()):
+        bare = name.strip('"')
+        if bare and "/" not in bare and not (place / f"{bare.removesuffix('.so')}.so").exists():
+            yield f'could not access file "{bare}": No such file in {place} (shared_preload_libraries)'
+
+
+if __name__ == "__main__":
+    print(json.dumps({"refused": judge(json.loads(sys.argv[1]), json.loads(sys.stdin.buffer.readline()))}))
