@@ -7,14 +7,14 @@ import json
 import socket
 import sys
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gevent.lock
-from pyinfra import host, logger
-from pyinfra.api import DeployError, State, StringCommand
+from pyinfra import host
+from pyinfra.api import State
 from pyinfra.context import ctx_state
 
 from cluster.changelog import announcement, read
@@ -26,6 +26,7 @@ from cluster.version import Version, own
 from health.preflight import judge
 
 from .connections import tune
+from .refusal import Refusal, refusal
 from .survey import judge_hosts, probe_hosts, survey_hosts
 
 # pyinfra loads deploy.py once for each host, side by side: the first does the work, the others wait for what comes of it.
@@ -144,27 +145,6 @@ def hosts_of(state: State) -> dict[str, RawHost]:
 def _data(one: Any) -> dict[str, Any]:
     """Its settings: not the helpers a settings file may define, nor what pyinfra's own @fake connector reads."""
     return {k: v for k, v in one.data.dict().items() if not callable(v) and not k.startswith("fake_")}
-
-
-class Refusal(DeployError):
-    """Stops the run. It is the user's to mend: pyinfra, which tells where in the code an error arose, finds no place."""
-
-    __traceback__ = property(lambda self: None, lambda self, value: None)
-
-
-def refusal(heading: str, problems: Iterable[str] = ()) -> Refusal:
-    """A Refusal with one line a problem."""
-    return Refusal("\n".join([heading, *(f"  - {problem}" for problem in problems)]))
-
-
-def stop(heading: str, problems: Iterable[str] = ()) -> Iterator[StringCommand]:
-    """To `yield from` in an operation that must not go on: says why, then fails as a command does, which ends the run.
-
-    An exception would end it too, but with a traceback.
-    """
-    for line in (heading, *(f"  - {problem}" for problem in problems)):
-        host.log_styled(line, fg="red", log_func=logger.error)
-    yield StringCommand("false")
 
 
 def warn(text: str) -> None:

@@ -12,8 +12,9 @@ from pyinfra.api import FactBase, StringCommand, operation
 from cluster import paths
 from cluster.etcd_membership import Member, join_plan, parse_members
 
-from .context import Run, stop
+from .context import Run
 from .managed import Managed, data_directory, directory, render, secret, write
+from .refusal import stop
 from .services import Unit, UnitFact, first_start, or_journal
 
 UNIT = "etcd.service"

@@ -16,8 +16,9 @@ from cluster.components import APART_TIMER
 from cluster.dynamic_config import described, difference, wanted_config
 
 from . import agents
-from .context import Run, stop
+from .context import Run
 from .managed import Managed, data_directory, directory, file_text, render, secret
+from .refusal import stop
 from .services import Unit, UnitFact, first_start, or_journal
 from .survey import judge_host
 

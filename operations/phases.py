@@ -13,7 +13,8 @@ from cluster import lock
 from cluster.errors import ClusterError
 from cluster.fitness import survey_command
 
-from .context import Run, stop
+from .context import Run
+from .refusal import stop
 from .survey import Survey
 
 ANSWER_SECONDS = 20

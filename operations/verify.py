@@ -18,8 +18,9 @@ from health.finding import Finding
 from health.rules import findings
 from health.view import ClusterView
 
-from .context import Run, stop, warn
+from .context import Run, warn
 from .observe import observe
+from .refusal import stop
 
 DEADLINE_SECONDS = 60
 PROBE_SECONDS = 5

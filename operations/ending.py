@@ -1,0 +1,57 @@
+"""How a run that fails ends: with the reason in words, as the last thing that is said. pyinfra itself would end with how many
+percent of the hosts have failed, and on a terminal ask whether to go on without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pyinfra.api import State
+from pyinfra.api.exceptions import PyinfraError
+from pyinfra.api.state import StateStage
+
+from .refusal import Refusal, refusal, why_stopped
+
+# Of what a command wrote before it failed.
+LAST_LINES = 3
+
+
+def end_in_words() -> None:
+    """From now on, the first failure of any host ends the run with the reason."""
+    original: Callable[..., None] = State.fail_hosts
+
+    def fail_hosts(state: State, hosts_to_fail: set[Any], activated_count: int | None = None) -> None:
+        state.should_raise_failed_hosts = None  # nobody is asked whether a cluster may be left half deployed
+        try:
+            original(state, hosts_to_fail, activated_count)
+        except PyinfraError:
+            raise reason(state, sorted(hosts_to_fail, key=lambda one: one.name)) from None
+
+    State.fail_hosts = fail_hosts  # type: ignore[method-assign]
+
+
+def reason(state: State, failed: list[Any]) -> Refusal:
+    """What to end with when `failed` hosts have."""
+    if state.current_stage == StateStage.Connect:
+        names = ", ".join(one.name for one in failed)
+        return refusal(f"{names} did not answer: nothing was changed. Mend it, or leave it out with --exclude")
+    operations = {name for one in failed if (name := _failed_operation(state, one)[0])}
+    where = f" at '{' and '.join(sorted(operations))}'" if operations else ""
+    lines = [f"{one.name}: {line}" for one in failed for line in _said(state, one)]
+    return refusal(f"the deploy stopped{where}; when it is mended, the same command goes on from there:", lines)
+
+
+def _said(state: State, one: Any) -> Iterator[str]:
+    """Why a host failed, a line each."""
+    told = why_stopped(one.name) or _failed_operation(state, one)[1][-LAST_LINES:]
+    yield from told or ["what it said stands above"]
+
+
+def _failed_operation(state: State, one: Any) -> tuple[str, list[str]]:
+    """The name of the operation that failed on a host, and what its commands wrote to standard error."""
+    for identity in one.op_hash_order:
+        done = state.get_op_data_for_host(one, identity).operation_meta
+        if done.is_complete() and done.did_error():
+            (name,) = list(state.get_op_meta(identity).names)[:1] or [""]
+            return name, [line for line in done.stderr_lines if line.strip()]
+    return "", []
