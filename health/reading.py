@@ -58,12 +58,12 @@ def host_view(name: str, output: str, at: float) -> HostView:
     )
 
 
-def refusals(name: str, output: str) -> list[str]:
-    """Why PostgreSQL would not start on the host called `name`, as sentences, from what the judge has printed there."""
+def refusals(output: str) -> list[str]:
+    """Why PostgreSQL would not start on a host, as sentences, from what the judge has printed there."""
     try:
-        return [f"{name}: PostgreSQL would not start with these parameters: {why}" for why in json.loads(output)["refused"]]
+        return [f"PostgreSQL would not start with these parameters: {why}" for why in json.loads(output)["refused"]]
     except (ValueError, KeyError, TypeError):
-        return [f"{name}: whether PostgreSQL would start with these parameters could not be seen: {output.strip()[-200:]!r}"]
+        return [f"whether PostgreSQL would start with these parameters could not be seen: {output.strip()[-200:]!r}"]
 
 
 def etcd_state(said: dict[str, Any]) -> EtcdState:

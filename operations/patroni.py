@@ -104,7 +104,7 @@ def judge_parameters(run: Run) -> Generator[StringCommand]:
     if not state.is_executing or run.surveys[host.name].postgres_data == "cluster":
         return
     if against := judge_host(host, run.cluster):
-        yield from stop("nothing was started:", against)
+        yield from stop(f"nothing was started: {'; '.join(against)}")
 
 
 @operation()

@@ -54,15 +54,15 @@ def probe_hosts(state: State, cluster: Cluster, names: set[str]) -> dict[str, Ho
 def judge_hosts(state: State, cluster: Cluster, names: set[str]) -> list[str]:
     """Why PostgreSQL would not start with the cluster's parameters on the named hosts, which have its program and data."""
     answers = _ask_all(state, [one for one in state.active_hosts if one.name in names], lambda one: judge_host(one, cluster))
-    return [sentence for sentences in answers.values() for sentence in sentences]
+    return [f"{name}: {sentence}" for name, sentences in answers.items() for sentence in sentences]
 
 
 def judge_host(one: Any, cluster: Cluster) -> list[str]:
-    """The same for one host."""
+    """The same for one host, without its name."""
     command, source = shipped("judge", judge_question(cluster))
     given = f"{source}{json.dumps(postgres_parameters(cluster))}\n"
     _, output = one.run_shell_command(StringCommand(command), _stdin=given, _sudo=one.data.get("_sudo", False))
-    return refusals(one.name, output.stdout if output.stdout.strip() else output.stderr)
+    return refusals(output.stdout if output.stdout.strip() else output.stderr)
 
 
 def _ask_all(state: State, hosts: Iterable[Any], question: Callable[[Any], Any]) -> dict[str, Any]:

@@ -23,6 +23,12 @@ USER = "postgres"
 # What the program writes to standard error, whatever log_line_prefix is.
 SAID = re.compile(r"\b(LOG|WARNING|ERROR|FATAL|PANIC):\s+(.*)")
 ENDS = ("ERROR", "FATAL", "PANIC")
+# What initdb has made before it has the program check its configuration.
+DIRECTORIES = (
+    "base", "global", "pg_commit_ts", "pg_dynshmem", "pg_logical/mappings", "pg_logical/snapshots", "pg_multixact/members",
+    "pg_multixact/offsets", "pg_notify", "pg_replslot", "pg_serial", "pg_snapshots", "pg_stat", "pg_stat_tmp", "pg_subtrans",
+    "pg_tblspc", "pg_twophase", "pg_wal/archive_status", "pg_xact",
+)  # fmt: skip
 SUMMARY = "contains errors"  # of a line that the lines before it explain
 
 
@@ -44,9 +50,10 @@ def make(scratch: Path, data: Path, version: int, parameters: dict[str, Any]) ->
     would write it. Whether there is a server's data to go by."""
     (scratch / "PG_VERSION").write_text(f"{version}\n")
     (scratch / "postgresql.conf").write_text(configuration(data, parameters))
+    for directory in DIRECTORIES:
+        (scratch / directory).mkdir(parents=True)
     control = data / "global/pg_control"
     if control.exists():
-        (scratch / "global").mkdir()
         shutil.copy(control, scratch / "global/pg_control")
     for path in (scratch, *scratch.rglob("*")):
         shutil.chown(path, USER, USER)

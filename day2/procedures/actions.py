@@ -177,8 +177,8 @@ class Actions:
         parameters = dcs.config.get("postgresql", {}).get("parameters", {}) if dcs else {}
         command, source = shipped("judge", judge_question(self._cluster))
         answer = self._fleet.run(host, command, f"{source}{json.dumps(parameters)}\n")
-        if against := refusals(host, answer.output if answer.ok else answer.problem):
-            raise ClusterError("; ".join([*against, "nothing was stopped"]))
+        if against := refusals(answer.output if answer.ok else answer.problem):
+            raise ClusterError(f"{host}: {'; '.join(against)}; nothing was stopped")
 
     def await_healthy(self, also: Callable[[ClusterView], bool] = lambda view: True) -> ClusterView:
         """The view once no rule finds a problem and `also` holds. Raises ClusterError with what is still wrong."""

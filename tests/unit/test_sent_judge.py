@@ -86,8 +86,8 @@ def test_more_memory_than_the_host_has_is_told(tmp_path: Path, program: list[lis
     assert said.startswith("it needs 1000000000 MB of shared memory, and the host has")
 
 
-def test_what_the_judge_says_is_a_sentence_with_the_host() -> None:
-    assert refusals("db1", '{"refused": []}\n') == []
-    assert refusals("db1", '{"refused": ["no"]}') == ["db1: PostgreSQL would not start with these parameters: no"]
-    (said,) = refusals("db1", "Traceback: runuser: no such user")
-    assert said.startswith("db1: whether PostgreSQL would start with these parameters could not be seen")
+def test_what_the_judge_says_is_a_sentence() -> None:
+    assert refusals('{"refused": []}\n') == []
+    assert refusals('{"refused": ["no"]}') == ["PostgreSQL would not start with these parameters: no"]
+    (said,) = refusals("Traceback: runuser: no such user")
+    assert said.startswith("whether PostgreSQL would start with these parameters could not be seen")
