@@ -12,14 +12,25 @@ from .scram import verifier
 from .topology import Cluster
 from .vault import Vault
 
+# What pg_rewind calls on the primary.
+REWIND_FUNCTIONS = (
+    "pg_catalog.pg_ls_dir(text,boolean,boolean)",
+    "pg_catalog.pg_stat_file(text,boolean)",
+    "pg_catalog.pg_read_binary_file(text)",
+    "pg_catalog.pg_read_binary_file(text,bigint,bigint,boolean)",
+)
 # What the primary is asked. A verifier is compared by its hash, so that it never shows in an output.
 QUERY = """
 select json_build_object(
   'roles', (select json_object_agg(rolname, json_build_object(
-      'login', rolcanlogin, 'limit', rolconnlimit,
+      'login', rolcanlogin, 'limit', rolconnlimit, 'replication', rolreplication,
       'password', encode(sha256(convert_to(coalesce(rolpassword, ''), 'UTF8')), 'hex'),
       'member_of', (select coalesce(json_agg(g.rolname), '[]') from pg_auth_members m join pg_roles g on g.oid = m.roleid
                     where m.member = a.oid))) from pg_authid a),
+  'rewind', (select coalesce(json_agg(f), '[]') from pg_roles r, unnest(array[
+      'pg_catalog.pg_ls_dir(text,boolean,boolean)', 'pg_catalog.pg_stat_file(text,boolean)',
+      'pg_catalog.pg_read_binary_file(text)', 'pg_catalog.pg_read_binary_file(text,bigint,bigint,boolean)']) f
+    where r.rolname = 'rewinder' and has_function_privilege(r.oid, f, 'execute')),
   'databases', (select json_object_agg(datname, pg_get_userbyid(datdba)) from pg_database))
 """
 
@@ -35,15 +46,18 @@ class WantedRole:
     verifier: str = field(repr=False)
     connection_limit: int
     member_of: tuple[str, ...]
+    replication: bool = False
 
 
 def wanted_roles(cluster: Cluster, vault: Vault) -> list[WantedRole]:
-    """The user's roles and the tool's probe. Patroni makes the replication and rewind roles itself."""
+    """The system's roles, which Patroni makes as it begins a cluster, the tool's probe, and the user's."""
 
-    def role(name: str, secret: str, limit: int = -1, member_of: tuple[str, ...] = ()) -> WantedRole:
-        return WantedRole(name, verifier(vault.password(secret), f"{vault.scram_seed}:{name}"), limit, member_of)
+    def role(name: str, secret: str, limit: int = -1, member_of: tuple[str, ...] = (), replication: bool = False) -> WantedRole:
+        return WantedRole(name, verifier(vault.password(secret), f"{vault.scram_seed}:{name}"), limit, member_of, replication)
 
     return [
+        role(paths.REPLICATION_ROLE, "replication", replication=True),
+        role(paths.REWIND_ROLE, "rewind"),
         role(paths.PROBE_ROLE, "probe"),
         *(role(r.name, f"role_{r.name}", r.connection_limit, r.member_of) for r in cluster.postgres.roles),
     ]
@@ -58,18 +72,27 @@ def statements(cluster: Cluster, vault: Vault, live: dict[str, Any]) -> list[str
     """The SQL that brings `live` (the answer to QUERY) to what is wanted; empty when nothing is to do. Drops nothing."""
     return [
         *_role_statements(wanted_roles(cluster, vault), live["roles"]),
+        *_grant_statements(set(live["rewind"])),
         *_database_statements(cluster, live["databases"]),
     ]
+
+
+def _grant_statements(granted: set[str]) -> Iterator[str]:
+    missing = (name for name in REWIND_FUNCTIONS if name not in granted)
+    yield from (f'grant execute on function {name} to "{paths.REWIND_ROLE}";' for name in missing)
 
 
 def _role_statements(wanted: list[WantedRole], live: dict[str, Any]) -> Iterator[str]:
     for role in wanted:
         have = live.get(role.name)
-        attributes = f"login connection limit {role.connection_limit} password '{role.verifier}'"
+        replication = " replication" if role.replication else ""
+        attributes = f"login{replication} connection limit {role.connection_limit} password '{role.verifier}'"
         digest = hashlib.sha256(role.verifier.encode()).hexdigest()
         if have is None:
             yield f'create role "{role.name}" {attributes};'
-        elif (have["login"], have["limit"], have["password"]) != (True, role.connection_limit, digest):
+        elif (have["login"], have["limit"], have["password"]) != (True, role.connection_limit, digest) or (
+            role.replication and not have["replication"]
+        ):
             yield f'alter role "{role.name}" {attributes};'
     for role in wanted:
         member_of = set(live.get(role.name, {}).get("member_of", ()))

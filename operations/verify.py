@@ -15,6 +15,7 @@ from cluster import paths
 from cluster.topology import Cluster
 from health.deployed import PASSED, READ_FAILS, client, remarks, unmet
 from health.finding import Finding
+from health.logins import login_script, logins
 from health.rules import findings
 from health.view import ClusterView
 
@@ -52,10 +53,15 @@ def look(run: Run) -> tuple[ClusterView, tuple[Finding, ...]]:
     cluster = run.cluster
     asked = {h.name: h for h in inventory if h in state.active_hosts}
     peer = next(asked[h.name] for h in cluster.postgres_hosts if h.name in asked)
+    entering: list[Any] = []
     probes = [gevent.spawn(_probe, peer, run, h.name) for h in cluster.haproxy_hosts if h.name in asked]
     view = observe(cluster)
-    gevent.joinall(probes, raise_error=True)
-    return view, (*findings(view, cluster), *(probe.value for probe in probes))
+    primary = view.leader if view.leader in {h.name for h in cluster.postgres_hosts} else None
+    if primary:
+        entering = [gevent.spawn(_log_in, asked[h.name], run, primary) for h in cluster.postgres_hosts if h.name in asked]
+    gevent.joinall([*probes, *entering], raise_error=True)
+    clients = (probe.value for probe in probes)
+    return view, (*findings(view, cluster), *clients, *(one for job in entering for one in job.value))
 
 
 def _probe(one: Any, run: Run, proxy: str) -> Finding:
@@ -66,6 +72,13 @@ def _probe(one: Any, run: Run, proxy: str) -> Finding:
     script = probe_script(run.cluster, proxy, run.vault.password("probe"))
     _, output = one.run_shell_command(StringCommand("sh -s"), _stdin=script, _sudo=one.data.get("_sudo", False))
     return client(proxy, output.stdout, output.stderr)
+
+
+def _log_in(one: Any, run: Run, primary: str) -> list[Finding]:
+    """What the system's own roles are told, from a host to the primary. Not a fact, as above."""
+    script = login_script(run.cluster, primary, {name: run.vault.password(name) for name in ("replication", "rewind")})
+    worked, output = one.run_shell_command(StringCommand("sh -s logins"), _stdin=script, _sudo=one.data.get("_sudo", False))
+    return list(logins(one.name, primary, output.stdout if worked else f"the roles: {output.stderr}"))
 
 
 @operation()

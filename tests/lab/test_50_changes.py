@@ -10,7 +10,7 @@ import time
 
 import psycopg
 import pytest
-from clients import Traffic
+from clients import Traffic, Writers
 from commands import invoke
 from helpers import Site
 from hosts import ADDRESS, DATABASES, HOSTS, PROXY, wait_until
@@ -161,6 +161,36 @@ def test_a_new_role_and_its_database_are_made_and_no_secret_shows_meanwhile(site
     assert site.changes() == 0
     with site.connect(5000, user="reports", dbname="reports", password=password) as connection:
         connection.execute("table mine")  # taking it out of the settings dropped nothing
+
+
+def test_a_password_that_changes_is_changed_on_both_sides_and_the_next_primary_is_followed(site: Site) -> None:
+    other = {f"PGQUORUM_PASSWORD_{name}": f"another-{name.lower()}-0123456789" for name in ("REPLICATION", "REWIND", "REST_API")}
+    try:
+        with Writers(site) as writers:
+            run = site.deploy("-y", environment=other)
+            assert run.exit_code == 0 and "verified" in run.output, run.output
+            old, new = site.leader(), site.replicas()[0]
+            site.on(old, f"patronictl -c /etc/patroni/conf.d switchover --force --leader {old} --candidate {new}")
+            wait_until(lambda: site.healthy() and site.leader() == new, "the new primary is followed")
+            before = len(writers.acknowledged)
+            wait_until(lambda: len(writers.acknowledged) > before + 100, "writes are acknowledged")
+        assert writers.lost() == set()
+    finally:
+        site.deployed()
+    assert site.changes() == 0
+
+
+def test_what_the_systems_roles_may_do_is_found_missing_and_given_back(site: Site) -> None:
+    site.psql(site.leader(), "revoke execute on function pg_read_binary_file(text) from rewinder")
+    site.psql(site.leader(), "alter role replicator password 'by-hand-by-hand'")
+    code, out, _ = invoke(site, "verify", "--json")
+    refused = [f for f in json.loads(out)["findings"] if f["rule"] == "roles.refused"]
+    assert code == 1 and {f["about"] for f in refused} == set(DATABASES)
+    assert any("permission denied for function pg_read_binary_file" in f["text"] for f in refused)
+    assert any("password authentication failed" in f["text"] for f in refused)
+    site.deployed()
+    assert invoke(site, "verify")[0] == 0
+    assert site.changes() == 0
 
 
 def test_files_edited_by_hand_are_brought_back_and_no_client_notices(site: Site) -> None:

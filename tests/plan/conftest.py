@@ -49,7 +49,12 @@ POSITION = 5_000_000
 def healthy(cluster: Cluster) -> Answers:
     """What the last phase asks for, when all is well."""
     collected = [(f"^{name}$", '^python3 .*"units"', [json.dumps(said)]) for name, said in document(cluster).items()]
-    return [*collected, (".", "^sh -s", ["probe passed"]), (".", JUDGE, [json.dumps({"refused": []})])]
+    return [
+        *collected,
+        (".", "^sh -s logins", []),
+        (".", "^sh -s", ["probe passed"]),
+        (".", JUDGE, [json.dumps({"refused": []})]),
+    ]
 
 
 def document(cluster: Cluster) -> dict[str, dict[str, Any]]:
@@ -213,7 +218,10 @@ def stage(tmp_path: Path) -> Stage:
 @pytest.fixture(scope="session")
 def first_deploy(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
     """A deploy to blank hosts, with all that pyinfra can be made to say about it."""
-    primary: Answers = [("db1", "pg_auth_members", ['{"roles": {}, "databases": {}}']), ("db1", "/config --fail", ["{}"])]
+    primary: Answers = [
+        ("db1", "pg_auth_members", ['{"roles": {}, "databases": {}, "rewind": []}']),
+        ("db1", "/config --fail", ["{}"]),
+    ]
     run = Stage(tmp_path_factory.mktemp("first")).rehearse("-y", "-vvv", "--diff", answers=primary)
     assert run.exit_code == 0, run.output
     return run

@@ -26,7 +26,7 @@ def test_every_kind_of_secret_is_sent(first_deploy: Rehearsal) -> None:
     """Otherwise the tests below would find nothing because there is nothing."""
     secrets = secrets_sent(first_deploy)
     assert secrets >= set(GIVEN.values()) - {GIVEN["PGQUORUM_PASSWORD_ROLE_APP"]}  # a role's goes as a verifier
-    assert len([s for s in secrets if s.startswith("SCRAM")]) == 2
+    assert len([s for s in secrets if s.startswith("SCRAM")]) == 4  # replication, rewind, probe, app
     assert (
         len([c for c in first_deploy.commands if KEY.search(c.stdin)]) == 3 * 3 + 2 * 2
     )  # etcd, etcd client, PostgreSQL; HAProxy, as server and client

@@ -10,7 +10,7 @@ import pytest
 from clusters import cluster
 
 from cluster import paths
-from cluster.databases import statements, wanted_databases, wanted_roles
+from cluster.databases import QUERY, REWIND_FUNCTIONS, statements, wanted_databases, wanted_roles
 from cluster.topology import Cluster
 from cluster.vault import Vault
 
@@ -31,22 +31,26 @@ def as_wanted(shop: Cluster, vault: Vault) -> dict[str, Any]:
     """What the server answers when all is as it should be, beside things of the user's own."""
     roles = {
         role.name: {
-            "login": True, "limit": role.connection_limit, "member_of": list(role.member_of),
+            "login": True, "limit": role.connection_limit, "member_of": list(role.member_of), "replication": role.replication,
             "password": hashlib.sha256(role.verifier.encode()).hexdigest(),
         }
         for role in wanted_roles(shop, vault)
     }  # fmt: skip
     mine = {"login": False, "limit": 3, "member_of": [], "password": hashlib.sha256(b"").hexdigest()}
-    return {"roles": roles | {"mine": mine}, "databases": wanted_databases(shop) | {"mine": "mine"}}
+    databases = wanted_databases(shop) | {"mine": "mine"}
+    return {"roles": roles | {"mine": mine}, "databases": databases, "rewind": list(REWIND_FUNCTIONS)}
 
 
 def test_on_an_empty_server_all_is_made_roles_before_what_needs_them(shop: Cluster, vault: Vault) -> None:
-    sql = statements(shop, vault, {"roles": {}, "databases": {}})
+    sql = statements(shop, vault, {"roles": {}, "databases": {}, "rewind": []})
     heads = [" ".join(line.split()[:3]) for line in sql]
-    assert heads[:3] == ['create role "pgquorum_probe"', 'create role "app"', 'create role "reports"']
-    assert sql[3:5] == ['grant "app" to "reports";', 'grant "pg_monitor" to "reports";']
-    assert 'create database "shop" owner "app";' in sql[5:]
-    assert f'create database "{paths.PROBE_DATABASE}" owner "{paths.PROBE_ROLE}";' in sql[5:]
+    names = ("replicator", "rewinder", "pgquorum_probe", "app", "reports")
+    assert heads[:5] == [f'create role "{name}"' for name in names]
+    assert sql[0].startswith('create role "replicator" login replication connection limit -1 password')
+    assert sql[5:7] == ['grant "app" to "reports";', 'grant "pg_monitor" to "reports";']
+    assert sql[7:11] == [f'grant execute on function {name} to "rewinder";' for name in REWIND_FUNCTIONS]
+    assert 'create database "shop" owner "app";' in sql[11:]
+    assert f'create database "{paths.PROBE_DATABASE}" owner "{paths.PROBE_ROLE}";' in sql[11:]
     assert any("create table if not exists probe" in line for line in sql)
 
 
@@ -60,6 +64,20 @@ def test_a_role_that_differs_is_mended(shop: Cluster, vault: Vault, what: str, v
     live["roles"]["app"][what] = value
     (line,) = statements(shop, vault, live)
     assert line.startswith('alter role "app" login connection limit 20 password \'SCRAM-SHA-256$')
+
+
+@pytest.mark.parametrize(("what", "value"), [("login", False), ("replication", False), ("password", "0" * 64)])
+def test_the_role_for_replication_is_mended_too(shop: Cluster, vault: Vault, what: str, value: object) -> None:
+    live = as_wanted(shop, vault)
+    live["roles"]["replicator"][what] = value
+    (line,) = statements(shop, vault, live)
+    assert line.startswith('alter role "replicator" login replication connection limit -1 password \'SCRAM-SHA-256$')
+
+
+def test_what_pg_rewind_may_call_is_given_back(shop: Cluster, vault: Vault) -> None:
+    live = as_wanted(shop, vault)
+    live["rewind"].remove(REWIND_FUNCTIONS[2])
+    assert statements(shop, vault, live) == [f'grant execute on function {REWIND_FUNCTIONS[2]} to "rewinder";']
 
 
 def test_a_membership_is_granted_once_and_others_are_left(shop: Cluster, vault: Vault) -> None:
@@ -80,9 +98,13 @@ def test_nothing_is_ever_dropped(shop: Cluster, vault: Vault) -> None:
 
 
 def test_no_password_is_sent(shop: Cluster, vault: Vault) -> None:
-    sql = "\n".join(statements(shop, vault, {"roles": {}, "databases": {}}))
+    sql = "\n".join(statements(shop, vault, {"roles": {}, "databases": {}, "rewind": []}))
     assert not [secret for secret in vault.all_secrets() if secret in sql]
 
 
 def test_no_verifier_shows_in_a_repr(shop: Cluster, vault: Vault) -> None:
     assert "SCRAM" not in repr(wanted_roles(shop, vault))
+
+
+def test_the_server_is_asked_for_all_that_pg_rewind_calls() -> None:
+    assert all(f"'{name}'" in QUERY for name in REWIND_FUNCTIONS) and f"'{paths.REWIND_ROLE}'" in QUERY

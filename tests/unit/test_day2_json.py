@@ -56,7 +56,7 @@ NOTHING_TO_DO = {"steps": lambda *seen, **options: ()}
 CASES: list[tuple[str, str, ModuleType, dict[str, Any], dict[str, Any]]] = [
     ("preflight", "preflight", preflight, {}, {"look": lambda cluster: []}),
     ("status", "status", status, {}, {}),
-    ("verify", "verify", verify, {"strict": False, "through": None}, {"probe": lambda *way: ()}),
+    ("verify", "verify", verify, {"strict": False, "through": None}, {"probe": lambda *way: (), "log_in": lambda *way: ()}),
     ("wal-lag", "wal-lag", wal_lag, {"watch": False, "max_bytes": None, "max_seconds": None}, {"BETWEEN_SECONDS": 0}),
     ("config", "config", config, {}, {}),
     ("rolling-restart", "rolling-restart", rolling_restart, ROLL | {"dry": False}, {"measured": lambda *way: None}),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich.markup import escape
 
 from cluster.errors import ClusterError
@@ -12,21 +14,33 @@ from day2.hosts.observe import CONNECT_SECONDS, observe
 from day2.hosts.ssh import Fleet
 from day2.ui.console import BAD_NEWS, FINE, console, print_json
 from day2.ui.findings import show_findings
+from health.logins import login_script, logins
 from health.rules import Finding, candidates, findings, healthy
+from health.view import ClusterView
 
 FORMAT = "pgquorum verify 1"
+
+
+def log_in(fleet: Fleet, cluster: Cluster, view: ClusterView, passwords: dict[str, str]) -> Iterator[Finding]:
+    """What the system's own roles are told, from each PostgreSQL host that answers to the primary."""
+    if view.leader in {host.name for host in cluster.postgres_hosts} and view.leader is not None:
+        hosts = [h.name for h in cluster.postgres_hosts if view.hosts[h.name].postgres]
+        answers = fleet.run_all(dict.fromkeys(hosts, "sh -s logins"), login_script(cluster, view.leader, passwords))
+        for answer in answers.values():
+            yield from logins(answer.host, view.leader, answer.output if answer.ok else f"the roles: {answer.problem}")
 
 
 def verify(cluster: Cluster, *, strict: bool, through: str | None, as_json: bool) -> int:
     """0 when no rule finds a problem (with `strict`, no warning either), else 1. Raises ClusterError for an unknown host."""
     if through and cluster.host(through) not in cluster.postgres_hosts:
         raise ClusterError(f"--from {through}: should be a PostgreSQL host, where psql is: the others have none")
-    password = open_vault(cluster).password("probe")
+    vault = open_vault(cluster)
     with Fleet(cluster.hosts, CONNECT_SECONDS) as fleet:
         view = observe(fleet, cluster)
         found: tuple[Finding, ...] = findings(view, cluster)
         if any(host.proxy is not None for host in view.hosts.values()):
-            found += tuple(probe(cluster, password, fleet, through))
+            found += tuple(probe(cluster, vault.password("probe"), fleet, through))
+        found += tuple(log_in(fleet, cluster, view, {name: vault.password(name) for name in ("replication", "rewind")}))
     fine = healthy(found) and not (strict and any(f.level == "warning" for f in found))
     able = candidates(view, cluster)
     if as_json:
