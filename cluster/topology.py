@@ -23,6 +23,7 @@ from .parameters import parameter_problems
 from .timing import PROFILES, Timing
 
 # A name as in DNS; pyinfra's connector for rehearsals puts `@fake/` before it.
+LONGEST_NAME = 63  # of a certificate's subject, and of a slot of PostgreSQL's
 HOST_NAME = re.compile(r"(@fake/)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 
 
@@ -160,6 +161,9 @@ def _unknown_keys(hosts: dict[str, RawHost]) -> Iterator[str]:
 def _host(name: str, raw: RawHost, problems: list[str]) -> Host | None:
     if not HOST_NAME.fullmatch(name):
         problems.append(f"host {name!r}: its name should be lower-case letters, digits and hyphens, as in DNS")
+        return None
+    if len(name) > LONGEST_NAME:
+        problems.append(f"host {name}: its name has {len(name)} characters: should have at most {LONGEST_NAME}")
         return None
     data = {key: value for key, value in raw.data.items() if key in s.HostSettings.model_fields}
     if "address" not in data and "ssh_hostname" in data:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from clusters import NEEDED, cluster, hosts, problems
 
 from cluster.errors import SettingsError
 from cluster.settings import RENAMED, parse_size
 from cluster.topology import RawHost, build
+from cluster.vault import Vault
 
 
 def test_a_cluster_of_defaults() -> None:
@@ -283,3 +286,14 @@ def test_a_cluster_cannot_be_changed() -> None:
         made.name = "other"  # type: ignore[misc]
     with pytest.raises(ValueError, match="frozen"):
         made.postgres.port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("length", "fine"), [(63, True), (64, False), (74, False)])
+def test_a_hosts_name_fits_into_a_certificate(length: int, fine: bool, tmp_path: Path) -> None:
+    name = ("a" * 30 + ".") * 2 + "b" * (length - 62)
+    inventory = hosts(secrets_directory=str(tmp_path))
+    inventory[name] = inventory.pop("db2")
+    found = problems(inventory)
+    assert found == [] if fine else found == [f"host {name}: its name has {length} characters: should have at most 63"]
+    if fine:
+        Vault(build(inventory), {})
