@@ -9,7 +9,7 @@ Exit codes, the same for all:
     2    refused, with the reason and what would be right; nothing was changed
     130  interrupted (Ctrl-C); what was set has been undone
 
-Options are written out; -y for --yes is the only short one.
+Options are written out; -y for --yes, and -c for psql's --command, are the only short ones.
 """
 
 from __future__ import annotations

@@ -12,17 +12,19 @@ from typing import Any
 from invoke.context import Context
 from invoke.tasks import Task
 
+# -c as psql has it: invoke would take it for its own --collection, and do nothing.
+SHORT = {"yes": ("y",), "command": ("c",)}
 BY_WAY = "go to HAProxy by way of this host, when you reach the hosts by SSH only"
 JSON = "print one JSON document on stdout, for programs"
 YES = "do not ask"
 
 
 class Command(Task[Callable[..., None]]):
-    """A task with no short flags but -y: invoke's own would be whatever letter of a name is free, another one each time."""
+    """A task with no short flags but SHORT: invoke's own would be whatever letter of a name is free, another one each time."""
 
     def arg_opts(self, name: str, default: Any, taken_names: set[str]) -> dict[str, Any]:
         options = super().arg_opts(name, default, taken_names)
-        options["names"] = [options["names"][0], *(["y"] if name == "yes" else [])]
+        options["names"] = [options["names"][0], *SHORT.get(name, ())]
         return options
 
 

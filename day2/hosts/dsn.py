@@ -41,8 +41,14 @@ def parameters(
     }
 
 
-def application(cluster: Cluster, *, role: str, database: str, read_only: bool) -> dict[str, str]:
-    """The parameters for an application role. Raises ClusterError for a role or database that is not in the settings."""
+def application(cluster: Cluster, *, role: str | None, database: str | None, read_only: bool) -> dict[str, str]:
+    """The parameters for an application role. Without a name, the first database of the settings (of those that the role owns,
+    where it is named) and its owner. Raises ClusterError for a role or database that is not in the settings."""
+    of_role = [one for one in cluster.postgres.databases if role in (None, one.owner)]
+    first = next(iter([one for one in of_role if database in (None, one.name)] or of_role or cluster.postgres.databases), None)
+    if first is None and not (role and database):
+        raise ClusterError("there is no database in postgres_databases: name --role and --database")
+    role, database = role or (first.owner if first else ""), database or (first.name if first else "")
     known = {
         "role": (role, [r.name for r in cluster.postgres.roles]),
         "database": (database, [d.name for d in cluster.postgres.databases]),

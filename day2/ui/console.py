@@ -55,7 +55,11 @@ def confirm(out: Console, *, yes: bool) -> None:
     if not (sys.stdin and sys.stdin.isatty()):
         raise ClusterError("there is no terminal to ask on: say --yes if this is what you want")
     out.print("Go on? \\[y/N] ", end="")
-    if input().strip().lower() not in ("y", "yes"):
+    try:
+        answer = input()
+    except EOFError:  # Ctrl-D
+        answer = ""
+    if answer.strip().lower() not in ("y", "yes"):
         raise ClusterError("nothing was done")
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from clusters import cluster
+from clusters import cluster, hosts
+from psycopg.conninfo import conninfo_to_dict
 
 from cluster.errors import ClusterError
-from cluster.topology import Cluster
+from cluster.topology import Cluster, build
 from cluster.vault import Vault
 from day2.commands.connect import clients
+from day2.commands.connect.formats import VARIABLES, written
 from day2.hosts import dsn
 
 SETTINGS = {"postgres_roles": [{"name": "app"}], "postgres_databases": [{"name": "orders", "owner": "app"}]}
@@ -70,3 +74,64 @@ def test_without_psql_it_is_said_how_to_get_it(shop: Cluster, monkeypatch: pytes
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ClusterError, match="postgresql-client"):
         clients.psql(shop, role="app", database="orders", read_only=False, command=None)
+
+
+def two_proxies(tmp_path: Path) -> Cluster:
+    inventory = hosts(**SETTINGS, secrets_directory=str(tmp_path))
+    inventory["proxy2"] = replace(inventory["proxy1"], data=inventory["proxy1"].data | {"address": "10.0.0.10"})
+    return build(inventory)
+
+
+def values(tmp_path: Path, **more: str) -> dict[str, str]:
+    return dsn.application(two_proxies(tmp_path), role=None, database=None, read_only=False) | more
+
+
+@pytest.mark.parametrize("form", ["libpq", "uri"])
+def test_what_libpq_takes_says_the_same_to_it_in_each_form(tmp_path: Path, form: str) -> None:
+    wanted = values(tmp_path, password="it's :@/ so")
+    assert conninfo_to_dict(written(form, wanted)) == wanted
+
+
+def test_the_environment_says_the_same(tmp_path: Path) -> None:
+    wanted = values(tmp_path, password="it's $HOME")
+    done = subprocess.run(["sh", "-c", f"{written('env', wanted)}\nenv"], capture_output=True, text=True, check=True)
+    there = dict(line.split("=", 1) for line in done.stdout.splitlines() if line.startswith("PG"))
+    assert {VARIABLES[name]: value for name, value in wanted.items()}.items() <= there.items()
+
+
+def test_the_forms_of_other_programs(tmp_path: Path) -> None:
+    wanted = values(tmp_path, password="a:b/c")
+    file = f"{tmp_path}/shop/postgres-ca.crt"
+    assert written("jdbc", wanted) == (
+        "jdbc:postgresql://10.0.0.9:5000,10.0.0.10:5000/orders?user=app&password=a:b/c&sslmode=verify-full"
+        f"&channelBinding=require&sslrootcert={file}"
+    )
+    assert written("sqlalchemy", wanted) == (
+        "postgresql+psycopg://app:a%3Ab%2Fc@/orders?host=proxy1,proxy2&port=5000,5000&hostaddr=10.0.0.9,10.0.0.10"
+        f"&sslmode=verify-full&channel_binding=require&sslrootcert={file}"
+    )
+    assert written("pgpass", wanted) == "proxy1:5000:orders:app:a\\:b/c\nproxy2:5000:orders:app:a\\:b/c"
+
+
+def test_a_form_that_can_not_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ClusterError, match=r"--format url: should be one of .*did you mean 'uri'"):
+        written("url", values(tmp_path))
+    with pytest.raises(ClusterError, match="--with-password"):
+        written("pgpass", values(tmp_path))
+
+
+def test_without_names_it_is_the_first_database_and_its_owner(tmp_path: Path) -> None:
+    roles = [{"name": "rw"}, {"name": "ro"}]
+    databases = [{"name": "orders", "owner": "rw"}, {"name": "stock", "owner": "ro"}]
+    made = cluster(postgres_roles=roles, postgres_databases=databases, secrets_directory=str(tmp_path))
+
+    def chosen(role: str | None, database: str | None) -> tuple[str, str]:
+        found = dsn.application(made, role=role, database=database, read_only=False)
+        return found["user"], found["dbname"]
+
+    assert chosen(None, None) == ("rw", "orders")
+    assert chosen("ro", None) == ("ro", "stock")
+    assert chosen(None, "stock") == ("ro", "stock")
+    assert chosen("rw", "stock") == ("rw", "stock")
+    with pytest.raises(ClusterError, match="no database in postgres_databases"):
+        dsn.application(cluster(secrets_directory=str(tmp_path)), role=None, database=None, read_only=False)

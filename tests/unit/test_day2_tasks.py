@@ -11,6 +11,7 @@ from repository import ROOT
 
 import tasks
 from cluster.version import own
+from day2.commands.declare import SHORT
 
 INVENTORY = """
 etcd = postgres = [(f'db{n}', {'address': f'10.0.0.{n}'}) for n in (1, 2, 3)]
@@ -38,7 +39,7 @@ def test_every_command_is_listed_and_explained() -> None:
     assert listed.returncode == 0
 
 
-def test_every_option_is_explained_and_yes_alone_is_short() -> None:
+def test_every_option_is_explained_and_few_are_short() -> None:
     manual = (ROOT / "docs/commands.md").read_text()
     for name in tasks.namespace.task_names:
         assert f"`{name}" in manual, name
@@ -46,7 +47,7 @@ def test_every_option_is_explained_and_yes_alone_is_short() -> None:
             long, *short = option.names
             assert option.help, f"{name} --{long}"
             assert option.positional or f"`--{long}" in manual, f"{name} --{long}"
-            assert short == (["y"] if long == "yes" else []), f"{name} {option.names}"
+            assert short == list(SHORT.get(long, ())), f"{name} {option.names}"
             assert long != "json" or option.kind is bool, name
 
 
@@ -105,3 +106,10 @@ def test_from_another_directory_it_says_where_it_looks(tmp_path: Path) -> None:
     done = invoke("status", at=tmp_path)
     assert done.returncode == 2
     assert f"there is no such file in {tmp_path}; work from the directory of the checkout" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["-c", "--command"])
+def test_psql_takes_a_command_as_psql_does(option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INVOKE_INVENTORY", "nowhere.py")
+    done = invoke("psql", option, "select 1")
+    assert done.returncode == 2 and "nowhere.py" in done.stderr  # and not nothing at all

@@ -6,19 +6,38 @@ from invoke.context import Context
 
 from day2.commands.declare import command, on_cluster
 
-ROLE = {"role": "the application role", "database": "the database", "read-only": "the replicas (port 5001)"}
+ROLE = {
+    "role": "the application role; without it, the database's owner",
+    "database": "the database; without it, the first of the settings",
+    "read-only": "the replicas (port 5001)",
+}
 
 
-@command(help={**ROLE, "with-password": "with the password in it: mind where you paste it"})
-def _dsn(c: Context, role: str = "app", database: str = "app", read_only: bool = False, with_password: bool = False) -> None:
-    """Print the libpq connection string of an application role, through every HAProxy, with TLS verified."""
+@command(
+    help={
+        **ROLE,
+        "format": "libpq (default), uri, jdbc, sqlalchemy, env or pgpass",
+        "with-password": "with the password in it: mind where you paste it",
+    }
+)
+def _dsn(
+    c: Context,
+    role: str | None = None,
+    database: str | None = None,
+    read_only: bool = False,
+    format: str = "libpq",
+    with_password: bool = False,
+) -> None:
+    """Print the connection string of an application role, through every HAProxy, with TLS verified."""
     from day2.commands.connect.clients import dsn
 
-    on_cluster(c, dsn, role=role, database=database, read_only=read_only, with_password=with_password)
+    on_cluster(c, dsn, role=role, database=database, read_only=read_only, form=format, with_password=with_password)
 
 
 @command(help={**ROLE, "command": "run this and leave"})
-def _psql(c: Context, role: str = "app", database: str = "app", read_only: bool = False, command: str | None = None) -> None:
+def _psql(
+    c: Context, role: str | None = None, database: str | None = None, read_only: bool = False, command: str | None = None
+) -> None:
     """Open psql through HAProxy as an application role."""
     from day2.commands.connect.clients import psql
 

@@ -13,6 +13,8 @@ from cluster.vault import password_names
 from day2.hosts.dsn import application, as_string, open_vault
 from day2.ui.console import FINE
 
+from .formats import written
+
 
 def secret(cluster: Cluster, name: str) -> str:
     """One password by name (`haproxy_stats`, `role_app`, ...). Raises ClusterError for an unknown name."""
@@ -22,27 +24,30 @@ def secret(cluster: Cluster, name: str) -> str:
     return open_vault(cluster).password(name)
 
 
-def dsn(cluster: Cluster, *, role: str, database: str, read_only: bool, with_password: bool) -> int:
-    """`invoke dsn`: the connection string alone on stdout, so that `psql "$(invoke dsn)"` works."""
+def dsn(
+    cluster: Cluster, *, role: str | None, database: str | None, read_only: bool, with_password: bool, form: str = "libpq"
+) -> int:
+    """`invoke dsn`: the connection string alone on stdout, so that `psql "$(invoke dsn)"` works, in one of formats.FORMS."""
     values = application(cluster, role=role, database=database, read_only=read_only)
     vault = open_vault(cluster)
     # What a person should know goes to stderr: stdout is for the string alone.
     if with_password:
-        values["password"] = vault.password(f"role_{role}")
-    else:
-        print(f'password: export PGPASSWORD="$(invoke secrets --name role_{role})"', file=sys.stderr)
+        values["password"] = vault.password(f"role_{values['user']}")
+    text = written(form, values)
+    if not with_password:
+        print(f'password: export PGPASSWORD="$(invoke secrets --name role_{values["user"]})"', file=sys.stderr)
     print("sslrootcert is a file of this machine: copy it to where the application runs", file=sys.stderr)
-    print(as_string(values))
+    print(text)
     return FINE
 
 
-def psql(cluster: Cluster, *, role: str, database: str, read_only: bool, command: str | None) -> NoReturn:
+def psql(cluster: Cluster, *, role: str | None, database: str | None, read_only: bool, command: str | None) -> NoReturn:
     """`invoke psql`: becomes psql, in a session through HAProxy or for one command."""
     program = shutil.which("psql")
     if program is None:
         raise ClusterError("psql is not installed on this machine: `apt-get install postgresql-client` brings it")
     values = application(cluster, role=role, database=database, read_only=read_only)
-    environment = {**os.environ, "PGPASSWORD": open_vault(cluster).password(f"role_{role}")}
+    environment = {**os.environ, "PGPASSWORD": open_vault(cluster).password(f"role_{values['user']}")}
     words = ["-c", command] if command else []
     os.execve(program, [program, as_string(values), *words], environment)  # noqa: S606
 
