@@ -11,7 +11,19 @@ from cluster.certificates import days_left
 from cluster.quorum import parse, promotion
 
 from .dcs import Configurations
-from .view import EtcdState, HostView, PatroniState, PostgresState, ProxyState, Salvage, Sender, Server, Slot
+from .view import (
+    EtcdState,
+    HostView,
+    Override,
+    PatroniState,
+    PostgresState,
+    ProxyState,
+    RefusedSetting,
+    Salvage,
+    Sender,
+    Server,
+    Slot,
+)
 
 
 def no_answer(name: str, why: str) -> HostView:
@@ -117,6 +129,8 @@ def postgres_state(said: dict[str, Any]) -> PostgresState:
         "pending_restart": tuple(said["pending_restart"]),
         "senders": tuple(Sender(**sender) for sender in said["senders"]),
         "slots": tuple(Slot(**slot) for slot in said["slots"]),
+        "refused": tuple(RefusedSetting(**one) for one in said["refused"]),
+        "overrides": tuple(Override(**one) for one in said["overrides"]),
     })  # fmt: skip
 
 

@@ -78,6 +78,25 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class RefusedSetting:
+    """A line of a configuration file that PostgreSQL does not take, and with which it would not start."""
+
+    name: str | None
+    value: str | None
+    file: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Override:
+    """What ALTER ROLE or ALTER DATABASE has set, as `name=value`; None stands for all roles or databases."""
+
+    role: str | None
+    database: str | None
+    setting: str
+
+
+@dataclass(frozen=True)
 class PostgresState:
     """PostgreSQL's own word on one host. `receiver`: state of its connection to the primary, None for none."""
 
@@ -92,6 +111,9 @@ class PostgresState:
     receiver: str | None
     pending_restart: tuple[str, ...]
     parameters: dict[str, str]  # those the settings decide, in base units
+    altered: dict[str, str]  # what ALTER SYSTEM has set here
+    refused: tuple[RefusedSetting, ...]
+    overrides: tuple[Override, ...]  # of synchronous_commit
     oldest_transaction: float  # how long it has been open
     base_backups: int  # how many are being taken from here
     backup_bytes: int  # how much of them has been sent

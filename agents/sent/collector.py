@@ -50,6 +50,15 @@ SELECT json_build_object(
       'replayed_seconds', coalesce(extract(epoch FROM replay_lag), 0)::float)), '[]') FROM pg_stat_replication),
   'parameters', (SELECT coalesce(json_object_agg(name, reset_val), '{}') FROM pg_settings
       WHERE name = ANY (string_to_array(:'names', ','))),
+  'altered', (SELECT coalesce(json_object_agg(name, setting), '{}') FROM pg_settings
+      WHERE sourcefile LIKE '%/postgresql.auto.conf'),
+  'refused', (SELECT coalesce(json_agg(json_build_object('name', f.name, 'value', f.setting, 'file', f.sourcefile,
+      'error', f.error) ORDER BY f.seqno), '[]') FROM pg_file_settings f LEFT JOIN pg_settings s ON s.name = f.name
+      WHERE f.error IS NOT NULL AND coalesce(s.context, '') <> 'postmaster'),
+  'overrides', (SELECT coalesce(json_agg(json_build_object('role', r.rolname, 'database', d.datname, 'setting', setting)), '[]')
+      FROM pg_db_role_setting o CROSS JOIN unnest(o.setconfig) AS setting
+      LEFT JOIN pg_roles r ON r.oid = o.setrole LEFT JOIN pg_database d ON d.oid = o.setdatabase
+      WHERE setting LIKE 'synchronous_commit=%'),
   'oldest_transaction', (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(xact_start)), 0)::float
       FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()),
   'base_backups', (SELECT count(*) FROM pg_stat_progress_basebackup),

@@ -31,6 +31,7 @@ RULES: tuple[Rule, ...] = (
     service.strangers,
     service.pending_restart,
     settings.drift,
+    settings.by_hand,
     settings.files,
     service.durability,
     holders.holders,

@@ -11,7 +11,7 @@ from cluster.parameters import in_one_unit, known_parameters, normalize
 from cluster.topology import Cluster
 
 from ..finding import Finding, finding, ok
-from ..view import ClusterView, HostView
+from ..view import ClusterView, HostView, Override
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ def drifts(view: ClusterView, cluster: Cluster) -> tuple[Drift, ...]:
     in_etcd = {drift.name for drift in found}
     parameters = wanted["postgresql"]["parameters"]
     for name, host in view.hosts.items():
-        differing = differing_parameters(host, cluster)
+        altered = host.postgres.altered if host.postgres else {}
+        differing = {k: v for k, v in differing_parameters(host, cluster).items() if k not in altered}
         found += [_drift(k, name, parameters[k], v) for k, v in differing.items() if k not in in_etcd]
     return tuple(found)
 
@@ -68,6 +69,42 @@ def foreign(view: ClusterView, cluster: Cluster) -> dict[str, Any]:
     """What etcd's configuration has that the tool does not own and leaves alone."""
     ours, live = _flat(wanted_config(cluster)), _flat(view.dcs.config if view.dcs else {})
     return {name: value for name, value in live.items() if name not in ours and not name.startswith(MEMORY)}
+
+
+def by_hand(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """Nobody has set in PostgreSQL itself what the settings decide, or what it can't start with."""
+    for name, host in view.hosts.items():
+        if host.postgres is None:
+            continue
+        for one in host.postgres.refused:
+            what = f"{one.name} = {one.value!r}" if one.name else "a line"
+            text = f"PostgreSQL does not take {what} in {one.file}: {one.error}. It goes on, and would not start again"
+            yield finding("settings.refused", name, text)
+        for parameter, value in sorted(host.postgres.altered.items()):
+            over = ", over the settings" if parameter in postgres_parameters(cluster) else ", on this host alone"
+            reset = f"`alter system reset {parameter}` there, then `select pg_reload_conf()`"
+            text = f"{parameter} is {value} by ALTER SYSTEM{over}: {reset}"
+            yield finding("settings.altered", name, text)
+    if view.primary and cluster.all.durability != "asynchronous":
+        yield from (finding("settings.overridden", "settings", text) for text in _loose(view.primary.overrides))
+
+
+def _loose(overrides: tuple[Override, ...]) -> Iterator[str]:
+    """Those with which a write is acknowledged before a replica has it on disk, and how each is taken back."""
+    for one in overrides:
+        name, _, value = one.setting.partition("=")
+        if value.lower() in ("on", "remote_apply", "true", "yes", "1"):
+            continue
+        match one.role, one.database:
+            case None, None:
+                whose, alter = "everybody", "role all"
+            case None, database:
+                whose, alter = f"database {database}", f"database {database}"
+            case role, None:
+                whose, alter = f"role {role}", f"role {role}"
+            case role, database:
+                whose, alter = f"role {role} in database {database}", f"role {role} in database {database}"
+        yield f"{whose} has {name} = {value}: what it writes may be lost in a failover (`alter {alter} reset {name}`)"
 
 
 def files(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

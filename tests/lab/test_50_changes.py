@@ -11,12 +11,14 @@ import time
 import psycopg
 import pytest
 from clients import Traffic, Writers
-from commands import invoke
+from commands import invoke, status
 from helpers import Site
 from hosts import ADDRESS, DATABASES, HOSTS, PROXY, wait_until
 from test_20_first_deploy import secrets
 
 pytestmark = pytest.mark.usefixtures("healed")
+
+RELOAD = "select pg_reload_conf()"
 
 
 def parameter(site: Site, name: str) -> dict[str, str]:
@@ -191,6 +193,35 @@ def test_what_the_systems_roles_may_do_is_found_missing_and_given_back(site: Sit
     site.deployed()
     assert invoke(site, "verify")[0] == 0
     assert site.changes() == 0
+
+
+def found(site: Site) -> list[tuple[str, str]]:
+    """What `status` finds beside what is well: rule and host."""
+    return [(f["rule"], f["about"]) for f in status(site)["findings"] if f["level"] != "ok"]
+
+
+def test_what_was_set_by_hand_in_postgresql_is_named_and_keeps_no_deploy_from_its_end(site: Site) -> None:
+    leader = site.leader()
+    for statement in ("alter system set work_mem = '9MB'", "alter role app set synchronous_commit = off", RELOAD):
+        site.psql(leader, statement)
+    try:
+        wait_until(lambda: site.psql(leader, "show work_mem") == "9MB", "it is in force")
+        assert sorted(found(site)) == [("settings.altered", leader), ("settings.overridden", "settings")]
+        assert "verified" in site.deployed().output
+    finally:
+        for statement in ("alter system reset work_mem", "alter role app reset synchronous_commit", RELOAD):
+            site.psql(leader, statement)
+    wait_until(lambda: found(site) == [], "nothing is left")
+
+
+def test_a_value_that_postgresql_does_not_take_is_told_by_status(site: Site) -> None:
+    edit = "patronictl -c /etc/patroni/conf.d edit-config --force -p log_timezone"
+    site.on(DATABASES[0], f"{edit}=Europe/Berln")
+    try:
+        wait_until(lambda: sorted(found(site)) == [("settings.refused", host) for host in DATABASES], "every host is named")
+    finally:
+        site.on(DATABASES[0], f"{edit}=null")
+    wait_until(lambda: found(site) == [], "nothing is left")
 
 
 def test_files_edited_by_hand_are_brought_back_and_no_client_notices(site: Site) -> None:

@@ -19,7 +19,9 @@ SHOP = cluster()
 POSTGRES: dict[str, Any] = {
     "in_recovery": False, "version": "18.6", "timeline": 3, "lsn": 500, "received": None, "replayed": None,
     "replay_age": None, "replay_paused": False, "receiver": None, "pending_restart": ["max_connections"],
-    "parameters": {}, "oldest_transaction": 0.0, "base_backups": 0, "backup_bytes": 0,
+    "parameters": {}, "altered": {"work_mem": "1"}, "overrides": [{"role": "app", "database": None, "setting": "a=b"}],
+    "refused": [{"name": "x", "value": "y", "file": "f", "error": "e"}],
+    "oldest_transaction": 0.0, "base_backups": 0, "backup_bytes": 0,
     "synchronous_standby_names": "", "synchronous_commit": "on",
     "senders": [{"name": "db2", "state": "streaming", "sync_state": "quorum", "received_lag": 0, "replayed_lag": 8,
                  "received_seconds": 0.0, "replayed_seconds": 0.1}],

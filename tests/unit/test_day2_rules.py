@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import views
 from clusters import cluster
 
+from health.deployed import unmet
 from health.rules import RULES, findings, healthy, holders, machines, service, settings
-from health.view import ClusterView, ProxyState, Server, Slot
+from health.view import ClusterView, Override, ProxyState, RefusedSetting, Server, Slot
 
 SHOP = cluster()
 BACKENDS = proxied.backends if (proxied := views.proxy().proxy) else {}
@@ -20,6 +22,10 @@ STRANGER = Server("db9", "DOWN", "L4CON", 0)
 
 def told(view: ClusterView, level: str = "problem") -> list[str]:
     return [f"{f.about}: {f.text}" for f in findings(view, SHOP) if f.level == level]
+
+
+def primary(**differs: Any) -> ClusterView:
+    return views.view(db1=views.database("db1", postgres=views.postgres("db1", **differs)))
 
 
 def config(**settings: object) -> str:
@@ -81,6 +87,14 @@ BROKEN = {
     "a stranger that leads": (
         views.with_keys(leader="db9", **{"members/db9": json.dumps({"role": "primary", "state": "running"})}),
         "db9: is a primary of this cluster, and no PostgreSQL host of the inventory",
+    ),
+    "a value that PostgreSQL does not take": (
+        views.view(
+            db1=views.database(
+                "db1", postgres=views.postgres("db1", refused=(RefusedSetting("log_timezone", "Europe/Berln", "/f", "not so"),))
+            )
+        ),
+        "db1: PostgreSQL does not take log_timezone = 'Europe/Berln' in /f: not so. It goes on, and would not start again",
     ),
     "writes to nobody": (views.view(proxy1=views.proxy(write=())), "proxy1: port 5000 leads to nobody; the leader is db1"),
     "writes to two": (
@@ -223,6 +237,26 @@ WORTH_KNOWING = {
         ),
         "slots: slot db9 is not in use and holds back 77 bytes of WAL, for no host of the inventory; drop it",
     ),
+    "a parameter set by hand over the settings": (
+        primary(altered={"log_checkpoints": "off"}, parameters=views.RUNNING | {"log_checkpoints": "off"}),
+        "db1: log_checkpoints is off by ALTER SYSTEM, over the settings: `alter system reset log_checkpoints` there",
+    ),
+    "a parameter set by hand": (
+        views.view(db2=views.database("db2", postgres=views.postgres("db2", altered={"jit": "off"}))),
+        "db2: jit is off by ALTER SYSTEM, on this host alone",
+    ),
+    "a role whose writes may be lost": (
+        primary(overrides=(Override("app", None, "synchronous_commit=off"),)),
+        "settings: role app has synchronous_commit = off: what it writes may be lost in a failover (`alter role app reset syn",
+    ),
+    "a database whose writes may be lost": (
+        primary(overrides=(Override(None, "shop", "synchronous_commit=local"),)),
+        "settings: database shop has synchronous_commit = local: what it writes may be lost in a failover (`alter database shop",
+    ),
+    "one role in one database, and everybody": (
+        primary(overrides=(Override("app", "shop", "synchronous_commit=off"), Override(None, None, "synchronous_commit=off"))),
+        "settings: role app in database shop has synchronous_commit = off",
+    ),
     "a stranger in HAProxy": (
         views.view(proxy1=views.proxy(proxy=ProxyState("3.2.5", {**BACKENDS, "read": (*BACKENDS["read"], STRANGER)}))),
         "proxy1: HAProxy knows db9, which is not in the inventory: deploy",
@@ -309,3 +343,14 @@ def test_every_rule_that_is_written_is_asked() -> None:
         and rule.__module__ == module.__name__
     }
     assert written == set(RULES), "a rule of health/rules/ that is missing in RULES"
+
+
+def test_a_role_that_waits_for_more_than_is_promised_is_fine() -> None:
+    overrides = (Override("app", None, "synchronous_commit=remote_apply"), Override("app", "shop", "synchronous_commit=on"))
+    assert told(primary(overrides=overrides), "warning") == []
+
+
+def test_what_alter_system_has_set_does_not_keep_a_deploy_from_its_end() -> None:
+    view = primary(altered={"work_mem": "9216"}, parameters=views.RUNNING | {"work_mem": "9216"})
+    assert [f.rule for f in findings(view, SHOP) if f.level != "ok"] == ["settings.altered"]
+    assert unmet(findings(view, SHOP)) == ()
