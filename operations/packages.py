@@ -21,8 +21,13 @@ KEPT_FROM_STARTING = tuple(unit for component in COMPONENTS for unit in (*compon
 
 def packages_of(cluster: Cluster, member: Host) -> list[str]:
     """The packages a host needs for what it carries."""
+    return ["curl", "ca-certificates", "python3", *programs_of(cluster, member)]
+
+
+def programs_of(cluster: Cluster, member: Host) -> list[str]:
+    """Those of them that are the cluster's own programs."""
     of_components = (component.packages_for(cluster.postgres.version) for component in cluster.components(member))
-    return ["curl", "ca-certificates", "python3", *itertools.chain.from_iterable(of_components)]
+    return [*itertools.chain.from_iterable(of_components)]
 
 
 def host_files(marker: str | None) -> list[Managed]:
@@ -49,6 +54,16 @@ class Installed(FactBase[dict[str, str]]):
     def process(self, output: list[str]) -> dict[str, str]:
         rows = [line.split() for line in output]
         return {row[0]: row[1] for row in rows if row[2:] == ["installed"]}
+
+
+class Held(FactBase[set[str]]):
+    """The packages that apt leaves at their version."""
+
+    def command(self) -> str:
+        return "apt-mark showhold"
+
+    def process(self, output: list[str]) -> set[str]:
+        return {line.strip() for line in output}
 
 
 class MaskedPostgres(FactBase[bool]):
@@ -82,6 +97,14 @@ def install(names: list[str]) -> Generator[StringCommand]:
         "i || { dpkg --configure -a && i; } || { apt-get -q update && i; } || { tail -n 20 $log; exit 1; }"
     )
     yield StringCommand(f"sh -c {shlex.quote(script)}")
+
+
+@operation()
+def hold(names: list[str]) -> Generator[StringCommand]:
+    """Keeps the packages at their version until the owner says otherwise: to upgrade Patroni's is to restart PostgreSQL."""
+    loose = sorted(set(names) - (host.get_fact(Held) or set()))
+    if loose:
+        yield StringCommand(f"apt-mark hold {' '.join(loose)} >/dev/null")
 
 
 @operation()

@@ -18,6 +18,13 @@ def test_it_runs_and_comes_back_at_boot(site: Site, host: str, name: str) -> Non
     assert service.is_enabled
 
 
+def test_no_upgrade_of_the_system_touches_the_clusters_programs(site: Site) -> None:
+    held = {host: set(said.split()) for host, said in site.on_all("apt-mark showhold").items()}
+    assert held[PROXY] >= {"haproxy"}
+    for host in DATABASES:
+        assert held[host] >= {"etcd-server", "postgresql-18", "patroni"}
+
+
 @pytest.mark.parametrize("host", DATABASES)
 def test_patroni_alone_starts_postgresql(site: Site, host: str) -> None:
     eyes = site.eyes(host)
