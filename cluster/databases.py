@@ -12,6 +12,8 @@ from .scram import verifier
 from .topology import Cluster
 from .vault import Vault
 
+# The right to connect when only `reserved_connections` are left.
+RESERVED = ("pg_use_reserved_connections",)
 # What pg_rewind calls on the primary.
 REWIND_FUNCTIONS = (
     "pg_catalog.pg_ls_dir(text,boolean,boolean)",
@@ -57,8 +59,8 @@ def wanted_roles(cluster: Cluster, vault: Vault) -> list[WantedRole]:
 
     return [
         role(paths.REPLICATION_ROLE, "replication", replication=True),
-        role(paths.REWIND_ROLE, "rewind"),
-        role(paths.PROBE_ROLE, "probe"),
+        role(paths.REWIND_ROLE, "rewind", member_of=RESERVED),
+        role(paths.PROBE_ROLE, "probe", member_of=RESERVED),
         *(role(r.name, f"role_{r.name}", r.connection_limit, r.member_of) for r in cluster.postgres.roles),
     ]
 

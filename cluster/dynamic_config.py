@@ -83,6 +83,8 @@ def postgres_parameters(cluster: Cluster) -> Json:
         # Whoever wants an archive one day need not restart PostgreSQL for it: only archive_mode would ask for that.
         "archive_mode": "on",
         "archive_command": "/bin/true",
+        # One application that takes all connections must not keep out who tests the cluster, nor a rewind.
+        "reserved_connections": 5,
         "log_checkpoints": "on",
         "log_line_prefix": "%m [%p] %q%u@%d ",
         "track_io_timing": "on",

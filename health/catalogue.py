@@ -94,6 +94,7 @@ CATALOGUE: dict[str, Condition] = {
     "client.write-fails": _problem("a client's write through HAProxy fails"),
     "client.read-fails": _problem("a client's read through HAProxy fails"),
     "roles.refused": _problem("a role of the system's can't log in from a PostgreSQL host to the primary"),
+    "connections.nearly-full": _warning("few of PostgreSQL's connections are left for applications"),
     # What a write survives
     "durability.differs": _problem("the durability in force is not the one of the settings"),
     "durability.asynchronous": _warning("durability is asynchronous, as the settings say: a failover can lose writes"),

@@ -12,7 +12,9 @@ from cluster.quorum import parse, promotion
 
 from .dcs import Configurations
 from .view import (
+    Connections,
     EtcdState,
+    Holder,
     HostView,
     Override,
     PatroniState,
@@ -129,9 +131,14 @@ def postgres_state(said: dict[str, Any]) -> PostgresState:
         "pending_restart": tuple(said["pending_restart"]),
         "senders": tuple(Sender(**sender) for sender in said["senders"]),
         "slots": tuple(Slot(**slot) for slot in said["slots"]),
+        "connections": connections(said["connections"]),
         "refused": tuple(RefusedSetting(**one) for one in said["refused"]),
         "overrides": tuple(Override(**one) for one in said["overrides"]),
     })  # fmt: skip
+
+
+def connections(said: dict[str, Any]) -> Connections:
+    return Connections(**said | {"holders": tuple(Holder(**holder) for holder in said["holders"])})
 
 
 def certificate_days(found: dict[str, str]) -> dict[str, int]:

@@ -78,6 +78,24 @@ class Slot:
 
 
 @dataclass(frozen=True)
+class Holder:
+    """Who has connections open: a role from an address."""
+
+    role: str
+    address: str
+    connections: int
+
+
+@dataclass(frozen=True)
+class Connections:
+    """How many connections are open, of how many there may be for applications, and who has the most."""
+
+    used: int
+    limit: int
+    holders: tuple[Holder, ...]
+
+
+@dataclass(frozen=True)
 class RefusedSetting:
     """A line of a configuration file that PostgreSQL does not take, and with which it would not start."""
 
@@ -111,6 +129,7 @@ class PostgresState:
     receiver: str | None
     pending_restart: tuple[str, ...]
     parameters: dict[str, str]  # those the settings decide, in base units
+    connections: Connections
     altered: dict[str, str]  # what ALTER SYSTEM has set here
     refused: tuple[RefusedSetting, ...]
     overrides: tuple[Override, ...]  # of synchronous_commit

@@ -27,6 +27,8 @@ MOST_CONFIGURATIONS = 20
 SQL = """
 WITH here AS (SELECT pg_is_in_recovery() AS recovering),
      now AS (SELECT CASE WHEN recovering THEN NULL ELSE pg_current_wal_lsn() END AS lsn FROM here),
+     clients AS (SELECT usename AS role, coalesce(host(client_addr), 'local') AS address FROM pg_stat_activity
+                 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()),
      control AS (SELECT min_recovery_end_timeline AS reached, timeline_id AS written
                  FROM pg_control_recovery(), pg_control_checkpoint())
 SELECT json_build_object(
@@ -50,6 +52,11 @@ SELECT json_build_object(
       'replayed_seconds', coalesce(extract(epoch FROM replay_lag), 0)::float)), '[]') FROM pg_stat_replication),
   'parameters', (SELECT coalesce(json_object_agg(name, reset_val), '{}') FROM pg_settings
       WHERE name = ANY (string_to_array(:'names', ','))),
+  'connections', json_build_object('used', (SELECT count(*) FROM clients),
+      'limit', current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
+          - current_setting('reserved_connections')::int,
+      'holders', (SELECT coalesce(json_agg(h), '[]') FROM (SELECT role, address, count(*) AS connections FROM clients
+          GROUP BY role, address ORDER BY connections DESC, role, address LIMIT 3) h)),
   'altered', (SELECT coalesce(json_object_agg(name, setting), '{}') FROM pg_settings
       WHERE sourcefile LIKE '%/postgresql.auto.conf'),
   'refused', (SELECT coalesce(json_agg(json_build_object('name', f.name, 'value', f.setting, 'file', f.sourcefile,

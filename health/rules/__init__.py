@@ -29,6 +29,7 @@ RULES: tuple[Rule, ...] = (
     service.replicas,
     service.patroni,
     service.strangers,
+    service.connections,
     service.pending_restart,
     settings.drift,
     settings.by_hand,

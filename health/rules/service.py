@@ -15,6 +15,7 @@ from ..view import ClusterView, HostView
 # What PostgreSQL calls a replica that confirms writes (sync_state); with asynchronous none does.
 CONFIRMING = {"quorum": "quorum", "all": "quorum", "synchronous": "sync", "asynchronous": ""}
 
+FULL_SHARE = 0.9
 # Patroni's states of a PostgreSQL that does what it should.
 RUNNING = ("running", "streaming")
 
@@ -117,6 +118,18 @@ def strangers(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         servers = {server.name for backend in (host.proxy.backends if host.proxy else {}).values() for server in backend}
         for name in sorted(servers - names):
             yield finding("routing.stranger", host.name, f"HAProxy knows {name}, which is not in the inventory: deploy")
+
+
+def connections(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """Applications find a free connection. The tool's own roles have some of their own (`reserved_connections`)."""
+    for host in view.hosts.values():
+        now = host.postgres.connections if host.postgres else None
+        if now and now.used >= FULL_SHARE * now.limit:
+            who = ", ".join(f"{h.connections} of {h.role} from {h.address}" for h in now.holders)
+            advice = "connection_limit in postgres_roles keeps one role from taking all"
+            yield finding(
+                "connections.nearly-full", host.name, f"{now.used} of {now.limit} connections are open: {who} ({advice})"
+            )
 
 
 def pending_restart(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
+import psycopg
 import pytest
 from commands import finish, invoke, start, status
 from helpers import ENVIRONMENT, INVENTORY, Site
-from hosts import DATABASES, PROXY, SPEC, wait_until
+from hosts import ADDRESS, DATABASES, PROXY, SPEC, wait_until
 from proving import as_promised, run_one
 
 pytestmark = pytest.mark.usefixtures("healed")
@@ -163,6 +164,21 @@ def test_a_replica_that_stands_still_is_measured(site: Site) -> None:
         with site.connect(5000) as connection:
             connection.execute("drop table bulk")
     wait_until(lambda: invoke(site, "wal-lag", "--max-bytes", "16MB")[0] == 0, "it has caught up")
+
+
+def test_when_an_application_has_taken_all_connections_the_tool_still_works_and_says_who_it_is(site: Site) -> None:
+    with ExitStack() as applications:
+        with pytest.raises(psycopg.OperationalError, match="remaining connection slots are reserved"):
+            while True:
+                applications.enter_context(site.connect(5000))
+        (full,) = [f for f in status(site)["findings"] if f["rule"] == "connections.nearly-full"]
+        assert full["about"] == site.leader() and f"of app from {ADDRESS[PROXY]}" in full["text"]
+        code, out, err = invoke(site, "verify")
+        assert code == 0, out + err
+        code, out, err = invoke(site, "switchover", "--yes", "--json")
+        assert code in (0, 1), out + err
+        as_promised(json.loads(out)["trials"][0])
+    wait_until(site.healthy, "the cluster is whole")
 
 
 def test_a_paused_cluster_says_so_and_refuses(site: Site) -> None:

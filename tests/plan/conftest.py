@@ -112,7 +112,7 @@ def postgres_part(cluster: Cluster, name: str) -> dict[str, Any]:
         "replay_paused": False, "receiver": "streaming" if replica else None, "pending_restart": [],
         "parameters": {key: str(value) for key, value in postgres_parameters(cluster).items()},
         "oldest_transaction": 0.0, "base_backups": 0, "backup_bytes": 0, "synchronous_commit": "on",
-        "altered": {}, "refused": [], "overrides": [],
+        "connections": {"used": 9, "limit": 92, "holders": []}, "altered": {}, "refused": [], "overrides": [],
         "synchronous_standby_names": f'ANY 1 ("{DATABASES[1]}","{DATABASES[2]}")',
         "senders": [] if replica else senders, "slots": [],
     }  # fmt: skip

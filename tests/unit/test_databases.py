@@ -47,10 +47,11 @@ def test_on_an_empty_server_all_is_made_roles_before_what_needs_them(shop: Clust
     names = ("replicator", "rewinder", "pgquorum_probe", "app", "reports")
     assert heads[:5] == [f'create role "{name}"' for name in names]
     assert sql[0].startswith('create role "replicator" login replication connection limit -1 password')
-    assert sql[5:7] == ['grant "app" to "reports";', 'grant "pg_monitor" to "reports";']
-    assert sql[7:11] == [f'grant execute on function {name} to "rewinder";' for name in REWIND_FUNCTIONS]
-    assert 'create database "shop" owner "app";' in sql[11:]
-    assert f'create database "{paths.PROBE_DATABASE}" owner "{paths.PROBE_ROLE}";' in sql[11:]
+    reserved = [f'grant "pg_use_reserved_connections" to "{name}";' for name in ("rewinder", "pgquorum_probe")]
+    assert sql[5:9] == [*reserved, 'grant "app" to "reports";', 'grant "pg_monitor" to "reports";']
+    assert sql[9:13] == [f'grant execute on function {name} to "rewinder";' for name in REWIND_FUNCTIONS]
+    assert 'create database "shop" owner "app";' in sql[13:]
+    assert f'create database "{paths.PROBE_DATABASE}" owner "{paths.PROBE_ROLE}";' in sql[13:]
     assert any("create table if not exists probe" in line for line in sql)
 
 

@@ -13,7 +13,7 @@ from clusters import cluster
 
 from health.deployed import unmet
 from health.rules import RULES, findings, healthy, holders, machines, service, settings
-from health.view import ClusterView, Override, ProxyState, RefusedSetting, Server, Slot
+from health.view import ClusterView, Connections, Holder, Override, ProxyState, RefusedSetting, Server, Slot
 
 SHOP = cluster()
 BACKENDS = proxied.backends if (proxied := views.proxy().proxy) else {}
@@ -256,6 +256,10 @@ WORTH_KNOWING = {
     "one role in one database, and everybody": (
         primary(overrides=(Override("app", "shop", "synchronous_commit=off"), Override(None, None, "synchronous_commit=off"))),
         "settings: role app in database shop has synchronous_commit = off",
+    ),
+    "a house that is nearly full": (
+        primary(connections=Connections(90, 92, (Holder("app", "10.0.0.9", 88), Holder("ops", "local", 2)))),
+        "db1: 90 of 92 connections are open: 88 of app from 10.0.0.9, 2 of ops from local (connection_limit in postgres_roles",
     ),
     "a stranger in HAProxy": (
         views.view(proxy1=views.proxy(proxy=ProxyState("3.2.5", {**BACKENDS, "read": (*BACKENDS["read"], STRANGER)}))),

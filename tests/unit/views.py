@@ -12,7 +12,19 @@ from cluster.dynamic_config import postgres_parameters, wanted_config
 from cluster.quorum import parse
 from cluster.version import own
 from health.dcs import Configurations
-from health.view import ClusterView, EtcdState, HostView, PatroniState, PostgresState, ProxyState, Sender, Server, Slot
+from health.view import (
+    ClusterView,
+    Connections,
+    EtcdState,
+    Holder,
+    HostView,
+    PatroniState,
+    PostgresState,
+    ProxyState,
+    Sender,
+    Server,
+    Slot,
+)
 
 SHOP = cluster()
 VERSION = str(own())
@@ -61,6 +73,7 @@ def postgres(name: str, **differs: Any) -> PostgresState:
         pending_restart=(),
         parameters=dict(RUNNING),
         oldest_transaction=0.0,
+        connections=Connections(9, 92, (Holder("app", "10.0.0.9", 9),)),
         altered={},
         refused=(),
         overrides=(),
