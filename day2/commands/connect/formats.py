@@ -51,8 +51,9 @@ def sqlalchemy(values: Values) -> str:
 def jdbc(values: Values) -> str:
     """The JDBC driver's URL."""
     places = ",".join(f"{_bracketed(host)}:{port}" for host, port in _places(values["hostaddr"], values))
-    names = {"user": "user", "password": "password", "sslmode": "sslmode", "channel_binding": "channelBinding"}
-    query = {theirs: values[ours] for ours, theirs in names.items() if ours in values} | {"sslrootcert": values["sslrootcert"]}
+    theirs = {"channel_binding": "channelBinding"}
+    names = ("user", "password", "sslmode", "channel_binding", "sslrootcert")
+    query = {theirs.get(name, name): values[name] for name in names if name in values}
     return f"jdbc:postgresql://{places}/{_quoted(values['dbname'])}?{_query(query)}"
 
 
