@@ -42,6 +42,12 @@ create table if not exists probe (writer int not null, seq bigint not null, at t
 """
 
 
+# An owner's right to make tables in public comes from the membership in pg_database_owner. In a session that took a reserved
+# connection it is missing: PostgreSQL has asked what the role is a member of before it knew the database (InitPostgres, and
+# roles_is_member_of, which keeps the answer; seen with 18.6).
+PROBE_SCHEMA = f'\\connect {paths.PROBE_DATABASE}\ngrant all on schema public to "{paths.PROBE_ROLE}";\n\\connect postgres'
+
+
 @dataclass(frozen=True)
 class WantedRole:
     name: str
@@ -76,6 +82,7 @@ def statements(cluster: Cluster, vault: Vault, live: dict[str, Any]) -> list[str
         *_role_statements(wanted_roles(cluster, vault), live["roles"]),
         *_grant_statements(set(live["rewind"])),
         *_database_statements(cluster, live["databases"]),
+        *_schema_statements(live),
     ]
 
 
@@ -99,6 +106,13 @@ def _role_statements(wanted: list[WantedRole], live: dict[str, Any]) -> Iterator
     for role in wanted:
         member_of = set(live.get(role.name, {}).get("member_of", ()))
         yield from (f'grant "{group}" to "{role.name}";' for group in role.member_of if group not in member_of)
+
+
+def _schema_statements(live: dict[str, Any]) -> Iterator[str]:
+    """With the right to a reserved connection comes the one that it would take away."""
+    member_of = live["roles"].get(paths.PROBE_ROLE, {}).get("member_of", ())
+    if paths.PROBE_DATABASE not in live["databases"] or not set(RESERVED) <= set(member_of):
+        yield PROBE_SCHEMA
 
 
 def _database_statements(cluster: Cluster, live: dict[str, str]) -> Iterator[str]:

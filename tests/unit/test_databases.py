@@ -67,6 +67,16 @@ def test_a_role_that_differs_is_mended(shop: Cluster, vault: Vault, what: str, v
     assert line.startswith('alter role "app" login connection limit 20 password \'SCRAM-SHA-256$')
 
 
+@pytest.mark.parametrize("lacks", ["the database", "the membership"])
+def test_the_probe_may_make_tables_over_a_reserved_connection_too(shop: Cluster, vault: Vault, lacks: str) -> None:
+    live = as_wanted(shop, vault)
+    if lacks == "the database":
+        del live["databases"][paths.PROBE_DATABASE]
+    else:
+        live["roles"][paths.PROBE_ROLE]["member_of"] = []
+    assert 'grant all on schema public to "pgquorum_probe";' in statements(shop, vault, live)[-1]
+
+
 @pytest.mark.parametrize(("what", "value"), [("login", False), ("replication", False), ("password", "0" * 64)])
 def test_the_role_for_replication_is_mended_too(shop: Cluster, vault: Vault, what: str, value: object) -> None:
     live = as_wanted(shop, vault)
