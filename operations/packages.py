@@ -56,14 +56,14 @@ class Installed(FactBase[dict[str, str]]):
         return {row[0]: row[1] for row in rows if row[2:] == ["installed"]}
 
 
-class Held(FactBase[set[str]]):
+class Held(FactBase[list[str]]):
     """The packages that apt leaves at their version."""
 
     def command(self) -> str:
         return "apt-mark showhold"
 
-    def process(self, output: list[str]) -> set[str]:
-        return {line.strip() for line in output}
+    def process(self, output: list[str]) -> list[str]:
+        return [line.strip() for line in output]
 
 
 class MaskedPostgres(FactBase[bool]):
@@ -102,7 +102,7 @@ def install(names: list[str]) -> Generator[StringCommand]:
 @operation()
 def hold(names: list[str]) -> Generator[StringCommand]:
     """Keeps the packages at their version until the owner says otherwise: to upgrade Patroni's is to restart PostgreSQL."""
-    loose = sorted(set(names) - (host.get_fact(Held) or set()))
+    loose = sorted(set(names) - set(host.get_fact(Held) or ()))
     if loose:
         yield StringCommand(f"apt-mark hold {' '.join(loose)} >/dev/null")
 
