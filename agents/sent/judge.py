@@ -1,5 +1,5 @@
-"""Asks PostgreSQL's own program whether a server would start here with certain parameters, and if not, why. Runs on the host, as
-root, and touches neither the server that runs nor its files.
+"""Asks PostgreSQL's own program whether a server would start here with certain parameters, and if not, why. Begins on the host as
+root, goes on as PostgreSQL's user, and touches neither the server that runs nor its files.
 
 The argument has `binaries` and `data` (directories; the second need not exist yet) and `version`, the major one; the one line of
 input is a JSON object with the parameters by name, one of which may be a command with a key in it. On stdout
@@ -9,6 +9,8 @@ input is a JSON object with the parameters by name, one of which may be a comman
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -55,8 +57,6 @@ def make(scratch: Path, data: Path, version: int, parameters: dict[str, Any]) ->
     control = data / "global/pg_control"
     if control.exists():
         shutil.copy(control, scratch / "global/pg_control")
-    for path in (scratch, *scratch.rglob("*")):
-        shutil.chown(path, USER, USER)
     return control.exists()
 
 
@@ -68,14 +68,20 @@ def configuration(data: Path, parameters: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
+def become(user: str) -> None:
+    """Gives up root's rights: what is in the data directory is that user's, and root must not follow a link there."""
+    account = pwd.getpwnam(user)
+    os.initgroups(user, account.pw_gid)
+    os.setgid(account.pw_gid)
+    os.setuid(account.pw_uid)
+
+
 def escaped(value: object) -> str:
     return str(value).replace("\\", "\\\\").replace("'", "''")
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["runuser", "-u", USER, "--", *command], capture_output=True, text=True, timeout=SECONDS, cwd="/", check=False
-    )
+    return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, cwd="/", check=False)
 
 
 def refused(command: list[str]) -> list[str]:
@@ -114,4 +120,5 @@ def missing_libraries(binaries: str, parameters: dict[str, Any]) -> Iterator[str
 
 
 if __name__ == "__main__":
+    become(USER)
     print(json.dumps({"refused": judge(json.loads(sys.argv[1]), json.loads(sys.stdin.buffer.readline()))}))

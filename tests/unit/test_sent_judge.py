@@ -52,7 +52,6 @@ def program(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What the program is asked; it answers that all is well."""
     asked: list[list[str]] = []
     monkeypatch.setattr(judge, "run", lambda command: asked.append(command) or STARTS)
-    monkeypatch.setattr(judge.shutil, "chown", lambda *owner: None)
     return asked
 
 
