@@ -14,6 +14,7 @@ from cluster.components import COMPONENTS
 from .dcs import NONE_KNOWN, Configurations, Dcs, parse_dcs
 
 UNITS = tuple(unit for one in COMPONENTS for unit in (*one.units, *one.masked, *one.beside))
+RUNNING = ("active", "reloading")  # as systemd says it: a unit that is being reloaded serves on
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ class HostView:
 
     def runs(self, unit: str) -> bool:
         """Whether a unit is active, as far as can be seen."""
-        return self.units.get(f"{unit}.service") == "active"
+        return self.units.get(f"{unit}.service") in RUNNING
 
     @property
     def waiting_for_restart(self) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ from agents import https
 SECONDS = 1.2
 MOST_CONFIGURATIONS = 20
 
+# Of what PostgreSQL refuses in its files, an error without a file is of a parameter that was only taken out: it would
+# start, with the default. So it is after Patroni has begun recovery with `recovery_target = ''` and promoted the server.
 SQL = """
 WITH here AS (SELECT pg_is_in_recovery() AS recovering),
      now AS (SELECT CASE WHEN recovering THEN NULL ELSE pg_current_wal_lsn() END AS lsn FROM here),
@@ -61,7 +63,7 @@ SELECT json_build_object(
       WHERE sourcefile LIKE '%/postgresql.auto.conf'),
   'refused', (SELECT coalesce(json_agg(json_build_object('name', f.name, 'value', f.setting, 'file', f.sourcefile,
       'error', f.error) ORDER BY f.seqno), '[]') FROM pg_file_settings f LEFT JOIN pg_settings s ON s.name = f.name
-      WHERE f.error IS NOT NULL AND coalesce(s.context, '') <> 'postmaster'),
+      WHERE f.error IS NOT NULL AND f.sourcefile IS NOT NULL AND coalesce(s.context, '') <> 'postmaster'),
   'overrides', (SELECT coalesce(json_agg(json_build_object('role', r.rolname, 'database', d.datname, 'setting', setting)), '[]')
       FROM pg_db_role_setting o CROSS JOIN unnest(o.setconfig) AS setting
       LEFT JOIN pg_roles r ON r.oid = o.setrole LEFT JOIN pg_database d ON d.oid = o.setdatabase

@@ -10,7 +10,7 @@ from cluster.components import COMPONENTS
 from cluster.topology import Cluster
 
 from ..finding import Finding, finding, ok
-from ..view import ClusterView, EtcdState, HostView
+from ..view import RUNNING, ClusterView, EtcdState, HostView
 
 CERTIFICATE_DAYS = 14  # fewer than this is a problem, fewer than RENEW_DAYS a warning
 CLOCK_SECONDS = 1.0
@@ -55,7 +55,7 @@ def services(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     wrong = [
         finding("services.not-active", host.name, f"{unit} is {state}")
         for unit, host in wanted
-        if host.reachable and not host.blank and (state := host.units.get(unit, "unknown")) != "active"
+        if host.reachable and not host.blank and (state := host.units.get(unit, "unknown")) not in RUNNING
     ]
     yield from wrong or [ok("services", "services", "the cluster's units are active on every host that answers")]
     for name, host in view.hosts.items():

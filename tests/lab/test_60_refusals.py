@@ -160,6 +160,9 @@ def test_a_host_that_is_dead_is_named_and_the_others_are_left_alone(site: Site) 
     others = [host for host in HOSTS if host != dead]
     site.lab.off(dead)
     try:
+        # Patroni writes the synchronous replicas into postgresql.conf by itself: not in the midst of the comparison.
+        waits_for = "show synchronous_standby_names"
+        wait_until(lambda: dead not in site.psql(site.leader(others[0]), waits_for), "no commit waits for the dead host")
         before = site.snapshot(others)
         with site.edited("group_data/postgres.py", 'postgres_parameters["work_mem"] = "7MB"'):
             run = site.deploy("-y")

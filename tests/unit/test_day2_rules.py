@@ -358,3 +358,8 @@ def test_what_alter_system_has_set_does_not_keep_a_deploy_from_its_end() -> None
     view = primary(altered={"work_mem": "9216"}, parameters=views.RUNNING | {"work_mem": "9216"})
     assert [f.rule for f in findings(view, SHOP) if f.level != "ok"] == ["settings.altered"]
     assert unmet(findings(view, SHOP)) == ()
+
+
+def test_a_unit_that_is_being_reloaded_serves_on() -> None:
+    view = views.view(db3=views.database("db3", units=views.UNITS | {"patroni.service": "reloading"}))
+    assert [f.rule for f in findings(view, SHOP) if f.level != "ok"] == []
