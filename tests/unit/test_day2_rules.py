@@ -361,5 +361,5 @@ def test_what_alter_system_has_set_does_not_keep_a_deploy_from_its_end() -> None
 
 
 def test_a_unit_that_is_being_reloaded_serves_on() -> None:
-    view = views.view(db3=views.database("db3", units=views.UNITS | {"patroni.service": "reloading"}))
+    view = views.view(db3=views.database("db3", units=views.database("db3").units | {"patroni.service": "reloading"}))
     assert [f.rule for f in findings(view, SHOP) if f.level != "ok"] == []
