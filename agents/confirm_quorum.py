@@ -4,15 +4,12 @@ When Patroni has published another /sync, this reads how far the primary has wri
 their disks, and notes it: from then on a candidate need not care any more about the configurations before. Without this
 program nothing is lost: the promotion gate then asks for a quorum in all of them.
 
-As the one program of ours that always runs on every database host, it also keeps the promotion gate at hand (gate_server.py), and
-tidies up after it (timelines.py).
+As the one program of ours that always runs on every database host, it also keeps the promotion gate at hand (gate_server.py),
+tidies up after it (timelines.py), and says for which replicas logical slots wait (standby_slots.py).
 """
 
 from __future__ import annotations
 
-import json
-import select
-import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -22,12 +19,13 @@ from pathlib import Path
 from agents import gate_server
 from agents.etcd import Etcd, EtcdError
 from agents.keys import ClusterKeys, Keys
-from agents.specification import DATABASE, Specification
+from agents.session import Session
+from agents.specification import Specification
+from agents.standby_slots import StandbySlots
 from agents.timelines import Timelines
 from cluster.quorum import confirms
 
 ETCD_SECONDS = 2.0
-ANSWER_SECONDS = 2.0
 AGAIN_SECONDS = 1.0
 # Replicas that keep up are there after some milliseconds; one that lags may take minutes.
 SOON_SECONDS, LATE_SECONDS, SOON_LOOKS = 0.01, 0.2, 50
@@ -36,7 +34,7 @@ WATCH_SECONDS = 30.0
 QUERY = (
     "SELECT json_build_object('position', CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_flush_lsn() - '0/0' END,"
     " 'flushed', (SELECT coalesce(json_object_agg(application_name, flush_lsn - '0/0'), '{}') FROM pg_stat_replication"
-    " WHERE flush_lsn IS NOT NULL));\n"
+    " WHERE flush_lsn IS NOT NULL));"
 )
 
 
@@ -49,45 +47,23 @@ class Look:
 
 
 class Primary:
-    """The PostgreSQL on this host, over one session that is opened when it is needed."""
+    """The PostgreSQL on this host, asked for its look."""
 
-    def __init__(self, specification: Specification) -> None:
-        self._command = [
-            specification.psql, "-XAtq", "-h", specification.sockets, "-p", str(specification.port), DATABASE,
-        ]  # fmt: skip
-        self._session: subprocess.Popen[str] | None = None
+    def __init__(self, session: Session) -> None:
+        self._session = session
 
     def look(self) -> Look:
         """Raises OSError when PostgreSQL does not answer."""
-        if self._session is None:
-            self._session = subprocess.Popen(
-                self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
-            )
-        session = self._session
-        assert session.stdin and session.stdout
-        try:
-            session.stdin.write(QUERY)
-            if not select.select([session.stdout], [], [], ANSWER_SECONDS)[0]:
-                raise OSError(f"PostgreSQL does not answer within {ANSWER_SECONDS:g} s")
-            answer = json.loads(session.stdout.readline())
-        except (OSError, ValueError) as error:
-            self.leave()
-            raise OSError(f"PostgreSQL does not answer: {error}") from None
+        answer = self._session.ask(QUERY)
         return Look(answer["position"], answer["flushed"])
-
-    def leave(self) -> None:
-        """Ends the session."""
-        if self._session is not None:
-            self._session.kill()
-            self._session.communicate()
-            self._session = None
 
 
 class Confirmer:
-    """Confirms one configuration after the other. `name` is this member's."""
+    """Confirms one configuration after the other. `name` is this member's; `standbys`, where there are logical slots, has to be
+    told of each."""
 
-    def __init__(self, name: str, keys: ClusterKeys, primary: Primary) -> None:
-        self._name, self._keys, self._primary = name, keys, primary
+    def __init__(self, name: str, keys: ClusterKeys, primary: Primary, standbys: StandbySlots | None = None) -> None:
+        self._name, self._keys, self._primary, self._standbys = name, keys, primary, standbys
         self._barrier = 0, 0  # a revision of /sync, and the primary's position when that was first seen
         self._looks = 0
 
@@ -97,8 +73,10 @@ class Confirmer:
         Raises EtcdError, OSError, and ValueError for what can't be understood.
         """
         now = self._keys.read()
+        if self._standbys is not None:  # before the primary's position is read: from there on, who has left is not waited for
+            self._standbys.settle(now)
         if not self._due(now):
-            self._keys.wait_for_change(now.revision, WATCH_SECONDS)
+            self._keys.wait_for_change(now.revision, AGAIN_SECONDS if self._standbys else WATCH_SECONDS)
             return
         look = self._primary.look()
         if look.position is None:
@@ -130,7 +108,9 @@ def main(specification: Specification) -> int:
     timelines = Timelines(Path(specification.wal))
     etcd = Etcd(specification.etcd, specification.etcd_tls(), ETCD_SECONDS)
     keys = ClusterKeys(etcd, specification.cluster, tuple(specification.patroni))
-    confirmer = Confirmer(specification.name, keys, Primary(specification))
+    session = Session(specification)
+    standbys = StandbySlots(specification.name, session) if specification.logical_slots else None
+    confirmer = Confirmer(specification.name, keys, Primary(session), standbys)
     told = ""
     while True:
         with suppress(OSError):  # as long as there is no PostgreSQL

@@ -33,6 +33,8 @@ select json_build_object(
       'pg_catalog.pg_ls_dir(text,boolean,boolean)', 'pg_catalog.pg_stat_file(text,boolean)',
       'pg_catalog.pg_read_binary_file(text)', 'pg_catalog.pg_read_binary_file(text,bigint,bigint,boolean)']) f
     where r.rolname = 'rewinder' and has_function_privilege(r.oid, f, 'execute')),
+  'logical', current_setting('wal_level') = 'logical',
+  'slots', (select coalesce(json_agg(slot_name), '[]') from pg_replication_slots),
   'databases', (select json_object_agg(datname, pg_get_userbyid(datdba)) from pg_database))
 """
 
@@ -67,7 +69,7 @@ def wanted_roles(cluster: Cluster, vault: Vault) -> list[WantedRole]:
         role(paths.REPLICATION_ROLE, "replication", replication=True),
         role(paths.REWIND_ROLE, "rewind", member_of=RESERVED),
         role(paths.PROBE_ROLE, "probe", member_of=RESERVED),
-        *(role(r.name, f"role_{r.name}", r.connection_limit, r.member_of) for r in cluster.postgres.roles),
+        *(role(r.name, f"role_{r.name}", r.connection_limit, r.member_of, r.replication) for r in cluster.postgres.roles),
     ]
 
 
@@ -83,6 +85,7 @@ def statements(cluster: Cluster, vault: Vault, live: dict[str, Any]) -> list[str
         *_grant_statements(set(live["rewind"])),
         *_database_statements(cluster, live["databases"]),
         *_schema_statements(live),
+        *_slot_statements(cluster, live),
     ]
 
 
@@ -113,6 +116,14 @@ def _schema_statements(live: dict[str, Any]) -> Iterator[str]:
     member_of = live["roles"].get(paths.PROBE_ROLE, {}).get("member_of", ())
     if paths.PROBE_DATABASE not in live["databases"] or not set(RESERVED) <= set(member_of):
         yield PROBE_SCHEMA
+
+
+def _slot_statements(cluster: Cluster, live: dict[str, Any]) -> Iterator[str]:
+    """Only a server that has been restarted with its wal_level can make any."""
+    for slot in cluster.postgres.slots if live["logical"] else ():
+        if slot.name not in live["slots"]:
+            make = f"select pg_create_logical_replication_slot('{slot.name}', '{slot.plugin}', false, false, true)"
+            yield f"\\connect {slot.database}\n{make} \\g /dev/null\n\\connect postgres"
 
 
 def _database_statements(cluster: Cluster, live: dict[str, str]) -> Iterator[str]:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import paths
+from .parameters import LOGICAL
+from .slots import NOT_YET, STANDBYS_FIRST
 from .topology import Cluster
 
 Json = dict[str, Any]
@@ -89,6 +91,8 @@ def postgres_parameters(cluster: Cluster) -> Json:
         "log_line_prefix": "%m [%p] %q%u@%d ",
         "track_io_timing": "on",
         **cluster.postgres.parameters,
+        **(LOGICAL if cluster.postgres.slots else {}),
+        **({STANDBYS_FIRST: NOT_YET} if cluster.gated_slots else {}),
         "logging_collector": "off",  # to the journal, with Patroni's own lines
         "password_encryption": "scram-sha-256",
         "ssl": "on",

@@ -39,6 +39,7 @@ OWNED = {
     "wal_log_hints": "Patroni, for pg_rewind",
     "primary_conninfo": "Patroni",
     "primary_slot_name": "Patroni",
+    "synchronized_standby_slots": "durability",
     "restore_command": "Patroni",
     "logging_collector": "the journal, which has PostgreSQL's log with Patroni's (`invoke logs`)",
     # With these Patroni starts replicas; what postgres_parameters say is dropped without a word.
@@ -62,6 +63,8 @@ PATRONIS_LEAST: dict[str, object] = {
     "max_locks_per_transaction": 32,
     "wal_keep_size": "16MB",
 }
+# What logical slots need that survive a failover.
+LOGICAL = {"wal_level": "logical", "hot_standby_feedback": "on", "sync_replication_slots": "on"}
 # With any other value than these, what was acknowledged may be gone or damaged after a crash.
 DURABLE = {"fsync": True, "full_page_writes": True, "data_sync_retry": False, "ignore_invalid_pages": False}
 

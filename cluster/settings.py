@@ -123,6 +123,7 @@ class Role(Settings):
     name: Identifier
     connection_limit: Annotated[StrictInt, Field(ge=-1)] = -1
     member_of: tuple[Identifier, ...] = ()
+    replication: StrictBool = False  # may consume logical slots
 
 
 class Database(Settings):
@@ -130,6 +131,14 @@ class Database(Settings):
 
     name: Identifier
     owner: Identifier
+
+
+class Slot(Settings):
+    """A logical replication slot that survives a failover, for a subscription or another consumer of changes."""
+
+    name: Identifier
+    database: Identifier
+    plugin: Identifier = "pgoutput"
 
 
 class PostgresSettings(Settings):
@@ -143,6 +152,7 @@ class PostgresSettings(Settings):
     parameters: Annotated[dict[str, ParameterValue], AfterValidator(_spelled)] = {}
     roles: tuple[Role, ...] = ()
     databases: tuple[Database, ...] = ()
+    slots: tuple[Slot, ...] = ()
 
 
 class HaproxySettings(Settings):

@@ -19,7 +19,8 @@ from pydantic import ValidationError
 from . import settings as s
 from .components import COMPONENTS, GROUPS, Component
 from .errors import SettingsError, did_you_mean
-from .parameters import parameter_problems
+from .parameters import LOGICAL, parameter_problems
+from .slots import slot_name
 from .timing import PROFILES, Timing
 
 # A name as in DNS; pyinfra's connector for rehearsals puts `@fake/` before it.
@@ -81,6 +82,11 @@ class Cluster:
     def waits_without_replica(self) -> bool:
         """Whether no write is acknowledged while no replica is there."""
         return self.all.durability != "asynchronous" and self.all.without_replica == "wait"
+
+    @property
+    def gated_slots(self) -> bool:
+        """Whether consumers of logical slots wait until replicas have a change, as acknowledged writes do."""
+        return bool(self.postgres.slots) and self.all.durability != "asynchronous"
 
     def members(self, group: str) -> tuple[Host, ...]:
         """The hosts of a group of the inventory."""
@@ -237,6 +243,7 @@ def _contradictions(cluster: Cluster) -> Iterator[str]:
     yield from _port_problems(cluster)
     yield from parameter_problems(cluster.postgres.parameters, durable=cluster.all.durability != "asynchronous")
     yield from _role_problems(cluster.postgres)
+    yield from _slot_problems(cluster)
     if not cluster.all.client_networks:
         yield "client_networks = (): name at least one network, such as '10.0.0.0/24', or nobody can connect"
 
@@ -285,3 +292,27 @@ def _role_problems(postgres: s.PostgresSettings) -> Iterator[str]:
                 yield f"postgres_roles: {role.name!r} is a member of {group!r}, which is not in postgres_roles"
     for what, names in (("postgres_roles", roles), ("postgres_databases", [d.name for d in postgres.databases])):
         yield from (f"{what}: {name!r} is there {times} times" for name, times in Counter(names).items() if times > 1)
+
+
+def _slot_problems(cluster: Cluster) -> Iterator[str]:
+    postgres = cluster.postgres
+    members = {slot_name(host.name): host.name for host in cluster.postgres_hosts}
+    for name, times in Counter(slot.name for slot in postgres.slots).items():
+        if times > 1:
+            yield f"postgres_slots: {name!r} is there {times} times"
+        if name in members:
+            yield f"postgres_slots: {name!r} is the name of {members[name]}'s own slot"
+        if name.startswith("pgquorum"):
+            yield f"postgres_slots: {name!r} is a name that this tool keeps for itself"
+    databases = [database.name for database in postgres.databases]
+    for slot in postgres.slots:
+        if slot.database not in databases:
+            hint = did_you_mean(slot.database, databases)
+            yield f"postgres_slots: {slot.name!r} is of database {slot.database!r}, which is not in postgres_databases{hint}"
+    for name, needed in LOGICAL.items() if postgres.slots else ():
+        value = postgres.parameters.get(name, needed)
+        if value not in (needed, needed == "on"):
+            yield f"postgres_parameters[{name}] = {value!r}: with postgres_slots it is {needed!r}"
+    most, count = postgres.parameters.get("max_replication_slots", 10), len(members) + len(postgres.slots)
+    if isinstance(most, int) and count > most:
+        yield f"postgres_parameters[max_replication_slots] = {most}: the hosts and postgres_slots need {count}"

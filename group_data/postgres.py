@@ -36,3 +36,8 @@ postgres_roles = [
 postgres_databases = [
     {"name": "app", "owner": "app"},
 ]
+
+# Logical replication slots that exist after a deploy and survive every switchover and failover, for subscriptions and other
+# consumers of changes: name, database, plugin (pgoutput unless given). With the first, wal_level changes: that needs a restart.
+# Its consumer logs in with a role that has "replication": True. Taking one out of the list does not drop it.
+postgres_slots = []

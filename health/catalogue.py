@@ -84,6 +84,9 @@ CATALOGUE: dict[str, Condition] = {
     "slots.lost": _problem("a replication slot has lost write-ahead log, or is about to"),
     "slots.stranger": _warning("a slot is not in use, belongs to no host of the inventory, and holds back write-ahead log"),
     "slots.idle": _warning("a replication slot is not in use and holds back write-ahead log"),
+    "slots.missing": _warning("a logical slot of the settings is not there"),
+    "slots.undeclared": _warning("a logical slot would be lost by a switchover or failover"),
+    "slots.not-synced": _warning("a replica does not have a logical slot yet, and it would be lost if that took over"),
     # The way there
     "routing.silent": _problem("a HAProxy runs and does not answer"),
     "routing.writes-astray": _problem("a HAProxy does not send writes to the leader alone"),

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from cluster.errors import ClusterError
 from cluster.parameters import TIME_UNITS
 from cluster.settings import parse_size
+from cluster.slots import slot_name
 from cluster.topology import Cluster
 
 from .view import ClusterView, HostView
@@ -65,11 +66,6 @@ def _stands_still(now: HostView, before: HostView | None) -> bool:
     if before is None or now.postgres is None or before.postgres is None:
         return False
     return now.postgres.replayed == before.postgres.replayed
-
-
-def slot_name(member: str) -> str:
-    """The name Patroni gives the slot of a member (patroni/dcs, slot_name_from_member_name)."""
-    return re.sub(r"[^a-z0-9_]", "_", member.lower())
 
 
 def too_far(rows: tuple[Lag, ...], replicas: list[str], max_bytes: int | None, max_seconds: float | None) -> Iterator[str]:

@@ -68,7 +68,11 @@ class Sender:
 
 @dataclass(frozen=True)
 class Slot:
-    """One replication slot. `retained`: WAL it holds back; `room`: how much more until it is lost (None: no limit)."""
+    """One replication slot. `retained`: bytes of WAL it holds back; `room`: how many more until it is lost (None: no limit).
+
+    Of a logical one: `failover`, whether PostgreSQL copies it to replicas; `synced`, whether it is such a copy; `temporary`,
+    whether that could not take over yet.
+    """
 
     name: str
     type: str
@@ -76,6 +80,10 @@ class Slot:
     wal_status: str
     retained: int
     room: int | None
+    database: str | None = None
+    failover: bool = False
+    synced: bool = False
+    temporary: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from .context import Run
 from .managed import ROOT, Managed, directory
 
 # As they lie in the repository: what they import from it lies beside them.
-SOURCES = ("cluster/__init__.py", "cluster/quorum.py", *(f"agents/{f.name}" for f in sorted((ROOT / "agents").glob("*.py"))))
+OURS = ("__init__", "quorum", "slots")
+SOURCES = (*(f"cluster/{name}.py" for name in OURS), *(f"agents/{f.name}" for f in sorted((ROOT / "agents").glob("*.py"))))
 MAIN = "agents/__main__.py"
 
 
@@ -48,4 +49,5 @@ def _specification(run: Run) -> dict[str, object]:
         "sockets": paths.POSTGRES_SOCKETS,
         "port": cluster.postgres.port,
         "wal": f"{cluster.postgres.data_directory}/pg_wal",
+        "logical_slots": cluster.gated_slots,
     }

@@ -60,7 +60,7 @@ SELECT json_build_object(
       'holders', (SELECT coalesce(json_agg(h), '[]') FROM (SELECT role, address, count(*) AS connections FROM clients
           GROUP BY role, address ORDER BY connections DESC, role, address LIMIT 3) h)),
   'altered', (SELECT coalesce(json_object_agg(name, setting), '{}') FROM pg_settings
-      WHERE sourcefile LIKE '%/postgresql.auto.conf'),
+      WHERE sourcefile LIKE '%/postgresql.auto.conf' AND name <> 'synchronized_standby_slots'),
   'refused', (SELECT coalesce(json_agg(json_build_object('name', f.name, 'value', f.setting, 'file', f.sourcefile,
       'error', f.error) ORDER BY f.seqno), '[]') FROM pg_file_settings f LEFT JOIN pg_settings s ON s.name = f.name
       WHERE f.error IS NOT NULL AND f.sourcefile IS NOT NULL AND coalesce(s.context, '') <> 'postmaster'),
@@ -73,8 +73,9 @@ SELECT json_build_object(
   'base_backups', (SELECT count(*) FROM pg_stat_progress_basebackup),
   'backup_bytes', (SELECT coalesce(sum(backup_streamed), 0)::bigint FROM pg_stat_progress_basebackup),
   'slots', (SELECT coalesce(json_agg(json_build_object('name', slot_name, 'type', slot_type, 'active', active,
-      'wal_status', wal_status, 'retained', coalesce(coalesce(now.lsn, pg_last_wal_replay_lsn()) - restart_lsn, 0),
-      'room', safe_wal_size)), '[]') FROM pg_replication_slots)
+      'wal_status', wal_status, 'room', safe_wal_size,
+      'retained', greatest(coalesce(coalesce(now.lsn, pg_last_wal_replay_lsn()) - restart_lsn, 0), 0),
+      'database', database, 'failover', failover, 'synced', synced, 'temporary', temporary)), '[]') FROM pg_replication_slots)
 ) FROM here, now, control
 """
 

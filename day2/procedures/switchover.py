@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from health.finding import Finding
+from health.rules.slots import lost_with
 from health.rules.takeover import candidates
 from health.view import ClusterView
 
@@ -50,5 +51,6 @@ def objections(view: ClusterView, cluster: Cluster, found: tuple[Finding, ...], 
     yield from (f"{to} {reason}" for c in candidates(view, cluster) if c.name == to for reason in c.reasons)
     if view.primary and view.primary.oldest_transaction > LONG_SECONDS:
         yield f"a transaction has been open for {view.primary.oldest_transaction:.0f} s on {view.leader}: it would be lost"
+    yield from lost_with(view, to)
     if view.primary and view.primary.base_backups:
         yield f"{view.primary.base_backups} base backups are being taken from {view.leader}: they would fail"

@@ -12,7 +12,7 @@ from cluster.topology import Cluster
 
 from ..finding import Finding, finding, healthy
 from ..view import ClusterView
-from . import holders, machines, service, settings
+from . import holders, machines, service, settings, slots
 from .takeover import Candidate, blockers, candidates, obstacles, takeover
 
 __all__ = ["Candidate", "Finding", "blockers", "candidates", "findings", "healthy", "obstacles"]
@@ -36,7 +36,8 @@ RULES: tuple[Rule, ...] = (
     settings.files,
     service.durability,
     holders.holders,
-    service.slots,
+    slots.physical,
+    slots.logical,
     service.leaders_apart,
     machines.certificates,
     takeover,

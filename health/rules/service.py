@@ -9,7 +9,6 @@ from cluster.dynamic_config import promise_of, wanted_config
 from cluster.topology import Cluster
 
 from ..finding import Finding, finding, ok
-from ..lag import slot_name
 from ..view import ClusterView, HostView
 
 # What PostgreSQL calls a replica that confirms writes (sync_state); with asynchronous none does.
@@ -190,25 +189,6 @@ def confirming(view: ClusterView, cluster: Cluster) -> tuple[str, ...]:
     senders = view.primary.senders if view.primary else ()
     hosts = {host.name for host in cluster.postgres_hosts}
     return tuple(s.name for s in senders if s.name in hosts and s.state == "streaming" and s.sync_state in ("sync", "quorum"))
-
-
-def slots(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
-    """The primary's slots are in use and have lost nothing. Those on replicas are Patroni's reserve, idle by nature."""
-    left_out = {slot_name(name) for name in view.left_out}
-    ours = {slot_name(host.name) for host in cluster.postgres_hosts}
-    for slot in view.primary.slots if view.primary else ():
-        if slot.name in left_out:
-            continue
-        if slot.wal_status in ("lost", "unreserved"):
-            text = f"slot {slot.name} is {slot.wal_status}: its replica needs `invoke reinit`"
-            yield finding("slots.lost", "slots", text)
-        elif not slot.active:
-            text = f"slot {slot.name} is not in use and holds back {slot.retained} bytes of WAL"
-            if slot.name in ours or slot.type != "physical":
-                yield finding("slots.idle", "slots", text)
-            else:
-                drop = f"drop it when nobody needs it: select pg_drop_replication_slot('{slot.name}')"
-                yield finding("slots.stranger", "slots", f"{text}, for no host of the inventory; {drop}")
 
 
 def leaders_apart(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from cluster.dynamic_config import MEMORY, difference, postgres_parameters, wanted_config
 from cluster.parameters import in_one_unit, known_parameters, normalize
+from cluster.slots import STANDBYS_FIRST
 from cluster.topology import Cluster
 
 from ..finding import Finding, finding, ok
@@ -44,14 +45,19 @@ def drifts(view: ClusterView, cluster: Cluster) -> tuple[Drift, ...]:
 
 
 def differing_parameters(host: HostView, cluster: Cluster) -> dict[str, str | None]:
-    """What PostgreSQL runs with on a host (name: value in base units) where that is not what the settings say."""
+    """What PostgreSQL runs with on a host (name: value in base units) where that is not what the settings say.
+
+    For whom logical slots wait is said on each host anew, by agents/standby_slots.py.
+    """
     if host.postgres is None:
         return {}
     running, known = host.postgres.parameters, known_parameters()
     return {
         name: running.get(name)
         for name, value in postgres_parameters(cluster).items()
-        if name in known and (name not in running or normalize(name, running[name]) != normalize(name, value))
+        if name in known
+        and name != STANDBYS_FIRST
+        and (name not in running or normalize(name, running[name]) != normalize(name, value))
     }
 
 

@@ -17,7 +17,8 @@ from agents.sent import ALONG
 OLDEST = (3, 10)
 INSTALLED = sorted((ROOT / "agents").glob("*.py"))
 SENT = sorted((ROOT / "agents/sent").glob("*.py"))
-FILES = [*INSTALLED, *SENT, ROOT / "cluster/quorum.py"]
+CLUSTER = ("cluster.quorum", "cluster.slots")  # operations/agents.py puts them there
+FILES = [*INSTALLED, *SENT, *(ROOT / f"{module.replace('.', '/')}.py" for module in CLUSTER)]
 # What mypy does not see: a function that reads more since 3.11, and patterns that were an error (atomic groups, possessive
 # quantifiers). Nor does it see what is asked of a value of type Any.
 READS_MORE_NOW = "fromisoformat"
@@ -52,7 +53,7 @@ def test_what_runs_on_hosts_is_written_for_the_oldest_python_there(path: Path) -
 
 def test_what_runs_on_hosts_uses_nothing_that_the_oldest_python_there_lacks(tmp_path: Path) -> None:
     """mypy knows for each name of the standard library since when it is there."""
-    done = mypy(tmp_path, "--package", "agents", "--module", "cluster.quorum")
+    done = mypy(tmp_path, "--package", "agents", *(f"--module={module}" for module in CLUSTER))
     assert done.returncode == 0, done.stdout
 
 
@@ -72,7 +73,7 @@ def mypy(cache: Path, *what: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_a_program_on_a_host_imports_what_is_there(path: Path) -> None:
     along = {f"agents.{module}" for module in ALONG}
-    there = along if path in SENT else {"cluster.quorum", *(f"agents.{file.stem}" for file in INSTALLED)}
+    there = along if path in SENT else {*CLUSTER, *(f"agents.{file.stem}" for file in INSTALLED)}
     for module in modules(ast.parse(path.read_text())):
         first = module.partition(".")[0]
         ours = first in ("agents", "cluster")

@@ -17,6 +17,9 @@ from cluster.vault import Vault
 ROLES = [{"name": "app", "connection_limit": 20}, {"name": "reports", "member_of": ["app", "pg_monitor"]}]
 
 
+EMPTY: dict[str, Any] = {"roles": {}, "databases": {}, "rewind": [], "logical": True, "slots": []}
+
+
 @pytest.fixture
 def shop(tmp_path: Path) -> Cluster:
     return cluster(secrets_directory=str(tmp_path), postgres_roles=ROLES, postgres_databases=[{"name": "shop", "owner": "app"}])
@@ -38,11 +41,12 @@ def as_wanted(shop: Cluster, vault: Vault) -> dict[str, Any]:
     }  # fmt: skip
     mine = {"login": False, "limit": 3, "member_of": [], "password": hashlib.sha256(b"").hexdigest()}
     databases = wanted_databases(shop) | {"mine": "mine"}
-    return {"roles": roles | {"mine": mine}, "databases": databases, "rewind": list(REWIND_FUNCTIONS)}
+    slots = {"logical": True, "slots": [slot.name for slot in shop.postgres.slots]}
+    return {"roles": roles | {"mine": mine}, "databases": databases, "rewind": list(REWIND_FUNCTIONS), **slots}
 
 
 def test_on_an_empty_server_all_is_made_roles_before_what_needs_them(shop: Cluster, vault: Vault) -> None:
-    sql = statements(shop, vault, {"roles": {}, "databases": {}, "rewind": []})
+    sql = statements(shop, vault, EMPTY)
     heads = [" ".join(line.split()[:3]) for line in sql]
     names = ("replicator", "rewinder", "pgquorum_probe", "app", "reports")
     assert heads[:5] == [f'create role "{name}"' for name in names]
@@ -109,7 +113,7 @@ def test_nothing_is_ever_dropped(shop: Cluster, vault: Vault) -> None:
 
 
 def test_no_password_is_sent(shop: Cluster, vault: Vault) -> None:
-    sql = "\n".join(statements(shop, vault, {"roles": {}, "databases": {}, "rewind": []}))
+    sql = "\n".join(statements(shop, vault, EMPTY))
     assert not [secret for secret in vault.all_secrets() if secret in sql]
 
 
@@ -119,3 +123,18 @@ def test_no_verifier_shows_in_a_repr(shop: Cluster, vault: Vault) -> None:
 
 def test_the_server_is_asked_for_all_that_pg_rewind_calls() -> None:
     assert all(f"'{name}'" in QUERY for name in REWIND_FUNCTIONS) and f"'{paths.REWIND_ROLE}'" in QUERY
+
+
+def test_a_logical_slot_is_made_in_its_database_as_one_that_survives_a_failover(shop: Cluster, vault: Vault) -> None:
+    settings: dict[str, Any] = {"postgres_roles": ROLES, "postgres_databases": [{"name": "shop", "owner": "app"}]}
+    slots = [{"name": "orders", "database": "shop"}]
+    with_slot = cluster(secrets_directory=shop.all.secrets_directory, postgres_slots=slots, **settings)
+    live = as_wanted(shop, vault)
+    (made,) = statements(with_slot, vault, live)
+    assert made.splitlines() == [
+        "\\connect shop",
+        "select pg_create_logical_replication_slot('orders', 'pgoutput', false, false, true) \\g /dev/null",
+        "\\connect postgres",
+    ]
+    assert statements(with_slot, vault, live | {"slots": ["orders"]}) == []
+    assert statements(with_slot, vault, live | {"logical": False}) == [], "a server whose wal_level waits for a restart can't"

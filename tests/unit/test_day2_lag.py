@@ -9,7 +9,8 @@ import views
 from clusters import cluster
 
 from cluster.errors import ClusterError
-from health.lag import bytes_of, lags, seconds_of, slot_name, too_far
+from cluster.slots import slot_name
+from health.lag import bytes_of, lags, seconds_of, too_far
 from health.rules.settings import drifts, foreign
 from health.view import ClusterView, Slot
 

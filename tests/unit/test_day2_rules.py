@@ -12,7 +12,7 @@ import views
 from clusters import cluster
 
 from health.deployed import unmet
-from health.rules import RULES, findings, healthy, holders, machines, service, settings
+from health.rules import RULES, findings, healthy, holders, machines, service, settings, slots
 from health.view import ClusterView, Connections, Holder, Override, ProxyState, RefusedSetting, Server, Slot
 
 SHOP = cluster()
@@ -340,7 +340,7 @@ def test_an_etcd_that_is_never_compacted_is_a_warning() -> None:
 def test_every_rule_that_is_written_is_asked() -> None:
     written = {
         rule
-        for module in (holders, machines, service, settings, importlib.import_module("health.rules.takeover"))
+        for module in (holders, machines, service, settings, slots, importlib.import_module("health.rules.takeover"))
         for name, rule in vars(module).items()
         if not name.startswith("_")
         and getattr(rule, "__annotations__", {}).get("return") == "Iterator[Finding]"

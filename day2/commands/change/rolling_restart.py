@@ -23,9 +23,10 @@ from day2.load.workload import Workload
 from day2.procedures.actions import Actions
 from day2.procedures.executor import execute
 from day2.procedures.rolling import Component, component_of, steps
-from day2.procedures.steps import Plan, Step, documents
+from day2.procedures.steps import Plan, Step, SwitchOver, documents
 from day2.ui.console import BAD_NEWS, FINE, INTERRUPTED, confirm, console, print_json
 from health.rules import findings
+from health.rules.slots import lost_with
 from health.view import ClusterView
 
 from .plans import print_plan, show_plan
@@ -79,6 +80,7 @@ def rolling_restart(
         view = observe(fleet, cluster)
         refuse_unless_healthy(view, cluster)
         outcome = Outcome(cluster.name, wanted, steps(view, cluster, wanted, pending_only=pending_only))
+        refuse_to_lose_slots(view, outcome.planned)
         show_plan(out, outcome.planned)
         if not outcome.planned:
             out.print("nothing waits for a restart")
@@ -104,6 +106,13 @@ def refuse_unless_healthy(view: ClusterView, cluster: Cluster) -> None:
     problems = [f"  - {f.about}: {f.text}" for f in findings(view, cluster) if f.level == "problem"]
     if problems:
         raise ClusterError("\n".join(["no rolling restart now, nothing was touched:", *problems]))
+
+
+def refuse_to_lose_slots(view: ClusterView, planned: Plan) -> None:
+    """Raises ClusterError with every logical slot that a switchover of the plan would lose."""
+    lost = [f"  - {text}" for step in planned if isinstance(step, SwitchOver) for text in lost_with(view, step.to)]
+    if lost:
+        raise ClusterError("\n".join(["no rolling restart now, nothing was touched:", *lost]))
 
 
 def measured(

@@ -1,0 +1,48 @@
+"""Tells PostgreSQL for which replicas the consumers of logical slots wait (cluster/slots.py). Works on every database host.
+
+On the primary's host that follows /sync. Everywhere else consumers are to wait, until it is known whom a new primary waits for.
+"""
+
+from __future__ import annotations
+
+import time
+
+from agents.keys import Keys
+from agents.session import Session
+from cluster.slots import NOT_YET, STANDBYS_FIRST, consumers_wait_for, slot_name
+
+AGAIN_SECONDS = 10.0
+
+QUERY = (
+    "SELECT json_build_object('recovering', pg_is_in_recovery(), 'flushed', (SELECT coalesce(json_object_agg(application_name,"
+    " flush_lsn - '0/0'), '{}') FROM pg_stat_replication WHERE flush_lsn IS NOT NULL), 'set', (SELECT setting FROM"
+    " pg_file_settings WHERE name = 'synchronized_standby_slots' AND sourcefile LIKE '%/postgresql.auto.conf'));"
+)
+
+
+class StandbySlots:
+    """Keeps the parameter as it should be. `name` is this member's."""
+
+    def __init__(self, name: str, session: Session) -> None:
+        self._name, self._session = name, session
+        self._chosen: frozenset[str] = frozenset()
+        self._settled: tuple[int, float] = (0, 0.0)  # a revision of /sync, and until when that needs no other look
+
+    def settle(self, now: Keys) -> None:
+        """Sets the parameter where it differs. Raises OSError when PostgreSQL does not answer, and ValueError."""
+        revision = now.sync.revision if now.sync else 0
+        if self._settled[0] == revision and time.monotonic() < self._settled[1]:
+            return
+        current, leader = now.current, now.leader and now.leader.text
+        found = self._session.ask(QUERY)
+        leads = bool(current and leader == current.leader == self._name and not found["recovering"])
+        if current and leads:
+            self._chosen = consumers_wait_for(current, found["flushed"], self._chosen)
+            wanted = ",".join(sorted(map(slot_name, self._chosen)))
+        else:
+            self._chosen, wanted = frozenset(), NOT_YET
+        if found["set"] != wanted:
+            # ALTER SYSTEM, because no file of Patroni's may name this: it writes the same to all hosts.
+            self._session.ask(f"ALTER SYSTEM SET {STANDBYS_FIRST} = '{wanted}';", "SELECT to_json(pg_reload_conf());")
+        if leads or leader != self._name:
+            self._settled = revision, time.monotonic() + AGAIN_SECONDS
