@@ -6,7 +6,7 @@ The names here are those of group_data without the group's prefix: `etcd_client_
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -21,6 +21,7 @@ WithoutReplica = Literal["wait", "continue"]
 ParameterValue = StrictBool | StrictInt | float | str
 
 IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+DNS_NAME = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 RESERVED_ROLES = {"postgres", "replicator", "rewinder", "pgquorum_probe", "public", "none"}
 RESERVED_DATABASES = {"postgres", "template0", "template1", "pgquorum", "replication"}
 SIZE_UNITS = {"": 1, "B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
@@ -56,6 +57,16 @@ def _spelled(parameters: dict[str, ParameterValue]) -> dict[str, ParameterValue]
     return found
 
 
+def _dns_name_or_address(value: str) -> str:
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        pass
+    if len(value) > 253 or not DNS_NAME.fullmatch(value):
+        raise ValueError("should be an IP address or a name as in DNS, in lower-case letters, such as 'db.example.com'")
+    return value
+
+
 def _directory(value: str) -> str:
     path = PurePosixPath(value)
     if not path.is_absolute() or ".." in path.parts or len(path.parts) < 3 or not re.fullmatch(r"[\w./-]+", value):
@@ -68,6 +79,7 @@ Size = Annotated[int, BeforeValidator(parse_size)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
 ClusterName = Annotated[str, AfterValidator(_cluster_name)]
 Directory = Annotated[str, AfterValidator(_directory)]
+CertificateName = Annotated[str, AfterValidator(_dns_name_or_address)]
 VersionNumber = Annotated[Version, BeforeValidator(parse)]
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -103,6 +115,7 @@ class AllSettings(Settings):
     failover_timing: dict[str, StrictInt] = {}
     client_networks: tuple[Network, ...]
     certificate_days: Annotated[StrictInt, Field(ge=90, le=3650)] = 730
+    certificate_names: tuple[CertificateName, ...] = ()
     secrets_directory: str = "secrets"
     downgrade_from: VersionNumber | None = None
 

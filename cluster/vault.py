@@ -174,13 +174,15 @@ class Vault:
 
 def _names(cluster: Cluster, host: Host, use: str) -> tuple[str, ...]:
     """The names and addresses a certificate bears. PostgreSQL's has HAProxy's too: a client that goes through port 5000 sees
-    the primary's certificate and asks whether it is valid for the name it connected to."""
+    the primary's certificate and asks whether it is valid for the name it connected to, which may be one of the owner's."""
     own = [host.name, host.address, "localhost", "127.0.0.1"]
     if host.settings.ssh_hostname:
         own.append(host.settings.ssh_hostname)
     if use == "postgres":
         for proxy in cluster.haproxy_hosts:
             own += [proxy.name, proxy.address, proxy.ssh_hostname]
+    if use in ("postgres", "haproxy"):
+        own += cluster.all.certificate_names
     return tuple(dict.fromkeys(own))
 
 

@@ -28,6 +28,10 @@ client_networks = ["10.77.0.0/16"]
 # How long a certificate is valid, in days. A deploy renews it when fewer than 60 are left.
 certificate_days = 730
 
+# Further names and addresses by which clients reach the cluster, and for which certificates are to be good: an alias in DNS, a
+# load balancer, a virtual address.
+certificate_names = []
+
 # Where passwords, keys and the certificate authorities are kept, in a directory for each cluster. Keep a backup of it.
 secrets_directory = "secrets"
 

@@ -53,6 +53,10 @@ def test_hosts_are_ordered_by_name_whatever_the_inventory_says() -> None:
             "cluster_name = 'Shop 1': should be a lower-case letter followed by up to 30 letters, digits and hyphens",
         ),
         (
+            {"certificate_names": ["DB.example"]},
+            "certificate_names[0] = 'DB.example': should be an IP address or a name as in DNS, in lower-case letters",
+        ),
+        (
             {"postgres_roles": [{"name": "App"}]},
             "postgres_roles[0][name] = 'App': should be lower-case letters, digits and underscores, at most 63, not starting"
             " with a digit",

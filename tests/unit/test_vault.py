@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from clusters import cluster
+from cryptography import x509
 
 from cluster import certificates, vault
 from cluster.errors import ClusterError
@@ -186,6 +187,17 @@ def test_another_name_of_haproxy_renews_the_servers_certificates(tmp_path: Path)
     )  # fmt: skip
     written = {name.rpartition(".")[0] for name in Vault(renamed, {}).save()}
     assert written == {"db1-postgres", "db2-postgres", "db3-postgres", "proxy1-haproxy", "proxy1-haproxy-client"}
+
+
+def test_a_further_name_renews_what_clients_see_and_nothing_else(tmp_path: Path) -> None:
+    saved(made(tmp_path))
+    named = made(tmp_path, certificate_names=["db.example.com", "10.0.0.100", "*.example.org"])
+    written = {name.rpartition(".")[0] for name in Vault(named, {}).save()}
+    assert written == {"db1-postgres", "db2-postgres", "db3-postgres", "proxy1-haproxy"}
+    certificate = x509.load_pem_x509_certificate((tmp_path / "secrets/shop/db1-postgres.crt").read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert {"db.example.com", "*.example.org"} <= set(names.get_values_for_type(x509.DNSName))
+    assert "10.0.0.100" in map(str, names.get_values_for_type(x509.IPAddress))
 
 
 def test_a_certificate_is_renewed_near_its_end_and_the_authority_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
