@@ -1,10 +1,14 @@
 """Tells PostgreSQL for which replicas the consumers of logical slots wait (cluster/slots.py). Works on every database host.
 
 On the primary's host that follows /sync. Everywhere else consumers are to wait, until it is known whom a new primary waits for.
+
+A former primary still has the slots that were its own. PostgreSQL copies none as long as one is there, so they are dropped:
+whoever leads now has them.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 
 from agents.keys import Keys
@@ -17,6 +21,11 @@ QUERY = (
     "SELECT json_build_object('recovering', pg_is_in_recovery(), 'flushed', (SELECT coalesce(json_object_agg(application_name,"
     " flush_lsn - '0/0'), '{}') FROM pg_stat_replication WHERE flush_lsn IS NOT NULL), 'set', (SELECT setting FROM"
     " pg_file_settings WHERE name = 'synchronized_standby_slots' AND sourcefile LIKE '%/postgresql.auto.conf'));"
+)
+DROP_FORMER = (
+    "SELECT coalesce(json_agg(slot_name || pg_drop_replication_slot(slot_name)::text), '[]') FROM pg_replication_slots"
+    " WHERE slot_type = 'logical' AND failover AND NOT synced AND NOT active AND pg_is_in_recovery()"
+    " AND EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming');"
 )
 
 
@@ -44,5 +53,8 @@ class StandbySlots:
         if found["set"] != wanted:
             # ALTER SYSTEM, because no file of Patroni's may name this: it writes the same to all hosts.
             self._session.ask(f"ALTER SYSTEM SET {STANDBYS_FIRST} = '{wanted}';", "SELECT to_json(pg_reload_conf());")
+        if found["recovering"] and leader not in (None, self._name):
+            for name in self._session.ask(DROP_FORMER):
+                print(f"slot {name} of the time when this server led is dropped", file=sys.stderr, flush=True)
         if leads or leader != self._name:
             self._settled = revision, time.monotonic() + AGAIN_SECONDS

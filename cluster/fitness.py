@@ -29,6 +29,7 @@ class HostSurvey:
     layout: str = ""  # the same of paths.LAYOUT
     postgres_data: str = "absent"  # absent, empty, cluster, foreign
     postgres_wal: bool = False  # the directory for the write-ahead log is not empty
+    logical_slots: tuple[str, ...] = ()  # that PostgreSQL's data has
     etcd_data: bool = False  # a member's
     etcd_foreign: bool = False  # the directory holds something that is not etcd's
     patroni_scope: str = ""  # the scope of a Patroni configuration that runs, ours or not
@@ -58,6 +59,11 @@ if [ -e {data}/PG_VERSION ]; then echo "postgres_data cluster"
 elif [ -d {data} ] && [ -n "$(ls -A {data} 2>/dev/null)" ]; then echo "postgres_data foreign"
 elif [ -d {data} ]; then echo "postgres_data empty"; else echo "postgres_data absent"; fi
 [ -n "$(ls -A {wal} 2>/dev/null)" ] && echo "postgres_wal yes"
+slots=
+for s in {data}/pg_replslot/*/state; do  # only a logical one is of a database, whose number is the 21st word of the file
+  [ "$(od -An -tu4 -j80 -N4 "$s" 2>/dev/null)" -gt 0 ] 2>/dev/null && slots="$slots $(basename "$(dirname "$s")")"
+done
+echo "logical_slots$slots"
 [ -d {etcd}/member ] && echo "etcd_data yes"
 [ ! -d {etcd}/member ] && [ -n "$(ls -A {etcd} 2>/dev/null)" ] && echo "etcd_foreign yes"
 if systemctl is-active --quiet patroni.service; then
@@ -100,6 +106,7 @@ def parse_survey(lines: list[str], now: float) -> HostSurvey:
         layout=said.get("layout", ""),
         postgres_data=said.get("postgres_data", "absent"),
         postgres_wal=said.get("postgres_wal") == "yes",
+        logical_slots=tuple(said.get("logical_slots", "").split()),
         etcd_data=said.get("etcd_data") == "yes",
         etcd_foreign=said.get("etcd_foreign") == "yes",
         patroni_scope=said.get("patroni_scope", ""),
@@ -120,6 +127,7 @@ def refusals(
     found += _identity(cluster, surveys, cluster_id, secrets_existed)
     found += _versions(cluster, surveys, checkout)
     found += _changes(cluster, surveys)
+    found += _slots(cluster, surveys)
     found += _clocks(surveys)
     return found
 
@@ -223,6 +231,18 @@ def _changes(cluster: Cluster, surveys: Mapping[str, HostSurvey]) -> Iterator[st
     note = noted_layout(cluster, surveys)
     if note is not None:
         yield from changes(note.layout, layout_of(cluster))
+
+
+def _slots(cluster: Cluster, surveys: Mapping[str, HostSurvey]) -> Iterator[str]:
+    """With a logical slot and another wal_level PostgreSQL refuses to start."""
+    holders = {name: survey.logical_slots for name, survey in sorted(surveys.items()) if survey.logical_slots}
+    if holders and not cluster.decodes:
+        slots = sorted({slot for names in holders.values() for slot in names})
+        drop = "; ".join(f"select pg_drop_replication_slot('{slot}')" for slot in slots)
+        yield (
+            f"postgres_slots is empty, but there are logical slots on {', '.join(holders)}, with which PostgreSQL would not start:"
+            f" put {', '.join(slots)} back, or drop them on the primary first ({drop}): replicas follow within half a minute"
+        )
 
 
 def _clocks(surveys: Mapping[str, HostSurvey]) -> Iterator[str]:

@@ -50,13 +50,14 @@ def agent(program: str) -> str:
 
 
 def etcdctl(endpoint: str) -> str:
-    """The etcdctl command line, run as root on an etcd host, for one endpoint such as `https://10.0.0.1:2379`."""
+    """The etcdctl command line, run as root on an etcd host, for one endpoint such as `https://10.0.0.1:2379`. A proxy that the
+    host uses for the world outside has no part in it."""
     return (
-        f"ETCDCTL_API=3 etcdctl --endpoints={endpoint} --cacert={ETCD_TLS}/ca.crt"
+        f"NO_PROXY='*' no_proxy='*' ETCDCTL_API=3 etcdctl --endpoints={endpoint} --cacert={ETCD_TLS}/ca.crt"
         f" --cert={ETCD_TLS}/server.crt --key={ETCD_TLS}/server.key"
     )
 
 
 def curl(tls: str) -> str:
     """The curl command, run as root, with a host's own certificate: PATRONI_TLS for Patroni's REST API, ETCD_TLS for etcd."""
-    return f"curl --silent --show-error --cacert {tls}/ca.crt --cert {tls}/server.crt --key {tls}/server.key"
+    return f"curl --noproxy '*' --silent --show-error --cacert {tls}/ca.crt --cert {tls}/server.crt --key {tls}/server.key"

@@ -84,6 +84,11 @@ class Cluster:
         return self.all.durability != "asynchronous" and self.all.without_replica == "wait"
 
     @property
+    def decodes(self) -> bool:
+        """Whether PostgreSQL writes what logical slots need."""
+        return bool(self.postgres.slots) or self.postgres.parameters.get("wal_level") == "logical"
+
+    @property
     def gated_slots(self) -> bool:
         """Whether consumers of logical slots wait until replicas have a change, as acknowledged writes do."""
         return bool(self.postgres.slots) and self.all.durability != "asynchronous"

@@ -94,7 +94,10 @@ def install(names: list[str]) -> Generator[StringCommand]:
         f"export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1; exec 2>&1; "
         f"systemctl mask --runtime --quiet {masked} 2>/dev/null; "
         f"log=/var/log/pgquorum-packages.log; i() {{ {apt} install {' '.join(missing)} >$log; }}; "
-        "i || { dpkg --configure -a && i; } || { apt-get -q update && i; } || { tail -n 20 $log; exit 1; }"
+        # A host's first boot may be refreshing the lists itself, and apt does not wait for that by itself.
+        "u() { for n in $(seq 24); do said=$(apt-get -q update 2>&1) && return; "
+        'case $said in *lists/lock*) sleep 5;; *) break;; esac; done; echo "$said" >$log; false; }; '
+        "i || { dpkg --configure -a && i; } || { u && i; } || { tail -n 20 $log; exit 1; }"
     )
     yield StringCommand(f"sh -c {shlex.quote(script)}")
 

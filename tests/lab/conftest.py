@@ -12,6 +12,19 @@ from hosts import KEPT, LABS, SPEC, reserved
 
 from lab import Lab
 
+# One of the labs has hosts as people have them, for whatever is tested there: a proxy for the world outside, which is dead, a
+# umask that keeps everything from others, a small /tmp from which nothing runs, a locale that is not installed.
+ODD_ONE = LABS[1]
+AS_PEOPLE_HAVE_THEM = r"""
+set -e
+for name in {http,https}_proxy {HTTP,HTTPS,ALL}_PROXY; do echo "$name=http://192.0.2.1:3128" >>/etc/environment; done
+echo 'session optional pam_umask.so umask=0077' >>/etc/pam.d/sshd
+echo 'LANG=de_DE.UTF-8' >/etc/default/locale
+echo 'tmpfs /tmp tmpfs noexec,nosuid,nodev,size=16m 0 0' >>/etc/fstab
+systemctl daemon-reload
+mount /tmp
+"""
+
 
 @pytest.fixture(scope="session")
 def root() -> None:
@@ -47,7 +60,10 @@ def whole_lab(alone: None, kept: Path | None, tmp_path_factory: pytest.TempPathF
     lab = Lab(SPEC, folder)
     try:
         lab.up()
-        yield Site(lab, folder)
+        site = Site(lab, folder)
+        if SPEC == ODD_ONE and not site.secrets.exists():
+            site.on_all(AS_PEOPLE_HAVE_THEM)
+        yield site
     finally:
         if not kept:
             lab.down()

@@ -51,6 +51,25 @@ def test_a_primary_without_a_replica_waits_for_one_after_a_crash_too(site: Site)
     site.on(replicas[1], "systemctl start patroni")
 
 
+def test_a_tablespace_that_only_the_primary_has_room_for_stops_writes_and_loses_none(site: Site) -> None:
+    """PostgreSQL on the replicas ends where it can't make the tablespace, again and again, until the directory is there."""
+    elsewhere = "/var/lib/postgresql/elsewhere"
+    make = f"install -d -o postgres -g postgres -m 700 {elsewhere}"
+    primary, replicas = site.leader(), site.replicas()
+    site.on(primary, make)
+    try:
+        site.psql(primary, f"create tablespace elsewhere location '{elsewhere}'")
+        wait_until(lambda: site.psql(primary, ALONE) == "0", "the replicas are gone")
+        wait_until(lambda: not acknowledged_within(site, 3), "no write is acknowledged")
+        assert "durability.nobody-confirms" in {finding["rule"] for finding in status(site)["findings"]}
+    finally:
+        site.on_all(make, replicas)
+    wait_until(lambda: acknowledged_within(site, 3), "writes go on by themselves")
+    wait_until(site.healthy, "the cluster is whole")
+    site.psql(primary, "drop tablespace elsewhere")
+    site.on_all(f"rmdir {elsewhere}", [primary, *replicas])
+
+
 def test_the_other_choice_is_to_go_on_alone_and_every_report_says_so(site: Site, tmp_path: Path) -> None:
     with site.deployed_with("group_data/all.py", 'without_replica = "continue"'):
         assert site.changes() == 0

@@ -43,6 +43,17 @@ def test_what_a_living_cluster_can_not_take_is_refused_whichever_host_has_noted_
     assert judged({"db2": replace(LIVE, layout="damaged")}, LIVE) == []
 
 
+def test_the_last_logical_slot_is_not_left_on_servers_that_would_not_start_with_it() -> None:
+    with_slot = replace(LIVE, logical_slots=("orders",))
+    (said,) = judged({"db2": with_slot}, LIVE)
+    assert said.startswith("postgres_slots is empty, but there are logical slots on db2")
+    assert "pg_drop_replication_slot('orders')" in said
+    databases = {"postgres_roles": [{"name": "app"}], "postgres_databases": [{"name": "shop", "owner": "app"}]}
+    declared = cluster(postgres_slots=[{"name": "orders", "database": "shop"}], **databases)  # type: ignore[arg-type]
+    assert judged({"db2": with_slot}, LIVE, shop=declared) == []
+    assert judged({"db2": with_slot}, LIVE, shop=cluster(postgres_parameters={"wal_level": "logical"})) == []
+
+
 def deployed_by(version: object) -> HostSurvey:
     return replace(LIVE, marker=marker(version=version))
 

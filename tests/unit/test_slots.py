@@ -10,7 +10,7 @@ import views
 from clusters import cluster
 
 from agents.keys import Keys, Value
-from agents.standby_slots import StandbySlots
+from agents.standby_slots import DROP_FORMER, StandbySlots
 from cluster.dynamic_config import postgres_parameters
 from cluster.errors import SettingsError
 from cluster.quorum import Configuration
@@ -60,6 +60,9 @@ class Psql:
 
     def ask(self, *statements: str) -> Any:
         self.sent += [s for s in statements if s.startswith("ALTER")]
+        if statements == (DROP_FORMER,):
+            self.sent.append("DROP")
+            return []
         return {"recovering": self.recovering, "flushed": self.flushed, "set": self.now}
 
 
@@ -76,13 +79,20 @@ def keys(leader: str) -> Keys:
 def test_only_a_primary_says_for_whom(leader: str, recovering: bool, wanted: str) -> None:
     psql = Psql(recovering=recovering, flushed={"db2": 5})
     StandbySlots("db1", psql).settle(keys(leader))  # type: ignore[arg-type]
-    assert psql.sent == [f"ALTER SYSTEM SET {STANDBYS_FIRST} = '{wanted}';"]
+    assert [s for s in psql.sent if s != "DROP"] == [f"ALTER SYSTEM SET {STANDBYS_FIRST} = '{wanted}';"]
 
 
 def test_what_is_set_already_is_not_set_again() -> None:
     psql = Psql(recovering=True, flushed={}, now=NOT_YET)
     StandbySlots("db3", psql).settle(keys("db1"))  # type: ignore[arg-type]
-    assert psql.sent == []
+    assert psql.sent == ["DROP"]
+
+
+@pytest.mark.parametrize(("leader", "recovering"), [("db1", True), ("db1", False), ("db2", False)])
+def test_only_a_replica_of_another_one_drops_the_slots_that_were_its_own(leader: str, recovering: bool) -> None:
+    psql = Psql(recovering=recovering, flushed={})
+    StandbySlots("db1", psql).settle(keys(leader))  # type: ignore[arg-type]
+    assert "DROP" not in psql.sent
 
 
 BASE: dict[str, Any] = {"postgres_roles": [{"name": "app"}], "postgres_databases": [{"name": "shop", "owner": "app"}]}
