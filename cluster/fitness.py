@@ -240,7 +240,7 @@ def _slots(cluster: Cluster, surveys: Mapping[str, HostSurvey]) -> Iterator[str]
         slots = sorted({slot for names in holders.values() for slot in names})
         drop = "; ".join(f"select pg_drop_replication_slot('{slot}')" for slot in slots)
         yield (
-            f"postgres_slots is empty, but there are logical slots on {', '.join(holders)}, with which PostgreSQL would not start:"
+            f"postgres_slots is empty, but there are logical slots on {', '.join(holders)}, and PostgreSQL won't start with them:"
             f" put {', '.join(slots)} back, or drop them on the primary first ({drop}): replicas follow within half a minute"
         )
 

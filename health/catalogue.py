@@ -42,6 +42,7 @@ CATALOGUE: dict[str, Condition] = {
     # Hosts, before a deploy
     "host.unfit": _problem("a deploy would be refused, for what the survey of the hosts says"),
     "host.other-address": _problem("the address in the inventory is not one of the host's"),
+    "host.few-sessions": _problem("the host's sshd allows fewer sessions of a connection than are needed"),
     "host.not-measured": _warning("the probe of the preflight did not run"),
     "ports.blocked": _problem("a host does not reach a port that it needs on another"),
     "ports.taken": _problem("something else already listens on a port"),

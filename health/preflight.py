@@ -21,6 +21,8 @@ from .finding import Finding, finding, ok
 # etcd's hardware guide: 99 of 100 syncs of its log within 10 ms, or it loses its leader under load.
 SYNC_P99_SECONDS = 0.010
 MEMORY_BYTES = 1024**3
+# Of one SSH connection: a failover test has a watcher, a lock, a fault and questions at once on a host. OpenSSH's default.
+SSH_SESSIONS = 10
 CLOCK_WARNING_SECONDS = 0.5
 # Below these, what the tool relies on is missing.
 FLOORS = {component.packages[0]: component.minimum for component in COMPONENTS}
@@ -40,6 +42,7 @@ class HostProbe:
     active: tuple[str, ...]
     needrestart: bool
     watchdog: bool
+    ssh_sessions: int | None = None  # sshd's MaxSessions
 
 
 def probe_question(cluster: Cluster, host: Host) -> dict[str, Any]:
@@ -66,12 +69,13 @@ def parse_probe(cluster: Cluster, host: Host, output: str) -> HostProbe:
         active=tuple(said["active"]),
         needrestart=said["needrestart"],
         watchdog=said["watchdog"],
+        ssh_sessions=said["ssh_sessions"],
     )
 
 
 def judge(cluster: Cluster, probes: Mapping[str, HostProbe], deployed: bool) -> list[Finding]:
     """Every verdict of a preflight over the hosts that answered. `deployed`: whether the cluster already runs on them."""
-    rules = [_addresses, _ports, _disks, _memory, _package_versions, _others, _watchdogs]
+    rules = [_addresses, _sessions, _ports, _disks, _memory, _package_versions, _others, _watchdogs]
     found = [one for rule in rules for one in rule(cluster, probes)]
     return found if deployed else [*found, *_occupied(cluster, probes)]
 
@@ -101,17 +105,26 @@ def _addresses(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iterator[Fi
             yield finding("host.other-address", name, text)
 
 
+def _sessions(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iterator[Finding]:
+    for name, probe in probes.items():
+        if probe.ssh_sessions is not None and probe.ssh_sessions < SSH_SESSIONS:
+            text = f"MaxSessions {probe.ssh_sessions} in its sshd's configuration: should be at least {SSH_SESSIONS}"
+            yield finding("host.few-sessions", name, text)
+
+
 def _ports(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iterator[Finding]:
-    lost = [
+    """Of a host that does not answer itself, its ports tell nothing more."""
+    asked = [
         (name, target, port, answer)
         for name, probe in probes.items()
         for (target, port), answer in probe.reached.items()
-        if target != name and answer not in ("connected", "refused")
+        if target != name and target in probes
     ]
+    lost = [one for one in asked if one[3] not in ("connected", "refused")]
     for name, target, port, answer in lost:
         text = f"can't reach port {port} of {target} ({answer}): let it through the firewall"
         yield finding("ports.blocked", name, text)
-    if not lost:
+    if asked and not lost:
         yield ok("ports", "ports", "every host reaches the ports it needs on every other")
 
 

@@ -87,6 +87,12 @@ def units() -> list[str]:
     return [name for name, state in zip(names, states, strict=False) if state == "active"]
 
 
+def ssh_sessions() -> int | None:
+    """How many sessions sshd lets one connection have, as it reads its configuration; None where it can't be asked."""
+    lines = dict(line.split(" ", 1) for line in run("/usr/sbin/sshd", "-T").splitlines() if " " in line)
+    return int(lines["maxsessions"]) if "maxsessions" in lines else None
+
+
 def main(argument: dict[str, Any]) -> dict[str, Any]:
     """The document."""
     with ThreadPoolExecutor(max(1, len(argument["connect"]))) as pool:
@@ -105,6 +111,7 @@ def main(argument: dict[str, Any]) -> dict[str, Any]:
         "active": units(),
         "needrestart": Path("/etc/needrestart").is_dir() and bool(run("which", "needrestart")),
         "watchdog": Path("/dev/watchdog").exists(),
+        "ssh_sessions": ssh_sessions() if Path("/usr/sbin/sshd").exists() else None,
         "clock": time.time(),
     }
 

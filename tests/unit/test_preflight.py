@@ -57,6 +57,21 @@ def test_a_port_that_a_firewall_eats_is_refused_with_both_ends() -> None:
     ]
 
 
+def test_of_a_host_that_does_not_answer_no_port_is_told_and_of_nobody_that_all_is_well() -> None:
+    """That it does not answer is told once, by who asked it."""
+    of = cluster()
+    probes = {h.name: good(of, h.name) for h in of.hosts if h.name != "db2"}
+    probes["db1"] = dataclasses.replace(probes["db1"], reached={**probes["db1"].reached, ("db2", 2380): "No route to host"})
+    assert [line.rule for line in judge(of, probes, True) if line.level != "ok"] == []
+    assert [line for line in judge(of, {}, True) if line.about == "ports"] == []
+
+
+def test_an_sshd_with_too_few_sessions_is_refused() -> None:
+    (line,) = lines(db1={"ssh_sessions": 2})
+    assert line == ("problem", "db1", "MaxSessions 2 in its sshd's configuration: should be at least 10")
+    assert lines(db1={"ssh_sessions": 10}) == []
+
+
 def test_a_port_that_is_taken_is_refused_before_the_first_deploy_only() -> None:
     taken = {**good(cluster(), "db1").reached, ("db1", 5432): "connected"}
     assert [line[:2] for line in lines(db1={"reached": taken})] == [("problem", "db1")]

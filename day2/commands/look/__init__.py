@@ -15,12 +15,12 @@ def _preflight(c: Context, json: bool = False) -> None:
     on_cluster(c, preflight, as_json=json)
 
 
-@command(help={"json": JSON})
-def _status(c: Context, json: bool = False) -> None:
+@command(help={"watch": "look again every second until Ctrl-C", "json": JSON})
+def _status(c: Context, watch: bool = False, json: bool = False) -> None:
     """The whole cluster on one screen, with a verdict; exits 1 with the reasons when it is not healthy."""
     from day2.commands.look.status import status
 
-    on_cluster(c, status, as_json=json)
+    on_cluster(c, status, watch=watch, as_json=json)
 
 
 @command(
@@ -66,14 +66,25 @@ def _config(c: Context, json: bool = False) -> None:
     help={
         "host": "one host only",
         "since": "how far back: '10 min ago' (default), '12:30', '2031-05-17 08:00'",
+        "component": "etcd, postgres, patroni or haproxy only",
+        "errors": "warnings and worse only",
+        "lines": "at most so many, the last ones (default 1000; 0: all)",
         "follow": "go on until Ctrl-C",
     }
 )
-def _logs(c: Context, host: str = "", since: str = "10 min ago", follow: bool = False) -> None:
+def _logs(
+    c: Context,
+    host: str = "",
+    since: str = "10 min ago",
+    component: str = "",
+    errors: bool = False,
+    lines: int = 1000,
+    follow: bool = False,
+) -> None:
     """The journals of etcd, Patroni with PostgreSQL, what watches over them, and HAProxy on all hosts, merged by time."""
     from day2.commands.look.logs import logs
 
-    on_cluster(c, logs, host=host, since=since, follow=follow)
+    on_cluster(c, logs, host=host, since=since, follow=follow, component=component, errors=errors, most=lines)
 
 
 COMMANDS = (_preflight, _status, _verify, _wal_lag, _config, _logs)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 import shlex
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from rich.console import Console
 from rich.markup import escape
 
-from cluster.components import COMPONENTS
-from cluster.errors import ClusterError
+from cluster.components import COMPONENTS, NAMES
+from cluster.errors import ClusterError, did_you_mean
 from cluster.topology import Cluster
 from day2.hosts.ssh import Answer, Fleet, UnreachableError
 from day2.ui.console import BAD_NEWS, FINE, console
@@ -23,35 +25,48 @@ from day2.ui.console import BAD_NEWS, FINE, console
 UNITS = (*(unit for component in COMPONENTS for unit in component.units), "pgquorum-*.service")
 COLOURS = ("cyan", "green", "magenta", "yellow", "blue")
 READ_SECONDS = 60
+# A line of PostgreSQL's as log_line_prefix has it, after Patroni's or without.
+POSTGRES = re.compile(r"\d{4}-\d\d-\d\d [\d:.]+ \w+ \[\d+\] ")
+# How Patroni, PostgreSQL, etcd and HAProxy mark what is wrong.
+WRONG = re.compile(r'\b(WARNING|ERROR|CRITICAL|FATAL|PANIC)\b|"level":"(warn|error|fatal|panic)"|\[(WARNING|ALERT)\]')
+WARNING, INFORMATION = 4, 6  # of syslog
+SAME_SECONDS = 1.0
 # Lines of different hosts arrive a little out of order; for so long one waits for those before it.
 REORDER_SECONDS = 0.5
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Line:
-    """One line of a journal. `at` is seconds since 1970 by the host's clock."""
+    """One line of a journal. `at` is seconds since 1970 by the host's clock; `priority` syslog's, as systemd noted it."""
 
     at: float
     host: str
     unit: str
     text: str
+    priority: int = INFORMATION
 
 
-def logs(cluster: Cluster, *, host: str, since: str, follow: bool) -> int:
-    """Prints the lines of one host (all when empty) since a time that journalctl understands. `follow` goes on until Ctrl-C.
+def logs(cluster: Cluster, *, host: str, since: str, follow: bool, component: str, errors: bool, most: int) -> int:
+    """Prints the lines of one host and one component (all when empty), or only those that tell of something wrong, since a time
+    that journalctl understands: the last `most` of them, all with 0. `follow` goes on until Ctrl-C.
 
-    Raises ClusterError for an unknown host or a time that means nothing.
+    Raises ClusterError for an unknown host or component, a number below 0, or a time that means nothing.
     """
+    if component and component not in NAMES:
+        raise ClusterError(f"--component {component}{did_you_mean(component, NAMES)}: should be one of {', '.join(NAMES)}")
+    if most < 0:
+        raise ClusterError(f"--lines {most}: should be a number of lines, or 0 for all")
     hosts = [cluster.host(host)] if host else list(cluster.hosts)
     out = console()
     colour = {h.name: COLOURS[n % len(COLOURS)] for n, h in enumerate(cluster.hosts)}
     units = " ".join(f"--unit={shlex.quote(unit)}" for unit in UNITS)
-    fields = "--output-fields=MESSAGE,_SYSTEMD_UNIT,UNIT"
+    fields = "--output-fields=MESSAGE,_SYSTEMD_UNIT,UNIT,PRIORITY"
     command = f"journalctl --no-pager --quiet --output=json {fields} {units} --since={shlex.quote(since)}"
     unread: list[Answer] = []
     with Fleet(hosts) as fleet:
-        lines = followed(fleet, command) if follow else merged(fleet, command, unread)
-        for line in lines:
+        every = followed(fleet, command) if follow else merged(fleet, command, unread)
+        chosen = (line for line in once(every) if is_of(line, component) and not (errors and not is_wrong(line)))
+        for line in chosen if follow else last(out, list(chosen), most):
             clock = datetime.fromtimestamp(line.at, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
             shown = f"[dim]{clock}[/] [{colour[line.host]}]{line.host}[/] [bold]{line.unit}[/] {escape(line.text)}"
             out.print(shown, soft_wrap=True)
@@ -60,19 +75,29 @@ def logs(cluster: Cluster, *, host: str, since: str, follow: bool) -> int:
     return BAD_NEWS if unread else FINE
 
 
+def last(out: Console, lines: list[Line], most: int) -> list[Line]:
+    """The last `most` of the lines, 0 for all; says how many came before."""
+    left_out = len(lines) - most if most else 0
+    if left_out > 0:
+        out.print(f"[dim]{left_out:,} lines before these are left out (--lines 0: all; --errors: what is wrong)[/]")
+    return lines[max(left_out, 0) :]
+
+
 def merged(fleet: Fleet, command: str, unread: list[Answer]) -> Iterator[Line]:
-    """Everything there is, sorted. Hosts that could not be read go to `unread`. Raises ClusterError."""
+    """Everything there is, by time; what a host wrote at the same time stays as it wrote it. Hosts that could not be read go to
+    `unread`. Raises ClusterError."""
     answers = fleet.run_all(dict.fromkeys(fleet.hosts, command), seconds=READ_SECONDS)
     unread += [answer for answer in answers.values() if not answer.ok]
     for answer in unread:
         if "Failed to parse timestamp" in answer.problem:
             raise ClusterError(f"--since: {answer.problem} (like '10 min ago', '12:30', '2031-05-17 08:00')")
-    yield from sorted(line for a in answers.values() for text in a.output.splitlines() for line in parse(a.host, text))
+    found = (line for a in answers.values() for text in a.output.splitlines() for line in parse(a.host, text))
+    yield from sorted(found, key=lambda line: line.at)
 
 
 def followed(fleet: Fleet, command: str) -> Iterator[Line]:
     """Lines as they come, those that arrive together sorted. Ends only by Ctrl-C."""
-    arrived: queue.PriorityQueue[Line] = queue.PriorityQueue()
+    arrived: queue.SimpleQueue[Line] = queue.SimpleQueue()
 
     def read(host: str) -> None:
         try:
@@ -88,8 +113,8 @@ def followed(fleet: Fleet, command: str) -> Iterator[Line]:
         threading.Thread(target=read, args=(host,), daemon=True).start()
     while True:
         time.sleep(REORDER_SECONDS)
-        while not arrived.empty():
-            yield arrived.get()
+        together = [arrived.get() for _ in range(arrived.qsize())]
+        yield from sorted(together, key=lambda line: line.at)
 
 
 def parse(host: str, text: str) -> Iterator[Line]:
@@ -103,4 +128,31 @@ def parse(host: str, text: str) -> Iterator[Line]:
     if isinstance(message, list):
         message = bytes(message).decode(errors="replace")
     unit = (entry.get("UNIT") or entry.get("_SYSTEMD_UNIT") or "?").removesuffix(".service")
-    yield Line(at, host, unit, str(message))
+    yield Line(at, host, unit, str(message), int(entry.get("PRIORITY", INFORMATION)))
+
+
+def once(lines: Iterable[Line]) -> Iterator[Line]:
+    """The lines without what HAProxy says a second time: a warning goes to its log, too, there without its level."""
+    before: dict[str, Line] = {}
+    for line in lines:
+        if line.unit == "haproxy":
+            same = before.get(line.host)
+            before[line.host] = line
+            if same and line.text in same.text and line.text != same.text and line.at - same.at < SAME_SECONDS:
+                continue
+        yield line
+
+
+def is_of(line: Line, component: str) -> bool:
+    """Whether a component wrote the line; any when empty. PostgreSQL's come with Patroni's, and are told apart by their form."""
+    if not component:
+        return True
+    unit = line.unit.removeprefix("pgquorum-")
+    if component in ("patroni", "postgres"):
+        return line.unit not in ("etcd", "haproxy") and bool(POSTGRES.match(line.text)) == (component == "postgres")
+    return unit == component
+
+
+def is_wrong(line: Line) -> bool:
+    """Whether a line is a warning or worse, by its own word or by systemd's; what one client did wrong counts, too."""
+    return line.priority <= WARNING or bool(WRONG.search(line.text))
