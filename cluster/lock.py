@@ -52,4 +52,7 @@ def refusal(host: str, answer: str) -> str:
             f" from {held_by['directory']}): wait until that has ended. Seen on {host}"
         )
     except (ValueError, KeyError, TypeError):
-        return f"somebody else is changing this cluster: the lock {paths.LOCK} on {host} is held"
+        why = f": {answer}" if answer else ""
+        return (
+            f"the lock {paths.LOCK} on {host} could not be taken: somebody has just taken it, or it can't be written there{why}"
+        )

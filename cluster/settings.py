@@ -96,9 +96,11 @@ class HostSettings(Settings):
 
     address: Address
     ssh_hostname: str | None = None
-    ssh_port: Port = 22
-    ssh_user: str = "root"
+    # Left out, these are what ssh itself would take: from its configuration, else 22 and the operator's own name.
+    ssh_port: Port | None = None
+    ssh_user: str | None = None
     ssh_key: str | None = None
+    ssh_config_file: str | None = None
     ssh_known_hosts_file: str | None = None
     # A command, run on the operator's machine, that cuts (restores) this host's power: the fault of a failover test.
     power_off: str | None = None
@@ -199,7 +201,6 @@ CONNECTOR_SETTINGS = {
     "ssh_allow_agent",
     "ssh_look_for_keys",
     "ssh_forward_agent",
-    "ssh_config_file",
     "ssh_strict_host_key_checking",
     "ssh_paramiko_connect_kwargs",
     "ssh_connect_retries",

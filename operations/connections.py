@@ -45,6 +45,12 @@ class LostConnections(BaseStateCallback):
             host.log("the connection was lost: once the host can be reached, the same command goes on", logger.error)
 
 
+def logged_in_as(one: Any) -> str | None:
+    """The user that a host of pyinfra's was logged in to as, which SSH's configuration may say; None where there is no SSH."""
+    transport = _transport(one)
+    return transport.get_username() if transport else None
+
+
 def _transport(one: Any) -> Any:
     """paramiko's transport of a host of pyinfra's; None where there is no SSH, as on the fake hosts of tests."""
     client = getattr(one.connector, "client", None)

@@ -25,7 +25,7 @@ from cluster.vault import Vault
 from cluster.version import Version, own
 from health.preflight import judge
 
-from .connections import tune
+from .connections import logged_in_as, tune
 from .refusal import Refusal, refusal
 from .survey import judge_hosts, probe_hosts, survey_hosts
 
@@ -104,7 +104,7 @@ def _begin(state: State) -> Run:
     if not problems:
         # Not before the survey, which has seen that sudo asks no password: pyinfra would ask for one.
         for one in state.inventory:
-            one.data._sudo = cluster.host(one.name).settings.ssh_user != "root"
+            one.data._sudo = (logged_in_as(one) or cluster.host(one.name).settings.ssh_user or "root") != "root"
         problems = _preflight(state, cluster, surveys) or judge_hosts(state, cluster, _living(cluster, surveys))
     if problems:
         raise refusal("this deploy can't go on, nothing was changed:", problems)

@@ -86,6 +86,10 @@ class Fleet:
             code = channel.recv_exit_status()
             if code < 0:
                 raise EOFError("it ended before the command did")
+            if code and problem.startswith("sudo: "):
+                return Answer(
+                    host, None, problem=f"{self._connections[host].user} has no sudo without a password there ({problem})"
+                )
             return Answer(host, code, output, problem)
         except TimeoutError:
             return Answer(host, None, problem=f"no answer within {seconds:g} s")
@@ -107,9 +111,9 @@ class Fleet:
 
     def start(self, host: str, command: str) -> paramiko.Channel:
         """Starts `command` and returns its channel, with the input still open. Raises UnreachableError."""
-        if self.hosts[host].settings.ssh_user != "root":
-            command = f"sudo -n -- sh -c {shlex.quote(command)}"
         channel = self._session(host)
+        if self._connections[host].user != "root":
+            command = f"sudo -n -- sh -c {shlex.quote(command)}"
         try:
             channel.exec_command(command)
         except (OSError, EOFError, paramiko.SSHException) as error:
@@ -156,10 +160,15 @@ def connect(host: Host, seconds: int) -> Connection:
     kwargs: dict[str, Any] = {"banner_timeout": seconds, "auth_timeout": seconds}
     if s.ssh_key:
         kwargs |= {"key_filename": str(Path(s.ssh_key).expanduser()), "look_for_keys": False}
-    # A configuration of its own: one that several threads share is sometimes read while it is put together.
-    connection = Connection(
-        host.ssh_hostname, s.ssh_user, s.ssh_port, connect_timeout=seconds, connect_kwargs=kwargs, config=Config()
-    )
+    try:
+        # A configuration of its own: one that several threads share is sometimes read while it is put together.
+        config = Config(runtime_ssh_path=str(Path(s.ssh_config_file).expanduser()) if s.ssh_config_file else None)
+        connection = Connection(
+            host.ssh_hostname, s.ssh_user, s.ssh_port, connect_timeout=seconds, connect_kwargs=kwargs, config=config
+        )
+    except (OSError, paramiko.ConfigParseError) as error:
+        file = s.ssh_config_file or "~/.ssh/config"
+        raise UnreachableError(f"unreachable: SSH's configuration {file} can't be read ({error})") from None
     try:
         # Fabric itself would add unknown keys silently.
         connection.client.load_system_host_keys(str(known) if known else None)
@@ -167,7 +176,7 @@ def connect(host: Host, seconds: int) -> Connection:
         connection.open()
     except (OSError, EOFError, paramiko.SSHException) as error:
         connection.client.close()
-        raise UnreachableError(f"unreachable: {_why(error, host, known)}") from None
+        raise UnreachableError(f"unreachable: {_why(error, host, connection, known)}") from None
     connection.transport.set_keepalive(KEEPALIVE_SECONDS)
     # Else every command waits some 80 ms: for the acknowledgement of its first packet, which the host delays.
     if hasattr(connection.transport.sock, "setsockopt"):  # what leads through another host has none
@@ -175,10 +184,10 @@ def connect(host: Host, seconds: int) -> Connection:
     return connection
 
 
-def _why(error: Exception, host: Host, known: Path | None) -> str:
+def _why(error: Exception, host: Host, connection: Connection, known: Path | None) -> str:
     """One sentence for what paramiko raised while connecting."""
     s = host.settings
-    where = f"{host.ssh_hostname} port {s.ssh_port}"
+    where = f"{connection.host} port {connection.port}"
     known_hosts = known or "~/.ssh/known_hosts"
     match error:
         case paramiko.BadHostKeyException():
@@ -191,7 +200,7 @@ def _why(error: Exception, host: Host, known: Path | None) -> str:
         case paramiko.PasswordRequiredException():
             return f"the key {s.ssh_key} has a passphrase: add it to your ssh-agent"
         case paramiko.AuthenticationException():
-            return f"{where} refuses to log in {s.ssh_user!r} (ssh_user, ssh_key of {host.name})"
+            return f"{where} refuses to log in {connection.user!r} (ssh_user, ssh_key of {host.name})"
         case paramiko.SSHException() if "not found in known_hosts" in str(error):
             return f"the host key of {where} is not in {known_hosts}: check it and add it (ssh-keyscan prints it)"
         case TimeoutError():

@@ -109,4 +109,4 @@ def test_what_the_second_is_told() -> None:
 
 @pytest.mark.parametrize("answer", ["", "garbage", "[]", "{}"])
 def test_an_answer_that_names_nobody_still_refuses(answer: str) -> None:
-    assert f"the lock {paths.LOCK} on db1 is held" in lock.refusal("db1", answer)
+    assert f"the lock {paths.LOCK} on db1 could not be taken" in lock.refusal("db1", answer)
