@@ -69,6 +69,7 @@ def slots(site: Site) -> Iterator[Site]:
 def subscriber(slots: Site) -> Iterator[Site]:
     """Another PostgreSQL subscribes to what the writers write."""
     site = slots
+    Writers(site, 0)
     # Of all tables, because every test's writers make theirs anew.
     site.psql(site.leader(), f"create publication {SLOT} for all tables", "app")
     password = ENVIRONMENT["PGQUORUM_PASSWORD_ROLE_APP"].replace("\\", r"\\").replace("'", r"\'")
