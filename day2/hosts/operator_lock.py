@@ -55,8 +55,9 @@ def _take(fleet: Fleet, host: str, line: str) -> paramiko.Channel:
     answer = channel.makefile("r").readline().strip()
     if answer == lock.HELD:
         return channel
+    problem = answer or channel.makefile_stderr("r").readline().strip()
     channel.close()
-    raise ClusterError(lock.refusal(host, answer))
+    raise ClusterError(lock.refusal(host, problem))
 
 
 def _heartbeats(fleet: Fleet, channels: dict[str, paramiko.Channel], line: str, released: threading.Event) -> None:
