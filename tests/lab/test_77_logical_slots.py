@@ -120,7 +120,7 @@ def test_a_subscriber_has_every_row_once_whoever_leads(subscriber: Site, happens
     wait_until(lambda: rows(ask(site, every)) >= on_leader, "the subscriber has every row")
     assert rows(ask(site, every)) == on_leader
     # A change that came twice would break the table's primary key.
-    assert ask(site, "select apply_error_count from pg_stat_subscription_stats") == "0"
+    assert ask(site, "select confl_insert_exists from pg_stat_subscription_stats") == "0"
 
 
 def test_a_subscriber_gets_nothing_that_only_the_primary_has(subscriber: Site) -> None:
