@@ -65,15 +65,26 @@ def _config(c: Context, json: bool = False) -> None:
 @command(
     help={
         "host": "one host only",
+        "component": "etcd, postgres, patroni or haproxy only",
+        "errors": "only what is a warning or worse",
         "since": "how far back: '10 min ago' (default), '12:30', '2031-05-17 08:00'",
+        "lines": "how many at most, the last ones (0: all)",
         "follow": "go on until Ctrl-C",
     }
 )
-def _logs(c: Context, host: str = "", since: str = "10 min ago", follow: bool = False) -> None:
+def _logs(
+    c: Context,
+    host: str = "",
+    component: str = "",
+    errors: bool = False,
+    since: str = "10 min ago",
+    lines: int = 200,
+    follow: bool = False,
+) -> None:
     """The journals of etcd, Patroni with PostgreSQL, what watches over them, and HAProxy on all hosts, merged by time."""
     from day2.commands.look.logs import logs
 
-    on_cluster(c, logs, host=host, since=since, follow=follow)
+    on_cluster(c, logs, host=host, component=component, errors=errors, since=since, lines=lines, follow=follow)
 
 
 COMMANDS = (_preflight, _status, _verify, _wal_lag, _config, _logs)
