@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ from .finding import Finding, finding, ok
 SYNC_P99_SECONDS = 0.010
 MEMORY_BYTES = 1024**3
 CLOCK_WARNING_SECONDS = 0.5
+# What a connection comes to where no firewall is in the way.
+REACHED = ("connected", "refused")
 # Below these, what the tool relies on is missing.
 FLOORS = {component.packages[0]: component.minimum for component in COMPONENTS}
 
@@ -69,10 +71,13 @@ def parse_probe(cluster: Cluster, host: Host, output: str) -> HostProbe:
     )
 
 
-def judge(cluster: Cluster, probes: Mapping[str, HostProbe], deployed: bool) -> list[Finding]:
-    """Every verdict of a preflight over the hosts that answered. `deployed`: whether the cluster already runs on them."""
-    rules = [_addresses, _ports, _disks, _memory, _package_versions, _others, _watchdogs]
-    found = [one for rule in rules for one in rule(cluster, probes)]
+def judge(
+    cluster: Cluster, probes: Mapping[str, HostProbe], deployed: bool, silent: Collection[str] = frozenset()
+) -> list[Finding]:
+    """Every verdict of a preflight over the hosts that answered. `deployed`: whether the cluster already runs on them.
+    `silent`: the hosts that do not answer, which is a finding of its own."""
+    rules = [_addresses, _disks, _memory, _package_versions, _others, _watchdogs]
+    found = [*_ports(cluster, probes, silent), *(one for rule in rules for one in rule(cluster, probes))]
     return found if deployed else [*found, *_occupied(cluster, probes)]
 
 
@@ -101,18 +106,22 @@ def _addresses(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iterator[Fi
             yield finding("host.other-address", name, text)
 
 
-def _ports(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iterator[Finding]:
-    lost = [
+def _ports(cluster: Cluster, probes: Mapping[str, HostProbe], silent: Collection[str]) -> Iterator[Finding]:
+    asked = [
         (name, target, port, answer)
         for name, probe in probes.items()
         for (target, port), answer in probe.reached.items()
-        if target != name and answer not in ("connected", "refused")
+        if target != name
     ]
+    reached = {target for _, target, _, answer in asked if answer in REACHED}
+    down = set(silent) - reached
+    lost = [one for one in asked if one[3] not in REACHED and one[1] not in down]
     for name, target, port, answer in lost:
         text = f"can't reach port {port} of {target} ({answer}): let it through the firewall"
         yield finding("ports.blocked", name, text)
-    if not lost:
-        yield ok("ports", "ports", "every host reaches the ports it needs on every other")
+    if probes and not lost and (reached or not down):
+        who = "every host" if len(probes) == len(cluster.hosts) else "every host that could be asked"
+        yield ok("ports", "ports", f"{who} reaches the ports it needs on every other" + (" that is up" if down else ""))
 
 
 def _occupied(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iterator[Finding]:
