@@ -6,6 +6,8 @@ from invoke.context import Context
 
 from day2.commands.declare import JSON, command, on_cluster
 
+WATCH = "refresh in place until Ctrl-C"
+
 
 @command(help={"json": JSON})
 def _preflight(c: Context, json: bool = False) -> None:
@@ -15,12 +17,12 @@ def _preflight(c: Context, json: bool = False) -> None:
     on_cluster(c, preflight, as_json=json)
 
 
-@command(help={"json": JSON})
-def _status(c: Context, json: bool = False) -> None:
+@command(help={"watch": WATCH, "json": JSON})
+def _status(c: Context, watch: bool = False, json: bool = False) -> None:
     """The whole cluster on one screen, with a verdict; exits 1 with the reasons when it is not healthy."""
     from day2.commands.look.status import status
 
-    on_cluster(c, status, as_json=json)
+    on_cluster(c, status, watch=watch, as_json=json)
 
 
 @command(
@@ -39,7 +41,7 @@ def _verify(c: Context, strict: bool = False, from_: str | None = None, json: bo
 
 @command(
     help={
-        "watch": "refresh in place until Ctrl-C",
+        "watch": WATCH,
         "max-bytes": "exit 1 when a replica's replay is further behind, like 64MB",
         "max-seconds": "exit 1 when it is older, like 5s",
         "json": JSON,
