@@ -7,13 +7,14 @@ from rich.console import Console
 from day2.trials.result import Proof
 from day2.ui.console import BAD_NEWS, FINE, INTERRUPTED, print_json
 
-from . import document, terminal
+from . import document, planned, terminal
 
 
-def show(out: Console, proof: Proof, *, as_json: bool, interrupted: bool) -> int:
-    """Shows a proof to a person, and as JSON on stdout where that was asked for; returns the exit code."""
+def show(out: Console, proof: Proof, *, as_json: bool, interrupted: bool, as_planned: bool = False) -> int:
+    """Shows a proof to a person, and as JSON on stdout where that was asked for; returns the exit code. `as_planned`: it was
+    work that had to be done, not a test."""
     if proof.trials:
-        terminal.show(out, proof)
+        (planned if as_planned else terminal).show(out, proof)
     if as_json:
         print_json(document.FORMAT, document.document(proof))
     if interrupted:

@@ -229,7 +229,7 @@ class TrialRun:
             now = time.monotonic()
             problems = problems_of(view, self.context.cluster)
             if not problems:
-                self._say(f"{now - self._started_at:.1f} s after the fault the cluster is healthy again")
+                self._say(f"{now - self._started_at:.1f} s later the cluster is healthy again")
                 return now, view, ()
             if now > deadline:
                 return None, view, problems

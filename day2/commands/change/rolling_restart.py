@@ -23,7 +23,9 @@ from day2.load.workload import Workload
 from day2.procedures.actions import Actions
 from day2.procedures.executor import execute
 from day2.procedures.rolling import Component, component_of, steps
-from day2.procedures.steps import Plan, Step, documents
+from day2.procedures.steps import HandOver, Plan, Step, documents
+from day2.report.planned import of_writes
+from day2.report.wording import many
 from day2.ui.console import BAD_NEWS, FINE, INTERRUPTED, confirm, console, print_json
 from health.rules import findings
 from health.view import ClusterView
@@ -143,11 +145,13 @@ def report(out: Console, outcome: Outcome, *, interrupted: bool, as_json: bool) 
     if as_json:
         plan = {"planned": documents(outcome.planned), "done": documents(outcome.done), "left": documents(left)}
         print_json(FORMAT, {**vars(outcome), **plan, "failures": outcome.failures})
-    writes = outcome.writes
-    gap = "none" if outcome.write_gap is None else f"{outcome.write_gap:.2f} s"
-    if writes:
-        out.print(f"longest write gap {gap}; acknowledged {writes.acknowledged:,}, lost {len(writes.lost)}")
-    out.print(f"reads {outcome.reads:,}, cut {outcome.reads_broken}, without a server {len(outcome.reads_refused)}")
+    for step in outcome.done:
+        if isinstance(step, HandOver):
+            out.print(f"{step.to} is the primary in place of {step.leader}")
+    if outcome.writes:
+        out.print(of_writes(outcome.write_gap, outcome.writes), soft_wrap=True)
+    served = "each found a server" if not outcome.reads_refused else f"{len(outcome.reads_refused):,} found no server"
+    out.print(f"{many(outcome.reads, 'read')}, {many(outcome.reads_broken, 'session')} cut, {served}")
     for failure in outcome.failures:
         out.print(f"[red]problem[/]  {escape(failure)}", soft_wrap=True)
     for step in left:

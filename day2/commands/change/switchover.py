@@ -61,4 +61,4 @@ def switchover(
             return FINE
         confirm(out, yes=yes)
         proof = runner.run(context, [PlannedTrial(lambda context: Switchover(context, chosen, patient=not force))])
-    return show(out, proof, as_json=as_json, interrupted=runner.interrupted)
+    return show(out, proof, as_json=as_json, interrupted=runner.interrupted, as_planned=True)

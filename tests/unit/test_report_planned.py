@@ -1,0 +1,81 @@
+"""What a person is told of planned work: who leads now and what it cost, in none of the words of a failover test."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import proofs
+import pytest
+from rich.console import Console
+
+from day2.commands.change.rolling_restart import Outcome, report
+from day2.procedures.steps import AwaitSpared, HandOver
+from day2.report import planned
+from day2.report.planned import of_writes
+
+
+def console() -> Console:
+    return Console(file=io.StringIO(), width=120, highlight=False)
+
+
+def text(out: Console) -> str:
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue()
+
+
+def shown(**differs: Any) -> str:
+    out = console()
+    values = {"primary_after": "pg-sv02", "outage": 1.083, "healthy_again": 3.1, "writes": proofs.write_check(failed=0)}
+    planned.show(out, proofs.proof(proofs.trial("switchover", **(values | differs))))
+    return text(out)
+
+
+def test_a_switchover() -> None:
+    assert shown().strip().splitlines() == [
+        "pg-sv02 is the primary in place of pg-sv01; healthy again after 3.10 s",
+        "writes paused for 1.08 s (expected: 2.0 s at most); 60,000 acknowledged, none lost, 12 writes got no answer",
+        "done",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("differs", "told"),
+    [
+        ({"primary_after": "pg-sv01"}, "pg-sv01 is still the primary"),
+        ({"primary_after": None, "outage": None, "outage_began": None}, "nobody is the primary"),
+        ({"outage": 9.0}, "writes stopped for 9.0 s, not 2.0 s"),
+        ({"writes": proofs.write_check(lost=proofs.lost(3))}, "3 acknowledged writes are lost"),
+        ({"healthy_again": None, "problems": ("[db2] does not stream",)}, "[db2] does not stream"),
+    ],
+)
+def test_what_was_not_as_expected_is_said(differs: dict[str, Any], told: str) -> None:
+    said = shown(**differs)
+    assert told in said and said.strip().splitlines()[-1] == "not as expected"
+    assert not re.search(r"(?i)fault|split brain|trial|RTO", said)
+
+
+def test_a_rolling_restart() -> None:
+    out = console()
+    steps = (AwaitSpared("db1"), HandOver("db1", "db2"))
+    outcome = Outcome("shop", "postgres", steps, list(steps), write_gap=0.84, writes=proofs.write_check(failed=0), reads=1200)
+    assert report(out, outcome, interrupted=False, as_json=False) == 0
+    assert text(out).splitlines() == [
+        "db2 is the primary in place of db1",
+        "writes paused for 0.84 s; 60,000 acknowledged, none lost, 12 writes got no answer",
+        "1,200 reads, 0 sessions cut, each found a server",
+        "done",
+    ]
+
+
+def test_a_rolling_restart_that_left_readers_alone() -> None:
+    out = console()
+    outcome = Outcome("shop", "haproxy", (), writes=proofs.write_check(), reads=9, reads_refused=["refused", "refused"])
+    assert report(out, outcome, interrupted=False, as_json=False) == 1
+    assert "9 reads, 0 sessions cut, 2 found no server" in text(out) and "2 reads found no server: refused" in text(out)
+
+
+def test_no_write_at_all() -> None:
+    nothing = proofs.write_check(0, indeterminate=0, failed=1)
+    assert of_writes(None, nothing) == "no write was acknowledged, none lost, 1 write refused"
