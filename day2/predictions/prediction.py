@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+# What a trial takes beside its fault: writers that warm up, healing, and a replica that streams again. As in docs/soaks.
+AROUND_SECONDS = 20
+
 
 class Effect(Enum):
     """What writers should see of a fault."""
@@ -30,6 +33,11 @@ class Prediction:
     hold: float = 0.0
     may_lose: bool = False
     phases: dict[str, tuple[float, float]] | None = None
+
+    @property
+    def trial_seconds(self) -> float:
+        """About how long a trial takes, from its writers' first write until the cluster is healthy again."""
+        return self.hold + self.within + AROUND_SECONDS
 
     def describe(self) -> str:
         """`fails over within 22.5 s`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -75,7 +75,7 @@ class TrialRunner:
     def run(
         self, context: FaultContext, planned: Iterable[PlannedTrial], keep: Callable[[Proof], object] = lambda proof: None
     ) -> Proof:
-        """Runs all trials, the first with `context`; `keep` gets what there is after each.
+        """Runs all trials, the first with `context`; `keep` gets what there is after each. Of several, says which it is at.
 
         It ends early, and says why, after a trial that could not be finished or did not leave the cluster healthy. Raises
         ClusterError when nothing was done at all.
@@ -85,7 +85,8 @@ class TrialRunner:
             for number, one in enumerate(planned, 1):
                 try:
                     interrupts.check()
-                    trial = self._one(self.context(interrupts.sleep) if self._trials else context, one, interrupts)
+                    here = self.context(interrupts.sleep) if self._trials else context
+                    trial = self._one(here, one, interrupts, place(number, planned))
                 except KeyboardInterrupt:
                     self._stopped, self.interrupted = "interrupted", True
                     break
@@ -109,11 +110,13 @@ class TrialRunner:
             self._show_where_it_stands()
         return self._proof()
 
-    def _one(self, context: FaultContext, planned: PlannedTrial, interrupts: Interrupts) -> Trial:
+    def _one(self, context: FaultContext, planned: PlannedTrial, interrupts: Interrupts, where: str) -> Trial:
         fault = planned.fault(context)
         beside = planned.beside(context, fault) if planned.beside else None
         if against := [*fault.blockers(), *(beside.blockers() if beside else ())]:
             raise ClusterError("\n".join([f"no {fault.name} now:", *(f"  - {reason}" for reason in against)]))
+        if where:
+            self._out.print(f"\n[bold]{where}[/]  {fault.name}")
         via, lost = self._load.via, [host.name for host in fault.hosts if fault.needs_healing]
         with (
             probe_through(self._fleet, self._cluster, via, lost=lost) as writes,
@@ -182,6 +185,13 @@ class TrialRunner:
             trials=tuple(self._trials),
             stopped=self._stopped,
         )
+
+
+def place(number: int, planned: Iterable[PlannedTrial]) -> str:
+    """`3 of 14`; without the end where that is not known, and empty for the only one."""
+    if not isinstance(planned, Sized):
+        return f"trial {number}"
+    return f"{number} of {len(planned)}" if len(planned) > 1 else ""
 
 
 def nothing_lost(run: TrialRun) -> bool:

@@ -9,10 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import views
+from clusters import cluster
 
 from cluster.errors import ClusterError
-from day2.commands.prove.failover_test import HOLD_SECONDS, at_random, in_order, pause_of, refuse_bad_options
+from day2.commands.prove.failover_test import (
+    HOLD_SECONDS,
+    at_random,
+    in_order,
+    left_out_in_words,
+    number_and_time,
+    pause_of,
+    refuse_bad_options,
+)
+from day2.faults import choose
+from day2.faults.fault import FaultContext
 from day2.load.profile import LoadProfile
+from day2.trials.runner import place
+
+SHOP = cluster()
 
 GOOD: dict[str, Any] = {"repeat": 1, "soak": None, "seed": None, "directory": None}
 
@@ -49,6 +64,29 @@ def test_a_load_that_can_t_be_is_refused(writers: int, readers: int) -> None:
 
 def test_each_fault_comes_as_often_as_asked_one_kind_after_the_other() -> None:
     assert [one.fault.args[0] for one in in_order(["a", "b"], 2)] == ["a", "a", "b", "b"]  # type: ignore[attr-defined]
+
+
+def test_how_many_there_are_and_about_how_long_it_takes_is_said_before() -> None:
+    context = FaultContext(None, SHOP, None, views.view(), SHOP.timing)  # type: ignore[arg-type]
+    faults = [choose(name, context) for name in ("switchover", "postgres-kill")]
+    assert number_and_time(faults[:1], 1) == "1 fault, about 1 minute."
+    assert number_and_time(faults, 10) == "2 faults, 20 trials, about 10 minutes."
+
+
+def test_what_is_left_out_is_said_with_its_reason_once() -> None:
+    why = {"host-off": "no power_off", "replica-off": "no power_off", "wal-disk-full": "no disk of its own"}
+    assert list(left_out_in_words(why)) == [
+        "Left out, as they are not possible here:",
+        "  host-off, replica-off: no power_off",
+        "  wal-disk-full: no disk of its own",
+    ]
+    assert list(left_out_in_words({})) == []
+
+
+def test_which_of_how_many_a_trial_is() -> None:
+    assert [place(n, in_order(["a", "b"], 2)) for n in (1, 4)] == ["1 of 4", "4 of 4"]
+    assert place(1, in_order(["a"], 1)) == ""
+    assert place(7, at_random(["a"], 60, random.Random(1))) == "trial 7"
 
 
 def test_the_same_seed_gives_the_same_faults_for_the_same_time() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from day2.hosts.ssh import Fleet
 from day2.load.profile import LoadProfile
 from day2.predictions.prediction import Effect
 from day2.report import files, show
+from day2.report.wording import many
 from day2.trials.conditions import problems_of
 from day2.trials.runner import PlannedTrial, TrialRunner
 from day2.ui.console import confirm, console
@@ -58,12 +59,14 @@ def failover_test(
     with Fleet(cluster.hosts) as fleet, operator_lock.held(fleet, cluster, "failover-test"):
         runner = TrialRunner(out, fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), load)
         context = runner.context()
-        names = refuse_bad_faults(context, fault, every=soak is not None, lagging=lagging)
+        names, left_out = refuse_bad_faults(context, fault, every=soak is not None, lagging=lagging)
         seed = seed if seed is not None or soak is None else random.randrange(10**6)  # noqa: S311
         out.print(f"Writes go through HAProxy from {writers} connections, reads from {readers}, on cluster {cluster.name}.")
+        for line in left_out_in_words(left_out):
+            out.print(escape(line), soft_wrap=True)
         if soak is None:
             show_plan(out, context, names, repeat)
-            planned = in_order(names, repeat)
+            planned: Iterable[PlannedTrial] = in_order(names, repeat)
         else:
             out.print(f"For {soak:g} minutes, one after the other at random (--seed {seed}): {', '.join(names)}.", soft_wrap=True)
             if lagging:
@@ -119,8 +122,11 @@ def refuse_bad_options(
             raise ClusterError(f"--report {directory}: no file can be written there ({error.strerror})") from None
 
 
-def refuse_bad_faults(context: FaultContext, asked: str | None, *, every: bool, lagging: bool = False) -> list[str]:
-    """The names of the faults asked for. `all`, and `every` where none are asked for, are those that are possible here.
+def refuse_bad_faults(
+    context: FaultContext, asked: str | None, *, every: bool, lagging: bool = False
+) -> tuple[list[str], dict[str, str]]:
+    """The names of the faults asked for, and why others are left out. `all`, and `every` where none are asked for, are those
+    that are possible here.
 
     Raises ClusterError with all reasons why there should be no trial now.
     """
@@ -130,33 +136,49 @@ def refuse_bad_faults(context: FaultContext, asked: str | None, *, every: bool, 
     if lagging:
         reasons += [f"--lagging: {reason}" for reason in LaggingReplica(context).blockers()]
     names = [name.strip() for name in (asked or ("" if every else DEFAULT)).split(",") if name.strip()]
+    left_out: dict[str, str] = {}
     if names == [ALL] or (every and not names):
-        names = [name for name in FAULTS if not choose(name, context).blockers()]
+        left_out = {name: "; ".join(why) for name in FAULTS if (why := choose(name, context).blockers())}
+        names = [name for name in FAULTS if name not in left_out]
     else:
         reasons += [f"{name}: {reason}" for name in names for reason in choose(name, context).blockers()]
     if reasons:
         raise ClusterError("\n".join(["no failover test now, nothing was touched:", *(f"  - {r}" for r in reasons)]))
-    return names
+    return names, left_out
+
+
+def left_out_in_words(why: Mapping[str, str]) -> Iterator[str]:
+    """Which faults are left out, a line for each reason; nothing where none are."""
+    if why:
+        yield f"Left out, as {'it is' if len(why) == 1 else 'they are'} not possible here:"
+    for reason in dict.fromkeys(why.values()):
+        yield f"  {', '.join(name for name in why if why[name] == reason)}: {reason}"
+
+
+def number_and_time(faults: Sequence[Fault], repeat: int) -> str:
+    """How many trials there will be, and about how long they take: `14 faults, 28 trials, about 17 minutes.`"""
+    minutes = math.ceil(repeat * sum(fault.prediction().trial_seconds for fault in faults) / 60)
+    trials = f", {many(len(faults) * repeat, 'trial')}" if repeat > 1 else ""
+    return f"{many(len(faults), 'fault')}{trials}, about {many(minutes, 'minute')}."
 
 
 def show_plan(out: Console, context: FaultContext, names: list[str], repeat: int) -> None:
     """What is going to be done and what should come of it."""
-    for name in names:
-        one: Fault = choose(name, context)
+    faults = [choose(name, context) for name in names]
+    out.print(number_and_time(faults, repeat))
+    for one in faults:
         prediction = one.prediction()
         times = f"{repeat} times: " if repeat > 1 else ""
-        out.print(f"[bold]{name}[/]  {times}{escape(one.describe())}.", soft_wrap=True)
+        out.print(f"[bold]{one.name}[/]  {times}{escape(one.describe())}.", soft_wrap=True)
         out.print(f"  The cluster {prediction.describe()}: {escape(prediction.why)}.", soft_wrap=True)
         if prediction.may_lose and prediction.effect is not Effect.KEEPS_RUNNING:
             out.print("  [yellow]Acknowledged writes may be lost: the durability is asynchronous.[/]", soft_wrap=True)
     out.print("What is open on the primary when it goes is lost; applications have to connect anew.", soft_wrap=True)
 
 
-def in_order(names: list[str], repeat: int) -> Iterator[PlannedTrial]:
+def in_order(names: list[str], repeat: int) -> list[PlannedTrial]:
     """Each fault as often as asked for, one kind after the other."""
-    for name in names:
-        for _ in range(repeat):
-            yield PlannedTrial(partial(choose, name))
+    return [PlannedTrial(partial(choose, name)) for name in names for _ in range(repeat)]
 
 
 def at_random(names: list[str], seconds: float, dice: random.Random, *, lagging: bool = False) -> Iterator[PlannedTrial]:
