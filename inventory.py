@@ -4,8 +4,8 @@ For servers of your own, `invoke init NAME` makes inventories/NAME/ in the same 
 `pyinfra inventories/NAME/inventory.py deploy.py` deploys to them, and `INVOKE_INVENTORY=NAME invoke status` looks at them.
 
     address       the IP address by which the other hosts reach it
-    ssh_hostname  where you reach it by SSH (default: the host's name); ssh_user, ssh_port, ssh_key,
-                  ssh_known_hosts_file as pyinfra has them
+    ssh_hostname  where you reach it by SSH (default: the host's name); ssh_user, ssh_port, ssh_key, ssh_config_file,
+                  ssh_known_hosts_file as pyinfra has them; left out, SSH's own configuration decides
     power_off     a command on your machine that cuts the host's power: what `invoke failover-test` does to the primary
     power_on      and the one that gives it back
 """

@@ -44,6 +44,12 @@ def salvage(data_directory: str) -> str:
     return f"{data_directory.rstrip('/')}-salvage"
 
 
+def of_failed_starts(data_directory: str, wal_directory: str | None) -> list[str]:
+    """What Patroni calls the directories of a cluster whose first start has failed: it moves them away and begins anew."""
+    directories = [data_directory, *([f"{wal_directory.rstrip('/')}/pg_wal"] if wal_directory else [])]
+    return [f"{directory.rstrip('/')}.failed" for directory in directories]
+
+
 def agent(program: str) -> str:
     """The command that runs one of our own programs on a database host (agents/__main__.py)."""
     return f"/usr/bin/python3 -I -S {AGENTS} {program} {SPECIFICATION}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ MEMORY_BYTES = 1024**3
 # Of one SSH connection: a failover test has a watcher, a lock, a fault and questions at once on a host. OpenSSH's default.
 SSH_SESSIONS = 10
 CLOCK_WARNING_SECONDS = 0.5
+# What a connection comes to where no firewall is in the way.
+REACHED = ("connected", "refused")
 # Below these, what the tool relies on is missing.
 FLOORS = {component.packages[0]: component.minimum for component in COMPONENTS}
 
@@ -73,10 +75,13 @@ def parse_probe(cluster: Cluster, host: Host, output: str) -> HostProbe:
     )
 
 
-def judge(cluster: Cluster, probes: Mapping[str, HostProbe], deployed: bool) -> list[Finding]:
-    """Every verdict of a preflight over the hosts that answered. `deployed`: whether the cluster already runs on them."""
-    rules = [_addresses, _sessions, _ports, _disks, _memory, _package_versions, _others, _watchdogs]
-    found = [one for rule in rules for one in rule(cluster, probes)]
+def judge(
+    cluster: Cluster, probes: Mapping[str, HostProbe], deployed: bool, silent: Collection[str] = frozenset()
+) -> list[Finding]:
+    """Every verdict of a preflight over the hosts that answered. `deployed`: whether the cluster already runs on them.
+    `silent`: the hosts that do not answer, which is a finding of its own."""
+    rules = [_addresses, _sessions, _disks, _memory, _package_versions, _others, _watchdogs]
+    found = [*_ports(cluster, probes, silent), *(one for rule in rules for one in rule(cluster, probes))]
     return found if deployed else [*found, *_occupied(cluster, probes)]
 
 
@@ -112,20 +117,22 @@ def _sessions(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iterator[Fin
             yield finding("host.few-sessions", name, text)
 
 
-def _ports(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iterator[Finding]:
-    """Of a host that does not answer itself, its ports tell nothing more."""
+def _ports(cluster: Cluster, probes: Mapping[str, HostProbe], silent: Collection[str]) -> Iterator[Finding]:
     asked = [
         (name, target, port, answer)
         for name, probe in probes.items()
         for (target, port), answer in probe.reached.items()
-        if target != name and target in probes
+        if target != name
     ]
-    lost = [one for one in asked if one[3] not in ("connected", "refused")]
+    reached = {target for _, target, _, answer in asked if answer in REACHED}
+    down = set(silent) - reached
+    lost = [one for one in asked if one[3] not in REACHED and one[1] not in down]
     for name, target, port, answer in lost:
         text = f"can't reach port {port} of {target} ({answer}): let it through the firewall"
         yield finding("ports.blocked", name, text)
-    if asked and not lost:
-        yield ok("ports", "ports", "every host reaches the ports it needs on every other")
+    if probes and not lost and (reached or not down):
+        who = "every host" if len(probes) == len(cluster.hosts) else "every host that could be asked"
+        yield ok("ports", "ports", f"{who} reaches the ports it needs on every other" + (" that is up" if down else ""))
 
 
 def _occupied(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iterator[Finding]:

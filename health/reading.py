@@ -69,6 +69,7 @@ def host_view(name: str, output: str, at: float) -> HostView:
         postgres=part("postgres", postgres_state),
         proxy=part("haproxy", proxy_state),
         salvage=part("salvage", lambda found: tuple(Salvage(**one) for one in found)) or (),
+        failed_starts=tuple(part("failed_starts", list) or ()),
     )
 
 

@@ -1,8 +1,13 @@
-"""How a run that fails ends: with the reason in words, as the last thing that is said. pyinfra itself would end with how many
-percent of the hosts have failed, and on a terminal ask whether to go on without them."""
+"""How a run ends: with the last thing that is said being what somebody wants to know.
+
+Of one that fails, the reason: pyinfra itself would end with how many percent of the hosts have failed, and on a terminal ask
+whether to go on without them. Of one that succeeds, what it has changed: pyinfra's own table has every operation there is.
+"""
 
 from __future__ import annotations
 
+import atexit
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -39,6 +44,28 @@ def reason(state: State, failed: list[Any]) -> Refusal:
     where = f" at '{' and '.join(sorted(operations))}'" if operations else ""
     lines = [f"{one.name}: {line}" for one in failed for line in _said(state, one)]
     return refusal(f"the deploy stopped{where}; when it is mended, the same command goes on from there:", lines)
+
+
+def end_with_changes(state: State) -> None:
+    """When the run ends, behind pyinfra's table, says what it has changed."""
+    atexit.register(lambda: print("\n".join(changes(state)), file=sys.stderr))
+
+
+def changes(state: State) -> list[str]:
+    """The operations that have changed something, a line for each host where any has."""
+    done = {one.name: list(_changed(state, one)) for one in state.inventory.iter_activated_hosts()}
+    lines = [f"  {name}: {', '.join(operations)}" for name, operations in sorted(done.items()) if operations]
+    return ["changed:", *lines] if lines else ["nothing was changed: all is as the settings say"]
+
+
+def _changed(state: State, one: Any) -> Iterator[str]:
+    """The names of the operations that have changed something on a host, in their order."""
+    for identity in state.get_op_order():
+        if identity not in state.ops[one]:
+            continue
+        done = state.get_op_data_for_host(one, identity).operation_meta
+        if done.is_complete() and done.did_change():
+            yield from list(state.get_op_meta(identity).names)[:1]
 
 
 def _said(state: State, one: Any) -> Iterator[str]:

@@ -227,6 +227,11 @@ def salvage(spec: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"path": str(note.parent), **json.loads(note.read_text())} for note in notes]
 
 
+def failed_starts(spec: dict[str, Any]) -> list[str]:
+    """Which of the directories are there that Patroni moves away when a first start fails."""
+    return [path for path in spec["paths"] if Path(path).exists()]
+
+
 def operator(spec: dict[str, Any]) -> str | None:
     """The line of whoever is changing the cluster now, or None."""
     try:
@@ -247,7 +252,9 @@ def run(*command: str, given: str = "") -> str:
     return done.stdout
 
 
-PARTS = {f.__name__: f for f in (etcd, patroni, postgres, haproxy, units, certificates, marker, edited, salvage, operator)}
+OF_SERVICES = (etcd, patroni, postgres, haproxy, units)
+OF_FILES = (certificates, marker, edited, salvage, failed_starts, operator)
+PARTS: dict[str, Any] = {f.__name__: f for f in (*OF_SERVICES, *OF_FILES)}
 
 
 def collect(argument: dict[str, dict[str, Any]]) -> dict[str, Any]:

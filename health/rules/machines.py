@@ -75,6 +75,15 @@ def _beside_patroni(host: HostView, cluster: Cluster) -> Iterator[Finding]:
             yield finding(rule, host.name, f"{unit}.service is {host.units.get(f'{unit}.service', 'unknown')}: {costs}")
 
 
+def failed_starts(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """Nothing is left of a first start that has failed."""
+    for name, host in view.hosts.items():
+        if host.failed_starts:
+            left = " ".join(host.failed_starts)
+            text = f"left of a first start that has failed, and used by nobody: when you have seen why, `rm -r {left}`"
+            yield finding("disks.failed-start", name, text)
+
+
 def etcd(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """All members answer, agree on who is a member, have a quorum, no alarm, and room below the quota."""
     names = {h.name for h in cluster.etcd_hosts}

@@ -55,7 +55,7 @@ NOTHING_TO_DO = {"steps": lambda *seen, **options: ()}
 # What each command prints: its name, the kind of document, the module with the body, the body's options, what is replaced in it.
 CASES: list[tuple[str, str, ModuleType, dict[str, Any], dict[str, Any]]] = [
     ("preflight", "preflight", preflight, {}, {"look": lambda cluster: []}),
-    ("status", "status", status, {}, {}),
+    ("status", "status", status, {"watch": False}, {}),
     ("verify", "verify", verify, {"strict": False, "through": None}, {"probe": lambda *way: (), "log_in": lambda *way: ()}),
     ("wal-lag", "wal-lag", wal_lag, {"watch": False, "max_bytes": None, "max_seconds": None}, {"BETWEEN_SECONDS": 0}),
     ("config", "config", config, {}, {}),

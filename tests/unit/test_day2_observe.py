@@ -87,6 +87,7 @@ def test_what_a_rewind_has_thrown_away() -> None:
     note = {"host": "db1", "at": "2026", "timeline": 3, "fork": "0/1", "end": "0/2", "commits": 7, "size": 16}
     host = view_of(answer(salvage={"is": [{"path": "/kept/here", **note}]}))
     assert [(one.path, one.timeline, one.commits) for one in host.salvage] == [("/kept/here", 3, 7)]
+    assert view_of(answer(failed_starts={"is": ["/data/shop.failed"]})).failed_starts == ("/data/shop.failed",)
     assert "salvage" in view_of(answer(salvage={"is": [{"path": "/kept/here"}]})).problems
 
 
@@ -119,8 +120,14 @@ def test_a_host_without_an_answer() -> None:
 
 def test_each_host_is_asked_by_its_roles() -> None:
     always = {"units", "marker", "edited", "operator", "certificates"}
-    assert set(questions(SHOP, SHOP.host("db1"))) == always | {"etcd", "patroni", "postgres", "salvage"}
+    assert set(questions(SHOP, SHOP.host("db1"))) == always | {"etcd", "patroni", "postgres", "salvage", "failed_starts"}
     assert set(questions(SHOP, SHOP.host("proxy1"))) == always | {"haproxy"}
+
+
+def test_a_host_is_asked_for_what_patroni_moves_away() -> None:
+    of = cluster(postgres_data_directory="/data/shop", postgres_wal_directory="/disk/wal")
+    assert questions(of, of.host("db1"))["failed_starts"] == {"paths": ["/data/shop.failed", "/disk/wal/pg_wal.failed"]}
+    assert questions(SHOP, SHOP.host("db1"))["failed_starts"] == {"paths": [f"{SHOP.postgres.data_directory}.failed"]}
 
 
 def test_a_program_is_sent_as_input_and_its_argument_is_quoted() -> None:

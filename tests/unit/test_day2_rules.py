@@ -363,3 +363,12 @@ def test_what_alter_system_has_set_does_not_keep_a_deploy_from_its_end() -> None
 def test_a_unit_that_is_being_reloaded_serves_on() -> None:
     view = views.view(db3=views.database("db3", units=views.database("db3").units | {"patroni.service": "reloading"}))
     assert [f.rule for f in findings(view, SHOP) if f.level != "ok"] == []
+
+
+def test_what_a_failed_start_has_left_is_named_with_how_it_is_removed() -> None:
+    view = views.view(db1=views.database("db1", failed_starts=("/data/shop.failed", "/wal/pg_wal.failed")))
+    [line] = told(view, "warning")
+    assert (
+        line.startswith("db1: left of a first start that has failed") and "`rm -r /data/shop.failed /wal/pg_wal.failed`" in line
+    )
+    assert unmet(findings(view, SHOP)) == ()

@@ -54,6 +54,13 @@ def test_one_screen() -> None:
     assert "\x1b" not in text
 
 
+def test_a_screen_to_watch_is_what_is_printed_otherwise() -> None:
+    out = Console(file=io.StringIO(), width=120, highlight=False)
+    for view in (RUINS["well"], RUINS["markup"]):
+        assert status.screen(out, SHOP, view).plain.splitlines() == shown(view).splitlines()
+    assert isinstance(out.file, io.StringIO) and out.file.getvalue() == ""
+
+
 def test_each_line_bears_the_id_of_its_rule_in_the_text_and_in_the_json() -> None:
     view = RUINS["HAProxy down"]
     assert "problem  proxy1: HAProxy does not answer: refused (routing.silent)" in shown(view)

@@ -72,7 +72,7 @@ def documented() -> list[tuple[str, ...]]:
     of = cluster()
 
     def number(port: str) -> int:
-        return HostSettings.model_fields[port].get_default() if port in HostSettings.model_fields else of.setting(port)
+        return 22 if port in HostSettings.model_fields else of.setting(port)  # that of SSH's configuration, or its own
 
     return [
         (one.source, one.target, f"{number(one.port)}, `{one.port}`", one.protocol, one.right, one.why) for one in CONNECTIONS

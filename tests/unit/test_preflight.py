@@ -57,19 +57,43 @@ def test_a_port_that_a_firewall_eats_is_refused_with_both_ends() -> None:
     ]
 
 
-def test_of_a_host_that_does_not_answer_no_port_is_told_and_of_nobody_that_all_is_well() -> None:
-    """That it does not answer is told once, by who asked it."""
-    of = cluster()
-    probes = {h.name: good(of, h.name) for h in of.hosts if h.name != "db2"}
-    probes["db1"] = dataclasses.replace(probes["db1"], reached={**probes["db1"].reached, ("db2", 2380): "No route to host"})
-    assert [line.rule for line in judge(of, probes, True) if line.level != "ok"] == []
-    assert [line for line in judge(of, {}, True) if line.about == "ports"] == []
-
-
 def test_an_sshd_with_too_few_sessions_is_refused() -> None:
     (line,) = lines(db1={"ssh_sessions": 2})
     assert line == ("problem", "db1", "MaxSessions 2 in its sshd's configuration: should be at least 10")
     assert lines(db1={"ssh_sessions": 10}) == []
+
+
+def ports(silent: set[str], **changes: dict[str, object]) -> list[tuple[str, str]]:
+    """The verdicts on ports, when the hosts `silent` do not answer and nobody reaches them."""
+    of = cluster()
+    probes = {}
+    for name in (h.name for h in of.hosts if h.name not in silent):
+        one = good(of, name)
+        reached = {
+            (target, port): "No route to host" if target in silent else said for (target, port), said in one.reached.items()
+        }
+        probes[name] = dataclasses.replace(one, **{"reached": reached, **changes.get(name, {})})
+    return [(line.rule, line.text) for line in judge(of, probes, False, silent) if line.rule.startswith("ports")]
+
+
+def test_a_host_that_is_down_is_not_said_again_for_each_of_its_ports() -> None:
+    assert ports({"db3"}) == [("ports", "every host that could be asked reaches the ports it needs on every other that is up")]
+
+
+def test_a_firewall_is_told_although_another_host_is_down() -> None:
+    reached = {**good(cluster(), "db1").reached, ("db2", 2380): "no answer"}
+    assert [rule for rule, _ in ports({"proxy1"}, db1={"reached": reached})] == ["ports.blocked"]
+
+
+def test_a_host_that_only_the_operator_does_not_reach_is_judged_by_its_ports() -> None:
+    reached = {**good(cluster(), "db1").reached, ("db3", 2380): "no answer"}
+    blocked = ("ports.blocked", "can't reach port 2380 of db3 (no answer): let it through the firewall")
+    assert blocked in ports({"db3"}, db1={"reached": reached})
+
+
+@pytest.mark.parametrize("silent", [{"db1", "db2", "db3", "proxy1"}, {"db2", "db3", "proxy1"}])
+def test_nothing_is_well_with_ports_that_nobody_reached(silent: set[str]) -> None:
+    assert ports(silent) == []
 
 
 def test_a_port_that_is_taken_is_refused_before_the_first_deploy_only() -> None:

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from day2.commands.change.rolling_restart import Outcome, report
-from day2.procedures.steps import AwaitSpared, HandOver
+from day2.procedures.steps import RestartPostgres, SwitchOver
 from day2.report import planned
 from day2.report.planned import of_writes
 
@@ -58,7 +58,7 @@ def test_what_was_not_as_expected_is_said(differs: dict[str, Any], told: str) ->
 
 def test_a_rolling_restart() -> None:
     out = console()
-    steps = (AwaitSpared("db1"), HandOver("db1", "db2"))
+    steps = (RestartPostgres("db2"), SwitchOver("db1", "db2"))
     outcome = Outcome("shop", "postgres", steps, list(steps), write_gap=0.84, writes=proofs.write_check(failed=0), reads=1200)
     assert report(out, outcome, interrupted=False, as_json=False) == 0
     assert text(out).splitlines() == [

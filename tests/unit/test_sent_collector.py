@@ -140,3 +140,9 @@ def test_what_was_kept_of_a_rewound_log_is_listed_by_age(tmp_path: Path) -> None
     listed = collector.salvage({"path": str(tmp_path)})
     assert listed == [{"path": str(tmp_path / name), "commits": n} for name, n in (("2026-01", 1), ("2026-02", 2))]
     assert collector.salvage({"path": str(tmp_path / "none")}) == []
+
+
+def test_what_a_failed_start_has_left_is_named(tmp_path: Path) -> None:
+    (tmp_path / "shop.failed").mkdir()
+    paths = [str(tmp_path / name) for name in ("shop.failed", "pg_wal.failed")]
+    assert collector.failed_starts({"paths": paths}) == paths[:1]

@@ -17,7 +17,6 @@ from https_servers import serving
 from repository import ROOT
 
 from agents.sent import follow, shipped, watcher
-from day2.commands.look.logs import Line, parse
 from day2.hosts.journal import selections
 
 CONNECTION = "primary_conninfo = 'dbname=postgres passfile={} host=10.0.0.1 port=5432 application_name=db2'\n"
@@ -130,16 +129,6 @@ def test_a_watcher_tells_the_leader_key_from_etcd_s_own_watch(tmp_path: Path, ca
         ("leader", None),
     ]
     assert json.loads(server.asked[1][2]) == {"create_request": {"key": key, "start_revision": 8}}
-
-
-def test_journal_lines() -> None:
-    entry = {"__REALTIME_TIMESTAMP": "1700000000500000", "_SYSTEMD_UNIT": "patroni.service", "MESSAGE": "hello"}
-    assert list(parse("db1", json.dumps(entry))) == [Line(1700000000.5, "db1", "patroni", "hello")]
-    stopped = entry | {"_SYSTEMD_UNIT": "init.scope", "UNIT": "etcd.service"}
-    assert next(parse("db1", json.dumps(stopped))).unit == "etcd"
-    assert next(parse("db1", json.dumps(entry | {"MESSAGE": [104, 105, 255]}))).text == "hi\ufffd"
-    assert list(parse("db1", "-- No entries --")) == []
-    assert list(parse("db1", json.dumps({"MESSAGE": None}))) == []
 
 
 def test_a_watcher_tells_the_lines_that_matter_by_the_monotonic_clock_and_answers_at_once(tmp_path: Path) -> None:

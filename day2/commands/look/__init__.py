@@ -6,6 +6,8 @@ from invoke.context import Context
 
 from day2.commands.declare import JSON, command, on_cluster
 
+WATCH = "refresh in place until Ctrl-C"
+
 
 @command(help={"json": JSON})
 def _preflight(c: Context, json: bool = False) -> None:
@@ -15,7 +17,7 @@ def _preflight(c: Context, json: bool = False) -> None:
     on_cluster(c, preflight, as_json=json)
 
 
-@command(help={"watch": "look again every second until Ctrl-C", "json": JSON})
+@command(help={"watch": WATCH, "json": JSON})
 def _status(c: Context, watch: bool = False, json: bool = False) -> None:
     """The whole cluster on one screen, with a verdict; exits 1 with the reasons when it is not healthy."""
     from day2.commands.look.status import status
@@ -39,7 +41,7 @@ def _verify(c: Context, strict: bool = False, from_: str | None = None, json: bo
 
 @command(
     help={
-        "watch": "refresh in place until Ctrl-C",
+        "watch": WATCH,
         "max-bytes": "exit 1 when a replica's replay is further behind, like 64MB",
         "max-seconds": "exit 1 when it is older, like 5s",
         "json": JSON,
@@ -65,26 +67,26 @@ def _config(c: Context, json: bool = False) -> None:
 @command(
     help={
         "host": "one host only",
-        "since": "how far back: '10 min ago' (default), '12:30', '2031-05-17 08:00'",
         "component": "etcd, postgres, patroni or haproxy only",
-        "errors": "warnings and worse only",
-        "lines": "at most so many, the last ones (default 1000; 0: all)",
+        "errors": "only what is a warning or worse",
+        "since": "how far back: '10 min ago' (default), '12:30', '2031-05-17 08:00'",
+        "lines": "how many at most, the last ones (0: all)",
         "follow": "go on until Ctrl-C",
     }
 )
 def _logs(
     c: Context,
     host: str = "",
-    since: str = "10 min ago",
     component: str = "",
     errors: bool = False,
-    lines: int = 1000,
+    since: str = "10 min ago",
+    lines: int = 200,
     follow: bool = False,
 ) -> None:
     """The journals of etcd, Patroni with PostgreSQL, what watches over them, and HAProxy on all hosts, merged by time."""
     from day2.commands.look.logs import logs
 
-    on_cluster(c, logs, host=host, since=since, follow=follow, component=component, errors=errors, most=lines)
+    on_cluster(c, logs, host=host, component=component, errors=errors, since=since, lines=lines, follow=follow)
 
 
 COMMANDS = (_preflight, _status, _verify, _wal_lag, _config, _logs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from agents.sent import shipped
@@ -49,12 +49,14 @@ def look(cluster: Cluster) -> list[Finding]:
         surveys = {name: parse_survey(a.output.splitlines(), a.at) for name, a in answers.items() if a.ok}
         rooted = [cluster.host(name) for name, survey in surveys.items() if survey.uid == 0]
         probes, failed = probe_all(fleet, cluster, rooted)
-    found = [finding("host.unreachable", name, told(a)) for name, a in answers.items() if not a.ok]
+    silent = {name: told(answer) for name, answer in answers.items() if not answer.ok}
+    found = [finding("host.unreachable", name, why) for name, why in silent.items()]
     unfit = refusals(cluster, surveys, vault.cluster_id, vault.existed, own())
     found += [finding("host.unfit", "hosts", text) for text in unfit]
     if surveys:
         found.append(clocks({name: survey.clock_offset for name, survey in surveys.items()}))
-    return [*found, *failed, *judge(cluster, probes, deployed=deployed(surveys)), *from_here(cluster, deployed(surveys))]
+    stands = deployed(surveys)
+    return [*found, *failed, *judge(cluster, probes, stands, silent), *from_here(cluster, stands, silent)]
 
 
 def probe_all(fleet: Fleet, cluster: Cluster, hosts: list[Host]) -> tuple[dict[str, HostProbe], list[Finding]]:
@@ -81,10 +83,12 @@ def told(answer: Answer) -> str:
     return answer.problem or f"exit code {answer.code}"
 
 
-def from_here(cluster: Cluster, stands: bool) -> list[Finding]:
-    """What an operator or an application on this machine would meet: the way to HAProxy, and its name."""
+def from_here(cluster: Cluster, stands: bool, silent: Collection[str]) -> list[Finding]:
+    """What an operator or an application on this machine would meet: the way to HAProxy, and its name. Nothing about hosts
+    that are `silent` anyway."""
     found = []
-    for proxy in cluster.haproxy_hosts:
+    proxies = [host for host in cluster.haproxy_hosts if host.name not in silent]
+    for proxy in proxies:
         for port in (cluster.haproxy.write_port, cluster.haproxy.read_port):
             try:
                 with socket.create_connection((proxy.address, port), timeout=CONNECT_SECONDS):
@@ -100,4 +104,5 @@ def from_here(cluster: Cluster, stands: bool) -> list[Finding]:
         except OSError:
             text = "its name does not resolve here: give applications hostaddr, or a DNS entry"
             found.append(finding("client.unnamed", proxy.name, text))
-    return found or [ok("client", "client", "HAProxy can be reached from here, by name and address")]
+    well = [ok("client", "client", "HAProxy can be reached from here, by name and address")] if proxies else []
+    return found or well

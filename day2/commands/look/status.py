@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,22 +13,23 @@ from rich.text import Text
 from cluster.topology import Cluster
 from cluster.version import Version, own, told
 from day2.hosts import operator_lock
-from day2.hosts.observe import CONNECT_SECONDS, observe, observe_once
+from day2.hosts.observe import CONNECT_SECONDS, observe
 from day2.hosts.ssh import Fleet
 from day2.ui.console import BAD_NEWS, FINE, console, print_json, size
 from day2.ui.findings import show_findings
+from day2.ui.watch import watch as watch_screens
 from health.rules import Candidate, Finding, candidates, findings, healthy, obstacles
 from health.view import ClusterView, HostView, Salvage
 
 FORMAT = "pgquorum status 1"
-WATCH_SECONDS = 1.0
 
 
 def status(cluster: Cluster, *, watch: bool, as_json: bool) -> int:
-    """Prints the state of the cluster; 0 when it is healthy, 1 with the reasons when not. `watch` goes on until Ctrl-C."""
-    if watch:
-        keep_watching(console(), cluster)
-    view = observe_once(cluster)
+    """Prints the state of the cluster; 0 when it is healthy, 1 with the reasons when not. `watch`: until Ctrl-C."""
+    with Fleet(cluster.hosts, CONNECT_SECONDS) as fleet:
+        if watch:
+            watch_screens(screens(fleet, cluster))
+        view = observe(fleet, cluster)
     found = findings(view, cluster)
     able = candidates(view, cluster)
     if as_json:
@@ -38,16 +39,18 @@ def status(cluster: Cluster, *, watch: bool, as_json: bool) -> int:
     return FINE if healthy(found) else BAD_NEWS
 
 
-def keep_watching(out: Console, cluster: Cluster) -> NoReturn:
-    """The screen, drawn anew with every look."""
-    with Fleet(cluster.hosts, CONNECT_SECONDS) as fleet:
-        while True:
-            view = observe(fleet, cluster)
-            with out.capture() as screen:
-                show(out, cluster, view, findings(view, cluster), candidates(view, cluster))
-            out.clear()
-            out.print(Text.from_ansi(screen.get()))
-            time.sleep(WATCH_SECONDS)
+def screens(fleet: Fleet, cluster: Cluster) -> Iterator[Text]:
+    """What is shown of the cluster, again and again."""
+    out = console()
+    while True:
+        yield screen(out, cluster, observe(fleet, cluster))
+
+
+def screen(out: Console, cluster: Cluster, view: ClusterView) -> Text:
+    """What `show` would print on `out`."""
+    with out.capture() as captured:
+        show(out, cluster, view, findings(view, cluster), candidates(view, cluster))
+    return Text.from_ansi(captured.get())
 
 
 def document(cluster: Cluster, view: ClusterView, found: tuple[Finding, ...], able: tuple[Candidate, ...]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 
 from rich.console import Group
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -14,11 +13,11 @@ from cluster.topology import Cluster
 from day2.hosts.observe import CONNECT_SECONDS, observe
 from day2.hosts.ssh import Fleet
 from day2.ui.console import BAD_NEWS, FINE, console, print_json, size
+from day2.ui.watch import watch as watch_screens
 from health.lag import Lag, bytes_of, lags, seconds_of, too_far
 
 FORMAT = "pgquorum wal-lag 1"
 BETWEEN_SECONDS = 0.2
-WATCH_SECONDS = 1.0
 Limits = tuple[int | None, float | None]  # bytes, seconds
 
 
@@ -28,10 +27,7 @@ def wal_lag(cluster: Cluster, *, watch: bool, max_bytes: str | None, max_seconds
     with Fleet(cluster.hosts, CONNECT_SECONDS) as fleet:
         rounds = measure(fleet, cluster, limits)
         if watch:
-            with Live(console=console(), auto_refresh=False) as live:
-                for rows, failures in rounds:
-                    live.update(screen(rows, failures), refresh=True)
-                    time.sleep(WATCH_SECONDS)
+            watch_screens(screen(rows, failures) for rows, failures in rounds)
         rows, failures = next(rounds)
     if as_json:
         print_json(FORMAT, {"cluster": cluster.name, "replicas": rows, "passed": not failures, "failures": failures})
