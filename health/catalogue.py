@@ -47,6 +47,7 @@ CATALOGUE: dict[str, Condition] = {
     "host.not-measured": _warning("the probe of the preflight did not run"),
     "ports.blocked": _problem("a host does not reach a port that it needs on another"),
     "ports.taken": _problem("something else already listens on a port"),
+    "packages.not-running": _warning("another version of a program is installed than the one that runs"),
     "packages.missing": _warning("a package is not in the host's package lists"),
     "packages.too-old": _problem("the version of a package is below what is relied on"),
     "packages.differ": _warning("the version of a package differs by host"),

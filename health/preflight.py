@@ -189,15 +189,15 @@ def _package_versions(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iter
 
 def too_old(package: str, version: str) -> bool:
     """Whether a Debian package version is below the package's floor; that of its own minor release, where there are several."""
-    floors = [_numbers(floor) for floor in FLOORS.get(package, ())]
-    have = _numbers(version)
+    floors = [upstream(floor) for floor in FLOORS.get(package, ())]
+    have = upstream(version)
     own = next((floor for floor in floors if floor[:2] == have[:2]), None)
     return have < (own or floors[0]) if floors else False
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    upstream = version.split(":")[-1].split("-")[0]
-    return tuple(int(n) for n in re.findall(r"\d+", upstream)[:3])
+def upstream(version: str) -> tuple[int, ...]:
+    """The program's own version in a Debian package's: without the distribution's part."""
+    return tuple(int(n) for n in re.findall(r"\d+", version.split(":")[-1].split("-")[0])[:3])
 
 
 def _others(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iterator[Finding]:

@@ -63,6 +63,7 @@ def host_view(name: str, output: str, at: float) -> HostView:
         edited=tuple(part("edited", list) or ()),
         operator=part("operator", str),
         units=part("units", dict) or {},
+        packages=part("packages", dict) or {},
         certificates=part("certificates", certificate_days) or {},
         etcd=part("etcd", etcd_state),
         patroni=part("patroni", lambda said: patroni_state(said, document["time"])),

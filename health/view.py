@@ -206,6 +206,7 @@ class HostView:
     proxy: ProxyState | None = None
     edited: tuple[str, ...] = ()  # files that are not as the deploy wrote them
     salvage: tuple[Salvage, ...] = ()
+    packages: dict[str, str] = field(default_factory=dict)  # of the components' programs: the version that is installed
     failed_starts: tuple[str, ...] = ()  # directories that Patroni has moved away after a first start that failed
 
     @property

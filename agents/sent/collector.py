@@ -193,6 +193,14 @@ def units(spec: dict[str, Any]) -> dict[str, str]:
     return states
 
 
+def packages(spec: dict[str, Any]) -> dict[str, str]:
+    """Of the packages by name, those that are installed, with their versions."""
+    asked = ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Package} ${Version}\\n", *spec["names"]]
+    listed = subprocess.run(asked, capture_output=True, text=True, timeout=SECONDS + 1, check=False).stdout
+    rows = [line.split() for line in listed.splitlines()]
+    return {row[1]: row[2] for row in rows if row[0] == "installed"}
+
+
 def certificates(spec: dict[str, Any]) -> dict[str, str]:
     """Path to PEM text of every certificate there is."""
     found = [path for directory in spec["directories"] for path in Path(directory).glob("*")]
@@ -252,7 +260,7 @@ def run(*command: str, given: str = "") -> str:
     return done.stdout
 
 
-OF_SERVICES = (etcd, patroni, postgres, haproxy, units)
+OF_SERVICES = (etcd, patroni, postgres, haproxy, units, packages)
 OF_FILES = (certificates, marker, edited, salvage, failed_starts, operator)
 PARTS: dict[str, Any] = {f.__name__: f for f in (*OF_SERVICES, *OF_FILES)}
 

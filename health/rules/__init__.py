@@ -23,6 +23,7 @@ RULES: tuple[Rule, ...] = (
     machines.hosts,
     machines.clocks,
     machines.services,
+    machines.packages,
     machines.failed_starts,
     machines.etcd,
     service.one_primary,

@@ -66,8 +66,8 @@ def test_a_tablespace_that_only_the_primary_has_room_for_stops_writes_and_loses_
         site.on_all(make, replicas)
     wait_until(lambda: acknowledged_within(site, 3), "writes go on by themselves")
     wait_until(site.healthy, "the cluster is whole")
+    # The directories stay: a server that is started again may replay its log from before.
     site.psql(primary, "drop tablespace elsewhere")
-    site.on_all(f"rmdir {elsewhere}", [primary, *replicas])
 
 
 def test_the_other_choice_is_to_go_on_alone_and_every_report_says_so(site: Site, tmp_path: Path) -> None:

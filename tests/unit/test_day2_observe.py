@@ -119,7 +119,7 @@ def test_a_host_without_an_answer() -> None:
 
 
 def test_each_host_is_asked_by_its_roles() -> None:
-    always = {"units", "marker", "edited", "operator", "certificates"}
+    always = {"units", "packages", "marker", "edited", "operator", "certificates"}
     assert set(questions(SHOP, SHOP.host("db1"))) == always | {"etcd", "patroni", "postgres", "salvage", "failed_starts"}
     assert set(questions(SHOP, SHOP.host("proxy1"))) == always | {"haproxy"}
 

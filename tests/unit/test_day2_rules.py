@@ -372,3 +372,9 @@ def test_what_a_failed_start_has_left_is_named_with_how_it_is_removed() -> None:
         line.startswith("db1: left of a first start that has failed") and "`rm -r /data/shop.failed /wal/pg_wal.failed`" in line
     )
     assert unmet(findings(view, SHOP)) == ()
+
+
+def test_a_program_that_is_installed_and_does_not_run_yet_is_named() -> None:
+    installed = {"patroni": "4.1.6-1", "postgresql-18": "18.6-3", "etcd-server": "3.5.30-1"}
+    (line,) = told(views.view(db2=views.database("db2", packages=installed)), "warning")
+    assert line == "db2: patroni 4.1.6-1 is installed, and 4.1.5 runs: `invoke rolling-restart --component patroni`"
