@@ -61,7 +61,9 @@ elif [ -d {data} ]; then echo "postgres_data empty"; else echo "postgres_data ab
 [ -n "$(ls -A {wal} 2>/dev/null)" ] && echo "postgres_wal yes"
 slots=
 for s in {data}/pg_replslot/*/state; do  # only a logical one is of a database, whose number is the 21st word of the file
-  [ "$(od -An -tu4 -j80 -N4 "$s" 2>/dev/null)" -gt 0 ] 2>/dev/null && slots="$slots $(basename "$(dirname "$s")")"
+  name=$(basename "$(dirname "$s")")
+  case $name in *[!a-z0-9_]*) continue ;; esac  # no slot's name: PostgreSQL's user must not write lines of this answer
+  [ -f "$s" ] && [ "$(od -An -tu4 -j80 -N4 "$s" 2>/dev/null)" -gt 0 ] 2>/dev/null && slots="$slots $name"
 done
 echo "logical_slots$slots"
 [ -d {etcd}/member ] && echo "etcd_data yes"

@@ -40,7 +40,7 @@ def logical(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
             text = f"logical slot {wanted.name} of the settings is not there: deploy makes it, once wal_level is logical"
             yield finding("slots.missing", "slots", text)
     names = [host.name for host in cluster.postgres_hosts if host.name != view.leader and host.name not in view.left_out]
-    for slot in _survivors_wanted(view.primary.slots):
+    for slot in _lasting(view.primary.slots):
         if why := _undeclared(slot):
             yield finding(
                 "slots.undeclared", "slots", f"logical slot {slot.name} would be lost by a switchover or failover: {why}"
@@ -48,24 +48,24 @@ def logical(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         else:
             for name in names:
                 if not _has(view, name, slot):
-                    text = f"logical slot {slot.name} is not on {name} yet, and would be lost if that took over: {NOT_YET}"
+                    text = f"logical slot {slot.name} is not on {name} yet, and would be lost if that took over: {COPIED_WHEN}"
                     yield finding("slots.not-synced", name, text)
 
 
 # PostgreSQL copies a slot when the replica has kept all that its consumer may still ask for.
-NOT_YET = "a replica gets it when its consumer has gone on"
+COPIED_WHEN = "a replica gets it when its consumer has gone on"
 
 
 def lost_with(view: ClusterView, to: str) -> Iterator[str]:
     """The logical slots that would be lost if `to` became the primary, one sentence each with the remedy."""
-    for slot in _survivors_wanted(view.primary.slots if view.primary else ()):
+    for slot in _lasting(view.primary.slots if view.primary else ()):
         if why := _undeclared(slot):
             yield f"logical slot {slot.name} of database {slot.database} would be lost: {why}"
         elif not _has(view, to, slot):
-            yield f"logical slot {slot.name} is not on {to} yet and would be lost: {NOT_YET}"
+            yield f"logical slot {slot.name} is not on {to} yet and would be lost: {COPIED_WHEN}"
 
 
-def _survivors_wanted(slots: tuple[Slot, ...]) -> Iterator[Slot]:
+def _lasting(slots: tuple[Slot, ...]) -> Iterator[Slot]:
     return (slot for slot in slots if slot.type == "logical" and not slot.temporary)
 
 
