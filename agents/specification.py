@@ -17,7 +17,7 @@ DATABASE = "postgres"
 class Specification:
     """`name`: this member. `etcd`: where its members are asked, the nearest first, as host:port. `patroni`: each member's name
     to where its REST API is. `tls`: the directory of Patroni's certificates. `psql`, `sockets`, `port`, `wal`: this host's
-    PostgreSQL, and where its write-ahead log is. `logical_slots`: whether consumers of logical slots are to wait for replicas.
+    PostgreSQL, and where its write-ahead log is. `logical_slots`: whether there are consumers of logical slots.
     """
 
     name: str

@@ -45,7 +45,9 @@ class StandbySlots:
         current, leader = now.current, now.leader and now.leader.text
         found = self._session.ask(QUERY)
         leads = bool(current and leader == current.leader == self._name and not found["recovering"])
-        if current and leads:
+        if not now.synchronous:  # nothing is promised to survive, and nobody is waited for
+            self._chosen, wanted = frozenset(), ""
+        elif current and leads:
             self._chosen = consumers_wait_for(current, found["flushed"], self._chosen)
             wanted = ",".join(sorted(map(slot_name, self._chosen)))
         else:

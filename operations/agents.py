@@ -49,5 +49,5 @@ def _specification(run: Run) -> dict[str, object]:
         "sockets": paths.POSTGRES_SOCKETS,
         "port": cluster.postgres.port,
         "wal": f"{cluster.postgres.data_directory}/pg_wal",
-        "logical_slots": cluster.gated_slots,
+        "logical_slots": bool(cluster.postgres.slots),
     }

@@ -66,9 +66,9 @@ class Psql:
         return {"recovering": self.recovering, "flushed": self.flushed, "set": self.now}
 
 
-def keys(leader: str) -> Keys:
+def keys(leader: str, mode: str = "quorum") -> Keys:
     sync = '{"leader": "db1", "sync_standby": "db2,db3", "quorum": 1}'
-    return Keys(9, Value(leader, 3, 3), Value(sync, 8, 3), None, None, None, None)
+    return Keys(9, Value(leader, 3, 3), Value(sync, 8, 3), Value(f'{{"synchronous_mode": "{mode}"}}', 2, 2), None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,13 @@ def test_only_a_primary_says_for_whom(leader: str, recovering: bool, wanted: str
     psql = Psql(recovering=recovering, flushed={"db2": 5})
     StandbySlots("db1", psql).settle(keys(leader))  # type: ignore[arg-type]
     assert [s for s in psql.sent if s != "DROP"] == [f"ALTER SYSTEM SET {STANDBYS_FIRST} = '{wanted}';"]
+
+
+@pytest.mark.parametrize("recovering", [True, False])
+def test_with_asynchronous_replication_consumers_wait_for_nobody_whatever_was_set_before(recovering: bool) -> None:
+    psql = Psql(recovering=recovering, flushed={}, now=NOT_YET)
+    StandbySlots("db1", psql).settle(keys("db1", "off"))  # type: ignore[arg-type]
+    assert psql.sent[0] == f"ALTER SYSTEM SET {STANDBYS_FIRST} = '';"
 
 
 def test_what_is_set_already_is_not_set_again() -> None:
