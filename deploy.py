@@ -21,7 +21,7 @@ barrier(name="The secrets are kept")
 
 manage(name="Keep others off the cluster's services", wanted=packages.host_files(run.marker))
 packages.install(name="Install packages", names=packages.packages_of(cluster, me))
-packages.hold(name="Keep packages at their version", names=packages.programs_of(cluster, me))
+packages.hold(name="Keep packages at their version", names=cluster.packages(me))
 if me in cluster.postgres_hosts:
     packages.mask_postgres(name="Mask postgresql.service")
 manage(name="Configure the kernel", wanted=kernel.files())

@@ -27,5 +27,6 @@ namespace = Collection(
 )
 namespace.add_collection(Collection("etcd", *change.ETCD_COMMANDS))
 namespace.add_collection(Collection("host", *change.HOST_COMMANDS))
+namespace.add_collection(Collection("packages", *look.PACKAGES_COMMANDS, *change.PACKAGES_COMMANDS))
 namespace.add_collection(Collection("lab", *lab.COMMANDS))
 namespace.configure({"inventory": "inventory.py"})

@@ -9,9 +9,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from .building import build
 from .errors import SettingsError, did_you_mean
 from .inventory_files import read_hosts
-from .topology import build
 
 
 def refusals(parameters: Mapping[str, Any], *, terminal: bool = True) -> list[str]:

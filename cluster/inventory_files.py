@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .building import RawHost, build
 from .errors import SettingsError, did_you_mean
-from .topology import Cluster, RawHost, build
+from .topology import Cluster
 
 
 def load_cluster(inventory: str | Path = "inventory.py", overrides: dict[str, Any] | None = None) -> Cluster:

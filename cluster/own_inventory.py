@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .building import build, host_problems, section_problems
 from .errors import SettingsError
 from .inventory_files import home, merge, read_group_data
 from .settings import VARIABLES
-from .topology import build, host_problems, section_problems
 
 # How many members etcd can have.
 MAJORITIES = (1, 3, 5, 7)

@@ -48,6 +48,7 @@ CATALOGUE: dict[str, Condition] = {
     "ports.blocked": _problem("a host does not reach a port that it needs on another"),
     "ports.taken": _problem("something else already listens on a port"),
     "packages.not-running": _warning("another version of a program is installed than the one that runs"),
+    "packages.not-held": _warning("apt may upgrade a program of the cluster, at night too"),
     "packages.missing": _warning("a package is not in the host's package lists"),
     "packages.too-old": _problem("the version of a package is below what is relied on"),
     "packages.differ": _warning("the version of a package differs by host"),

@@ -18,7 +18,7 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
     """What to ask a host for, by its roles: for each part its arguments."""
     asked: dict[str, dict[str, Any]] = {
         "units": {"names": list(UNITS)},
-        "packages": {"names": [one.packages_for(cluster.postgres.version)[0] for one in cluster.components(host)]},
+        "packages": {"names": list(cluster.packages(host))},
         "marker": {"path": paths.MARKER},
         "edited": {"path": paths.MANIFEST},
         "operator": {"path": paths.LOCK},

@@ -174,6 +174,14 @@ class ProxyState:
 
 
 @dataclass(frozen=True)
+class Package:
+    """An installed package. `held`: apt leaves it at its version."""
+
+    version: str
+    held: bool
+
+
+@dataclass(frozen=True)
 class Salvage:
     """Write-ahead log that a rewind has thrown away, kept in the directory `path` of its host (agents/salvage.py): from `fork` to
     `end` on `timeline`, positions as PostgreSQL writes them; `commits` transactions, files of `size` bytes."""
@@ -206,7 +214,7 @@ class HostView:
     proxy: ProxyState | None = None
     edited: tuple[str, ...] = ()  # files that are not as the deploy wrote them
     salvage: tuple[Salvage, ...] = ()
-    packages: dict[str, str] = field(default_factory=dict)  # of the components' programs: the version that is installed
+    packages: dict[str, Package] = field(default_factory=dict)  # of the components, those that are installed
     failed_starts: tuple[str, ...] = ()  # directories that Patroni has moved away after a first start that failed
 
     @property

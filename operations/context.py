@@ -17,10 +17,11 @@ from pyinfra import host
 from pyinfra.api import State
 from pyinfra.context import ctx_state
 
+from cluster.building import RawHost, build
 from cluster.changelog import announcement, read
 from cluster.errors import ClusterError
 from cluster.fitness import HostSurvey, notes, refusals
-from cluster.topology import Cluster, Host, RawHost, build
+from cluster.topology import Cluster, Host
 from cluster.vault import Vault
 from cluster.version import Version, own
 from health.preflight import judge

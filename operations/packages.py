@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import shlex
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
@@ -20,14 +19,8 @@ KEPT_FROM_STARTING = tuple(unit for component in COMPONENTS for unit in (*compon
 
 
 def packages_of(cluster: Cluster, member: Host) -> list[str]:
-    """The packages a host needs for what it carries."""
-    return ["curl", "ca-certificates", "python3", *programs_of(cluster, member)]
-
-
-def programs_of(cluster: Cluster, member: Host) -> list[str]:
-    """Those of them that are the cluster's own programs."""
-    of_components = (component.packages_for(cluster.postgres.version) for component in cluster.components(member))
-    return [*itertools.chain.from_iterable(of_components)]
+    """The packages a host needs for what it carries, with what the deploy itself works with."""
+    return ["curl", "ca-certificates", "python3", *cluster.packages(member)]
 
 
 def host_files(marker: str | None) -> list[Managed]:
@@ -103,7 +96,7 @@ def install(names: list[str]) -> Generator[StringCommand]:
 
 
 @operation()
-def hold(names: list[str]) -> Generator[StringCommand]:
+def hold(names: Iterable[str]) -> Generator[StringCommand]:
     """Keeps the packages at their version until the owner says otherwise: to upgrade Patroni's is to restart PostgreSQL."""
     loose = sorted(set(names) - set(host.get_fact(Held) or ()))
     if loose:

@@ -193,12 +193,13 @@ def units(spec: dict[str, Any]) -> dict[str, str]:
     return states
 
 
-def packages(spec: dict[str, Any]) -> dict[str, str]:
-    """Of the packages by name, those that are installed, with their versions."""
-    asked = ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Package} ${Version}\\n", *spec["names"]]
+def packages(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Of the packages by name, those that are installed: their versions, and whether apt is to leave them at that."""
+    form = "${db:Status-Status} ${Package} ${Version} ${db:Status-Want}\\n"
+    asked = ["dpkg-query", "--show", f"--showformat={form}", *spec["names"]]
     listed = subprocess.run(asked, capture_output=True, text=True, timeout=SECONDS + 1, check=False).stdout
     rows = [line.split() for line in listed.splitlines()]
-    return {row[1]: row[2] for row in rows if row[0] == "installed"}
+    return {row[1]: {"version": row[2], "held": row[3] == "hold"} for row in rows if row[0] == "installed"}
 
 
 def certificates(spec: dict[str, Any]) -> dict[str, str]:

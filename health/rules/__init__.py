@@ -12,7 +12,7 @@ from cluster.topology import Cluster
 
 from ..finding import Finding, finding, healthy
 from ..view import ClusterView
-from . import holders, machines, service, settings, slots
+from . import holders, machines, packages, service, settings, slots
 from .takeover import Candidate, blockers, candidates, obstacles, takeover
 
 __all__ = ["Candidate", "Finding", "blockers", "candidates", "findings", "healthy", "obstacles"]
@@ -23,7 +23,8 @@ RULES: tuple[Rule, ...] = (
     machines.hosts,
     machines.clocks,
     machines.services,
-    machines.packages,
+    packages.held,
+    packages.running,
     machines.failed_starts,
     machines.etcd,
     service.one_primary,

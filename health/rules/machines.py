@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from statistics import median
 
 from cluster.certificates import RENEW_DAYS
-from cluster.components import COMPONENTS, Name
+from cluster.components import COMPONENTS
 from cluster.topology import Cluster
 
 from ..finding import Finding, finding, ok
-from ..preflight import upstream
 from ..view import RUNNING, ClusterView, EtcdState, HostView
 
 CERTIFICATE_DAYS = 14  # fewer than this is a problem, fewer than RENEW_DAYS a warning
@@ -74,31 +73,6 @@ def _beside_patroni(host: HostView, cluster: Cluster) -> Iterator[Finding]:
     for rule, unit, costs in (("services.wake-not-active", WAKE, crash), ("services.confirm-not-active", CONFIRM, voters)):
         if not host.runs(unit):
             yield finding(rule, host.name, f"{unit}.service is {host.units.get(f'{unit}.service', 'unknown')}: {costs}")
-
-
-def packages(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
-    """What runs is what is installed: an upgrade of a package restarts nothing, or not everything."""
-    for one in cluster.hosts:
-        host = view.hosts[one.name]
-        for component in cluster.components(one):
-            installed = host.packages.get(component.packages_for(cluster.postgres.version)[0])
-            running = _version_that_runs(host, component.name)
-            if installed and running and upstream(installed) != upstream(running):
-                text = f"{component.name} {installed} is installed, and {running} runs"
-                restart = f"`invoke rolling-restart --component {component.name}`"
-                yield finding("packages.not-running", host.name, f"{text}: {restart}")
-
-
-def _version_that_runs(host: HostView, component: Name) -> str | None:
-    match component:
-        case "etcd":
-            return host.etcd.version if host.etcd else None
-        case "postgres":
-            return host.postgres.version.split()[0] if host.postgres else None
-        case "patroni":
-            return host.patroni.version if host.patroni else None
-        case "haproxy":
-            return host.proxy.version if host.proxy else None
 
 
 def failed_starts(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

@@ -196,15 +196,17 @@ def test_a_paused_cluster_says_so_and_refuses(site: Site) -> None:
 
 def test_after_a_switchover_a_change_of_settings_leaves_replication_alone(site: Site) -> None:
     """Patroni once wrote the old primary back into the configuration of the replica that had been led to the new one."""
-    receivers = "select pid, sender_host, status from pg_stat_wal_receiver"
     assert invoke(site, "switchover", "--yes")[0] == 0
     wait_until(site.healthy, "the cluster is whole")
-    before = {host: site.psql(host, receivers) for host in site.replicas()}
+    replicas, since = site.replicas(), time.time()
     with site.deployed_with("group_data/all.py", 'durability = "asynchronous"'):
-        assert {host: site.psql(host, receivers) for host in site.replicas()} == before
         assert not [m for m in site.members().values() if "Standby" in m["Role"]]
-    assert {host: site.psql(host, receivers) for host in site.replicas()} == before
-    assert [m["Role"] for m in site.members().values()].count("Quorum Standby") == len(before)
+    assert [m["Role"] for m in site.members().values()].count("Quorum Standby") == len(replicas)
+    # In PostgreSQL's own words, and not by the process that receives: on a machine that is busy a connection may time out.
+    led = "parameter .primary_|administrator command|starting PostgreSQL"
+    for host in replicas:
+        said = site.on(host, f"journalctl --unit patroni --since @{since:.0f} --output cat | grep -E '{led}' || true")
+        assert said == "", said
 
 
 def test_a_switchover_to_a_named_host(site: Site) -> None:

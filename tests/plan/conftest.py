@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from repository import ROOT
 
+from cluster.building import RawHost, build
 from cluster.dynamic_config import postgres_parameters, wanted_config
-from cluster.topology import Cluster, RawHost, build
+from cluster.topology import Cluster
 from cluster.vault import Vault
 from cluster.version import own
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from cluster.building import RawHost, build
 from cluster.errors import SettingsError
-from cluster.topology import Cluster, RawHost, build
+from cluster.topology import Cluster
 
 DATABASES = {"db1": "10.0.0.1", "db2": "10.0.0.2", "db3": "10.0.0.3"}
 PROXIES = {"proxy1": "10.0.0.9"}

@@ -8,10 +8,11 @@ from clusters import hosts
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from cluster.building import RawHost, build
 from cluster.errors import SettingsError
 from cluster.layout import layout_of, note_for, parse_note
 from cluster.settings import VARIABLES, HostSettings
-from cluster.topology import Cluster, RawHost, build
+from cluster.topology import Cluster
 
 SETTINGS = sorted({variable for _, variables in VARIABLES.values() for variable in variables})
 OF_A_HOST = sorted(HostSettings.model_fields)

@@ -10,8 +10,9 @@ import pytest
 from clusters import cluster, hosts
 from psycopg.conninfo import conninfo_to_dict
 
+from cluster.building import build
 from cluster.errors import ClusterError
-from cluster.topology import Cluster, build
+from cluster.topology import Cluster
 from cluster.vault import Vault
 from day2.commands.connect import clients
 from day2.commands.connect.formats import VARIABLES, written

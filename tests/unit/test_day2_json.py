@@ -18,6 +18,7 @@ from repository import ROOT
 import day2.commands.change.rolling_restart as rolling_restart
 import day2.commands.change.switchover as switchover
 import day2.commands.look.config as config
+import day2.commands.look.packages as packages
 import day2.commands.look.preflight as preflight
 import day2.commands.look.status as status
 import day2.commands.look.verify as verify
@@ -59,6 +60,7 @@ CASES: list[tuple[str, str, ModuleType, dict[str, Any], dict[str, Any]]] = [
     ("verify", "verify", verify, {"strict": False, "through": None}, {"probe": lambda *way: (), "log_in": lambda *way: ()}),
     ("wal-lag", "wal-lag", wal_lag, {"watch": False, "max_bytes": None, "max_seconds": None}, {"BETWEEN_SECONDS": 0}),
     ("config", "config", config, {}, {}),
+    ("packages.list", "packages", packages, {}, {}),
     ("rolling-restart", "rolling-restart", rolling_restart, ROLL | {"dry": False}, {"measured": lambda *way: None}),
     ("rolling-restart", "plan", rolling_restart, ROLL | {"dry": True}, {}),
     ("rolling-restart", "plan", rolling_restart, ROLL | {"dry": False}, NOTHING_TO_DO),
@@ -72,24 +74,23 @@ def test_every_command_with_json_is_tried_here_and_in_the_manual() -> None:
     bodies = {name: tasks.namespace[name].body for name in tasks.namespace.task_names}
     names = {name for name, body in bodies.items() if "json" in inspect.signature(body).parameters}
     table = MANUAL.partition("\n## ")[0]
-    rows = re.findall(r"(?m)^\| `([\w-]+)` \| (.*) \|$", table)
+    rows = re.findall(r"(?m)^\| `([\w.-]+)` \| (.*) \|$", table)
     told = {(name, kind) for name, row in rows for kind in re.findall(r"`pgquorum ([\w-]+) \d+`", row)}
     assert told == {(name, kind) for name, kind, *_ in CASES}
     assert {name for name, _ in told} == names
 
 
-@pytest.mark.parametrize(("name", "kind", "module", "options", "replaced"), CASES)
+@pytest.mark.parametrize(("kind", "module", "options", "replaced"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_a_document_names_its_format_first_and_has_the_keys_in_the_manual(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-    name: str,
     kind: str,
     module: ModuleType,
     options: dict[str, Any],
     replaced: dict[str, Any],
 ) -> None:
     cut_off(monkeypatch, module, **replaced)
-    getattr(module, name.replace("-", "_"))(SHOP, as_json=True, **options)
+    getattr(module, module.__name__.rpartition(".")[2])(SHOP, as_json=True, **options)
     document = json.loads(capsys.readouterr().out)
     assert next(iter(document)) == "format"
     number, keys = manual(kind)

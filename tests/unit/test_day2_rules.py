@@ -12,7 +12,7 @@ import views
 from clusters import cluster
 
 from health.deployed import unmet
-from health.rules import RULES, findings, healthy, holders, machines, service, settings, slots
+from health.rules import RULES, findings, healthy, holders, machines, packages, service, settings, slots
 from health.view import ClusterView, Connections, Holder, Override, ProxyState, RefusedSetting, Server, Slot
 
 SHOP = cluster()
@@ -340,7 +340,7 @@ def test_an_etcd_that_is_never_compacted_is_a_warning() -> None:
 def test_every_rule_that_is_written_is_asked() -> None:
     written = {
         rule
-        for module in (holders, machines, service, settings, slots, importlib.import_module("health.rules.takeover"))
+        for module in (holders, machines, packages, service, settings, slots, importlib.import_module("health.rules.takeover"))
         for name, rule in vars(module).items()
         if not name.startswith("_")
         and getattr(rule, "__annotations__", {}).get("return") == "Iterator[Finding]"
@@ -372,9 +372,3 @@ def test_what_a_failed_start_has_left_is_named_with_how_it_is_removed() -> None:
         line.startswith("db1: left of a first start that has failed") and "`rm -r /data/shop.failed /wal/pg_wal.failed`" in line
     )
     assert unmet(findings(view, SHOP)) == ()
-
-
-def test_a_program_that_is_installed_and_does_not_run_yet_is_named() -> None:
-    installed = {"patroni": "4.1.6-1", "postgresql-18": "18.6-3", "etcd-server": "3.5.30-1"}
-    (line,) = told(views.view(db2=views.database("db2", packages=installed)), "warning")
-    assert line == "db2: patroni 4.1.6-1 is installed, and 4.1.5 runs: `invoke rolling-restart --component patroni`"

@@ -11,10 +11,11 @@ import pytest
 import views
 from clusters import cluster, hosts
 
+from cluster.building import RawHost, build
 from cluster.dynamic_config import wanted_config
 from cluster.errors import ClusterError
 from cluster.timing import PROFILES
-from cluster.topology import Cluster, RawHost, build
+from cluster.topology import Cluster
 from day2.faults import FAULTS, choose
 from day2.faults.base import BaseFault
 from day2.faults.disk import disk_problems

@@ -8,10 +8,10 @@ import pytest
 from clusters import DATABASES, NEEDED, cluster
 from repository import ROOT
 
+from cluster.building import RawHost, build
 from cluster.components import COMPONENTS, GROUPS
 from cluster.connections import CLIENTS, CONNECTIONS, EVERY_HOST, OPERATOR, reached_from
 from cluster.settings import HostSettings
-from cluster.topology import RawHost, build
 
 HEAD = ("from", "to", "port", "protocol", "by what right", "what for")
 

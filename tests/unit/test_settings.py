@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from clusters import NEEDED, cluster, hosts, problems
 
+from cluster.building import RawHost, build
 from cluster.errors import SettingsError
 from cluster.settings import RENAMED, parse_size
-from cluster.topology import RawHost, build
 from cluster.vault import Vault
 
 

@@ -108,6 +108,25 @@ def _remove(c: Context, host: str, dry: bool = False, yes: bool = False) -> None
     on_cluster(c, remove, host=host, dry=dry, yes=yes)
 
 
+HOSTS = "only this host; may be given several times"
+
+
+@command(help={"host": HOSTS}, iterable=["host"])
+def _release(c: Context, host: list[str]) -> None:
+    """Let apt upgrade the cluster's programs, on all hosts or on some: for a time when somebody watches."""
+    from day2.commands.change.hold import hold
+
+    on_cluster(c, hold, hosts=host, held=False)
+
+
+@command(help={"host": HOSTS}, iterable=["host"])
+def _hold(c: Context, host: list[str]) -> None:
+    """Keep the cluster's programs at their version again, as a deploy does."""
+    from day2.commands.change.hold import hold
+
+    on_cluster(c, hold, hosts=host, held=True)
+
+
 @command(help={"to": "the host that should lead; without it, one that is not the primary's"})
 def _move_leader(c: Context, to: str | None = None) -> None:
     """Make another member the leader of etcd: off the primary's host, losing that one costs less."""
@@ -119,3 +138,4 @@ def _move_leader(c: Context, to: str | None = None) -> None:
 COMMANDS = (_switchover, _failover, _rolling_restart, _pause, _resume, _reinit)
 ETCD_COMMANDS = (_move_leader,)
 HOST_COMMANDS = (_remove,)
+PACKAGES_COMMANDS = (_release, _hold)

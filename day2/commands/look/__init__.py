@@ -57,6 +57,14 @@ def _wal_lag(
 
 
 @command(help={"json": JSON})
+def _list(c: Context, json: bool = False) -> None:
+    """The programs' packages on each host: installed, running, and whether apt leaves them at their version."""
+    from day2.commands.look.packages import packages
+
+    on_cluster(c, packages, as_json=json)
+
+
+@command(help={"json": JSON})
 def _config(c: Context, json: bool = False) -> None:
     """Where the settings, etcd and PostgreSQL differ, and what needs a restart; exits 1 when anything does."""
     from day2.commands.look.config import config
@@ -90,3 +98,4 @@ def _logs(
 
 
 COMMANDS = (_preflight, _status, _verify, _wal_lag, _config, _logs)
+PACKAGES_COMMANDS = (_list,)

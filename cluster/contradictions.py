@@ -1,0 +1,96 @@
+"""What a cluster's settings and hosts may not be beside each other, each right by itself. Pure."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+
+from . import settings as s
+from .components import COMPONENTS
+from .errors import did_you_mean
+from .parameters import LOGICAL, parameter_problems
+from .slots import slot_name
+from .topology import Cluster
+
+
+def contradictions(cluster: Cluster) -> Iterator[str]:
+    """A sentence for each, which names the setting, its value and what would be right."""
+    yield from (f"failover timing: {problem}" for problem in cluster.timing.problems())
+    yield from _topology_problems(cluster)
+    yield from _port_problems(cluster)
+    yield from parameter_problems(cluster.postgres.parameters, durable=cluster.all.durability != "asynchronous")
+    yield from _role_problems(cluster.postgres)
+    yield from _slot_problems(cluster)
+    if not cluster.all.client_networks:
+        yield "client_networks = (): name at least one network, such as '10.0.0.0/24', or nobody can connect"
+
+
+def _topology_problems(cluster: Cluster) -> Iterator[str]:
+    count = len(cluster.etcd_hosts)
+    if count % 2 == 0 or count > 7:
+        names = ", ".join(h.name for h in cluster.etcd_hosts)
+        yield f"group 'etcd' has {count} members ({names}): should be 1, 3, 5 or 7, so that a majority survives"
+    for address, times in Counter(h.address for h in cluster.hosts).items():
+        if times > 1:
+            names = ", ".join(h.name for h in cluster.hosts if h.address == address)
+            yield f"address {address} is given to {names}: every host needs its own"
+    if cluster.all.durability != "asynchronous" and len(cluster.postgres_hosts) < 2:
+        yield f"durability = {cluster.all.durability!r}: needs at least two hosts in group 'postgres', or 'asynchronous'"
+    families = {h.settings.address.version for h in cluster.hosts}
+    if len(families) > 1:
+        yield "addresses: all hosts should be of one kind, IPv4 or IPv6"
+
+
+def _port_problems(cluster: Cluster) -> Iterator[str]:
+    ports = [(port, cluster.setting(port), cluster.members(c.group)) for c in COMPONENTS for port in c.ports]
+    for (one, number, hosts), (other, number_too, hosts_too) in itertools.combinations(ports, 2):
+        shared = {h.name for h in hosts} & {h.name for h in hosts_too}
+        if number == number_too and shared:
+            yield f"{one} and {other} are both {number} on {', '.join(sorted(shared))}: choose different ports"
+
+
+def _role_problems(postgres: s.PostgresSettings) -> Iterator[str]:
+    roles = [role.name for role in postgres.roles]
+    for name in roles:
+        if name in s.RESERVED_ROLES or name.startswith("pg_"):
+            yield f"postgres_roles: {name!r} is a name that PostgreSQL or this tool keeps for itself"
+    for name in (d.name for d in postgres.databases):
+        if name in s.RESERVED_DATABASES:
+            yield f"postgres_databases: {name!r} is a name that PostgreSQL or this tool keeps for itself"
+    for database in postgres.databases:
+        if database.owner not in roles:
+            yield (
+                f"postgres_databases: {database.name!r} is owned by {database.owner!r}, which is not in"
+                f" postgres_roles{did_you_mean(database.owner, roles)}"
+            )
+    for role in postgres.roles:
+        for group in role.member_of:
+            if group not in roles and not group.startswith("pg_"):
+                yield f"postgres_roles: {role.name!r} is a member of {group!r}, which is not in postgres_roles"
+    for what, names in (("postgres_roles", roles), ("postgres_databases", [d.name for d in postgres.databases])):
+        yield from (f"{what}: {name!r} is there {times} times" for name, times in Counter(names).items() if times > 1)
+
+
+def _slot_problems(cluster: Cluster) -> Iterator[str]:
+    postgres = cluster.postgres
+    members = {slot_name(host.name): host.name for host in cluster.postgres_hosts}
+    for name, times in Counter(slot.name for slot in postgres.slots).items():
+        if times > 1:
+            yield f"postgres_slots: {name!r} is there {times} times"
+        if name in members:
+            yield f"postgres_slots: {name!r} is the name of {members[name]}'s own slot"
+        if name.startswith("pgquorum"):
+            yield f"postgres_slots: {name!r} is a name that this tool keeps for itself"
+    databases = [database.name for database in postgres.databases]
+    for slot in postgres.slots:
+        if slot.database not in databases:
+            hint = did_you_mean(slot.database, databases)
+            yield f"postgres_slots: {slot.name!r} is of database {slot.database!r}, which is not in postgres_databases{hint}"
+    for name, needed in LOGICAL.items() if postgres.slots else ():
+        value = postgres.parameters.get(name, needed)
+        if value not in (needed, needed == "on"):
+            yield f"postgres_parameters[{name}] = {value!r}: with postgres_slots it is {needed!r}"
+    most, count = postgres.parameters.get("max_replication_slots", 10), len(members) + len(postgres.slots)
+    if isinstance(most, int) and count > most:
+        yield f"postgres_parameters[max_replication_slots] = {most}: the hosts and postgres_slots need {count}"

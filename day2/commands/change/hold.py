@@ -1,0 +1,37 @@
+"""`invoke packages.release` and `packages.hold`: whether apt may upgrade the cluster's programs, on one host or on all."""
+
+from __future__ import annotations
+
+import shlex
+
+from cluster.errors import ClusterError
+from cluster.topology import Cluster
+from day2.hosts.changing import changing
+from day2.ui.console import FINE, console
+
+UPGRADE = (
+    "apt may now upgrade them, which restarts Patroni, and PostgreSQL with it, at once. Do it where no primary is (`invoke"
+    " switchover` moves it), wait until `invoke status` is healthy, then take the next host. When all are done: `invoke"
+    " packages.hold`"
+)
+
+
+def hold(cluster: Cluster, *, hosts: list[str], held: bool) -> int:
+    """Holds the packages of what each of `hosts` (all of the cluster, if none is named) carries, or releases them.
+
+    Raises ClusterError for an unknown host, and when a host does not answer or apt refuses: the others are done then.
+    """
+    out = console()
+    members = [cluster.host(name) for name in hosts] or cluster.hosts
+    verb, said = ("hold", "held") if held else ("unhold", "released")
+    commands = {one.name: f"apt-mark {verb} {shlex.join(cluster.packages(one))}" for one in members}
+    with changing(cluster, f"packages.{'hold' if held else 'release'}") as (fleet, _, _):
+        answers = fleet.run_all(commands)
+    for answer in answers.values():
+        if answer.ok:
+            out.print(f"{answer.host}: {said}: {', '.join(cluster.packages(cluster.host(answer.host)))}", soft_wrap=True)
+    if failed := [f"{answer.host}: {answer.problem}" for answer in answers.values() if not answer.ok]:
+        raise ClusterError(f"not {said}: {'; '.join(failed)}")
+    if not held:
+        out.print(UPGRADE, soft_wrap=True)
+    return FINE

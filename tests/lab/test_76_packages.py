@@ -1,0 +1,50 @@
+"""What apt may upgrade, and what an upgrade has not restarted, on a real cluster."""
+
+from __future__ import annotations
+
+import json
+
+from commands import invoke, status
+from helpers import Site
+from hosts import PROXY
+
+
+def found(site: Site, rule: str) -> list[str]:
+    """The hosts of which a rule tells something."""
+    return [finding["about"] for finding in status(site)["findings"] if finding["rule"] == rule]
+
+
+def test_packages_are_released_on_one_host_and_held_again(site: Site) -> None:
+    host = site.replicas()[0]
+    held = site.on(host, "apt-mark showhold")
+    assert "patroni" in held and found(site, "packages.not-held") == []
+    code, out, err = invoke(site, "packages.release", "--host", host)
+    assert code == 0 and f"{host}: released" in out and "invoke packages.hold" in out, out + err
+    try:
+        assert site.on(host, "apt-mark showhold") == ""
+        assert found(site, "packages.not-held") == [host]
+    finally:
+        assert invoke(site, "packages.hold")[0] == 0
+    assert site.on(host, "apt-mark showhold") == held
+    assert found(site, "packages.not-held") == []
+
+
+def test_a_host_of_another_cluster_is_refused_by_name(site: Site) -> None:
+    code, _, err = invoke(site, "packages.release", "--host", "pg-sv99")
+    assert code == 2 and "pg-sv99" in err
+
+
+def test_a_program_that_an_upgrade_has_not_restarted_is_named_until_it_is(site: Site) -> None:
+    """As after an upgrade of HAProxy's package: dpkg has another version than the one that runs."""
+    database = "/var/lib/dpkg/status"
+    other = "/^Package: haproxy$/,/^$/s/^Version: [0-9.]*/Version: 99.0/"
+    site.on(PROXY, f"cp -a {database} {database}.kept; sed -i '{other}' {database}")
+    try:
+        assert found(site, "packages.not-running") == [PROXY]
+        code, out, _ = invoke(site, "packages.list", "--json")
+        (row,) = [row for row in json.loads(out)["packages"] if row["package"] == "haproxy"]
+        assert code == 1 and row["installed"].startswith("99.0") and row["runs"][0] == "3" and row["held"]
+    finally:
+        site.on(PROXY, f"mv {database}.kept {database}")
+    code, out, err = invoke(site, "packages.list")
+    assert code == 0 and "keeps it" in out and "may upgrade" not in out, out + err
