@@ -5,7 +5,7 @@ Everything that can be refused is refused in current_run(), before anything is t
 
 from pyinfra import host
 
-from operations import databases, etcd, haproxy, kernel, packages, patroni, verify, without_replica
+from operations import database_host, databases, etcd, haproxy, kernel, packages, patroni, verify, without_replica
 from operations.context import current_run
 from operations.managed import manage
 from operations.manifest import layout, manifest
@@ -38,6 +38,8 @@ for member in host.loop(cluster.etcd_hosts):
 barrier(name="etcd has a quorum")
 
 if me in cluster.postgres_hosts:
+    manage(name="Configure the host for PostgreSQL", wanted=database_host.files())
+    database_host.apply(name="Leave PostgreSQL its shared memory and Patroni the watchdog")
     manage(name="Configure Patroni", wanted=patroni.files(run), remove=patroni.FORMER)
     patroni.judge_parameters(name="PostgreSQL takes the parameters", run=run)
 barrier(name="PostgreSQL would start")

@@ -6,6 +6,7 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from statistics import median
 
 from . import paths
 from .layout import Note, changes, latest, layout_of, read_note
@@ -14,6 +15,8 @@ from .version import Version, parse, told
 
 SUPPORTED_SYSTEMS = {"debian", "ubuntu"}
 CLOCK_SKEW_SECONDS = 2.0
+# Half of certificates.BACKDATE: certificates are made by the operator's clock and judged by the hosts'.
+OPERATOR_SKEW_SECONDS = 1800.0
 DISK_FREE_BYTES = 1024**3
 
 
@@ -249,8 +252,14 @@ def _slots(cluster: Cluster, surveys: Mapping[str, HostSurvey]) -> Iterator[str]
 
 def _clocks(surveys: Mapping[str, HostSurvey]) -> Iterator[str]:
     offsets = {name: survey.clock_offset for name, survey in surveys.items()}
-    if len(offsets) < 2:
+    if not offsets:
         return
+    common = median(offsets.values())
+    if abs(common) > OPERATOR_SKEW_SECONDS:
+        yield (
+            f"the clock of this machine is {abs(common) / 60:.0f} minutes {'behind' if common > 0 else 'ahead of'} the hosts':"
+            " certificates are made by it, so set it right"
+        )
     first, last = min(offsets, key=lambda n: offsets[n]), max(offsets, key=lambda n: offsets[n])
     if offsets[last] - offsets[first] > CLOCK_SKEW_SECONDS:
         yield (

@@ -21,6 +21,7 @@ ASK_GATE = f"{AGENTS}/agents/ask_gate.py"  # the one that Patroni starts
 SPECIFICATION = "/etc/pgquorum/agents.json"  # what they know of the cluster
 PATRONI_TLS = "/etc/patroni/tls"  # ca.crt, server.{crt,key}, etcd-ca.crt, etcd-client.{crt,key}: owner postgres
 POSTGRES_SOCKETS = "/var/run/postgresql"
+WATCHDOG = "/dev/watchdog"  # Patroni's default
 
 HAPROXY_CONFIG = "/etc/haproxy/haproxy.cfg"
 HAPROXY_USERS = "/etc/haproxy/statistics-users.cfg"

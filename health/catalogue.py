@@ -56,6 +56,7 @@ CATALOGUE: dict[str, Condition] = {
     "disks.small": _warning("etcd's data directory has less free space than twice its quota"),
     "memory.small": _warning("a host has little memory"),
     "clocks.unkept": _warning("nothing keeps the clock of a host right"),
+    "watchdog.not-used": _warning("the primary's host has a watchdog, and Patroni does not use it"),
     "watchdog.missing": _warning("a database host has no watchdog"),
     "client.refused": _warning("a port of HAProxy refuses connections from the operator's machine"),
     "client.out-of-reach": _warning("a port of HAProxy can't be reached from the operator's machine"),

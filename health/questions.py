@@ -31,6 +31,7 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
         asked["patroni"] = {"url": f"{host.url_address}:{cluster.postgres.patroni_port}", "tls": tls(paths.PATRONI_TLS)}
         asked["postgres"] = postgres_question(cluster)
         asked["salvage"] = {"path": paths.salvage(cluster.postgres.data_directory)}
+        asked["watchdog"] = {"device": paths.WATCHDOG, "unit": "patroni.service"}
         left = paths.of_failed_starts(cluster.postgres.data_directory, cluster.postgres.wal_directory)
         asked["failed_starts"] = {"paths": left}
         directories.append(paths.PATRONI_TLS)

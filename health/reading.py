@@ -26,6 +26,7 @@ from .view import (
     Sender,
     Server,
     Slot,
+    Watchdog,
 )
 
 
@@ -71,6 +72,7 @@ def host_view(name: str, output: str, at: float) -> HostView:
         postgres=part("postgres", postgres_state),
         proxy=part("haproxy", proxy_state),
         salvage=part("salvage", lambda found: tuple(Salvage(**one) for one in found)) or (),
+        watchdog=part("watchdog", lambda found: Watchdog(**found)),
         failed_starts=tuple(part("failed_starts", list) or ()),
     )
 

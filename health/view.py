@@ -174,6 +174,14 @@ class ProxyState:
 
 
 @dataclass(frozen=True)
+class Watchdog:
+    """The watchdog device of a host. `used`: Patroni has it open, so that it resets the host if that hangs."""
+
+    owner: str
+    used: bool
+
+
+@dataclass(frozen=True)
 class Package:
     """An installed package. `held`: apt leaves it at its version."""
 
@@ -215,6 +223,7 @@ class HostView:
     edited: tuple[str, ...] = ()  # files that are not as the deploy wrote them
     salvage: tuple[Salvage, ...] = ()
     packages: dict[str, Package] = field(default_factory=dict)  # of the components, those that are installed
+    watchdog: Watchdog | None = None  # of a database host that has the device
     failed_starts: tuple[str, ...] = ()  # directories that Patroni has moved away after a first start that failed
 
     @property

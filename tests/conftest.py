@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 # The files of tests/lab that share a cluster, by the first of them: three, about equally long. A cluster that only stands takes a
 # quarter of a core, so more of them are no quicker on two.
-CLUSTERS = {"test_10": "deploys", "test_69": "faults", "test_76": "deploys", "test_78": "proof", "test_80": "faults"}
+CLUSTERS = {"test_10": "deploys", "test_69": "faults", "test_76": "deploys", "test_77_l": "proof", "test_80": "faults"}
 
 
 class ByCluster(LoadScopeScheduling):

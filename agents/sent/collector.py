@@ -241,6 +241,15 @@ def failed_starts(spec: dict[str, Any]) -> list[str]:
     return [path for path in spec["paths"] if Path(path).exists()]
 
 
+def watchdog(spec: dict[str, Any]) -> dict[str, Any] | None:
+    """Whose the device is, and whether the unit's main process has it open; None where there is none."""
+    if not Path(spec["device"]).exists():
+        return None
+    process = Path("/proc", run("systemctl", "show", "--property=MainPID", "--value", spec["unit"]).strip(), "fd")
+    opened = [os.path.realpath(entry) for entry in process.iterdir()] if process.exists() else []
+    return {"owner": Path(spec["device"]).owner(), "used": os.path.realpath(spec["device"]) in opened}
+
+
 def operator(spec: dict[str, Any]) -> str | None:
     """The line of whoever is changing the cluster now, or None."""
     try:
@@ -261,7 +270,7 @@ def run(*command: str, given: str = "") -> str:
     return done.stdout
 
 
-OF_SERVICES = (etcd, patroni, postgres, haproxy, units, packages)
+OF_SERVICES = (etcd, patroni, postgres, haproxy, units, packages, watchdog)
 OF_FILES = (certificates, marker, edited, salvage, failed_starts, operator)
 PARTS: dict[str, Any] = {f.__name__: f for f in (*OF_SERVICES, *OF_FILES)}
 

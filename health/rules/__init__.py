@@ -25,6 +25,7 @@ RULES: tuple[Rule, ...] = (
     machines.services,
     packages.held,
     packages.running,
+    machines.watchdog,
     machines.failed_starts,
     machines.etcd,
     service.one_primary,

@@ -7,6 +7,7 @@ from statistics import median
 
 from cluster.certificates import RENEW_DAYS
 from cluster.components import COMPONENTS
+from cluster.paths import WATCHDOG
 from cluster.topology import Cluster
 
 from ..finding import Finding, finding, ok
@@ -73,6 +74,21 @@ def _beside_patroni(host: HostView, cluster: Cluster) -> Iterator[Finding]:
     for rule, unit, costs in (("services.wake-not-active", WAKE, crash), ("services.confirm-not-active", CONFIRM, voters)):
         if not host.runs(unit):
             yield finding(rule, host.name, f"{unit}.service is {host.units.get(f'{unit}.service', 'unknown')}: {costs}")
+
+
+def watchdog(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """A watchdog that the primary's host has is used: Patroni opens it when it comes to lead."""
+    name = view.leader
+    found = view.hosts[name].watchdog if name in view.hosts else None
+    if name is None or found is None:
+        return
+    if found.used:
+        yield ok("watchdog", name, "Patroni's: it resets the host if that hangs")
+    elif found.owner != "postgres":
+        yield finding("watchdog.not-used", name, f"{WATCHDOG} is {found.owner}'s, so Patroni can't open it: deploy")
+    else:
+        text = f"Patroni does not have {WATCHDOG}: something else does (RuntimeWatchdogSec in /etc/systemd/system.conf?), or it"
+        yield finding("watchdog.not-used", name, f"{text} was not there when this host came to lead: `invoke switchover`")
 
 
 def failed_starts(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

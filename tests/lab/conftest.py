@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from helpers import Deploy, Site, copy_checkout
-from hosts import KEPT, LABS, SPEC, reserved
+from hosts import DATABASES, KEPT, LABS, SPEC, reserved
 
 from lab import Lab
 
 # One of the labs has hosts as people have them, for whatever is tested there: a proxy for the world outside, which is dead, a
-# umask that keeps everything from others, a small /tmp from which nothing runs, a locale that is not installed.
+# umask that keeps everything from others, a small /tmp from which nothing runs, a locale that is not installed; the host's own
+# name on 127.0.1.1, as Debian's installer writes it; and where data comes to lie a user `postgres` who was there before, who is
+# no system user and may not log in, PostgreSQL's directory as a link to another disk, etcd's as a mount point.
 ODD_ONE = LABS[1]
 AS_PEOPLE_HAVE_THEM = r"""
 set -e
@@ -23,6 +25,17 @@ echo 'LANG=de_DE.UTF-8' >/etc/default/locale
 echo 'tmpfs /tmp tmpfs noexec,nosuid,nodev,size=16m 0 0' >>/etc/fstab
 systemctl daemon-reload
 mount /tmp
+echo "127.0.1.1 $(hostname)" >>/etc/hosts
+"""
+WHERE_DATA_LIES = r"""
+set -e
+groupadd --gid 1500 postgres
+useradd --uid 1500 --gid 1500 --create-home --home-dir /home/postgres --shell /usr/sbin/nologin postgres
+mkdir -p /srv/postgresql /srv/etcd/lost+found /var/lib/etcd
+ln -s /srv/postgresql /var/lib/postgresql
+echo '/srv/etcd /var/lib/etcd none bind 0 0' >>/etc/fstab
+systemctl daemon-reload
+mount /var/lib/etcd
 """
 
 
@@ -63,6 +76,8 @@ def whole_lab(alone: None, kept: Path | None, tmp_path_factory: pytest.TempPathF
         site = Site(lab, folder)
         if SPEC == ODD_ONE and not site.secrets.exists():
             site.on_all(AS_PEOPLE_HAVE_THEM)
+            for host in DATABASES:
+                site.on(host, WHERE_DATA_LIES)
         yield site
     finally:
         if not kept:

@@ -13,10 +13,16 @@ from hosts import ADDRESS, DATABASES, HOSTS, PROXY, SPEC
 VICTIM = DATABASES[1]
 
 
-def refused(site: Site, *sentences: str, options: tuple[str, ...] = ("-y",), inventory: str = INVENTORY) -> None:
+def refused(
+    site: Site,
+    *sentences: str,
+    options: tuple[str, ...] = ("-y",),
+    inventory: str = INVENTORY,
+    environment: dict[str, str] | None = None,
+) -> None:
     """A deploy that says each sentence once, exits with an error, shows no traceback and changes nothing."""
     before = site.snapshot()
-    run = site.deploy(*options, inventory=inventory)
+    run = site.deploy(*options, inventory=inventory, environment=environment)
     assert run.exit_code not in (0, 130), run.output
     for sentence in sentences:
         assert run.output.count(sentence) == 1, (sentence, run.output)
@@ -50,6 +56,12 @@ def test_dry_changes_nothing(blank: Site) -> None:
     assert "Install packages" in run.output
     assert blank.snapshot() == before
     assert not (blank.folder / "secrets").exists()
+
+
+def test_an_operator_whose_clock_is_two_hours_ahead_makes_no_certificates_by_it(blank: Site, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import time\nright = time.time\ntime.time = lambda: right() + 7200\n")
+    told = "the clock of this machine is 120 minutes ahead of the hosts'"
+    refused(blank, told, environment={"PYTHONPATH": str(tmp_path)})
 
 
 def test_wrong_settings_are_told_all_at_once(blank: Site) -> None:

@@ -120,7 +120,8 @@ def test_a_host_without_an_answer() -> None:
 
 def test_each_host_is_asked_by_its_roles() -> None:
     always = {"units", "packages", "marker", "edited", "operator", "certificates"}
-    assert set(questions(SHOP, SHOP.host("db1"))) == always | {"etcd", "patroni", "postgres", "salvage", "failed_starts"}
+    of_databases = {"etcd", "patroni", "postgres", "salvage", "watchdog", "failed_starts"}
+    assert set(questions(SHOP, SHOP.host("db1"))) == always | of_databases
     assert set(questions(SHOP, SHOP.host("proxy1"))) == always | {"haproxy"}
 
 

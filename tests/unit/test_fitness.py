@@ -141,8 +141,14 @@ def test_clocks_that_are_apart(apart: float, refused: bool) -> None:
         assert found[0].startswith(f"the clocks of db1 and db3 are {apart:.1f} s apart")
 
 
-def test_a_clock_that_all_hosts_share_may_differ_from_the_operators() -> None:
-    assert judged(others=replace(BLANK, clock_offset=3600.0)) == []
+def test_a_clock_that_all_hosts_share_may_differ_a_little_from_the_operators() -> None:
+    assert judged(others=replace(BLANK, clock_offset=1200.0)) == []
+
+
+@pytest.mark.parametrize(("ahead", "told"), [(7200.0, "120 minutes behind"), (-7200.0, "120 minutes ahead of")])
+def test_an_operator_whose_clock_is_wrong_is_told_before_certificates_are_made_by_it(ahead: float, told: str) -> None:
+    [found] = judged(others=replace(BLANK, clock_offset=ahead))
+    assert found.startswith(f"the clock of this machine is {told} the hosts': certificates are made by it")
 
 
 def test_the_survey_of_a_host() -> None:
