@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 MARKER = "/etc/pgquorum/cluster.json"  # which cluster this host belongs to, and which version of the tool deployed it
 MANIFEST = "/etc/pgquorum/files.sha256"  # every file the deploy wrote here
 REMOVED = "/etc/pgquorum/removed.json"  # what that is called on a host that was taken out of the cluster
@@ -37,6 +39,23 @@ REWIND_ROLE = "rewinder"
 def postgres_binaries(version: int) -> str:
     """The directory of PostgreSQL's programs in Debian's packages and the PostgreSQL project's."""
     return f"/usr/lib/postgresql/{version}/bin"
+
+
+# Where no data can lie, with the reason: what the units are kept from (ProtectHome, ProtectSystem), and what a reboot empties.
+NO_PLACE_FOR_DATA = {
+    **dict.fromkeys(("/home", "/root", "/run/user"), "from which systemd keeps the services"),
+    **dict.fromkeys(("/boot", "/efi", "/etc", "/usr"), "which is read-only for the services"),
+    **dict.fromkeys(
+        ("/dev", "/proc", "/run", "/sys", "/tmp", "/var/run", "/var/tmp"),  # noqa: S108 - nothing is put there
+        "which does not outlive a reboot",
+    ),
+}
+
+
+def why_no_data(path: str) -> str | None:
+    """Why nothing may lie at an absolute path, to be put after it; None where it may."""
+    parents = [path, *map(str, PurePosixPath(path).parents)]
+    return next((f"is under {place}, {NO_PLACE_FOR_DATA[place]}" for place in parents if place in NO_PLACE_FOR_DATA), None)
 
 
 def salvage(data_directory: str) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
 
+from . import paths
 from .parameters import spelled
 from .timing import ProfileName
 from .version import Version, parse
@@ -71,6 +72,8 @@ def _directory(value: str) -> str:
     path = PurePosixPath(value)
     if not path.is_absolute() or ".." in path.parts or len(path.parts) < 3 or not re.fullmatch(r"[\w./-]+", value):
         raise ValueError("should be an absolute path at least two levels deep, of letters, digits and . _ - /")
+    if why := paths.why_no_data(value):
+        raise ValueError(f"should be elsewhere: it {why}")
     return str(path)
 
 

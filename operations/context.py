@@ -20,7 +20,8 @@ from pyinfra.context import ctx_state
 from cluster.building import RawHost, build
 from cluster.changelog import announcement, read
 from cluster.errors import ClusterError
-from cluster.fitness import HostSurvey, notes, refusals
+from cluster.fitness import notes, refusals
+from cluster.survey import HostSurvey
 from cluster.topology import Cluster, Host
 from cluster.vault import Vault
 from cluster.version import Version, own

@@ -11,7 +11,7 @@ from pyinfra.api import StringCommand, operation
 
 from cluster import lock
 from cluster.errors import ClusterError
-from cluster.fitness import survey_command
+from cluster.survey import survey_command
 
 from .context import Run
 from .refusal import stop

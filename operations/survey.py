@@ -13,7 +13,7 @@ from pyinfra.context import ctx_host, ctx_state
 
 from agents.sent import shipped
 from cluster.dynamic_config import postgres_parameters
-from cluster.fitness import HostSurvey, parse_survey, survey_command
+from cluster.survey import HostSurvey, parse_survey, survey_command
 from cluster.topology import Cluster
 from health.preflight import HostProbe, parse_probe, probe_question
 from health.questions import judge_question

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from clusters import cluster
 
-from cluster.fitness import CLOCK_SKEW_SECONDS, DISK_FREE_BYTES, HostSurvey, notes, parse_survey, refusals
+from cluster.fitness import CLOCK_SKEW_SECONDS, notes, refusals
 from cluster.layout import Note, layout_of
+from cluster.survey import DISK_FREE_BYTES, HostSurvey, parse_survey
 from cluster.topology import Cluster
 from cluster.version import Version
 
@@ -154,14 +155,24 @@ def test_an_operator_whose_clock_is_wrong_is_told_before_certificates_are_made_b
 def test_the_survey_of_a_host() -> None:
     said = ["system debian", "system_version 14", "uid 0", "init systemd", f"marker {marker()}", "postgres_data cluster",
             "postgres_wal yes", "etcd_data yes", "etcd_foreign yes", "patroni_scope shop", "postgres_service yes",
-            "free_bytes 123456789", "clock 1000.5"]  # fmt: skip
+            "place etcd_data_directory /srv/etcd/shop", "free_bytes 123456789", "clock 1000.5"]  # fmt: skip
     survey = parse_survey(said, now=1000.0)
     assert survey == HostSurvey(
         system="debian", system_version="14", uid=0, init="systemd", marker=marker(), postgres_data="cluster", postgres_wal=True,
         etcd_data=True, etcd_foreign=True,
+        places=(("etcd_data_directory", "/srv/etcd/shop"),),
         patroni_scope="shop", postgres_service=True, free_bytes=123456789, clock_offset=0.5,
     )  # fmt: skip
     assert survey.belongs_to["id"] == ID
+
+
+def test_a_link_that_leads_where_no_data_can_lie_is_refused_where_the_data_would_be() -> None:
+    linked = (("postgres_data_directory", "/home/pg/18/shop"), ("etcd_data_directory", "/srv/etcd/shop"))
+    [found] = judged({"db1": replace(BLANK, places=linked), "proxy1": replace(BLANK, places=linked)})
+    assert found.startswith(
+        "host db1: postgres_data_directory = '/var/lib/postgresql/18/pgquorum' leads to /home/pg/18/shop, which is"
+    )
+    assert found.endswith("from which systemd keeps the services: should lie elsewhere")
 
 
 def test_a_host_that_is_another_of_the_same_cluster_is_refused() -> None:

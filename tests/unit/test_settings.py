@@ -71,6 +71,15 @@ def test_hosts_are_ordered_by_name_whatever_the_inventory_says() -> None:
             "postgres_wal_directory = '../wal': should be an absolute path at least two levels deep, of letters, digits"
             " and . _ - /",
         ),
+        (
+            {"postgres_data_directory": "/home/postgres/data"},
+            "postgres_data_directory = '/home/postgres/data': should be elsewhere: it is under /home, from which systemd"
+            " keeps the services",
+        ),
+        (
+            {"etcd_data_directory": "/tmp/etcd"},
+            "etcd_data_directory = '/tmp/etcd': should be elsewhere: it is under /tmp, which does not outlive a reboot",
+        ),
         ({"postgres_parameters": {"work_mem": "4 megs"}}, "postgres_parameters[work_mem] = '4 megs': should be a whole number"),
         ({"postgres_parameters": {"jit": "maybe"}}, "postgres_parameters[jit] = 'maybe': should be 'on' or 'off'"),
         # out of range

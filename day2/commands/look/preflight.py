@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from agents.sent import shipped
-from cluster.fitness import HostSurvey, parse_survey, refusals, survey_command
+from cluster.fitness import refusals
+from cluster.survey import HostSurvey, parse_survey, survey_command
 from cluster.topology import Cluster, Host
 from cluster.vault import Vault
 from cluster.version import own

@@ -17,6 +17,7 @@ from day2.hosts.observe import CONNECT_SECONDS, observe
 from day2.hosts.ssh import Fleet
 from day2.ui.console import BAD_NEWS, FINE, console, print_json, size
 from day2.ui.findings import show_findings
+from day2.ui.watch import refuse_both
 from day2.ui.watch import watch as watch_screens
 from health.rules import Candidate, Finding, candidates, findings, healthy, obstacles
 from health.view import ClusterView, HostView, Salvage
@@ -26,6 +27,7 @@ FORMAT = "pgquorum status 1"
 
 def status(cluster: Cluster, *, watch: bool, as_json: bool) -> int:
     """Prints the state of the cluster; 0 when it is healthy, 1 with the reasons when not. `watch`: until Ctrl-C."""
+    refuse_both(watch=watch, as_json=as_json)
     with Fleet(cluster.hosts, CONNECT_SECONDS) as fleet:
         if watch:
             watch_screens(screens(fleet, cluster))

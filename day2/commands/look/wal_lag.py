@@ -13,6 +13,7 @@ from cluster.topology import Cluster
 from day2.hosts.observe import CONNECT_SECONDS, observe
 from day2.hosts.ssh import Fleet
 from day2.ui.console import BAD_NEWS, FINE, console, print_json, size
+from day2.ui.watch import refuse_both
 from day2.ui.watch import watch as watch_screens
 from health.lag import Lag, bytes_of, lags, seconds_of, too_far
 
@@ -23,6 +24,7 @@ Limits = tuple[int | None, float | None]  # bytes, seconds
 
 def wal_lag(cluster: Cluster, *, watch: bool, max_bytes: str | None, max_seconds: str | None, as_json: bool) -> int:
     """0 when every replica streams and is within the thresholds, else 1. With `watch` it goes on until Ctrl-C."""
+    refuse_both(watch=watch, as_json=as_json)
     limits = (bytes_of("--max-bytes", max_bytes), seconds_of("--max-seconds", max_seconds))
     with Fleet(cluster.hosts, CONNECT_SECONDS) as fleet:
         rounds = measure(fleet, cluster, limits)

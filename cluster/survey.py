@@ -1,0 +1,124 @@
+"""What the deploy asks of each host before it touches anything: the script, and its answer as a value. Pure."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass
+
+from . import paths
+from .components import COMPONENTS
+from .topology import Cluster
+
+DISK_FREE_BYTES = 1024**3
+
+
+@dataclass(frozen=True)
+class HostSurvey:
+    """What one host says of itself. Sizes in bytes; `clock_offset` in seconds against the operator's clock."""
+
+    system: str = ""  # ID of /etc/os-release
+    system_version: str = ""
+    uid: int = 0
+    init: str = "systemd"
+    marker: str = ""  # the content of paths.MARKER, empty when there is none
+    layout: str = ""  # the same of paths.LAYOUT
+    postgres_data: str = "absent"  # absent, empty, cluster, foreign
+    postgres_wal: bool = False  # the directory for the write-ahead log is not empty
+    logical_slots: tuple[str, ...] = ()  # that PostgreSQL's data has
+    etcd_data: bool = False  # a member's
+    etcd_foreign: bool = False  # the directory holds something that is not etcd's
+    patroni_scope: str = ""  # the scope of a Patroni configuration that runs, ours or not
+    postgres_service: bool = False
+    places: tuple[tuple[str, str], ...] = ()  # of the data: the setting, and the directory when all links are followed
+    free_bytes: int = DISK_FREE_BYTES
+    clock_offset: float = 0.0
+
+    @property
+    def belongs_to(self) -> dict[str, str]:
+        """The marker as a mapping; empty when there is none or it can't be read."""
+        try:
+            value = json.loads(self.marker)
+        except ValueError:
+            return {}
+        return {str(k): str(v) for k, v in value.items()} if isinstance(value, dict) else {}
+
+
+# Runs with any shell, on a host that has nothing yet.
+_SURVEY = """
+. /etc/os-release 2>/dev/null
+echo "system $ID"; echo "system_version $VERSION_ID"
+echo "uid $(id -u)"
+echo "init $(cat /proc/1/comm)"
+[ -e {marker} ] && echo "marker $(cat {marker} | tr -d '\\n')"
+[ -e {layout} ] && echo "layout $(cat {layout} | tr -d '\\n')"
+if [ -e {data}/PG_VERSION ]; then echo "postgres_data cluster"
+elif [ -d {data} ] && [ -n "$(ls -A {data} 2>/dev/null)" ]; then echo "postgres_data foreign"
+elif [ -d {data} ]; then echo "postgres_data empty"; else echo "postgres_data absent"; fi
+[ -n "$(ls -A {wal} 2>/dev/null)" ] && echo "postgres_wal yes"
+slots=
+for s in {data}/pg_replslot/*/state; do  # only a logical one is of a database, whose number is the 21st word of the file
+  name=$(basename "$(dirname "$s")")
+  case $name in *[!a-z0-9_]*) continue ;; esac  # no slot's name: PostgreSQL's user must not write lines of this answer
+  [ -f "$s" ] && [ "$(od -An -tu4 -j80 -N4 "$s" 2>/dev/null)" -gt 0 ] 2>/dev/null && slots="$slots $name"
+done
+echo "logical_slots$slots"
+[ -d {etcd}/member ] && echo "etcd_data yes"
+[ ! -d {etcd}/member ] && [ -n "$(ls -A {etcd} 2>/dev/null)" ] && echo "etcd_foreign yes"
+if systemctl is-active --quiet patroni.service; then
+  for f in {patroni}/patroni.yml /etc/patroni/config.yml; do
+    [ -e $f ] && sed -n 's/^scope: */patroni_scope /p' $f | tr -d '"' && break
+  done
+fi
+systemctl list-units --state=active --plain --no-legend 'postgresql@*.service' 2>/dev/null | grep -q . &&
+  echo "postgres_service yes"
+d={data}; while [ ! -d "$d" ]; do d=$(dirname "$d"); done
+for p in {places}; do echo "place ${{p%%=*}} $(realpath -m "${{p#*=}}")"; done
+echo "free_bytes $(df --output=avail -B1 "$d" | tail -n 1 | tr -d ' ')"
+echo "clock $(date +%s.%N)"
+"""
+
+
+def survey_command(cluster: Cluster) -> str:
+    """The command for a host whose output parse_survey takes. It uses sudo by itself, and never asks for a password."""
+    script = _SURVEY.format(
+        marker=paths.MARKER,
+        layout=paths.LAYOUT,
+        data=cluster.postgres.data_directory,
+        wal=f"{cluster.postgres.wal_directory or '/nonexistent'}/pg_wal",
+        etcd=cluster.etcd.data_directory,
+        patroni=paths.PATRONI_CONFIG,
+        places=" ".join(f"{setting}={path}" for setting, path in _places(cluster).items()),
+    )
+    quoted = shlex.quote(script)
+    as_root = f'if [ "$(id -u)" = 0 ]; then sh -c {quoted}; elif sudo -n true 2>/dev/null; then sudo -n sh -c {quoted};'
+    return f'{as_root} else echo "uid $(id -u)"; . /etc/os-release; echo "system $ID"; echo "init systemd"; fi'
+
+
+def _places(cluster: Cluster) -> dict[str, str]:
+    """The directories of the data, by setting."""
+    settings = [setting for component in COMPONENTS for setting in component.directories]
+    return {setting: path for setting in settings if (path := cluster.setting(setting))}
+
+
+def parse_survey(lines: list[str], now: float) -> HostSurvey:
+    """The answer of the survey script, `key value` a line. `now` is the operator's clock when it arrived."""
+    said = {key: value for key, _, value in (line.partition(" ") for line in lines)}
+    return HostSurvey(
+        system=said.get("system", ""),
+        system_version=said.get("system_version", ""),
+        uid=int(said.get("uid", "-1")),
+        init=said.get("init", ""),
+        marker=said.get("marker", ""),
+        layout=said.get("layout", ""),
+        postgres_data=said.get("postgres_data", "absent"),
+        postgres_wal=said.get("postgres_wal") == "yes",
+        logical_slots=tuple(said.get("logical_slots", "").split()),
+        etcd_data=said.get("etcd_data") == "yes",
+        etcd_foreign=said.get("etcd_foreign") == "yes",
+        patroni_scope=said.get("patroni_scope", ""),
+        postgres_service=said.get("postgres_service") == "yes",
+        places=tuple((setting, path) for _, setting, path in (line.split(" ", 2) for line in lines if line.startswith("place "))),
+        free_bytes=int(said.get("free_bytes", "0")),
+        clock_offset=float(said.get("clock", now)) - now,
+    )
