@@ -61,6 +61,12 @@ class Cluster:
         return self.all.durability != "asynchronous" and self.all.without_replica == "wait"
 
     @property
+    def address_versions(self) -> tuple[int, ...]:
+        """The versions of IP, 4 or 6 or both, that its hosts and its clients use."""
+        of_clients = {network.version for network in self.all.client_networks}
+        return tuple(sorted(of_clients | {host.settings.address.version for host in self.hosts}))
+
+    @property
     def decodes(self) -> bool:
         """Whether PostgreSQL writes what logical slots need."""
         return bool(self.postgres.slots) or self.postgres.parameters.get("wal_level") == "logical"

@@ -6,6 +6,6 @@
 from lab.command import LabError
 from lab.lab import HostStatus, Lab
 from lab.machine import PowerCut
-from lab.spec import LabHost, LabSpec
+from lab.spec import Addresses, LabHost, LabSpec
 
-__all__ = ["HostStatus", "Lab", "LabError", "LabHost", "LabSpec", "PowerCut"]
+__all__ = ["Addresses", "HostStatus", "Lab", "LabError", "LabHost", "LabSpec", "PowerCut"]

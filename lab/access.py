@@ -53,7 +53,7 @@ def write(spec: LabSpec, checkout: Path) -> None:
 
 def known_hosts(keys: dict[LabHost, str]) -> str:
     """The pinned host keys, by name and by address."""
-    return "".join(f"{host.name},{host.address} {key}\n" for host, key in keys.items())
+    return "".join(f"{','.join((host.name, *host.addresses))} {key}\n" for host, key in keys.items())
 
 
 def ssh_config(spec: LabSpec, target: Path) -> str:
@@ -98,8 +98,8 @@ def group_data(spec: LabSpec) -> str:
     """What differs from the checkout's own settings: a cluster name of its own, so that two labs share no secrets; and
     the clients' network, where it is another."""
     heading = f'"""Settings of lab {spec.name}, over those of group_data/. Written by `invoke lab.up`."""'
-    known = spec.network.subnet_of(IPv4Network(SHIPPED_NETWORK))
-    networks = "" if known else f"client_networks = {[spec.subnet]!r}\n"
+    known = spec.networks == (spec.network,) and spec.network.subnet_of(IPv4Network(SHIPPED_NETWORK))
+    networks = "" if known else f"client_networks = {[*map(str, spec.networks)]!r}\n"
     return f"{heading}\n\ncluster_name = {spec.name!r}\n{networks}"
 
 

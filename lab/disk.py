@@ -90,7 +90,8 @@ def unmount_all(lab: str, host: str = "") -> None:
 
 def introduce(spec: LabSpec, host: str, client_key: str) -> None:
     """Tell a host, on or off, the names of all hosts of its lab, and whose key may log in as root."""
-    _add_lines(root(spec.name, host) / "etc/hosts", [f"{other.address} {other.name}" for other in spec.hosts], 0o644)
+    names = [f"{address} {other.name}" for other in spec.hosts for address in other.addresses]
+    _add_lines(root(spec.name, host) / "etc/hosts", names, 0o644)
     ssh = root(spec.name, host) / "root/.ssh"
     ssh.mkdir(mode=0o700, exist_ok=True)
     _add_lines(ssh / "authorized_keys", [client_key.strip()], 0o600)

@@ -45,30 +45,34 @@ def namespaces(lab: str | None = None) -> list[str]:
 
 
 def guard(spec: LabSpec) -> None:
-    """Make the subnet unreachable but through a lab, for good: no packet for one that is down leaves the machine."""
+    """Make its networks unreachable but through a lab, for good: no packet for one that is down leaves the machine."""
     for route in routes():
         # What guards a part of it, for a smaller lab of the past, would keep this one from being reached.
         if _leads_nowhere(route) and route.get("metric") == GUARD_METRIC and _within(route, spec):
             run("ip", "route", "delete", "unreachable", route["dst"], "metric", str(GUARD_METRIC))
-    run("ip", "route", "replace", "unreachable", spec.subnet, "metric", str(GUARD_METRIC))
+    for network in spec.networks:
+        run("ip", "route", "replace", "unreachable", str(network), "metric", str(GUARD_METRIC))
 
 
 def refuse_overlap(spec: LabSpec, routes: list[Route]) -> None:
-    """Raise LabError if the subnet is in use on this machine by anything but this lab, given the machine's routes."""
+    """Raise LabError if its networks are in use on this machine by anything but this lab, given the machine's routes."""
     for route in routes:
         device = route.get("dev", "several interfaces")
         if route["dst"] == "default" or _leads_nowhere(route) or device == switch(spec.name):
             continue
-        if ipaddress.IPv4Network(route["dst"]).overlaps(spec.network):
-            raise LabError(
-                f"subnet {spec.subnet} overlaps {route['dst']}, which this machine has on {device}: "
-                "choose another subnet for the lab, like 10.78.0.0/24"
-            )
+        taken = ipaddress.ip_network(route["dst"])
+        for network in spec.networks:
+            if taken.version == network.version and taken.overlaps(network):
+                raise LabError(
+                    f"subnet {network} overlaps {route['dst']}, which this machine has on {device}: "
+                    "choose another subnet for the lab, like 10.78.0.0/24"
+                )
 
 
 def routes() -> list[Route]:
-    """The machine's IPv4 routes, as `ip -json route` has them."""
-    return list(json.loads(run("ip", "-json", "-4", "route", "show", "table", "main")))
+    """The machine's routes, as `ip -json route` has them."""
+    listed = (run("ip", "-json", family, "route", "show", "table", "main") for family in ("-4", "-6"))
+    return [route for text in listed for route in json.loads(text)]
 
 
 def install_switch(spec: LabSpec) -> None:
@@ -84,11 +88,12 @@ def install_switch(spec: LabSpec) -> None:
         run("ip", "link", "add", name, "type", "veth", "peer", "name", UPLINK, "netns", name)
     _batch(name, [f"link set {UPLINK} addrgenmode none master {BRIDGE} up"])
     run("ip", "link", "set", name, "addrgenmode", "none", "up")
-    run("ip", "address", "replace", f"{spec.gateway}/{spec.network.prefixlen}", "dev", name)
+    for address in spec.gateways:
+        run("ip", "address", "replace", *_claimed(address), "dev", name)
 
 
 def plug_in(spec: LabSpec, host: LabHost) -> None:
-    """Give a host its namespace, and a cable with its address; what is there already stays."""
+    """Give a host its namespace, and a cable with its addresses; what is there already stays."""
     inside, outside = namespace(spec.name, host.name), switch(spec.name)
     _ensure_namespace(inside)
     if host.name not in _links(outside):
@@ -97,7 +102,10 @@ def plug_in(spec: LabSpec, host: LabHost) -> None:
     _batch(inside, [
         "link set lo up",
         "link set eth0 addrgenmode none up",
-        f"address replace {host.address}/{spec.network.prefixlen} dev eth0",
+        *(
+            f"address replace {' '.join(_claimed(f'{address}/{network.prefixlen}'))} dev eth0"
+            for address, network in zip(host.addresses, spec.networks, strict=True)
+        ),
     ])  # fmt: skip
     _batch(outside, [f"link set {host.name} addrgenmode none master {BRIDGE} up"])
 
@@ -136,13 +144,21 @@ def _leads_nowhere(route: Route) -> bool:
 
 
 def _within(route: Route, spec: LabSpec) -> bool:
-    subnet = ipaddress.IPv4Network(route["dst"])
-    return subnet != spec.network and subnet.subnet_of(spec.network)
+    if route["dst"] == "default":
+        return False
+    subnet = ipaddress.ip_network(route["dst"])
+    same = [network for network in spec.networks if network.version == subnet.version]
+    return any(subnet != network and subnet.subnet_of(network) for network in same)  # type: ignore[arg-type]
+
+
+def _claimed(address: str) -> tuple[str, ...]:
+    """An address as `ip` takes it: an IPv6 one at once, without asking first whether somebody has it."""
+    return (address, "nodad") if ":" in address else (address,)
 
 
 def _hardware_address(host: LabHost) -> str:
     """The same at every power-on, as of a network card; the 02 says that it is locally administered."""
-    return "02:00:" + ":".join(f"{octet:02x}" for octet in ipaddress.IPv4Address(host.address).packed)
+    return "02:00:" + ":".join(f"{octet:02x}" for octet in ipaddress.ip_address(host.address).packed[-4:])
 
 
 def _ensure_namespace(name: str) -> None:

@@ -4,11 +4,13 @@ import difflib
 import ipaddress
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from lab.command import LabError
 
 Kind = Literal["database", "proxy"]
+# Which addresses hosts have. In a lab that is dual the cluster uses IPv4, and clients may come by either.
+Addresses = Literal["ipv4", "ipv6", "dual"]
 
 FIRST_DATABASE = 11
 FIRST_PROXY = 21
@@ -21,18 +23,25 @@ SUITE = re.compile(r"[a-z][a-z0-9-]*")
 
 @dataclass(frozen=True)
 class LabHost:
-    """One host of a lab: its name, its IPv4 address, and what it is meant to carry."""
+    """One host of a lab: its name, the address that the cluster uses, what it is meant to carry, and its further addresses."""
 
     name: str
     address: str
     kind: Kind
+    further: tuple[str, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All of its addresses."""
+        return (self.address, *self.further)
 
 
 @dataclass(frozen=True)
 class LabSpec:
     """What the user may choose about a lab. Raises LabError naming field, value and what would be right.
 
-    `databases` and `proxies` are numbers of hosts; `mirror` is anything mmdebstrap takes as a mirror, None its default.
+    `subnet` is IPv4, and what the IPv6 network of the lab is made from. `databases` and `proxies` are numbers of hosts;
+    `mirror` is anything mmdebstrap takes as a mirror, None its default.
     """
 
     name: str = "demo"
@@ -40,6 +49,7 @@ class LabSpec:
     suite: str = "forky"
     databases: int = 3
     proxies: int = 1
+    addresses: Addresses = "ipv4"
     mirror: str | None = None
 
     def __post_init__(self) -> None:
@@ -48,6 +58,7 @@ class LabSpec:
             ("subnet", _is_lab_subnet(self.subnet), "a private IPv4 network, /16 to /27, like 10.77.1.0/24"),
             ("suite", SUITE.fullmatch(self.suite), "the code name of a Debian release, like forky"),
             ("databases", self.databases in range(1, MAX_PER_KIND + 1), f"1 to {MAX_PER_KIND} hosts"),
+            ("addresses", self.addresses in get_args(Addresses), f"one of {', '.join(get_args(Addresses))}"),
             ("proxies", self.proxies in range(MAX_PER_KIND + 1), f"0 to {MAX_PER_KIND} hosts"),
         ):
             if not usable:
@@ -59,17 +70,32 @@ class LabSpec:
         return ipaddress.IPv4Network(self.subnet)
 
     @property
-    def gateway(self) -> str:
-        """The address of the machine itself in the lab's subnet."""
-        return str(self.network.network_address + 1)
+    def network6(self) -> ipaddress.IPv6Network:
+        """The IPv6 network of the same lab: a local one (RFC 4193) of which the subnet's address is the unique part."""
+        return ipaddress.IPv6Network((0xFD << 120 | int(self.network.network_address) << 88, 64))
+
+    @property
+    def networks(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """Those that hosts have addresses in, first the one that the cluster uses."""
+        if self.addresses == "ipv6":
+            return (self.network6,)
+        return (self.network, self.network6) if self.addresses == "dual" else (self.network,)
+
+    @property
+    def gateways(self) -> tuple[str, ...]:
+        """The addresses of the machine itself in those networks, each with the length of its prefix."""
+        return tuple(f"{_numbered(network, 1)}/{network.prefixlen}" for network in self.networks)
 
     @property
     def hosts(self) -> tuple[LabHost, ...]:
         """All hosts, databases first: pg-sv01, pg-sv02, … from .11 on; pg-haproxy, pg-haproxy2, … from .21 on."""
-        base = self.network.network_address
-        databases = (LabHost(f"pg-sv{n + 1:02}", str(base + FIRST_DATABASE + n), "database") for n in range(self.databases))
-        proxies = (LabHost(f"pg-haproxy{n + 1 if n else ''}", str(base + FIRST_PROXY + n), "proxy") for n in range(self.proxies))
+        databases = (self._host(f"pg-sv{n + 1:02}", FIRST_DATABASE + n, "database") for n in range(self.databases))
+        proxies = (self._host(f"pg-haproxy{n + 1 if n else ''}", FIRST_PROXY + n, "proxy") for n in range(self.proxies))
         return (*databases, *proxies)
+
+    def _host(self, name: str, number: int, kind: Kind) -> LabHost:
+        address, *further = (_numbered(network, number) for network in self.networks)
+        return LabHost(name, address, kind, tuple(further))
 
     def host(self, name: str) -> LabHost:
         """The host of that name. Raises LabError with the nearest name if there is none."""
@@ -83,7 +109,7 @@ class LabSpec:
 
 def refuse_unlike(up: LabSpec, asked: LabSpec) -> None:
     """Raise LabError if a lab that exists as `up` cannot become `asked` without losing its disks. It can only grow."""
-    for field in ("subnet", "suite", "mirror"):
+    for field in ("subnet", "suite", "addresses", "mirror"):
         old, new = getattr(up, field), getattr(asked, field)
         if old != new:
             raise LabError(f"lab {up.name} has {field} {old}, not {new}: `invoke lab.down` first, or keep it")
@@ -91,6 +117,11 @@ def refuse_unlike(up: LabSpec, asked: LabSpec) -> None:
         old, new = getattr(up, field), getattr(asked, field)
         if new < old:
             raise LabError(f"lab {up.name} has {old} {field}; for only {new}, `invoke lab.down` first")
+
+
+def _numbered(network: ipaddress.IPv4Network | ipaddress.IPv6Network, number: int) -> str:
+    """The address of that number, which an IPv6 address shows by its last digits, too."""
+    return str(network.network_address + (number if network.version == 4 else int(str(number), 16)))
 
 
 def _is_lab_subnet(text: str) -> bool:

@@ -18,12 +18,13 @@ import psycopg
 import pytest
 import testinfra
 
-from lab import Lab, LabError, LabSpec, state
+from lab import Addresses, Lab, LabError, LabSpec, state
 
 Answer = TypeVar("Answer")
 
-# Each process of a parallel run has a lab of its own.
-LABS = [LabSpec(name=f"test{n}", subnet=f"10.77.{16 + n}.0/24") for n in range(4)]
+# Each process of a parallel run has a lab of its own; the last ones have IPv6, too, or nothing else.
+KINDS: tuple[Addresses, ...] = ("ipv4", "ipv4", "dual", "ipv6")
+LABS = [LabSpec(name=f"test{n}", subnet=f"10.77.{16 + n}.0/24", addresses=kind) for n, kind in enumerate(KINDS)]
 SPEC = LABS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))]
 LOCKS = Path("/run/lock")
 # With --keep-lab: the copy of the checkout that a lab is deployed from.
@@ -34,6 +35,10 @@ DATABASES = [host.name for host in SPEC.hosts if host.kind == "database"]
 (PROXY,) = (host.name for host in SPEC.hosts if host.kind == "proxy")
 HOSTS = [host.name for host in SPEC.hosts]
 ADDRESS = {host.name: host.address for host in SPEC.hosts}
+# The same as it stands in a URL or before a port.
+IN_URL = {name: f"[{address}]" if ":" in address else address for name, address in ADDRESS.items()}
+# What nftables calls the kind of the addresses.
+FAMILY = "ip6" if SPEC.addresses == "ipv6" else "ip"
 # Long enough for a slow machine: a limit of patience, not of speed.
 PATIENCE = 120
 
@@ -139,7 +144,7 @@ class Hosts:
 
     def etcdctl(self, host: str, command: str, members: list[str] | None = None) -> str:
         """What etcdctl on a host says, which asks the member there, or whichever of `members` answers."""
-        endpoints = ",".join(f"https://{ADDRESS[member]}:2379" for member in members or [host])
+        endpoints = ",".join(f"https://{IN_URL[member]}:2379" for member in members or [host])
         tls = "--cacert /etc/etcd/tls/ca.crt --cert /etc/etcd/tls/server.crt --key /etc/etcd/tls/server.key"
         return self.on(host, f"etcdctl --endpoints={endpoints} {tls} --command-timeout=5s {command}")
 

@@ -103,7 +103,7 @@ def test_a_host_whose_name_is_unknown(blank: Site, another_inventory: Callable[[
 
 def test_a_host_that_is_off(blank: Site, another_inventory: Callable[[str, str], str]) -> None:
     """An address where nobody is."""
-    free = ADDRESS[VICTIM].rpartition(".")[0] + ".200"
+    free = SPEC.networks[0][200]
     inventory = another_inventory(f"'ssh_hostname': '{ADDRESS[VICTIM]}'", f"'ssh_hostname': '{free}'")
     refused(blank, f"[{VICTIM}]    Could not connect", inventory=inventory)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from helpers import ENVIRONMENT, Site
-from hosts import ADDRESS, DATABASES, PROXY, wait_until
+from hosts import ADDRESS, DATABASES, IN_URL, PROXY, SPEC, wait_until
 
 from cluster.certificates import make_authority
 
@@ -59,9 +59,7 @@ def test_as_a_member_of_etcd_only_members_are_answered(site: Site) -> None:
     """The certificate must be that of the address it comes from."""
     one, other, _ = DATABASES
     tls = "--cacert /etc/etcd/tls/ca.crt --cert /etc/etcd/tls/server.crt --key /etc/etcd/tls/server.key"
-    assert (
-        site.on(one, f"curl -s --http1.1 -o /dev/null -w '%{{http_code}}' {tls} https://{ADDRESS[other]}:2380/members") == "200"
-    )
+    assert site.on(one, f"curl -s --http1.1 -o /dev/null -w '%{{http_code}}' {tls} https://{IN_URL[other]}:2380/members") == "200"
     with pytest.raises((ssl.SSLError, ConnectionError)):
         get(one, 2380, MUTUAL[2380], context(site, 2380, certificate=True))
 
@@ -103,6 +101,9 @@ def test_a_client_can_verify_whom_it_reaches_through_haproxy(site: Site, port: i
         )
     with site.connect(port, host=ADDRESS[PROXY], hostaddr=None) as connection:  # by address, too
         connection.execute("select 1")
+    for address in SPEC.host(PROXY).addresses:  # of each kind that it has
+        with site.connect(port, hostaddr=address) as connection:
+            connection.execute("select 1")
 
 
 @pytest.mark.parametrize("port", [5000, 5001])
@@ -228,7 +229,7 @@ def test_openssl_trusts_every_server(site: Site, host: str, port: int, use: str)
     pair = site.secrets / (f"{PROXY}-haproxy-client" if host == PROXY else f"{host}-{use}")
     for check in (["-verify_hostname", host], ["-verify_ip", ADDRESS[host]]):
         done = subprocess.run(
-            ["openssl", "s_client", "-connect", f"{ADDRESS[host]}:{port}", *protocol, "-CAfile", site.secrets / f"{use}-ca.crt",
+            ["openssl", "s_client", "-connect", f"{IN_URL[host]}:{port}", *protocol, "-CAfile", site.secrets / f"{use}-ca.crt",
              "-cert", f"{pair}.crt", "-key", f"{pair}.key", "-verify_return_error", *check],
             input="", capture_output=True, text=True, timeout=20, check=False,
         )  # fmt: skip

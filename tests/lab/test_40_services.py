@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from helpers import ENVIRONMENT, Site
-from hosts import ADDRESS, DATABASES, HOSTS, PROXY
+from hosts import DATABASES, HOSTS, IN_URL, PROXY
 
 BESIDE = ("etcd", "patroni", "pgquorum-wake-patroni", "pgquorum-confirm-quorum")
 SERVICES = [(host, name) for host in DATABASES for name in BESIDE] + [(PROXY, "haproxy")]
@@ -59,7 +59,7 @@ def test_patroni_finds_nothing_wrong_with_its_files(site: Site, host: str) -> No
 def test_etcd_cannot_grow_without_bound(site: Site, host: str) -> None:
     """As it says itself, and as it was started."""
     tls = "--cacert /etc/etcd/tls/ca.crt --cert /etc/etcd/tls/server.crt --key /etc/etcd/tls/server.key"
-    metrics = site.on(host, f"curl -s {tls} https://{ADDRESS[host]}:2379/metrics")
+    metrics = site.on(host, f"curl -s {tls} https://{IN_URL[host]}:2379/metrics")
     quota = next(line.split()[1] for line in metrics.splitlines() if line.startswith("etcd_server_quota_backend_bytes "))
     assert float(quota) == site.cluster.etcd.quota
     settings = site.on(host, "tr '\\0' '\\n' < /proc/$(pgrep -x etcd)/environ").splitlines()

@@ -13,7 +13,7 @@ import pytest
 from clients import Traffic, Writers
 from commands import invoke, status
 from helpers import Site
-from hosts import ADDRESS, DATABASES, HOSTS, PROXY, wait_until
+from hosts import ADDRESS, DATABASES, HOSTS, IN_URL, PROXY, wait_until
 from test_20_first_deploy import secrets
 
 pytestmark = pytest.mark.usefixtures("healed")
@@ -318,10 +318,10 @@ def test_a_renewed_certificate_is_used_without_a_restart_of_postgresql(site: Sit
     new = site.on(host, f"{serial} /etc/patroni/tls/server.crt")
     assert new != old
     shown = (
-        f"openssl s_client -connect {ADDRESS[host]}:5432 -starttls postgres </dev/null 2>/dev/null | openssl x509 -noout -serial"
+        f"openssl s_client -connect {IN_URL[host]}:5432 -starttls postgres </dev/null 2>/dev/null | openssl x509 -noout -serial"
     )
     wait_until(lambda: site.on(host, shown) == new, "PostgreSQL shows the new one")
-    rest = f"openssl s_client -connect {ADDRESS[host]}:8008 </dev/null 2>/dev/null | openssl x509 -noout -serial"
+    rest = f"openssl s_client -connect {IN_URL[host]}:8008 </dev/null 2>/dev/null | openssl x509 -noout -serial"
     wait_until(lambda: site.on(host, rest) == new, "Patroni shows the new one")
     assert site.postmasters() == before
     assert site.changes() == 0

@@ -253,11 +253,14 @@ def test_what_a_living_cluster_can_not_take_is_refused(site: Site, setting: str,
 
 
 def test_no_host_leaves_by_omission_and_none_moves(site: Site) -> None:
-    before, leader = site.snapshot(), site.leader()
+    before, leader, elsewhere = site.snapshot(), site.leader(), str(SPEC.networks[0][250])
     for edit, sentence in (
         (f"postgres = [one for one in postgres if one[0] != {leader!r}]", f"host {leader} is not in group postgres any more"),
         (f"etcd = [one for one in etcd if one[0] != {leader!r}] + haproxy", f"host {leader} is not in group etcd any more"),
-        (f"for group in (etcd, postgres): dict(group)[{leader!r}].update(address='10.77.0.250')", f"host {leader}: address ="),
+        (
+            f"for group in (etcd, postgres): dict(group)[{leader!r}].update(address={elsewhere!r})",
+            f"host {leader}: address =",
+        ),
     ):
         with site.edited(INVENTORY, edit):
             refused(site.deploy("-y"), sentence, f"`invoke host.remove {leader}`")

@@ -7,7 +7,7 @@ import json
 import pytest
 from commands import invoke
 from helpers import Site
-from hosts import ADDRESS, DATABASES, PROXY
+from hosts import ADDRESS, DATABASES, FAMILY, PROXY
 
 from cluster import paths
 
@@ -36,7 +36,7 @@ def test_a_port_that_a_firewall_eats_is_refused_with_both_ends(site: Site) -> No
     """Between two replicas, where nobody needs it now: only who asks can know."""
     here, there = site.replicas()
     assert refusals(site) == (0, [])
-    with site.firewall([there], f"ip saddr {ADDRESS[here]} tcp dport 5432 drop"):
+    with site.firewall([there], f"{FAMILY} saddr {ADDRESS[here]} tcp dport 5432 drop"):
         code, found = refusals(site)
         assert code == 1
         [(about, text)] = found

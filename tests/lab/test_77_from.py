@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from commands import invoke
 from helpers import Site
-from hosts import ADDRESS, DATABASES, HOSTS, PROXY, SPEC, wait_until
+from hosts import ADDRESS, DATABASES, FAMILY, HOSTS, PROXY, SPEC, wait_until
 from proving import as_promised
 
 pytestmark = pytest.mark.usefixtures("healed")
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("healed")
 @contextmanager
 def only_ssh(site: Site) -> Iterator[None]:
     """The hosts take nothing from this machine but SSH."""
-    with site.firewall(HOSTS, f"ip saddr {SPEC.gateway} tcp dport != 22 drop"):
+    with site.firewall(HOSTS, f"{FAMILY} saddr {SPEC.gateways[0].partition('/')[0]} tcp dport != 22 drop"):
         with pytest.raises(TimeoutError):
             socket.create_connection((ADDRESS[PROXY], 5000), 2)
         yield

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from commands import invoke, status
 from helpers import Site
-from hosts import ADDRESS, SPEC, wait_until
+from hosts import ADDRESS, FAMILY, SPEC, wait_until
 
 pytestmark = pytest.mark.usefixtures("healed")
 
@@ -27,7 +27,7 @@ def lost(site: Site) -> Iterator[tuple[str, str, str]]:
         client.execute("drop table if exists kept")
         client.execute("create table kept (n int, filling text)")
         client.execute("insert into kept select n, '' from generate_series(1, %s) n", (ROWS,))
-        slowly = f"ip saddr {ADDRESS[primary]} tcp sport 5432 limit rate over 24 kbytes/second burst 64 kbytes drop"
+        slowly = f"{FAMILY} saddr {ADDRESS[primary]} tcp sport 5432 limit rate over 24 kbytes/second burst 64 kbytes drop"
         try:
             with site.firewall([laggard], slowly):
                 for n in range(LATE_ROWS):

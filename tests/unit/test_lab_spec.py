@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from repository import ship
 
-from lab import LabError, LabSpec, access, cgroup, disk, host_packages, network, ownership, recipe, state
+from lab import Addresses, LabError, LabSpec, access, cgroup, disk, host_packages, network, ownership, recipe, state
 from lab.spec import LabHost, refuse_unlike
 from lab.state import State
 
@@ -38,7 +38,7 @@ def test_default_hosts() -> None:
 def test_as_many_hosts_as_there_can_be_have_addresses_of_their_own_within_the_smallest_subnet() -> None:
     spec = LabSpec(subnet="192.168.5.32/27", databases=10, proxies=10)
     assert [host.name for host in spec.hosts][9:12] == ["pg-sv10", "pg-haproxy", "pg-haproxy2"]
-    addresses = {host.address for host in spec.hosts} | {spec.gateway}
+    addresses = {host.address for host in spec.hosts} | {gateway.partition("/")[0] for gateway in spec.gateways}
     assert len(addresses) == 21
     usable = {str(address) for address in spec.network.hosts()}
     assert addresses <= usable
@@ -224,3 +224,37 @@ def test_the_disk_of_the_log_stays_with_the_hosts_other_disk(monkeypatch: pytest
 def test_host_keys_are_pinned_by_name_and_address() -> None:
     host = LabHost("pg-sv01", "10.77.0.11", "database")
     assert access.known_hosts({host: "ssh-ed25519 AAAA"}) == "pg-sv01,10.77.0.11 ssh-ed25519 AAAA\n"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "of_the_first", "gateways"),
+    [
+        ("ipv4", ("10.77.31.11",), ("10.77.31.1/24",)),
+        ("ipv6", ("fd0a:4d1f::11",), ("fd0a:4d1f::1/64",)),
+        ("dual", ("10.77.31.11", "fd0a:4d1f::11"), ("10.77.31.1/24", "fd0a:4d1f::1/64")),
+    ],
+)
+def test_hosts_have_the_addresses_that_were_asked_for(
+    addresses: Addresses, of_the_first: tuple[str, ...], gateways: tuple[str, ...]
+) -> None:
+    spec = LabSpec(subnet="10.77.31.0/24", addresses=addresses)
+    assert spec.hosts[0].addresses == of_the_first and spec.hosts[0].address == of_the_first[0]
+    assert spec.gateways == gateways
+    assert all(network.is_private for network in spec.networks)
+
+
+def test_two_labs_share_no_ipv6_network() -> None:
+    halves = [LabSpec(subnet=subnet, addresses="ipv6").network6 for subnet in ("10.77.1.0/25", "10.77.1.128/25", "10.78.1.0/24")]
+    assert len(set(halves)) == 3
+
+
+def test_a_lab_keeps_its_kind_of_addresses() -> None:
+    with pytest.raises(LabError, match="has addresses ipv4, not ipv6: `invoke lab"):
+        refuse_unlike(LabSpec(), LabSpec(addresses="ipv6"))
+
+
+def test_a_machine_whose_ipv6_network_is_the_labs_is_refused() -> None:
+    routes = [{"dst": "default", "dev": "eth0"}, {"dst": "fd0a:4d00::/32", "dev": "eth0"}, {"dst": "fe80::/64", "dev": "eth0"}]
+    network.refuse_overlap(LabSpec(), routes)
+    with pytest.raises(LabError, match="subnet fd0a:4d00::/64 overlaps fd0a:4d00::/32, which this machine has on eth0"):
+        network.refuse_overlap(LabSpec(addresses="dual"), routes)

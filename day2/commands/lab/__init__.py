@@ -36,17 +36,30 @@ def on_lab(name: str, act: Callable[[Lab], object]) -> None:
         "proxies": "hosts for HAProxy",
         "suite": "Debian release",
         "subnet": "network of the lab",
+        "ipv6": "hosts that have IPv6 addresses only",
+        "dual": "hosts that have both: the cluster uses IPv4, clients may come by either",
     }
 )
 def _up(
-    c: Context, name: str = "demo", databases: int = 3, proxies: int = 1, suite: str = "forky", subnet: str = "10.77.0.0/24"
+    c: Context,
+    name: str = "demo",
+    databases: int = 3,
+    proxies: int = 1,
+    suite: str = "forky",
+    subnet: str = "10.77.0.0/24",
+    ipv6: bool = False,
+    dual: bool = False,
 ) -> None:
     """Start a lab: real hosts (systemd, sshd) on this machine, with inventory.py's addresses by default."""
     from day2.ui.console import call
     from lab import Lab, LabError, LabSpec
 
     def body() -> None:
-        spec = LabSpec(name=name, databases=databases, proxies=proxies, suite=suite, subnet=subnet)
+        if ipv6 and dual:
+            raise LabError("--ipv6 and --dual: choose one, hosts have IPv6 addresses only or both")
+        spec = LabSpec(
+            name, subnet, suite, databases, proxies, addresses="ipv6" if ipv6 else "dual" if dual else "ipv4"
+        )  # fmt: skip
         Lab(spec, Path.cwd()).up()
 
     call(body, errors=(LabError,))
