@@ -27,6 +27,11 @@ def test_in_the_lab_there_is_power_to_cut(capsys: pytest.CaptureFixture[str]) ->
     assert "    invoke failover-test            cut the power" in text and "invoke psql" in text
 
 
+def test_a_lab_is_removed_by_its_own_name(capsys: pytest.CaptureFixture[str]) -> None:
+    named = {name: {way: f"{command} --name six" for way, command in of.items()} for name, of in switched("invoke lab.").items()}
+    assert "`invoke lab.down --name six` removes the lab" in told(capsys, cluster(named, **APP))
+
+
 def test_with_power_switches_of_ones_own_there_is_no_lab(capsys: pytest.CaptureFixture[str]) -> None:
     text = told(capsys, cluster(switched("ipmi "), **APP))
     assert "lab" not in text and "cut the power" in text and "power_off" not in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from cluster.topology import Cluster
@@ -51,7 +52,8 @@ def notes(cluster: Cluster) -> Iterator[str]:
         yield f"With power_off and power_on in {cluster.inventory} a failover test can cut the power of a host, too."
     elif (victim.power_off or "").startswith(LAB):
         yield f"In the lab a host's power is yours: `{victim.power_off}`, `invoke status`, `{victim.power_on}`."
-        yield "`invoke lab.down` removes the lab."
+        named = re.search(r" --name \S+", victim.power_off or "")
+        yield f"`invoke lab.down{named[0] if named else ''}` removes the lab."
 
 
 def has_power_switches(cluster: Cluster) -> bool:
