@@ -221,7 +221,7 @@ def test_the_kernel_reads_its_settings_only_where_it_runs_otherwise(stage: Stage
     answers = [("db2", "/proc/sys/", ["/proc/sys/net/ipv4/neigh/eth0/retrans_time_ms"])]
     run = stage.rehearse("-y", answers=answers)
     assert {run.commands[n].host for n in run.executed("systemd-sysctl")} == {"@fake/db2"}
-    assert run.last("60-pgquorum.conf.XXXX") < run.first("systemd-sysctl") < run.first(f"{START} etcd.service")
+    assert run.last("sysctl.d/60-pgquorum.conf.XXXX") < run.first("systemd-sysctl") < run.first(f"{START} etcd.service")
 
 
 def test_a_reload_that_failed_is_done_again_though_no_file_is_newer(stage: Stage) -> None:
