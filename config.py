@@ -12,11 +12,13 @@ import click
 from pyinfra import config
 
 from cluster.command_line import refusals
+from operations.connections import reach_as_tasks_do
 from operations.ending import end_in_words
 
 # The first failure on any host ends the run.
 config.FAIL_PERCENT = 0
 end_in_words()
+reach_as_tasks_do()
 config.REQUIRE_PYINFRA_VERSION = ">=3.10,<4"
 
 _context = click.get_current_context(silent=True)

@@ -76,9 +76,11 @@ def section_problems(group: str, values: dict[str, Any]) -> list[str]:
 def _unknown_keys(hosts: dict[str, RawHost]) -> Iterator[str]:
     known = {variable for _, variables in s.VARIABLES.values() for variable in variables}
     known |= set(s.HostSettings.model_fields) | s.CONNECTOR_SETTINGS
-    seen = {key for raw in hosts.values() for key in raw.data if not key.startswith("_")}
+    seen = {key for raw in hosts.values() for key in raw.data if not key.startswith("_") or key in s.NOT_TAKEN}
     for key in sorted(seen - known):
-        if key in s.RENAMED:
+        if key in s.NOT_TAKEN:
+            yield f"{key} is not taken: {s.NOT_TAKEN[key]}"
+        elif key in s.RENAMED:
             new, since = s.RENAMED[key]
             yield f"{key} is now {new} since {since}"
         else:

@@ -12,6 +12,7 @@ from typing import Any
 from .building import build
 from .errors import SettingsError, did_you_mean
 from .inventory_files import read_hosts
+from .settings import NOT_TAKEN
 
 
 def refusals(parameters: Mapping[str, Any], *, terminal: bool = True) -> list[str]:
@@ -28,6 +29,12 @@ def _order(parameters: Mapping[str, Any], terminal: bool) -> Iterator[str]:
     for option in ("no_wait", "serial"):
         if parameters.get(option):
             yield f"--{option.replace('_', '-')}: every phase of this deploy needs the one before it on all hosts"
+    for option in ("use_sudo_password", "same_sudo_password", "ssh_password_prompt"):
+        if parameters.get(option):
+            yield f"--{option.replace('_', '-')}: no password is asked for: allow SSH by key, and sudo without a password"
+    for option in ("ssh_password", "ssh_key_password"):
+        if parameters.get(option):
+            yield f"--{option.replace('_', '-')}: {NOT_TAKEN[option]}"
     asks_nothing = any(parameters.get(o) for o in ("yes", "dry", "json_output", "debug_facts", "debug_operations"))
     if not (asks_nothing or terminal):
         yield "there is no terminal to ask on: say -y if this is what you want, or --dry"

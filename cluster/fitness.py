@@ -7,6 +7,7 @@ from statistics import median
 
 from . import paths
 from .layout import Note, changes, latest, layout_of, read_note
+from .sudo import denial
 from .survey import DISK_FREE_BYTES, HostSurvey
 from .topology import Cluster
 from .version import Version, parse, told
@@ -43,7 +44,8 @@ def _unfit(survey: HostSurvey) -> Iterator[str]:
     if survey.system not in SUPPORTED_SYSTEMS:
         yield f"runs {survey.system or 'an unknown system'} {survey.system_version}: should be Debian or Ubuntu"
     if survey.uid != 0:
-        yield "the SSH user is not root and has no sudo without a password: set ssh_user = 'root', or allow it"
+        said = survey.sudo or "without a word"
+        yield denial(survey.user, survey.sudo) or f"{survey.user} is not root, and sudo fails ({said}): set ssh_user = 'root'"
         return  # the rest could not be seen
     if survey.init != "systemd":
         yield f"is run by {survey.init!r}: should be systemd"

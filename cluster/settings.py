@@ -198,18 +198,24 @@ VARIABLES: dict[str, tuple[type[Settings], dict[str, str]]] = {
 RENAMED: dict[str, tuple[str, str]] = {}
 
 # Settings of pyinfra's own SSH connector that tasks do not need.
-CONNECTOR_SETTINGS = {
-    "ssh_password",
-    "ssh_key_password",
-    "ssh_allow_agent",
-    "ssh_look_for_keys",
-    "ssh_forward_agent",
-    "ssh_strict_host_key_checking",
-    "ssh_paramiko_connect_kwargs",
-    "ssh_connect_retries",
-    "ssh_connect_retry_min_delay",
-    "ssh_connect_retry_max_delay",
-    "ssh_file_transfer_protocol",
+CONNECTOR_SETTINGS = {"ssh_strict_host_key_checking", "ssh_file_transfer_protocol"}
+
+_NO_SECRETS = "a secret has no place in an inventory"
+_SUDO = "sudo without a password is needed, since pyinfra would show one in the process lists of hosts"
+_AS_SSH = "SSH's configuration decides (ssh_config_file)"
+# What pyinfra knows and is not taken, since the tasks would not reach the hosts by it: why, and what is there instead.
+NOT_TAKEN: dict[str, str] = {
+    "ssh_password": f"{_NO_SECRETS}, and hosts are reached with keys: set ssh_key",
+    "ssh_key_password": f"{_NO_SECRETS}: ssh-add the key",
+    "ssh_allow_agent": f"{_AS_SSH}: IdentityAgent",
+    "ssh_look_for_keys": f"{_AS_SSH}: IdentityFile, IdentitiesOnly",
+    "ssh_forward_agent": "no host needs the agent",
+    "ssh_paramiko_connect_kwargs": _AS_SSH,
+    "ssh_connect_retries": "run it again",
+    "ssh_connect_retry_min_delay": "run it again",
+    "ssh_connect_retry_max_delay": "run it again",
+    "_sudo_password": _SUDO,
+    "_use_sudo_password": _SUDO,
 }
 
 

@@ -20,6 +20,8 @@ class HostSurvey:
     system: str = ""  # ID of /etc/os-release
     system_version: str = ""
     uid: int = 0
+    user: str = "the SSH user"
+    sudo: str = ""  # what it wrote where it does not let the user be root
     init: str = "systemd"
     marker: str = ""  # the content of paths.MARKER, empty when there is none
     layout: str = ""  # the same of paths.LAYOUT
@@ -92,7 +94,8 @@ def survey_command(cluster: Cluster) -> str:
     )
     quoted = shlex.quote(script)
     as_root = f'if [ "$(id -u)" = 0 ]; then sh -c {quoted}; elif sudo -n true 2>/dev/null; then sudo -n sh -c {quoted};'
-    return f'{as_root} else echo "uid $(id -u)"; . /etc/os-release; echo "system $ID"; echo "init systemd"; fi'
+    who = 'echo "uid $(id -u)"; echo "user $(id -un)"; echo "sudo $(sudo -n true 2>&1 | grep sudo: | tail -n 1)"'
+    return f'{as_root} else {who}; . /etc/os-release; echo "system $ID"; echo "init systemd"; fi'
 
 
 def _places(cluster: Cluster) -> dict[str, str]:
@@ -108,6 +111,8 @@ def parse_survey(lines: list[str], now: float) -> HostSurvey:
         system=said.get("system", ""),
         system_version=said.get("system_version", ""),
         uid=int(said.get("uid", "-1")),
+        user=said.get("user", "the SSH user"),
+        sudo=said.get("sudo", ""),
         init=said.get("init", ""),
         marker=said.get("marker", ""),
         layout=said.get("layout", ""),

@@ -1,4 +1,8 @@
-"""The SSH connections that pyinfra has opened: it leaves them the kernel's defaults, and a lost one without a word."""
+"""The deploy's SSH connections: opened as the tasks open theirs, prompt, and watched.
+
+pyinfra's own connector asks for passphrases, ends in a traceback for a key file that is not there, leaves connections the
+kernel's defaults, and a lost one without a word.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,13 @@ from typing import Any
 
 from pyinfra import logger
 from pyinfra.api import State
+from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.state import BaseStateCallback
+from pyinfra.connectors.ssh import SSHConnector
+from pyinfra.connectors.sshuserclient.client import get_missing_host_key_policy
+
+from reach.configuration import Way
+from reach.connecting import UnreachableError, connect
 
 # A host without a sign of life for so long is gone and the run ends: by default it would wait for a quarter of an hour and
 # longer. That a command takes its time is no reason: the kernel of its host answers.
@@ -22,6 +32,36 @@ OPTIONS = [
     (socket.IPPROTO_TCP, "TCP_KEEPCNT", GONE_SECONDS // PROBE_SECONDS - 1),
     (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", GONE_SECONDS * 1000),
 ]
+# Why hosts could not be reached, by name: told when the run ends.
+_unreached: dict[str, str] = {}
+
+
+def reach_as_tasks_do() -> None:
+    """From now on, pyinfra's connections are those of reach/."""
+    SSHConnector.connect = _connect  # type: ignore[assignment, method-assign]
+
+
+def _connect(connector: Any) -> None:
+    data = connector.data
+    way = Way(
+        data["ssh_hostname"] or connector.host.name,
+        data["ssh_user"],
+        int(data["ssh_port"]) if data["ssh_port"] else None,
+        data["ssh_key"],
+        data["ssh_config_file"],
+        data["ssh_known_hosts_file"],
+    )
+    policy = get_missing_host_key_policy(data["ssh_strict_host_key_checking"])
+    try:
+        connector.client = connect(way, connector.state.config.CONNECT_TIMEOUT, policy)
+    except UnreachableError as error:
+        _unreached[connector.host.name] = str(error)
+        raise ConnectError(str(error)) from None
+
+
+def why_unreached(name: str) -> str:
+    """The words with which a host could not be reached; empty where it could."""
+    return _unreached.get(name, "")
 
 
 def tune(state: State) -> None:

@@ -28,6 +28,7 @@ from cluster.version import Version, own
 from health.preflight import judge
 
 from .connections import logged_in_as, tune
+from .ending import unreached
 from .refusal import Refusal, refusal
 from .survey import judge_hosts, probe_hosts, survey_hosts
 
@@ -98,7 +99,7 @@ def _begin(state: State) -> Run:
         raise refusal(str(error)) from None
     absent = sorted({h.name for h in state.inventory if state.is_host_in_limit(h)} - {h.name for h in state.active_hosts})
     if absent:
-        raise refusal(f"{', '.join(absent)} did not answer: nothing was changed. Mend it, or leave it out with --exclude")
+        raise unreached(absent)
     tune(state)
     surveys = survey_hosts(state, cluster)
     problems = refusals(cluster, surveys, vault.cluster_id, vault.existed, version)

@@ -15,6 +15,7 @@ from pyinfra.api import State
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.state import StateStage
 
+from .connections import why_unreached
 from .refusal import Refusal, refusal, why_stopped
 
 # Of what a command wrote before it failed.
@@ -38,12 +39,20 @@ def end_in_words() -> None:
 def reason(state: State, failed: list[Any]) -> Refusal:
     """What to end with when `failed` hosts have."""
     if state.current_stage == StateStage.Connect:
-        names = ", ".join(one.name for one in failed)
-        return refusal(f"{names} did not answer: nothing was changed. Mend it, or leave it out with --exclude")
+        return unreached([one.name for one in failed])
     operations = {name for one in failed if (name := _failed_operation(state, one)[0])}
     where = f" at '{' and '.join(sorted(operations))}'" if operations else ""
     lines = [f"{one.name}: {line}" for one in failed for line in _said(state, one)]
     return refusal(f"the deploy stopped{where}; when it is mended, the same command goes on from there:", lines)
+
+
+def unreached(names: list[str]) -> Refusal:
+    """What to end with when the named hosts could not be reached: each reason once, with its hosts."""
+    reasons: dict[str, list[str]] = {}
+    for name in names:
+        reasons.setdefault(why_unreached(name), []).append(name)
+    heading = f"{', '.join(names)} did not answer: nothing was changed. Mend it, or leave it out with --exclude"
+    return refusal(heading, [f"{', '.join(hosts)}: {why}" for why, hosts in reasons.items() if why])
 
 
 def end_with_changes(state: State) -> None:

@@ -55,9 +55,10 @@ def _take(fleet: Fleet, host: str, line: str) -> paramiko.Channel:
     answer = channel.makefile("r").readline().strip()
     if answer == lock.HELD:
         return channel
-    problem = answer or channel.makefile_stderr("r").readline().strip()
+    problem = answer or channel.makefile_stderr("rb").read().decode(errors="replace").strip()
     channel.close()
-    raise ClusterError(lock.refusal(host, problem))
+    why = fleet.denial(host, problem)
+    raise ClusterError(f"{host}: {why}" if why else lock.refusal(host, problem))
 
 
 def _heartbeats(fleet: Fleet, channels: dict[str, paramiko.Channel], line: str, released: threading.Event) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 import socket
 import threading
@@ -11,22 +10,20 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import paramiko
 from fabric import Config, Connection
-from paramiko.ssh_exception import NoValidConnectionsError
 
-from cluster.errors import ClusterError
+from cluster.sudo import denial
 from cluster.topology import Host
+from reach import connecting as reach
+from reach.configuration import Way
+from reach.connecting import UnreachableError as UnreachableError  # for whoever takes a Fleet
 
 CONNECT_SECONDS = 5
 # A peer that is gone without a word is noticed by unanswered keepalives, not by waiting for ever.
 KEEPALIVE_SECONDS = 5
-
-# What goes wrong is told in an Answer; paramiko would also print tracebacks of its threads.
-logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True)
@@ -86,10 +83,8 @@ class Fleet:
             code = channel.recv_exit_status()
             if code < 0:
                 raise EOFError("it ended before the command did")
-            if code and problem.startswith("sudo: "):
-                return Answer(
-                    host, None, problem=f"{self._connections[host].user} has no sudo without a password there ({problem})"
-                )
+            if code and (why := self.denial(host, problem)):
+                return Answer(host, None, problem=why)
             return Answer(host, code, output, problem)
         except TimeoutError:
             return Answer(host, None, problem=f"no answer within {seconds:g} s")
@@ -120,6 +115,11 @@ class Fleet:
             raise UnreachableError(f"unreachable: the SSH connection broke ({error})") from None
         return channel
 
+    def denial(self, host: str, problem: str) -> str | None:
+        """Why sudo refuses on a host that is connected, from what a command there wrote to standard error."""
+        user = self._connections[host].user
+        return denial(user, problem) if user != "root" else None
+
     def dial(self, host: str, address: str, port: int) -> paramiko.Channel:
         """A TCP connection to `address` and `port` that `host` makes. Raises UnreachableError."""
         with self._locks[host]:
@@ -149,66 +149,16 @@ class Fleet:
         return channel
 
 
-class UnreachableError(ClusterError):
-    """A host that can't be reached by SSH. The text says why, and where it can be mended, how."""
-
-
 def connect(host: Host, seconds: int) -> Connection:
     """An open connection to `host`. Raises UnreachableError."""
     s = host.settings
-    known = Path(s.ssh_known_hosts_file).expanduser() if s.ssh_known_hosts_file else None
-    kwargs: dict[str, Any] = {"banner_timeout": seconds, "auth_timeout": seconds}
-    if s.ssh_key:
-        kwargs |= {"key_filename": str(Path(s.ssh_key).expanduser()), "look_for_keys": False}
-    try:
-        # A configuration of its own: one that several threads share is sometimes read while it is put together.
-        config = Config(runtime_ssh_path=str(Path(s.ssh_config_file).expanduser()) if s.ssh_config_file else None)
-        connection = Connection(
-            host.ssh_hostname, s.ssh_user, s.ssh_port, connect_timeout=seconds, connect_kwargs=kwargs, config=config
-        )
-    except (OSError, paramiko.ConfigParseError) as error:
-        file = s.ssh_config_file or "~/.ssh/config"
-        raise UnreachableError(f"unreachable: SSH's configuration {file} can't be read ({error})") from None
-    try:
-        # Fabric itself would add unknown keys silently.
-        connection.client.load_system_host_keys(str(known) if known else None)
-        connection.client.set_missing_host_key_policy(paramiko.RejectPolicy())
-        connection.open()
-    except (OSError, EOFError, paramiko.SSHException) as error:
-        connection.client.close()
-        raise UnreachableError(f"unreachable: {_why(error, host, connection, known)}") from None
+    way = Way(host.ssh_hostname, s.ssh_user, s.ssh_port, s.ssh_key, s.ssh_config_file, s.ssh_known_hosts_file)
+    client = reach.connect(way, seconds)
+    # Whom and where is decided: Fabric is not to read SSH's configuration once more, in its own way.
+    connection = Connection(host.ssh_hostname, client.user, config=Config(ssh_config=paramiko.SSHConfig()))
+    connection.client, connection.transport = client, client.transport
     connection.transport.set_keepalive(KEEPALIVE_SECONDS)
     # Else every command waits some 80 ms: for the acknowledgement of its first packet, which the host delays.
     if hasattr(connection.transport.sock, "setsockopt"):  # what leads through another host has none
         connection.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
-
-
-def _why(error: Exception, host: Host, connection: Connection, known: Path | None) -> str:
-    """One sentence for what paramiko raised while connecting."""
-    s = host.settings
-    where = f"{connection.host} port {connection.port}"
-    known_hosts = known or "~/.ssh/known_hosts"
-    match error:
-        case paramiko.BadHostKeyException():
-            return (
-                f"{where} shows another host key than {known_hosts} has for it. If the host was reinstalled, take its"
-                " old line out of that file; otherwise somebody may be in between"
-            )
-        case FileNotFoundError():
-            return f"there is no file {error.filename} (ssh_key or ssh_known_hosts_file of {host.name})"
-        case paramiko.PasswordRequiredException():
-            return f"the key {s.ssh_key} has a passphrase: add it to your ssh-agent"
-        case paramiko.AuthenticationException():
-            return f"{where} refuses to log in {connection.user!r} (ssh_user, ssh_key of {host.name})"
-        case paramiko.SSHException() if "not found in known_hosts" in str(error):
-            return f"the host key of {where} is not in {known_hosts}: check it and add it (ssh-keyscan prints it)"
-        case TimeoutError():
-            return f"{where} does not answer"
-        case NoValidConnectionsError():
-            said = ", ".join({str(getattr(one, "strerror", one)) for one in error.errors.values()})
-            return f"{where}: {said}"
-        case paramiko.SSHException() if "private key" in str(error):
-            return f"{s.ssh_key} (ssh_key of {host.name}) is no private key that can be read: {error}"
-        case _:
-            return f"{where}: {getattr(error, 'strerror', None) or error or type(error).__name__}"

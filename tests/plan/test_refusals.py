@@ -29,7 +29,8 @@ def says(host: str, *lines: str) -> list[tuple[str, str, list[str]]]:
     ("lines", "sentence"),
     [
         (["system fedora", "system_version 43"], "runs fedora 43: should be Debian or Ubuntu"),
-        (["uid 1000"], "the SSH user is not root and has no sudo without a password"),
+        (["uid 1000", "user ann", "sudo sudo: a password is required"], "ann has no sudo without a password"),
+        (["uid 1000"], "the SSH user is not root, and sudo fails (without a word)"),
         (["init runit"], "is run by 'runit': should be systemd"),
         (["free_bytes 1000"], "has 0 MiB free for data"),
         (["postgres_data foreign"], "/var/lib/postgresql/18/pgquorum holds something that"),

@@ -75,8 +75,8 @@ def test_hosts_of_this_cluster_are_fit() -> None:
         ({"system": "fedora", "system_version": "43"}, "host db2: runs fedora 43: should be Debian or Ubuntu"),
         ({"system": "", "system_version": ""}, "host db2: runs an unknown system : should be Debian or Ubuntu"),
         (
-            {"uid": 1000},
-            "host db2: the SSH user is not root and has no sudo without a password: set ssh_user = 'root', or allow it",
+            {"uid": 1000, "user": "ann", "sudo": "sudo: a password is required"},
+            "host db2: ann has no sudo without a password: put `ann ALL=(ALL) NOPASSWD: ALL` into",
         ),
         ({"init": "sysvinit"}, "host db2: is run by 'sysvinit': should be systemd"),
         ({"free_bytes": 5 * 1024**2}, f"host db2: has 5 MiB free for data: should be at least {DISK_FREE_BYTES >> 20} MiB"),

@@ -15,15 +15,16 @@ from cluster.inventory_files import load_cluster, read_hosts
 from cluster.settings import VARIABLES
 from lab import LabSpec, access
 
-OURS = {"agents", "cluster", "health", "operations", "day2", "lab", "tasks", "deploy", "config"}
+OURS = {"agents", "cluster", "health", "reach", "operations", "day2", "lab", "tasks", "deploy", "config"}
 TOOLS = {"pyinfra", "pyinfra_cli", "fabric", "invoke", "paramiko", "psycopg"}
 # For each, without what has an entry of its own: what it may import of ours, and which of the tools.
 MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "cluster": (set(), set()),
     "agents": ({"cluster"}, set()),
     "health": ({"cluster"}, set()),
-    "operations": ({"agents", "cluster", "health"}, {"pyinfra"}),
-    "day2": ({"agents", "cluster", "health"}, {"fabric", "paramiko", "psycopg", "invoke"}),
+    "reach": ({"cluster"}, {"paramiko"}),
+    "operations": ({"agents", "cluster", "health", "reach"}, {"pyinfra"}),
+    "day2": ({"agents", "cluster", "health", "reach"}, {"fabric", "paramiko", "psycopg", "invoke"}),
     # The commands whose subject is the lab. All others work on hosts and must not know whether those are a lab's.
     "day2/commands/lab": ({"day2", "lab"}, {"invoke"}),
     "lab": (set(), set()),

@@ -1,0 +1,127 @@
+"""Logs in to a host, through others where SSH's configuration says so, and says in one sentence why it could not."""
+
+from __future__ import annotations
+
+import logging
+
+import paramiko
+from paramiko.ssh_exception import NoValidConnectionsError
+
+from cluster.errors import ClusterError
+
+from .configuration import ConfigurationError, Target, Way, hop, resolve
+from .keys import InOrder, KeyProblem, Keyring, keyring
+
+# What goes wrong is told in words; paramiko would also print tracebacks of its threads.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+
+
+Sock = paramiko.ProxyCommand | paramiko.Channel | None
+
+
+class UnreachableError(ClusterError):
+    """A host that can't be reached by SSH. The text says why, and where it can be mended, how."""
+
+
+class Client(paramiko.SSHClient):
+    """A connection to a host, and those that lead to it."""
+
+    user: str
+    through: Client | None = None  # paramiko closes a connection that nobody refers to
+    _host_keys_filename: str  # paramiko's own
+
+    @property
+    def transport(self) -> paramiko.Transport:
+        transport = self.get_transport()
+        assert transport is not None, "connect() gives only what is open"
+        return transport
+
+    def close(self) -> None:
+        super().close()
+        if self.through:
+            self.through.close()
+
+
+def connect(way: Way, seconds: int, policy: paramiko.MissingHostKeyPolicy | None = None) -> Client:
+    """An open connection. `seconds` limits each step: TCP, SSH's banner, login. Raises UnreachableError.
+
+    `policy` decides on a host that nothing is known of, which is refused without one.
+    """
+    try:
+        return _connect(way, seconds, policy, frozenset())
+    except (ConfigurationError, KeyProblem) as error:
+        raise UnreachableError(f"unreachable: {error}") from None
+
+
+def _connect(way: Way, seconds: int, policy: paramiko.MissingHostKeyPolicy | None, passed: frozenset[str]) -> Client:
+    target = resolve(way)
+    ring = keyring(way, target)
+    client = Client()
+    client.user = target.user
+    try:
+        for file in target.known_hosts:
+            if file.exists() or (way.ssh_known_hosts_file and policy is None):
+                client.load_host_keys(str(file))
+        client.set_missing_host_key_policy(policy or paramiko.RejectPolicy())
+        # Where a policy adds what it accepts.
+        client._host_keys_filename = str(target.known_hosts[0])
+        client.connect(
+            target.hostname,
+            target.port,
+            timeout=seconds,
+            banner_timeout=seconds,
+            auth_timeout=seconds,
+            sock=_through(client, way, target, seconds, passed),
+            auth_strategy=InOrder(target.user, ring),
+        )
+    except (OSError, EOFError, paramiko.SSHException) as error:
+        client.close()
+        raise UnreachableError(f"unreachable: {_why(error, target, ring)}") from None
+    if not client.transport.is_authenticated():
+        client.close()
+        raise UnreachableError(f"unreachable: {target.where} wants more than a key of {target.user!r}, which can't be given")
+    return client
+
+
+def _through(client: Client, way: Way, target: Target, seconds: int, passed: frozenset[str]) -> Sock:
+    """What leads to the target where it is not reached directly."""
+    if target.proxy_command:
+        return paramiko.ProxyCommand(target.proxy_command)
+    # A host that others are reached through may itself be among those the configuration's pattern means.
+    jumps = tuple(jump for jump in target.jumps if way.jumps or jump not in passed)
+    if not jumps:
+        return None
+    # Nobody decides on an unknown key here: it is another host than the one that is asked for.
+    client.through = _connect(hop(jumps, way), seconds, None, passed | set(jumps))
+    address = (target.hostname, target.port)
+    return client.through.transport.open_channel("direct-tcpip", address, ("127.0.0.1", 0), timeout=seconds)
+
+
+def _why(error: Exception, target: Target, ring: Keyring) -> str:
+    """One sentence for what paramiko raised while connecting."""
+    known = ", ".join(str(file) for file in target.known_hosts)
+    match error:
+        case paramiko.BadHostKeyException():
+            return (
+                f"{target.where} shows another host key than {known} has for it. If the host was reinstalled, take its"
+                " old line out of that file; otherwise somebody may be in between"
+            )
+        case FileNotFoundError():
+            return f"there is no file {error.filename} (ssh_known_hosts_file, or what ProxyCommand names)"
+        case paramiko.AuthenticationException():
+            return f"{target.where} refuses to log in {target.user!r} {_tried(ring)} (ssh_user, ssh_key)"
+        case paramiko.SSHException() if "found in known_hosts" in str(error):
+            return f"the host key of {target.where} is not in {known}: check it and add it (ssh-keyscan prints it)"
+        case TimeoutError():
+            return f"{target.where} does not answer"
+        case NoValidConnectionsError():
+            said = ", ".join({str(getattr(one, "strerror", one)) for one in error.errors.values()})
+            return f"{target.where}: {said}"
+        case _:
+            return f"{target.where}: {getattr(error, 'strerror', None) or error or type(error).__name__}"
+
+
+def _tried(ring: Keyring) -> str:
+    locked = ", ".join(str(path) for path in ring.locked)
+    tried = f"with any of {len(ring.keys)} keys" if len(ring.keys) > 1 else "with this key" if ring.keys else "without a key"
+    return f"{tried}; {locked} has a passphrase and is not in the ssh-agent: ssh-add {locked}" if locked else tried
