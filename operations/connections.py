@@ -55,8 +55,8 @@ def _connect(connector: Any) -> None:
     try:
         connector.client = connect(way, connector.state.config.CONNECT_TIMEOUT, policy)
     except UnreachableError as error:
-        _unreached[connector.host.name] = str(error)
-        raise ConnectError(str(error)) from None
+        _unreached[connector.host.name] = str(error).removeprefix("unreachable: ")
+        raise ConnectError("unreachable") from None  # pyinfra tells this of each host; the run ends with why
 
 
 def why_unreached(name: str) -> str:

@@ -51,7 +51,7 @@ def unreached(names: list[str]) -> Refusal:
     reasons: dict[str, list[str]] = {}
     for name in names:
         reasons.setdefault(why_unreached(name), []).append(name)
-    heading = f"{', '.join(names)} did not answer: nothing was changed. Mend it, or leave it out with --exclude"
+    heading = f"{', '.join(names)} can't be reached: nothing was changed. Mend it, or leave it out with --exclude"
     return refusal(heading, [f"{', '.join(hosts)}: {why}" for why, hosts in reasons.items() if why])
 
 

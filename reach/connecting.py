@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import paramiko
+from paramiko.hostkeys import InvalidHostKey
 from paramiko.ssh_exception import NoValidConnectionsError
 
 from cluster.errors import ClusterError
@@ -59,9 +60,7 @@ def _connect(way: Way, seconds: int, policy: paramiko.MissingHostKeyPolicy | Non
     client = Client()
     client.user = target.user
     try:
-        for file in target.known_hosts:
-            if file.exists() or (way.ssh_known_hosts_file and policy is None):
-                client.load_host_keys(str(file))
+        _know_hosts(client, target, needed=bool(way.ssh_known_hosts_file and policy is None))
         client.set_missing_host_key_policy(policy or paramiko.RejectPolicy())
         # Where a policy adds what it accepts.
         client._host_keys_filename = str(target.known_hosts[0])
@@ -81,6 +80,18 @@ def _connect(way: Way, seconds: int, policy: paramiko.MissingHostKeyPolicy | Non
         client.close()
         raise UnreachableError(f"unreachable: {target.where} wants more than a key of {target.user!r}, which can't be given")
     return client
+
+
+def _know_hosts(client: Client, target: Target, *, needed: bool) -> None:
+    """Reads the host keys that are known. `needed`: whether the files have to be there."""
+    for file in target.known_hosts:
+        try:
+            if needed or file.exists():
+                client.load_host_keys(str(file))
+        except FileNotFoundError:
+            raise UnreachableError(f"unreachable: there is no file {file} (ssh_known_hosts_file)") from None
+        except (OSError, ValueError, InvalidHostKey) as error:
+            raise UnreachableError(f"unreachable: the known hosts {file} can't be read ({error})") from None
 
 
 def _through(client: Client, way: Way, target: Target, seconds: int, passed: frozenset[str]) -> Sock:
@@ -107,7 +118,7 @@ def _why(error: Exception, target: Target, ring: Keyring) -> str:
                 " old line out of that file; otherwise somebody may be in between"
             )
         case FileNotFoundError():
-            return f"there is no file {error.filename} (ssh_known_hosts_file, or what ProxyCommand names)"
+            return f"there is no {error.filename} (ProxyCommand)"
         case paramiko.AuthenticationException():
             return f"{target.where} refuses to log in {target.user!r} {_tried(ring)} (ssh_user, ssh_key)"
         case paramiko.SSHException() if "found in known_hosts" in str(error):
@@ -122,6 +133,6 @@ def _why(error: Exception, target: Target, ring: Keyring) -> str:
 
 
 def _tried(ring: Keyring) -> str:
-    locked = ", ".join(str(path) for path in ring.locked)
-    tried = f"with any of {len(ring.keys)} keys" if len(ring.keys) > 1 else "with this key" if ring.keys else "without a key"
-    return f"{tried}; {locked} has a passphrase and is not in the ssh-agent: ssh-add {locked}" if locked else tried
+    tried = f"with {' or '.join(ring.keys)}" if ring.keys else f"without a key; {ring.silence or 'the ssh-agent has none'}"
+    locked = " ".join(str(path) for path in ring.locked)
+    return f"{tried}; with a passphrase, and not in the ssh-agent: ssh-add {locked}" if locked else tried

@@ -35,10 +35,13 @@ class _LockedKey(Exception):
 
 @dataclass(frozen=True)
 class Keyring:
-    """The keys to log in with, in the order to try them; and the files of those with a passphrase that no agent has."""
+    """The keys to log in with by what a person calls them, in the order to try them; the files of those with a passphrase
+    that no agent has; why the agent has none.
+    """
 
-    keys: tuple[paramiko.PKey, ...]
+    keys: dict[str, paramiko.PKey]
     locked: tuple[Path, ...]
+    silence: str
 
 
 class Agent(AgentSSH):
@@ -57,7 +60,7 @@ class InOrder(AuthStrategy):
 
     def __init__(self, user: str, ring: Keyring) -> None:
         super().__init__(paramiko.SSHConfig())
-        self._sources = [InMemoryPrivateKey(user, key) for key in ring.keys]
+        self._sources = [InMemoryPrivateKey(user, key) for key in ring.keys.values()]
 
     def get_sources(self) -> Iterator[AuthSource]:
         yield from self._sources
@@ -67,14 +70,14 @@ def keyring(way: Way, target: Target) -> Keyring:
     """The keys for a target. Raises KeyProblem when `ssh_key` can't be used; what only SSH's configuration names is left out."""
     offered, silence = _offered(target.agent)
     by_public = {key.asbytes(): key for key in offered}
-    keys: list[paramiko.PKey] = []
+    keys: dict[str, paramiko.PKey] = {}
     locked: list[Path] = []
     for path in target.keys:
         try:
-            keys.append(_load(path))
+            keys[str(path)] = _load(path)
         except _LockedKey:
             if (public := _public(path)) in by_public:
-                keys.append(by_public[public])
+                keys[str(path)] = by_public[public]
             elif way.ssh_key:
                 raise KeyProblem(
                     f"the key {path} (ssh_key) has a passphrase, which nobody is asked for, and"
@@ -91,12 +94,13 @@ def keyring(way: Way, target: Target) -> Keyring:
         except (ValueError, UnsupportedAlgorithm, UnknownKeyType, paramiko.SSHException):
             # As for ssh, a public key says which one of the agent's is meant.
             if (public := _public(path)) in by_public:
-                keys.append(by_public[public])
+                keys[str(path)] = by_public[public]
             elif way.ssh_key:
                 raise KeyProblem(f"{path} (ssh_key) is no private key that can be used") from None
     if not target.only_these_keys:
-        keys += [key for key in offered if key not in keys]
-    return Keyring(tuple(keys), tuple(locked))
+        tried = {key.asbytes() for key in keys.values()}
+        keys |= {f"the agent's {key.fingerprint}": key for key in offered if key.asbytes() not in tried}
+    return Keyring(keys, tuple(locked), silence)
 
 
 def _offered(path: str | None) -> tuple[list[paramiko.PKey], str]:

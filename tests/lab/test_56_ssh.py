@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from commands import invoke
 from helpers import INVENTORY, Site
-from hosts import SPEC
+from hosts import ADDRESS, PROXY, SPEC, wait_until
+
 
 SUDOERS = "/etc/sudoers.d/ops"
+KEYGEN = ["ssh-keygen", "-q", "-t", "ed25519", "-N"]
 MAKE = f"""
 set -e
 useradd --create-home --shell /bin/bash ops
@@ -48,11 +52,85 @@ def test_without_sudo_both_say_who_lacks_it(site: Site, inventory: str) -> None:
     code, out, _ = invoke(site, "status", inventory=inventory)
     assert code == 1 and "ops has no sudo without a password" in out, out
     code, _, err = invoke(site, "switchover", "--yes", inventory=inventory)
-    assert code == 2 and "could not be taken" in err and "sudo: a password is required" in err, err
+    assert code == 2 and "ops has no sudo without a password: put `ops ALL=(ALL) NOPASSWD: ALL` into" in err, err
+    site.on_all(f"echo 'Defaults:ops requiretty' >{SUDOERS}; echo 'ops ALL=(ALL) NOPASSWD: ALL' >>{SUDOERS}")
+    both_say(site, inventory, "sudo wants a terminal of ops, and there is none: put `Defaults:ops !requiretty` into")
+
+
+def both_say(site: Site, inventory: str, sentence: str) -> None:
+    """That a deploy, a rehearsal of it and a task refuse with the same words."""
+    for option in ("-y", "--dry"):
+        run = site.deploy(option, inventory=inventory)
+        assert run.exit_code == 1 and sentence in run.output and "Traceback" not in run.output, run.output
+    code, out, err = invoke(site, "status", inventory=inventory)
+    assert code == 1 and sentence in out, out + err
+
+
+def another(site: Site, inventory: str, old: str, new: str) -> None:
+    file = site.folder / inventory
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
 
 
 def test_a_configuration_that_is_not_there_is_named(site: Site, inventory: str) -> None:
-    file = site.folder / inventory
-    file.write_text(file.read_text().replace("/ssh_config'", "/no_such_file'"))
-    code, out, _ = invoke(site, "status", inventory=inventory)
-    assert code == 1 and "no_such_file" in out, out
+    another(site, inventory, "/ssh_config'", "/no_such_file'")
+    both_say(site, inventory, "no_such_file (ssh_config_file) can't be read")
+
+
+def test_a_key_that_cant_be_used_is_named(site: Site, inventory: str, tmp_path: Path) -> None:
+    key = f".lab/{SPEC.name}/id_ed25519"
+    another(site, inventory, key, f"{tmp_path}/key")
+    both_say(site, inventory, f"there is no file {tmp_path}/key (ssh_key)")
+    (tmp_path / "key").write_text("no key")
+    both_say(site, inventory, f"{tmp_path}/key (ssh_key) is no private key that can be used")
+    (tmp_path / "key").unlink()
+    subprocess.run([*KEYGEN, "", "-f", tmp_path / "key"], check=True)
+    both_say(site, inventory, f"port 22 refuses to log in 'ops' with {tmp_path}/key (ssh_user, ssh_key)")
+
+
+def test_a_host_key_that_is_unknown_or_another_one(site: Site, inventory: str, tmp_path: Path) -> None:
+    known = site.folder / f".lab/{SPEC.name}/known_hosts"
+    another(site, inventory, f".lab/{SPEC.name}/known_hosts", f"{tmp_path}/known_hosts")
+    (tmp_path / "known_hosts").write_text("")
+    both_say(site, inventory, f"port 22 is not in {tmp_path}/known_hosts: check it and add it")
+    lines = [line.split(" ", 1) for line in known.read_text().splitlines()]
+    others = [f"{names} {key}\n" for (names, _), (_, key) in zip(lines, lines[1:] + lines[:1], strict=True)]
+    (tmp_path / "known_hosts").write_text("".join(others))
+    both_say(site, inventory, f"port 22 shows another host key than {tmp_path}/known_hosts has for it")
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Path]:
+    """The socket of an ssh-agent that has no key yet."""
+    running = subprocess.Popen(["ssh-agent", "-D", "-a", tmp_path / "agent"], stdout=subprocess.DEVNULL)
+    wait_until((tmp_path / "agent").exists, "the agent runs")
+    yield tmp_path / "agent"
+    running.terminate()
+    running.wait()
+
+
+def test_a_key_with_a_passphrase_is_the_agent_s_through_another_host(
+    site: Site, inventory: str, agent: Path, tmp_path: Path
+) -> None:
+    """With all else in an included file: whose key, which agent, and that one host leads to the others."""
+    subprocess.run([*KEYGEN, "its passphrase", "-f", tmp_path / "key"], check=True)
+    public = (tmp_path / "key.pub").read_text().strip()
+    site.on_all(f"echo '{public}' >>/home/ops/.ssh/authorized_keys")
+    known = f".lab/{SPEC.name}/known_hosts"
+    another(site, inventory, f"'ssh_key': '.lab/{SPEC.name}/id_ed25519', 'ssh_known_hosts_file': '{known}', ", "")
+    (tmp_path / "included").write_text(
+        f"User ops\nIdentityFile {tmp_path}/key\nUserKnownHostsFile {site.folder}/{known}\nIdentityAgent {agent}\n"
+        f"Match !host {ADDRESS[PROXY]}\n    ProxyJump {ADDRESS[PROXY]}\n"
+    )
+    (tmp_path / "ssh_config").write_text(f"Include {tmp_path}/includ*\n")
+    both_say(site, inventory, f"not in the ssh-agent: ssh-add {tmp_path}/key")
+    (tmp_path / "ask").write_text("#!/bin/sh\necho its passphrase\n")
+    (tmp_path / "ask").chmod(0o700)
+    asking = {"SSH_AUTH_SOCK": str(agent), "SSH_ASKPASS": str(tmp_path / "ask"), "SSH_ASKPASS_REQUIRE": "force"}
+    subprocess.run(["ssh-add", "-q", tmp_path / "key"], env=os.environ | asking, check=True)
+    assert site.changes(inventory=inventory) == 0
+    code, out, err = invoke(site, "status", inventory=inventory)
+    assert code == 0, out + err
+    (tmp_path / "included").write_text("Match exec true\nUser ops\n")
+    both_say(site, inventory, f"`Match exec` in {tmp_path}/included is not followed")

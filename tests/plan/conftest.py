@@ -163,7 +163,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.settings: dict[str, Any] = {}  # those of a test, which the cluster has at last
-        for name in ("agents", "cluster", "health", "operations", "templates", "files", "deploy.py", "config.py"):
+        for name in ("agents", "cluster", "health", "operations", "reach", "templates", "files", "deploy.py", "config.py"):
             (folder / name).symlink_to(ROOT / name)
         for name in ("pyproject.toml", "CHANGELOG.md"):  # which tests change
             shutil.copy(ROOT / name, folder)
