@@ -5,7 +5,7 @@ For servers of your own, `invoke init NAME` makes inventories/NAME/ in the same 
 
     address       the IP address by which the other hosts reach it
     ssh_hostname  where you reach it by SSH (default: the host's name); ssh_user, ssh_port, ssh_key, ssh_config_file,
-                  ssh_known_hosts_file as pyinfra has them; left out, SSH's own configuration decides
+                  ssh_known_hosts_file; left out, SSH's own configuration decides
     power_off     a command on your machine that cuts the host's power: what `invoke failover-test` does to the primary
     power_on      and the one that gives it back
 """

@@ -120,7 +120,7 @@ def _why(error: Exception, target: Target, ring: Keyring) -> str:
         case FileNotFoundError():
             return f"there is no {error.filename} (ProxyCommand)"
         case paramiko.AuthenticationException():
-            return f"{target.where} refuses to log in {target.user!r} {_tried(ring)} (ssh_user, ssh_key)"
+            return _refused(target, ring)
         case paramiko.SSHException() if "found in known_hosts" in str(error):
             return f"the host key of {target.where} is not in {known}: check it and add it (ssh-keyscan prints it)"
         case TimeoutError():
@@ -132,7 +132,11 @@ def _why(error: Exception, target: Target, ring: Keyring) -> str:
             return f"{target.where}: {getattr(error, 'strerror', None) or error or type(error).__name__}"
 
 
-def _tried(ring: Keyring) -> str:
-    tried = f"with {' or '.join(ring.keys)}" if ring.keys else f"without a key; {ring.silence or 'the ssh-agent has none'}"
-    locked = " ".join(str(path) for path in ring.locked)
-    return f"{tried}; with a passphrase, and not in the ssh-agent: ssh-add {locked}" if locked else tried
+def _refused(target: Target, ring: Keyring) -> str:
+    """What the host has refused, and the keys that could not be tried."""
+    tried = f"any of {len(ring.keys)} keys" if len(ring.keys) > 3 else " or ".join(ring.keys)
+    told = f"{target.where} refuses to log in {target.user!r} {f'with {tried}' if tried else 'without a key'} (ssh_user, ssh_key)"
+    if ring.locked:
+        locked = " ".join(str(path) for path in ring.locked)
+        return f"{told}; {locked} has a passphrase, and {ring.silence or 'the ssh-agent has it not'}: ssh-add {locked}"
+    return told if tried else f"{told}; {ring.silence or 'the ssh-agent has none'}"

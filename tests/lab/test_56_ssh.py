@@ -12,7 +12,6 @@ from commands import invoke
 from helpers import INVENTORY, Site
 from hosts import ADDRESS, PROXY, SPEC, wait_until
 
-
 SUDOERS = "/etc/sudoers.d/ops"
 KEYGEN = ["ssh-keygen", "-q", "-t", "ed25519", "-N"]
 MAKE = f"""
@@ -124,7 +123,7 @@ def test_a_key_with_a_passphrase_is_the_agent_s_through_another_host(
         f"Match !host {ADDRESS[PROXY]}\n    ProxyJump {ADDRESS[PROXY]}\n"
     )
     (tmp_path / "ssh_config").write_text(f"Include {tmp_path}/includ*\n")
-    both_say(site, inventory, f"not in the ssh-agent: ssh-add {tmp_path}/key")
+    both_say(site, inventory, f"has a passphrase, and the ssh-agent has it not: ssh-add {tmp_path}/key")
     (tmp_path / "ask").write_text("#!/bin/sh\necho its passphrase\n")
     (tmp_path / "ask").chmod(0o700)
     asking = {"SSH_AUTH_SOCK": str(agent), "SSH_ASKPASS": str(tmp_path / "ask"), "SSH_ASKPASS_REQUIRE": "force"}
