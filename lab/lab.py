@@ -128,7 +128,7 @@ class Lab:
         The caller holds the locks of the lab and of the images.
         """
         old = ownership.make_room(self.spec, self.checkout, self.say)
-        network.refuse_overlap(self.spec, network.routes())
+        network.refuse_overlap(self.spec, network.routes(self.spec))
         network.guard(self.spec)  # before anything that takes time
         latest = recipe.image_name(self.spec)
         if old:

@@ -46,7 +46,7 @@ def namespaces(lab: str | None = None) -> list[str]:
 
 def guard(spec: LabSpec) -> None:
     """Make its networks unreachable but through a lab, for good: no packet for one that is down leaves the machine."""
-    for route in routes():
+    for route in routes(spec):
         # What guards a part of it, for a smaller lab of the past, would keep this one from being reached.
         if _leads_nowhere(route) and route.get("metric") == GUARD_METRIC and _within(route, spec):
             run("ip", "route", "delete", "unreachable", route["dst"], "metric", str(GUARD_METRIC))
@@ -69,9 +69,11 @@ def refuse_overlap(spec: LabSpec, routes: list[Route]) -> None:
                 )
 
 
-def routes() -> list[Route]:
-    """The machine's routes, as `ip -json route` has them."""
-    listed = (run("ip", "-json", family, "route", "show", "table", "main") for family in ("-4", "-6"))
+def routes(spec: LabSpec) -> list[Route]:
+    """The machine's routes of the kinds that a lab's networks are of, as `ip -json route` has them."""
+    # A kernel without IPv6 is not asked about it.
+    families = [f"-{network.version}" for network in spec.networks]
+    listed = (run("ip", "-json", family, "route", "show", "table", "main") for family in families)
     return [route for text in listed for route in json.loads(text)]
 
 

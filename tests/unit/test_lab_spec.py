@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from repository import ship
 
+from day2.commands.lab import kept_addresses
 from lab import Addresses, LabError, LabSpec, access, cgroup, disk, host_packages, network, ownership, recipe, state
 from lab.spec import LabHost, refuse_unlike
 from lab.state import State
@@ -251,6 +252,21 @@ def test_two_labs_share_no_ipv6_network() -> None:
 def test_a_lab_keeps_its_kind_of_addresses() -> None:
     with pytest.raises(LabError, match="has addresses ipv4, not ipv6: `invoke lab"):
         refuse_unlike(LabSpec(), LabSpec(addresses="ipv6"))
+
+
+def test_a_lab_that_is_brought_up_again_has_the_addresses_that_it_had(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(state, "LABS", tmp_path)
+    State(LabSpec(name="shop", addresses="dual"), HERE, "forky-1").save()
+    found = [kept_addresses(name, checkout) for name, checkout in (("shop", HERE), ("shop", ELSEWHERE), ("other", HERE))]
+    assert found == ["dual", "ipv4", "ipv4"]
+
+
+def test_a_kernel_without_ipv6_is_not_asked_about_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(network, "run", lambda *argv: asked.append(argv[2]) or "[]")  # type: ignore[func-returns-value]
+    for spec in (LabSpec(), LabSpec(addresses="ipv6"), LabSpec(addresses="dual")):
+        assert network.routes(spec) == []
+    assert asked == ["-4", "-6", "-4", "-6"]
 
 
 def test_a_machine_whose_ipv6_network_is_the_labs_is_refused() -> None:

@@ -12,7 +12,7 @@ from invoke.context import Context
 from day2.commands.declare import command
 
 if TYPE_CHECKING:
-    from lab import Lab
+    from lab import Addresses, Lab
 
 LAB = {"name": "which lab"}
 LAB_HOST = {"host": "the host's name, like pg-sv01", **LAB}
@@ -27,6 +27,16 @@ def on_lab(name: str, act: Callable[[Lab], object]) -> None:
         act(Lab.load(name, Path.cwd()))
 
     call(body, errors=(LabError,))
+
+
+def kept_addresses(name: str, checkout: Path) -> Addresses:
+    """Which addresses the hosts of a checkout's lab have; where there is no such lab yet, those of a new one."""
+    from lab import Lab, LabError
+
+    try:
+        return Lab.load(name, checkout).spec.addresses
+    except LabError:
+        return "ipv4"
 
 
 @command(
@@ -57,9 +67,8 @@ def _up(
     def body() -> None:
         if ipv6 and dual:
             raise LabError("--ipv6 and --dual: choose one, hosts have IPv6 addresses only or both")
-        spec = LabSpec(
-            name, subnet, suite, databases, proxies, addresses="ipv6" if ipv6 else "dual" if dual else "ipv4"
-        )  # fmt: skip
+        addresses: Addresses = "ipv6" if ipv6 else "dual" if dual else kept_addresses(name, Path.cwd())
+        spec = LabSpec(name, subnet, suite, databases, proxies, addresses)
         Lab(spec, Path.cwd()).up()
 
     call(body, errors=(LabError,))
