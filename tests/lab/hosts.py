@@ -22,8 +22,8 @@ from lab import Addresses, Lab, LabError, LabSpec, state
 
 Answer = TypeVar("Answer")
 
-# Each process of a parallel run has a lab of its own; the last ones have IPv6, too, or nothing else.
-KINDS: tuple[Addresses, ...] = ("ipv4", "ipv4", "dual", "ipv6")
+# Each process of a parallel run has a lab of its own; one has IPv6, too, and one nothing else.
+KINDS: tuple[Addresses, ...] = ("ipv4", "dual", "ipv4", "ipv6")
 LABS = [LabSpec(name=f"test{n}", subnet=f"10.77.{16 + n}.0/24", addresses=kind) for n, kind in enumerate(KINDS)]
 SPEC = LABS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))]
 LOCKS = Path("/run/lock")

@@ -178,7 +178,8 @@ def test_a_dead_host_may_be_left_out_and_gets_later_what_it_has_missed(site: Sit
     dead, network = site.replicas()[1], "10.99.0.0/16"
     on_it = f"grep -qF {network} /etc/patroni/conf.d/patroni.yml && echo yes || echo no"
     others = [host for host in DATABASES if host != dead]
-    with site.edited("group_data/all.py", f'client_networks += ["{network}"]'):
+    networks = [*map(str, SPEC.networks), network]
+    with site.edited(f".lab/{SPEC.name}/group_data/all.py", f"client_networks = {networks!r}"):
         site.lab.off(dead)
         try:
             refused(site.deploy("-y"), f"[{dead}]")
