@@ -24,7 +24,12 @@ def refusals(
     """Why a deploy must not go on, one sentence each; empty when it may. `surveys` are the hosts of this run by name."""
     found: list[str] = []
     for name, survey in sorted(surveys.items()):
-        problems = [*_unfit(survey), *_foreign(cluster, name, survey), *_misplaced(cluster, name, survey)]
+        problems = [
+            *_unfit(survey),
+            *_foreign(cluster, name, survey),
+            *_misplaced(cluster, name, survey),
+            *_without_ipv6(cluster, name, survey),
+        ]
         found += [f"host {name}: {problem}" for problem in problems]
     found += _identity(cluster, surveys, cluster_id, secrets_existed)
     found += _versions(cluster, surveys, checkout)
@@ -51,6 +56,13 @@ def _unfit(survey: HostSurvey) -> Iterator[str]:
         yield f"is run by {survey.init!r}: should be systemd"
     if survey.free_bytes < DISK_FREE_BYTES:
         yield f"has {survey.free_bytes // 1024**2} MiB free for data: should be at least {DISK_FREE_BYTES // 1024**2} MiB"
+
+
+def _without_ipv6(cluster: Cluster, name: str, survey: HostSurvey) -> Iterator[str]:
+    """HAProxy would not start where it can't listen."""
+    if survey.uid == 0 and not survey.ipv6 and 6 in cluster.address_versions and cluster.host(name) in cluster.haproxy_hosts:
+        six = [str(network) for network in cluster.all.client_networks if network.version == 6]
+        yield f"its kernel has no IPv6, and client_networks has {', '.join(six)}: take that out, or turn IPv6 on there"
 
 
 def _misplaced(cluster: Cluster, name: str, survey: HostSurvey) -> Iterator[str]:

@@ -33,6 +33,7 @@ class HostSurvey:
     patroni_scope: str = ""  # the scope of a Patroni configuration that runs, ours or not
     postgres_service: bool = False
     places: tuple[tuple[str, str], ...] = ()  # of the data: the setting, and the directory when all links are followed
+    ipv6: bool = True  # the kernel has it
     free_bytes: int = DISK_FREE_BYTES
     clock_offset: float = 0.0
 
@@ -76,6 +77,7 @@ systemctl list-units --state=active --plain --no-legend 'postgresql@*.service' 2
   echo "postgres_service yes"
 d={data}; while [ ! -d "$d" ]; do d=$(dirname "$d"); done
 for p in {places}; do echo "place ${{p%%=*}} $(realpath -m "${{p#*=}}")"; done
+[ -e /proc/net/if_inet6 ] && echo "ipv6 yes"
 echo "free_bytes $(df --output=avail -B1 "$d" | tail -n 1 | tr -d ' ')"
 echo "clock $(date +%s.%N)"
 """
@@ -124,6 +126,7 @@ def parse_survey(lines: list[str], now: float) -> HostSurvey:
         patroni_scope=said.get("patroni_scope", ""),
         postgres_service=said.get("postgres_service") == "yes",
         places=tuple((setting, path) for _, setting, path in (line.split(" ", 2) for line in lines if line.startswith("place "))),
+        ipv6=said.get("ipv6") == "yes",
         free_bytes=int(said.get("free_bytes", "0")),
         clock_offset=float(said.get("clock", now)) - now,
     )

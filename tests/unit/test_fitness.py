@@ -155,7 +155,7 @@ def test_an_operator_whose_clock_is_wrong_is_told_before_certificates_are_made_b
 def test_the_survey_of_a_host() -> None:
     said = ["system debian", "system_version 14", "uid 0", "init systemd", f"marker {marker()}", "postgres_data cluster",
             "postgres_wal yes", "etcd_data yes", "etcd_foreign yes", "patroni_scope shop", "postgres_service yes",
-            "place etcd_data_directory /srv/etcd/shop", "free_bytes 123456789", "clock 1000.5"]  # fmt: skip
+            "place etcd_data_directory /srv/etcd/shop", "ipv6 yes", "free_bytes 123456789", "clock 1000.5"]  # fmt: skip
     survey = parse_survey(said, now=1000.0)
     assert survey == HostSurvey(
         system="debian", system_version="14", uid=0, init="systemd", marker=marker(), postgres_data="cluster", postgres_wal=True,
@@ -164,6 +164,14 @@ def test_the_survey_of_a_host() -> None:
         patroni_scope="shop", postgres_service=True, free_bytes=123456789, clock_offset=0.5,
     )  # fmt: skip
     assert survey.belongs_to["id"] == ID
+
+
+def test_a_proxy_that_can_not_listen_where_clients_come_from_is_refused() -> None:
+    without, both = replace(BLANK, ipv6=False), cluster(client_networks=("10.0.0.0/24", "fd00::/64"))
+    assert judged(others=without, shop=both) == [
+        "host proxy1: its kernel has no IPv6, and client_networks has fd00::/64: take that out, or turn IPv6 on there"
+    ]
+    assert judged(others=without) == []
 
 
 def test_a_link_that_leads_where_no_data_can_lie_is_refused_where_the_data_would_be() -> None:
