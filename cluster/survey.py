@@ -76,7 +76,9 @@ fi
 systemctl list-units --state=active --plain --no-legend 'postgresql@*.service' 2>/dev/null | grep -q . &&
   echo "postgres_service yes"
 d={data}; while [ ! -d "$d" ]; do d=$(dirname "$d"); done
-for p in {places}; do echo "place ${{p%%=*}} $(realpath -m "${{p#*=}}")"; done
+for p in {places}; do  # a link may be PostgreSQL's user's, whose words must be no line of this answer
+  echo "place ${{p%%=*}} $(realpath -m "${{p#*=}}" | tr -dc '[:print:]')"
+done
 [ -e /proc/net/if_inet6 ] && echo "ipv6 yes"
 echo "free_bytes $(df --output=avail -B1 "$d" | tail -n 1 | tr -d ' ')"
 echo "clock $(date +%s.%N)"

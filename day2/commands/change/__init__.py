@@ -7,6 +7,7 @@ from invoke.context import Context
 from day2.commands.declare import BY_WAY, JSON, YES, command, on_cluster
 
 DRY = "print the steps and do nothing"
+HOSTS = "only this host; may be given several times"
 
 
 @command(
@@ -106,9 +107,6 @@ def _remove(c: Context, host: str, dry: bool = False, yes: bool = False) -> None
     from day2.commands.change.host_remove import remove
 
     on_cluster(c, remove, host=host, dry=dry, yes=yes)
-
-
-HOSTS = "only this host; may be given several times"
 
 
 @command(help={"host": HOSTS}, iterable=["host"])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 
-from cluster.errors import ClusterError
+from rich.markup import escape
+
 from cluster.topology import Cluster
 from day2.hosts.changing import changing
-from day2.ui.console import FINE, console
+from day2.ui.console import BAD_NEWS, FINE, console
 
 UPGRADE = (
     "apt may now upgrade them, which restarts Patroni, and PostgreSQL with it, at once. Do it where no primary is (`invoke"
@@ -19,7 +20,7 @@ UPGRADE = (
 def hold(cluster: Cluster, *, hosts: list[str], held: bool) -> int:
     """Holds the packages of what each of `hosts` (all of the cluster, if none is named) carries, or releases them.
 
-    Raises ClusterError for an unknown host, and when a host does not answer or apt refuses: the others are done then.
+    1 when a host does not answer or apt refuses: the others are done then. Raises ClusterError for an unknown host.
     """
     out = console()
     members = [cluster.host(name) for name in hosts] or cluster.hosts
@@ -30,8 +31,8 @@ def hold(cluster: Cluster, *, hosts: list[str], held: bool) -> int:
     for answer in answers.values():
         if answer.ok:
             out.print(f"{answer.host}: {said}: {', '.join(cluster.packages(cluster.host(answer.host)))}", soft_wrap=True)
-    if failed := [f"{answer.host}: {answer.problem}" for answer in answers.values() if not answer.ok]:
-        raise ClusterError(f"not {said}: {'; '.join(failed)}")
+        else:
+            out.print(f"[red]problem[/]  {answer.host}: not {said}: {escape(answer.problem)}", soft_wrap=True)
     if not held:
         out.print(UPGRADE, soft_wrap=True)
-    return FINE
+    return FINE if all(answer.ok for answer in answers.values()) else BAD_NEWS

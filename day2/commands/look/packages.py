@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rich.markup import escape
 from rich.table import Table
 
 from cluster.topology import Cluster
@@ -45,7 +46,7 @@ def packages(cluster: Cluster, *, as_json: bool) -> int:
         table.add_row(row.host, row.package, row.installed, row.runs, "keeps it" if row.held else "may upgrade it")
     out.print(table)
     for name in silent:
-        out.print(f"[red]problem[/]  {name}: {view.hosts[name].problems['host']}", soft_wrap=True)
+        out.print(f"[red]problem[/]  {name}: {escape(view.hosts[name].problems['host'])}", soft_wrap=True)
     show_findings(out, (*held(view, cluster), *waiting))
     return BAD_NEWS if silent or waiting else FINE
 
