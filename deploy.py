@@ -5,7 +5,7 @@ Everything that can be refused is refused in current_run(), before anything is t
 
 from pyinfra import host
 
-from operations import database_host, databases, etcd, haproxy, kernel, packages, patroni, verify, without_replica
+from operations import database_host, databases, etcd, haproxy, kernel, packages, patroni, sources, verify, without_replica
 from operations.context import current_run
 from operations.managed import manage
 from operations.manifest import layout, manifest
@@ -19,8 +19,15 @@ barrier(name="The cluster is locked")
 confirm(name="Keep the secrets", run=run)
 barrier(name="The secrets are kept")
 
-manage(name="Keep others off the cluster's services", wanted=packages.host_files(run.marker))
-packages.install(name="Install packages", names=packages.packages_of(cluster, me))
+needed = packages.packages_of(cluster, me)
+if run.sources:
+    sources.bring_keys(name="Bring the keys of package sources", run=run, names=needed)
+manage(name="Configure apt", wanted=packages.host_files(run.marker) + sources.files(run), remove=sources.not_needed(run))
+if run.sources:
+    sources.read(name="Read the package sources", run=run, names=needed)
+packages.install(name="Install packages", names=needed)
+if run.sources:
+    sources.refuse_old(name="Packages are new enough", names=needed)
 packages.hold(name="Keep packages at their version", names=cluster.packages(me))
 if me in cluster.postgres_hosts:
     packages.mask_postgres(name="Mask postgresql.service")

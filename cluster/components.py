@@ -31,7 +31,8 @@ class Component:
     """What the other layers have to know of one program and what belongs to it. Settings are named as in group_data.
 
     `packages`: Debian's, `{version}` standing for PostgreSQL's major version; the first is the program's own. `minimum`: what
-    that has to be at least, one version for each minor release that is maintained. `units`: run on every host of the group.
+    that has to be at least, one version for each minor release that is maintained. `tested`: the minor releases that were
+    tried; another one is a warning. `units`: run on every host of the group.
     `beside`: small services of ours that it goes on without, at a price. `masked`: brought by the packages, never to run.
     `ports`: settings of the ports it listens on. `directories`: settings of where its data lies; one may be None.
     `passwords`: of the system, not of roles.
@@ -41,6 +42,7 @@ class Component:
     group: str
     packages: tuple[str, ...]
     minimum: tuple[str, ...] = ()
+    tested: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
@@ -64,6 +66,7 @@ COMPONENTS = (
         group="etcd",
         packages=("etcd-server", "etcd-client"),
         minimum=("3.5.28", "3.6.9"),  # below, fixes of lost leases are missing
+        tested=("3.5",),
         units=("etcd.service",),
         ports=("etcd_client_port", "etcd_peer_port"),
         directories=("etcd_data_directory",),
@@ -84,6 +87,7 @@ COMPONENTS = (
         group="postgres",
         packages=("patroni", "python3-etcd", "python3-psycopg2"),  # its own does not pull what `etcd3:` needs
         minimum=("4.1.3",),  # quorum mode that has settled
+        tested=("4.1",),
         units=("patroni.service",),
         beside=("pgquorum-wake-patroni.service", "pgquorum-confirm-quorum.service"),
         ports=("patroni_port",),
@@ -94,7 +98,8 @@ COMPONENTS = (
         name="haproxy",
         group="haproxy",
         packages=("haproxy", "socat"),
-        minimum=("3.1",),  # `init-state`
+        minimum=("2.4",),  # conditions in its configuration
+        tested=("3.0", "3.2"),
         units=("haproxy.service",),
         ports=("haproxy_write_port", "haproxy_read_port", "haproxy_stats_port"),
         certificates=(Certificate("haproxy-client", "postgres", CLIENT), Certificate("haproxy", "haproxy", SERVER)),

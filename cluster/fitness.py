@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from statistics import median
 
-from . import paths
+from . import paths, sources
 from .layout import Note, changes, latest, layout_of, read_note
+from .releases import supported
 from .sudo import denial
 from .survey import DISK_FREE_BYTES, HostSurvey
 from .topology import Cluster
@@ -29,8 +30,10 @@ def refusals(
             *_foreign(cluster, name, survey),
             *_misplaced(cluster, name, survey),
             *_without_ipv6(cluster, name, survey),
+            *sources.problems(cluster, cluster.host(name), survey),
         ]
         found += [f"host {name}: {problem}" for problem in problems]
+    found += sources.key_problems(cluster)
     found += _identity(cluster, surveys, cluster_id, secrets_existed)
     found += _versions(cluster, surveys, checkout)
     found += _changes(cluster, surveys)
@@ -48,6 +51,11 @@ def notes(cluster: Cluster, surveys: Mapping[str, HostSurvey]) -> dict[str, str 
 def _unfit(survey: HostSurvey) -> Iterator[str]:
     if survey.system not in SUPPORTED_SYSTEMS:
         yield f"runs {survey.system or 'an unknown system'} {survey.system_version}: should be Debian or Ubuntu"
+    elif survey.release is None:
+        version = (
+            " ".join(filter(None, (survey.system_version, survey.codename and f"({survey.codename})"))) or "of no known release"
+        )
+        yield f"runs {survey.system} {version}: should be one of {supported()}"
     if survey.uid != 0:
         said = survey.sudo or "without a word"
         yield denial(survey.user, survey.sudo) or f"{survey.user} is not root, and sudo fails ({said}): set ssh_user = 'root'"

@@ -9,6 +9,7 @@ MANIFEST = "/etc/pgquorum/files.sha256"  # every file the deploy wrote here
 REMOVED = "/etc/pgquorum/removed.json"  # what that is called on a host that was taken out of the cluster
 LAYOUT = "/etc/pgquorum/layout.json"  # where everything of the cluster is, as it was deployed (cluster/layout.py)
 LOCK = "/run/pgquorum.lock"  # held by whoever is changing the cluster
+ETCD_SYSUSERS = "/etc/sysusers.d/etcd-server.conf"  # in place of the package's own file where systemd can't read that
 KERNEL_SETTINGS = "/etc/sysctl.d/60-pgquorum.conf"
 
 ETCD_CONFIG = "/etc/etcd/etcd.env"
@@ -29,11 +30,24 @@ HAPROXY_CONFIG = "/etc/haproxy/haproxy.cfg"
 HAPROXY_USERS = "/etc/haproxy/statistics-users.cfg"
 HAPROXY_TLS = "/etc/haproxy/tls"  # ca.crt, client.pem, haproxy.pem
 HAPROXY_SOCKET = "/run/haproxy/admin.sock"
+HAPROXY_STATES = "/var/lib/haproxy/server-state"  # what HAProxy knows of its servers when it starts or is reloaded
+HAPROXY_DOWN = "/etc/haproxy/servers-down"  # the same with every server down
+RELOAD_HAPROXY = "/usr/local/lib/pgquorum/reload-haproxy"
 
 PROBE_DATABASE = "pgquorum"  # where the tool's own test writes go; nothing of the user's
 PROBE_ROLE = "pgquorum_probe"
 REPLICATION_ROLE = "replicator"
 REWIND_ROLE = "rewinder"
+
+
+def apt_source(name: str) -> str:
+    """Where a source of packages lies that the deploy has added."""
+    return f"/etc/apt/sources.list.d/pgquorum-{name}.sources"
+
+
+def apt_preferences(name: str) -> str:
+    """Where apt reads what is taken from that source."""
+    return f"/etc/apt/preferences.d/pgquorum-{name}.pref"
 
 
 def postgres_binaries(version: int) -> str:

@@ -77,11 +77,18 @@ def _directory(value: str) -> str:
     return str(path)
 
 
+def _url(value: str) -> str:
+    if not re.fullmatch(r"(https?://[\w.-]+(:\d+)?|file://)(/[\w.~+-]+)+/?", value, re.ASCII):
+        raise ValueError("should be the URL of a repository of packages, such as 'https://mirror.example.com/debian'")
+    return value.rstrip("/")
+
+
 Port = Annotated[StrictInt, Field(ge=1, le=65535)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
 ClusterName = Annotated[str, AfterValidator(_cluster_name)]
 Directory = Annotated[str, AfterValidator(_directory)]
+Url = Annotated[str, AfterValidator(_url)]
 CertificateName = Annotated[str, AfterValidator(_dns_name_or_address)]
 VersionNumber = Annotated[Version, BeforeValidator(parse)]
 Address = IPv4Address | IPv6Address
@@ -128,6 +135,9 @@ class AllSettings(Settings):
 class EtcdSettings(Settings):
     """group_data/etcd.py"""
 
+    source: Literal["auto", "distribution", "debian"] = "auto"
+    source_url: Url | None = None
+    source_key: str | None = None
     client_port: Port = 2379
     peer_port: Port = 2380
     data_directory: Directory = "/var/lib/etcd/pgquorum"
@@ -163,6 +173,9 @@ class PostgresSettings(Settings):
     """group_data/postgres.py"""
 
     version: Literal[18] = 18
+    source: Literal["auto", "distribution", "pgdg"] = "auto"
+    source_url: Url = "https://apt.postgresql.org/pub/repos/apt"
+    source_key: str | None = None
     port: Port = 5432
     patroni_port: Port = 8008
     data_directory: Directory = "/var/lib/postgresql/18/pgquorum"

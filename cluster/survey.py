@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import dataclass
 
 from . import paths
 from .components import COMPONENTS
+from .releases import RELEASES, Release, release
 from .topology import Cluster
 
 DISK_FREE_BYTES = 1024**3
@@ -19,6 +21,9 @@ class HostSurvey:
 
     system: str = ""  # ID of /etc/os-release
     system_version: str = ""
+    codename: str = ""
+    postgres_source: str = ""  # a source of the PostgreSQL project's repository that somebody has added: its file
+    mirror: str = ""  # of Debian, that the host itself uses; asked for where etcd is taken from there
     uid: int = 0
     user: str = "the SSH user"
     sudo: str = ""  # what it wrote where it does not let the user be root
@@ -38,6 +43,11 @@ class HostSurvey:
     clock_offset: float = 0.0
 
     @property
+    def release(self) -> Release | None:
+        """What it runs; None for a release that is not known here."""
+        return release(self.system, self.codename)
+
+    @property
     def belongs_to(self) -> dict[str, str]:
         """The marker as a mapping; empty when there is none or it can't be read."""
         try:
@@ -50,7 +60,16 @@ class HostSurvey:
 # Runs with any shell, on a host that has nothing yet.
 _SURVEY = """
 . /etc/os-release 2>/dev/null
-echo "system $ID"; echo "system_version $VERSION_ID"
+echo "system $ID"; echo "system_version $VERSION_ID"; echo "codename $VERSION_CODENAME"
+for f in $(grep -lsE '^[^#]*{repository}/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d/*); do
+  case $f in {own_sources}) ;; *) grep -qE "^[^#]*$VERSION_CODENAME-pgdg( |$)" "$f" && echo "postgres_source $f" ;; esac
+done
+case $VERSION_CODENAME in {without_etcd})
+  m=$(sed -n 's/^URIs: //p' {etcd_source} 2>/dev/null)
+  [ "$m" ] || m=$(apt-get indextargets --no-release-info --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' |
+    awk -v r="$VERSION_CODENAME" '$2 == r || $2 == "stable" {{print $1; exit}}')
+  echo "mirror $m" ;;
+esac
 echo "uid $(id -u)"
 echo "init $(cat /proc/1/comm)"
 [ -e {marker} ] && echo "marker $(cat {marker} | tr -d '\\n')"
@@ -94,12 +113,26 @@ def survey_command(cluster: Cluster) -> str:
         wal=f"{cluster.postgres.wal_directory or '/nonexistent'}/pg_wal",
         etcd=cluster.etcd.data_directory,
         patroni=paths.PATRONI_CONFIG,
+        repository=re.escape(cluster.postgres.source_url.partition("://")[2].rstrip("/")),
+        own_sources=paths.apt_source("*"),
+        etcd_source=paths.apt_source("etcd"),
+        without_etcd=_asked_for_mirror(cluster),
         places=" ".join(f"{setting}={path}" for setting, path in _places(cluster).items()),
     )
     quoted = shlex.quote(script)
     as_root = f'if [ "$(id -u)" = 0 ]; then sh -c {quoted}; elif sudo -n true 2>/dev/null; then sudo -n sh -c {quoted};'
     who = 'echo "uid $(id -u)"; echo "user $(id -un)"; echo "sudo $(sudo -n true 2>&1 | grep sudo: | tail -n 1)"'
-    return f'{as_root} else {who}; . /etc/os-release; echo "system $ID"; echo "init systemd"; fi'
+    return (
+        f'{as_root} else {who}; . /etc/os-release; echo "system $ID"; echo "codename $VERSION_CODENAME"; echo "init systemd"; fi'
+    )
+
+
+def _asked_for_mirror(cluster: Cluster) -> str:
+    """The code names of the releases whose hosts may need a mirror of Debian for etcd, as the shell matches them."""
+    if cluster.etcd.source_url or cluster.etcd.source == "distribution":
+        return "-"
+    of_debian = [one for one in RELEASES if one.system == "debian"]
+    return "|".join(one.codename for one in of_debian if cluster.etcd.source == "debian" or "etcd" not in one.good) or "-"
 
 
 def _places(cluster: Cluster) -> dict[str, str]:
@@ -114,6 +147,9 @@ def parse_survey(lines: list[str], now: float) -> HostSurvey:
     return HostSurvey(
         system=said.get("system", ""),
         system_version=said.get("system_version", ""),
+        codename=said.get("codename", ""),
+        postgres_source=said.get("postgres_source", ""),
+        mirror=said.get("mirror", ""),
         uid=int(said.get("uid", "-1")),
         user=said.get("user", "the SSH user"),
         sudo=said.get("sudo", ""),

@@ -1,5 +1,12 @@
 """Settings of etcd, the cluster's memory of who leads."""
 
+# Where its packages come from: "auto" is the host's distribution, or Debian forky where that has an etcd that is too old;
+# "distribution" and "debian" insist. A mirror of Debian: None is the one that a Debian host uses itself. Its key, as a path here:
+# None is the one that the distribution has.
+etcd_source = "auto"
+etcd_source_url = None
+etcd_source_key = None
+
 # Where Patroni asks, and where the members talk among themselves.
 etcd_client_port = 2379
 etcd_peer_port = 2380

@@ -3,6 +3,13 @@
 # The major version. 18 is what this tool knows.
 postgres_version = 18
 
+# Where its packages and Patroni's come from: "auto" is the host's distribution, or the PostgreSQL project's repository where that
+# does not have this version with a Patroni that will do; "distribution" and "pgdg" insist. The URL of that repository, or of a
+# mirror, and its key, as a path here: None is the one that the distribution has.
+postgres_source = "auto"
+postgres_source_url = "https://apt.postgresql.org/pub/repos/apt"
+postgres_source_key = None
+
 # Where PostgreSQL listens, for HAProxy and the replicas, and where Patroni answers health checks and commands (REST).
 postgres_port = 5432
 patroni_port = 8008

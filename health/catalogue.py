@@ -51,6 +51,7 @@ CATALOGUE: dict[str, Condition] = {
     "packages.not-held": _warning("apt may upgrade a program of the cluster, at night too"),
     "packages.missing": _warning("a package is not in the host's package lists"),
     "packages.too-old": _problem("the version of a package is below what is relied on"),
+    "packages.untested": _warning("a program is of a minor release that was not tested with this tool"),
     "packages.differ": _warning("the version of a package differs by host"),
     "disks.slow": _warning("the disk under a data directory is slow to sync"),
     "disks.small": _warning("etcd's data directory has less free space than twice its quota"),

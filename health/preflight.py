@@ -10,10 +10,12 @@ import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from cluster.components import COMPONENTS
 from cluster.connections import reached_from
+from cluster.sources import Source, announced
 from cluster.topology import Cluster, Host
 
 from .finding import Finding, finding, ok
@@ -26,6 +28,7 @@ SSH_SESSIONS = 10
 CLOCK_WARNING_SECONDS = 0.5
 # What a connection comes to where no firewall is in the way.
 REACHED = ("connected", "refused")
+TESTED = {component.packages[0]: component.tested for component in COMPONENTS if component.tested}
 # Below these, what the tool relies on is missing.
 FLOORS = {component.packages[0]: component.minimum for component in COMPONENTS}
 
@@ -76,12 +79,17 @@ def parse_probe(cluster: Cluster, host: Host, output: str) -> HostProbe:
 
 
 def judge(
-    cluster: Cluster, probes: Mapping[str, HostProbe], deployed: bool, silent: Collection[str] = frozenset()
+    cluster: Cluster,
+    probes: Mapping[str, HostProbe],
+    deployed: bool,
+    silent: Collection[str] = frozenset(),
+    needed: Mapping[str, Collection[Source]] = MappingProxyType({}),
 ) -> list[Finding]:
     """Every verdict of a preflight over the hosts that answered. `deployed`: whether the cluster already runs on them.
-    `silent`: the hosts that do not answer, which is a finding of its own."""
-    rules = [_addresses, _sessions, _disks, _memory, _package_versions, _others, _watchdogs]
+    `silent`: the hosts that do not answer, which is a finding of its own. `needed`: the sources of packages by host."""
+    rules = [_addresses, _sessions, _disks, _memory, _others, _watchdogs]
     found = [*_ports(cluster, probes, silent), *(one for rule in rules for one in rule(cluster, probes))]
+    found += _package_versions(cluster, probes, needed)
     return found if deployed else [*found, *_occupied(cluster, probes)]
 
 
@@ -165,12 +173,17 @@ def _memory(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iterator[Findi
         yield ok("memory", "memory", f"{min(p.memory for p in probes.values()) / 1024**3:.1f} GiB or more on every host")
 
 
-def _package_versions(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iterator[Finding]:
+def _package_versions(
+    cluster: Cluster, probes: Mapping[str, HostProbe], needed: Mapping[str, Collection[Source]]
+) -> Iterator[Finding]:
     seen: dict[str, set[str]] = {}
     for host, probe in probes.items():
+        added = [source for source in needed.get(host, ()) if not source.there]
         for name in _packages(cluster, cluster.host(host)):
             found = probe.packages.get(name, {})
             version = found.get("installed") or found.get("candidate")
+            if not found.get("installed") and any(source.serves(name) for source in added):
+                continue  # what it will be is judged when the source is there
             if version is None:
                 text = f"no {name} in its package lists: `apt-get update`, or add a source that has it"
                 yield finding("packages.missing", host, text)
@@ -178,13 +191,23 @@ def _package_versions(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iter
                 floor = " or ".join(FLOORS[name])
                 yield finding("packages.too-old", host, f"{name} {version} is too old: should be at least {floor}")
             else:
+                if untested(name, version):
+                    text = f"{name} {version} was not tested with this tool: {', '.join(TESTED[name])} were"
+                    yield finding("packages.untested", host, text)
                 seen.setdefault(name, set()).add(version)
+    for text in announced({host: needed[host] for host in probes if host in needed}):
+        yield ok("packages", "packages", text)
     for name, versions in seen.items():
         text = f"{name} {', '.join(sorted(versions))}"
         if len(versions) == 1:
             yield ok("packages", "packages", text)
         else:
             yield finding("packages.differ", "packages", f"{text}: differs by host")
+
+
+def untested(package: str, version: str) -> bool:
+    """Whether a Debian package version is of a minor release that nobody has tried."""
+    return package in TESTED and ".".join(map(str, upstream(version)[:2])) not in TESTED[package]
 
 
 def too_old(package: str, version: str) -> bool:

@@ -4,10 +4,11 @@ import os
 from ipaddress import IPv4Network
 from pathlib import Path
 
-from lab import disk, state
+from lab import disk, packages, state
 from lab.command import run
 from lab.spec import LabHost, LabSpec
 
+PACKAGE_KEY = "packages.asc"
 # Of the clients, in the settings as they are shipped.
 SHIPPED_NETWORK = "10.77.0.0/16"
 
@@ -41,6 +42,7 @@ def write(spec: LabSpec, checkout: Path) -> None:
         "inventory.py": inventory(spec),
         "group_data/all.py": group_data(spec),
         "group_data/postgres.py": postgres_data(with_wal=_wal_everywhere(spec)),
+        **_package_key(spec),
     }
     for name, text in files.items():
         state.write_whole(target / name, text, 0o600)
@@ -100,7 +102,25 @@ def group_data(spec: LabSpec) -> str:
     heading = f'"""Settings of lab {spec.name}, over those of group_data/. Written by `invoke lab.up`."""'
     known = spec.networks == (spec.network,) and spec.network.subnet_of(IPv4Network(SHIPPED_NETWORK))
     networks = "" if known else f"client_networks = {[*map(str, spec.networks)]!r}\n"
-    return f"{heading}\n\ncluster_name = {spec.name!r}\n{networks}"
+    return f"{heading}\n\ncluster_name = {spec.name!r}\n{networks}{package_sources(spec)}"
+
+
+def package_sources(spec: LabSpec) -> str:
+    """Where hosts of a stable release find what their release does not have, and the key of that; empty for others."""
+    if spec.suite not in packages.STABLE:
+        return ""
+    key = str(folder(spec.name) / PACKAGE_KEY)
+    return (
+        f"postgres_source_url = 'file://{packages.ON_HOST}/pgdg'\npostgres_source_key = {key!r}\n"
+        f"etcd_source_url = 'file://{packages.ON_HOST}/debian'\netcd_source_key = {key!r}\n"
+    )
+
+
+def _package_key(spec: LabSpec) -> dict[str, str]:
+    """The file of that key, as the hosts' own repositories have it."""
+    if spec.suite not in packages.STABLE:
+        return {}
+    return {PACKAGE_KEY: (disk.root(spec.name, spec.hosts[0].name) / f".{packages.ON_HOST}/key.asc").read_text()}
 
 
 def postgres_data(*, with_wal: bool) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lab import state
 from lab.command import run
-from lab.image import delete
+from lab.making import delete
 from lab.spec import LabSpec
 
 HOST_KEY = "etc/ssh/ssh_host_ed25519_key"

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from lab import recipe
+from lab import packages, recipe
 from lab.command import LabError, run
+from lab.making import ALONE, delete
 from lab.spec import LabSpec
 from lab.state import IMAGES
 
@@ -24,14 +25,13 @@ def ensure(name: str, spec: LabSpec, say: Callable[[str], None]) -> None:
         return
     if name != recipe.image_name(spec):
         raise LabError(f"image {name}, which the disks of lab {spec.name} lie over, is gone: `invoke lab.down`, then up")
+    packages.ensure(spec.suite, spec.mirror, say)
     say(f"building the image {name} (once; half a minute, more on a slow network)")
     draft = IMAGES / "unfinished"
     IMAGES.mkdir(mode=0o700, parents=True, exist_ok=True)
     delete(draft)
-    # In namespaces of its own that die with this process: an interrupted build leaves neither process nor mount.
-    alone = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
     try:
-        run(*alone, *recipe.command(spec, str(draft)))
+        run(*ALONE, *recipe.command(spec, str(draft)))
         draft.rename(path(name))
     finally:
         with suppress(LabError):  # the next build begins with it as well
@@ -47,8 +47,3 @@ def remove_outdated(suite: str, keep: set[str], say: Callable[[str], None]) -> N
         if old.name not in keep:
             say(f"removing the image {old.name}, which no lab uses any more")
             delete(old)
-
-
-def delete(folder: Path) -> None:
-    """Remove a directory and what is in it, but nothing that is mounted there."""
-    run("rm", "--recursive", "--force", "--one-file-system", str(folder))

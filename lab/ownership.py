@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from lab import access, cgroup, disk, image, machine, network, state
+from lab import access, cgroup, disk, machine, making, network, state
 from lab.command import LabError
 from lab.spec import LabSpec
 from lab.state import State
@@ -84,7 +84,7 @@ def clear(lab: str, checkout: Path | None) -> None:
     cgroup.Cgroup(cgroup.base() / lab).remove()
     network.remove_switch(lab)
     disk.unmount_all(lab)
-    image.delete(state.directory(lab))
+    making.delete(state.directory(lab))
     for owner in (found.owner if found else None, checkout):
         if owner:
             shutil.rmtree(owner / access.folder(lab), ignore_errors=True)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+from lab import packages
 from lab.spec import LabSpec
 
 # Installed in the image: what a plain server has before anybody deploys to it.
@@ -25,9 +26,22 @@ MASKED_UNITS = (
     "systemd-random-seed.service", "sshd-keygen.service",
 )  # fmt: skip
 
-CUSTOMIZE = f"""set -eu
+# Of a stable release: also from the repositories made for it, which lie in the image. To add them is the deploy's work.
+DOWNLOAD_FOR_STABLE = f"""set -eu
+cat > "$1/etc/apt/sources.list.d/lab.list" <<'EOF'
+deb [trusted=yes] file:{packages.ON_HOST}/pgdg {{suite}}-pgdg main
+deb [trusted=yes] file:{packages.ON_HOST}/debian {{later}} main
+EOF
+chroot "$1" apt-get clean
+chroot "$1" apt-get update
+chroot "$1" apt-get install --yes --download-only {" ".join(ROLE_PACKAGES)}
+rm "$1/etc/apt/sources.list.d/lab.list" "$1"/var/lib/apt/lists/*srv_lab_*
+"""
+DOWNLOAD = f"""set -eu
 chroot "$1" apt-get clean
 chroot "$1" apt-get install --yes --download-only {" ".join(ROLE_PACKAGES)}
+"""
+CUSTOMIZE = f"""set -eu
 chroot "$1" systemctl mask --quiet {" ".join(MASKED_UNITS)}
 chroot "$1" systemctl set-default --quiet multi-user.target
 rm -f "$1"/etc/ssh/ssh_host_* "$1"/etc/hostname
@@ -37,9 +51,11 @@ HostKey /etc/ssh/ssh_host_ed25519_key
 PasswordAuthentication no
 PermitRootLogin prohibit-password
 UseDNS no
-# Whoever looks whether a host is up does so often and never logs in; that is no attack here.
-PerSourcePenalties no
 EOF
+# Whoever looks whether a host is up does so often and never logs in; that is no attack here. (OpenSSH knows it since 9.8.)
+if grep --quiet --text PerSourcePenalties "$1/usr/sbin/sshd"; then
+    echo 'PerSourcePenalties no' >> "$1/etc/ssh/sshd_config.d/lab.conf"
+fi
 echo 'LANG=C.UTF-8' > "$1/etc/default/locale"
 # Logs outlive a power cut.
 mkdir -p "$1/etc/systemd/journald.conf.d"
@@ -72,10 +88,24 @@ def command(spec: LabSpec, target: str) -> list[str]:
         "--dpkgopt=path-exclude=/usr/share/man/*",
         # Keeps the package lists and the downloaded packages in the image.
         "--skip=cleanup/apt",
+        *_download(spec.suite),
         "--customize-hook=" + CUSTOMIZE,
         spec.suite,
         target,
         *([spec.mirror] if spec.mirror else []),
+    ]
+
+
+def _download(suite: str) -> list[str]:
+    """The hooks that bring packages for all roles into the image."""
+    repositories = packages.path(suite)
+    if repositories is None:
+        return ["--customize-hook=" + DOWNLOAD]
+    script = DOWNLOAD_FOR_STABLE.format(suite=suite, later=packages.STABLE[suite].later)
+    return [
+        f'--customize-hook=mkdir -p "$1{packages.ON_HOST}"',
+        f"--customize-hook=sync-in {repositories} {packages.ON_HOST}",
+        "--customize-hook=" + script,
     ]
 
 

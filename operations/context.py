@@ -21,6 +21,7 @@ from cluster.building import RawHost, build
 from cluster.changelog import announcement, read
 from cluster.errors import ClusterError
 from cluster.fitness import notes, refusals
+from cluster.sources import Source, announced, sources
 from cluster.survey import HostSurvey
 from cluster.topology import Cluster, Host
 from cluster.vault import Vault
@@ -64,6 +65,11 @@ class Run:
         if marker.get("version") == str(self.version):
             return None
         return json.dumps({**marker, "version": str(self.version)}) + "\n"
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The sources of packages that the host needs beside its distribution."""
+        return sources(self.cluster, self.host, self.surveys[host.name])
 
     def first(self, hosts: Iterable[Host]) -> Host | None:
         """The first of `hosts` that takes part in this run."""
@@ -119,7 +125,10 @@ def _begin(state: State) -> Run:
 def _preflight(state: State, cluster: Cluster, surveys: dict[str, HostSurvey]) -> list[str]:
     """Measures the hosts that are new to the cluster; what is only worth a warning is told, what is a problem is returned."""
     new = {name for name, survey in surveys.items() if not survey.belongs_to}
-    found = judge(cluster, probe_hosts(state, cluster, new), deployed=len(new) < len(surveys))
+    needed = {name: sources(cluster, cluster.host(name), surveys[name]) for name in sorted(new)}
+    for line in announced(needed):
+        warn(f"packages: {line}")
+    found = judge(cluster, probe_hosts(state, cluster, new), deployed=len(new) < len(surveys), needed=needed)
     for one in found:
         if one.level == "warning":
             warn(f"{one.about}: {one.text}")

@@ -38,6 +38,9 @@ def files(run: Run) -> list[Managed]:
             paths.HAPROXY_CONFIG, render("haproxy/haproxy.cfg.j2", cluster=run.cluster),
             check=f"haproxy -c -f {paths.HAPROXY_USERS} -f {{}} >/dev/null",
         ),
+        Managed(paths.HAPROXY_DOWN, render("haproxy/servers-down.j2", cluster=run.cluster)),
+        directory("/usr/local/lib/pgquorum"),
+        Managed(paths.RELOAD_HAPROXY, render("haproxy/reload-haproxy.sh.j2"), mode="755"),
         Managed(DROP_IN, render("haproxy/haproxy.service.conf.j2")),
     ]  # fmt: skip
 

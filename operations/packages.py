@@ -69,6 +69,17 @@ class MaskedPostgres(FactBase[bool]):
         return output == ["/dev/null"]
 
 
+def installed(names: list[str]) -> dict[str, str]:
+    """Those of the named packages that the host has, with their versions."""
+    return host.get_fact(Installed, names=tuple(names)) or {}
+
+
+def missing(names: list[str]) -> list[str]:
+    """The others."""
+    present = installed(names)
+    return [name for name in names if name not in present]
+
+
 @operation()
 def install(names: list[str]) -> Generator[StringCommand]:
     """Installs what is missing, with every service of ours masked until the deploy itself starts it (services.first_start).
@@ -76,23 +87,29 @@ def install(names: list[str]) -> Generator[StringCommand]:
     The package lists are refreshed only when the ones at hand don't do: on a host that was just made they are empty, and
     elsewhere an installation should not depend on every configured source answering.
     """
-    present = host.get_fact(Installed, names=tuple(names)) or {}
-    missing = [name for name in names if name not in present]
-    if not missing:
-        return
+    if wanted := missing(names):
+        yield StringCommand(f"sh -c {shlex.quote(apt_script(wanted))}")
+
+
+def apt_get() -> str:
+    """apt-get as the deploy calls it: it asks nothing, and waits for another that is at work."""
+    options = ("DPkg::Use-Pty=0", "DPkg::Lock::Timeout=120", "Dpkg::Options::=--force-confold")
+    return " ".join(("apt-get -q -y --no-install-recommends", *(f"-o {option}" for option in options)))
+
+
+def apt_script(names: list[str]) -> str:
+    """The shell script that installs packages, none of whose services starts."""
     masked = " ".join(KEPT_FROM_STARTING)
-    apt = "apt-get -q -y --no-install-recommends -o DPkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 -o Dpkg::Options::=--force-confold"
     # An installation that was cut off may still be at work, or have died half way: apt waits for it, dpkg then mends it.
-    script = (
+    return (
         f"export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1; exec 2>&1; "
         f"systemctl mask --runtime --quiet {masked} 2>/dev/null; "
-        f"log=/var/log/pgquorum-packages.log; i() {{ {apt} install {' '.join(missing)} >$log; }}; "
+        f"log=/var/log/pgquorum-packages.log; i() {{ {apt_get()} install {' '.join(names)} >$log; }}; "
         # A host's first boot may be refreshing the lists itself, and apt does not wait for that by itself.
         "u() { for n in $(seq 24); do said=$(apt-get -q update 2>&1) && return; "
         'case $said in *lists/lock*) sleep 5;; *) break;; esac; done; echo "$said" >$log; false; }; '
         "i || { dpkg --configure -a && i; } || { u && i; } || { tail -n 20 $log; exit 1; }"
     )
-    yield StringCommand(f"sh -c {shlex.quote(script)}")
 
 
 @operation()

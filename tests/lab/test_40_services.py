@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from helpers import ENVIRONMENT, Site
-from hosts import DATABASES, HOSTS, IN_URL, PROXY
+from hosts import DATABASES, HOSTS, IN_URL, PROXY, wait_until
 
 BESIDE = ("etcd", "patroni", "pgquorum-wake-patroni", "pgquorum-confirm-quorum")
 SERVICES = [(host, name) for host in DATABASES for name in BESIDE] + [(PROXY, "haproxy")]
@@ -48,6 +50,18 @@ def test_haproxy_finds_nothing_wrong_with_its_files(site: Site) -> None:
     assert "WARNING" not in done.stdout, done.stdout
 
 
+def test_haproxy_starts_with_every_server_down(site: Site) -> None:
+    """One that it takes for up before it has asked would get writes, and be told to be down by the first check."""
+    _, _, cursor = site.on(PROXY, "journalctl -n 1 --show-cursor --quiet").rpartition("-- cursor: ")
+    said = f"journalctl -u haproxy --quiet --output=cat --after-cursor='{cursor}'"
+    site.on(PROXY, "systemctl restart haproxy")
+    expected = {f"write/{site.leader()}", *(f"read/{name}" for name in site.replicas())}
+    wait_until(lambda: all(f"Server {one} is UP" in site.on(PROXY, said) for one in expected), "servers are up", 60)
+    log = site.on(PROXY, said)
+    assert " is DOWN" not in log
+    assert "state" not in log.lower().replace("server-state partially applied", ""), log
+
+
 @pytest.mark.parametrize("host", DATABASES)
 def test_patroni_finds_nothing_wrong_with_its_files(site: Site, host: str) -> None:
     done = site.eyes(host).run("runuser -u postgres -- patroni --validate-config --ignore-listen-port /etc/patroni/conf.d 2>&1")
@@ -69,8 +83,8 @@ def test_etcd_cannot_grow_without_bound(site: Site, host: str) -> None:
 
 def test_etcd_is_led_from_another_host_than_postgresql(site: Site) -> None:
     primary = site.leader()
-    status = site.etcdctl(primary, "endpoint status -w simple").split(", ")
-    assert status[4] == "false", status
+    (status,) = (one["Status"] for one in json.loads(site.etcdctl(primary, "endpoint status -w json")))
+    assert status["leader"] not in (0, status["header"]["member_id"]), status
 
 
 def test_nobody_upgrades_or_restarts_the_clusters_programs_by_night(site: Site) -> None:

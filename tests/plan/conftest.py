@@ -40,7 +40,7 @@ GIVEN = {f"PGQUORUM_PASSWORD_{name}": f"rehearsed-{name.lower()}-0123456789" for
 Answers = list[tuple[str, str, list[str] | None] | tuple[str, str, list[str] | None, bool]]
 SURVEY = "os-release"
 JUDGE = '^python3 .*"binaries"'
-BLANK_HOST = ["system debian", "system_version 14", "uid 0", "init systemd", f"free_bytes {10**12}"]
+BLANK_HOST = ["system debian", "system_version 14", "codename forky", "uid 0", "init systemd", f"free_bytes {10**12}"]
 # How the last phase sees the cluster once it runs: what the collector on each host says.
 IDS = {str(n): name for n, name in enumerate(DATABASES, 1)}
 SYNC = json.dumps({"leader": DATABASES[0], "sync_standby": ",".join(DATABASES[1:]), "quorum": 1})

@@ -51,6 +51,14 @@ READ_BY_ITS_PROGRAM = {
     "patroni/yield-etcd-leadership.sh.j2": (SERVICES, "test_etcd_is_led_from_another_host_than_postgresql"),
     "haproxy/haproxy.cfg.j2": HAPROXY,
     "haproxy/haproxy.service.conf.j2": SYSTEMD,
+    "haproxy/reload-haproxy.sh.j2": (
+        "tests/unit/test_haproxy_reload.py",
+        "test_what_is_known_of_servers_is_kept_and_one_that_is_new_is_down",
+    ),
+    "haproxy/servers-down.j2": (
+        "tests/lab/test_40_services.py",
+        "test_haproxy_starts_with_every_server_down",
+    ),
     "haproxy/statistics-users.cfg.j2": HAPROXY,
 }
 MADE_UP = Component(

@@ -12,6 +12,8 @@ import pytest
 from clusters import cluster
 
 from agents.sent import shipped
+from cluster.sources import sources
+from cluster.survey import HostSurvey
 from cluster.topology import Cluster
 from health.preflight import HostProbe, judge, parse_probe, probe_question, too_old
 
@@ -141,14 +143,37 @@ def test_a_package_that_is_nowhere_is_a_warning() -> None:
         ("etcd-server", "3.6.8-1", True),
         ("etcd-server", "3.6.9-1", False),
         ("etcd-server", "3.4.40-1", True),
-        ("haproxy", "3.0.11-1", True),
-        ("haproxy", "3.1.0-1", False),
+        ("haproxy", "2.2.9-2", True),
+        ("haproxy", "2.6.12-1+deb12u3", False),
         ("patroni", "2:4.1.3-1.pgdg13+1", False),
         ("postgresql-18", "18.0-1", False),
     ],
 )
 def test_floors(package: str, version: str, answer: bool) -> None:
     assert too_old(package, version) is answer
+
+
+def test_a_program_that_nobody_has_tried_is_a_warning() -> None:
+    packages = {**good(cluster(), "db1").packages, "etcd-server": {"installed": "3.7.1-1", "candidate": "3.7.1-1"}}
+    warnings = [line for line in lines(db1={"packages": packages}) if "differs" not in line[2]]
+    assert warnings == [("warning", "db1", "etcd-server 3.7.1-1 was not tested with this tool: 3.5 were")]
+
+
+def test_what_a_source_will_bring_is_told_and_not_judged_by_what_the_distribution_has() -> None:
+    of = cluster()
+    survey = HostSurvey(system="debian", codename="trixie", mirror="http://mirror.example.com/debian")
+    old = {"postgresql-18": {"installed": None, "candidate": None}, "patroni": {"installed": None, "candidate": "4.0.7-3"}}
+    probes = {"db1": dataclasses.replace(good(of, "db1"), packages=good(of, "db1").packages | old)}
+    needed = {"db1": sources(of, of.host("db1"), survey)}
+    found = [line for line in judge(of, probes, False, needed=needed) if line.rule.startswith("packages")]
+    assert {line.level for line in found} == {"ok"}
+    texts = [line.text for line in found]
+    assert any(
+        "https://apt.postgresql.org/pub/repos/apt trixie-pgdg) is added on db1, for postgresql-18" in text for text in texts
+    )
+    assert any("http://mirror.example.com/debian forky) is added on db1, for etcd-server, etcd-client alone" in t for t in texts)
+    there = {"db1": [dataclasses.replace(one, there="/etc/apt/sources.list") for one in needed["db1"]]}
+    assert "packages.too-old" in {line.rule for line in judge(of, probes, False, needed=there)}
 
 
 def test_the_probe_itself_measures_and_leaves_nothing(tmp_path) -> None:

@@ -1,0 +1,77 @@
+"""Sources of packages: added where a host's distribution does not have what the cluster needs (cluster/sources.py)."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Generator
+from pathlib import Path
+
+from pyinfra import host, state
+from pyinfra.api import StringCommand, operation
+
+from cluster import paths
+from cluster.sources import KEYS, NAMES, Source, shadows_sysusers
+from health.preflight import FLOORS, too_old
+
+from .context import Run
+from .managed import Managed, directory, render
+from .packages import apt_get, apt_script, installed, missing
+from .refusal import stop
+
+
+def files(run: Run) -> list[Managed]:
+    """What apt reads of them on this host, and what a package needs that does not fit the host's systemd."""
+    needed = run.sources
+    found = [Managed(one.preferences, render("apt/pgquorum.pref.j2", source=one)) for one in needed]
+    for one in (one for one in needed if not one.there):
+        if one.key:
+            found += [directory(KEYS), Managed(one.signed_by, Path(one.key).read_text(encoding="utf-8"))]
+        found.append(Managed(one.file, render("apt/pgquorum.sources.j2", source=one)))
+    if shadows_sysusers(run.surveys[host.name], needed):
+        found += [directory("/etc/sysusers.d"), Managed(paths.ETCD_SYSUSERS, 'u etcd - "etcd" /var/lib/etcd\n')]
+    return found
+
+
+def not_needed(run: Run) -> tuple[str, ...]:
+    """What an earlier deploy may have written of sources that this host does not need now."""
+    ours = [path for name in NAMES for path in (paths.apt_source(name), paths.apt_preferences(name))]
+    return tuple(sorted(set(ours) - {managed.path for managed in files(run)}))
+
+
+@operation()
+def bring_keys(run: Run, names: list[str]) -> Generator[StringCommand]:
+    """Installs the packages of the distribution that bring the keys of sources, while apt does not know these yet: without its
+    key a source would be in the way."""
+    if not missing(names):
+        return
+    for one in run.sources:
+        if one.key_package and not one.there:
+            yield StringCommand(f"sh -c {shlex.quote(f'[ -e {one.signed_by} ] || {{ {apt_script([one.key_package])}; }}')}")
+
+
+@operation()
+def read(run: Run, names: list[str]) -> Generator[StringCommand]:
+    """Fetches the package lists of the sources where something has still to be installed. Strictly: a source that can't be read,
+    or is signed by another key, ends the deploy, where apt itself would go on with what it has from elsewhere."""
+    if missing(names):
+        yield from (StringCommand(f"sh -c {shlex.quote(_read(one))}") for one in run.sources)
+
+
+def _read(source: Source) -> str:
+    update = (
+        f"{apt_get()} update -o Dir::Etc::sourcelist={source.file} -o Dir::Etc::sourceparts=/dev/null"
+        " -o APT::Get::List-Cleanup=0 -o APT::Update::Error-Mode=any"
+    )
+    reason = shlex.quote(f"{source.what} can't be read: {source.uri} {source.suite}, signed by {source.signed_by}")
+    return f'said=$({update} 2>&1) || {{ echo "$said" | tail -n 20; echo {reason}; exit 1; }}'
+
+
+@operation()
+def refuse_old(names: list[str]) -> Generator[StringCommand]:
+    """Ends the deploy where an installed package is older than the cluster needs."""
+    if not state.is_executing:
+        return
+    old = [f"{name} {version}" for name, version in installed(names).items() if too_old(name, version)]
+    if old:
+        floors = "; ".join(f"{name} {' or '.join(floor)}" for name, floor in FLOORS.items() if floor)
+        yield from stop(f"{', '.join(old)} on {host.name} too old: should be at least {floors}")
