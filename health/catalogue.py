@@ -123,7 +123,7 @@ CATALOGUE: dict[str, Condition] = {
     # Settings
     "restart.pending": _warning("a setting waits for a restart of PostgreSQL"),
     "settings.not-in-etcd": _warning("Patroni's configuration in etcd is not what the settings say"),
-    "settings.refused": _problem("PostgreSQL does not take a line of its configuration, and would not start with it"),
+    "settings.refused": _problem("PostgreSQL does not take a line of its configuration, and may not start with it"),
     "settings.altered": _warning("ALTER SYSTEM has set a parameter on a host"),
     "settings.overridden": _warning("a role or database has a weaker synchronous_commit: what it writes may be lost"),
     "settings.not-running": _warning("PostgreSQL runs with another value than the settings say"),

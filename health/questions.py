@@ -69,6 +69,8 @@ def judge_question(cluster: Cluster) -> dict[str, Any]:
         "binaries": paths.postgres_binaries(cluster.postgres.version),
         "data": cluster.postgres.data_directory,
         "version": cluster.postgres.version,
+        "sockets": paths.POSTGRES_SOCKETS,
+        "port": cluster.postgres.port,
     }
 
 

@@ -24,6 +24,9 @@ from agents import https
 SECONDS = 1.2
 MOST_CONFIGURATIONS = 20
 
+# PostgreSQL shows many words in its own way (`iso, dmy` as `ISO, DMY`, `on` as `pglz`), and this session has its own search_path.
+# So of a word that it took from a file, once it has read that, the running value is what the file says.
+#
 # Of what PostgreSQL refuses in its files, an error without a file is of a parameter that was only taken out: it would
 # start, with the default. So it is after Patroni has begun recovery with `recovery_target = ''` and promoted the server.
 SQL = """
@@ -32,7 +35,10 @@ WITH here AS (SELECT pg_is_in_recovery() AS recovering),
      clients AS (SELECT usename AS role, coalesce(host(client_addr), 'local') AS address FROM pg_stat_activity
                  WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()),
      control AS (SELECT min_recovery_end_timeline AS reached, timeline_id AS written
-                 FROM pg_control_recovery(), pg_control_checkpoint())
+                 FROM pg_control_recovery(), pg_control_checkpoint()),
+     files AS (SELECT DISTINCT ON (lower(name)) name, setting, sourcefile, sourceline FROM pg_file_settings
+               WHERE applied AND (pg_stat_file(sourcefile, true)).modification <= pg_conf_load_time()
+               ORDER BY lower(name), seqno DESC)
 SELECT json_build_object(
   'in_recovery', recovering,
   'version', current_setting('server_version'),
@@ -52,8 +58,11 @@ SELECT json_build_object(
       'received_lag', coalesce(now.lsn - flush_lsn, 0), 'replayed_lag', coalesce(now.lsn - replay_lsn, 0),
       'received_seconds', coalesce(extract(epoch FROM flush_lag), 0)::float,
       'replayed_seconds', coalesce(extract(epoch FROM replay_lag), 0)::float)), '[]') FROM pg_stat_replication),
-  'parameters', (SELECT coalesce(json_object_agg(name, reset_val), '{}') FROM pg_settings
-      WHERE name = ANY (string_to_array(:'names', ','))),
+  'parameters', (SELECT coalesce(json_object_agg(s.name, coalesce(f.setting, s.reset_val)), '{}') FROM pg_settings s
+      LEFT JOIN files f ON lower(f.name) = lower(s.name) AND s.vartype IN ('string', 'enum')
+          AND (s.source IN ('client', 'session', 'user', 'database', 'database user')
+               OR s.sourcefile = f.sourcefile AND s.sourceline = f.sourceline)
+      WHERE s.name = ANY (string_to_array(:'names', ','))),
   'connections', json_build_object('used', (SELECT count(*) FROM clients),
       'limit', current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int
           - current_setting('reserved_connections')::int,

@@ -1,9 +1,9 @@
 """Asks PostgreSQL's own program whether a server would start here with certain parameters, and if not, why. Begins on the host as
 root, goes on as PostgreSQL's user, and touches neither the server that runs nor its files.
 
-The argument has `binaries` and `data` (directories; the second need not exist yet) and `version`, the major one; the one line of
-input is a JSON object with the parameters by name, one of which may be a command with a key in it. On stdout
-`{"refused": [reasons]}`, no reason when it would start.
+The argument has `binaries` and `data` (directories; the second need not exist yet), `version`, the major one, and `sockets` and
+`port` of the server that may run; the one line of input is a JSON object with the parameters by name, one of which may be a
+command with a key in it. On stdout `{"refused": [reasons]}`, no reason when it would start.
 """
 
 from __future__ import annotations
@@ -31,6 +31,13 @@ DIRECTORIES = (
     "pg_multixact/offsets", "pg_notify", "pg_replslot", "pg_serial", "pg_snapshots", "pg_stat", "pg_stat_tmp", "pg_subtrans",
     "pg_tblspc", "pg_twophase", "pg_wal/archive_status", "pg_xact",
 )  # fmt: skip
+NOTICE = "skipping missing configuration file"
+# What a session may set is judged by the server that runs: some of it names things in its catalogs, which the program alone does
+# not see. Each is set for as long as the statement takes.
+BY_A_SESSION = """
+SELECT format('SELECT set_config(%L, %L, true)', s.name, given.value) FROM json_each_text({parameters}) AS given
+JOIN pg_settings s ON lower(s.name) = lower(given.key) WHERE s.context IN ('user', 'superuser') \\gexec
+"""
 SUMMARY = "contains errors"  # of a line that the lines before it explain
 
 
@@ -44,7 +51,7 @@ def judge(spec: dict[str, Any], parameters: dict[str, Any]) -> list[str]:
             return [*refused([program, "--check", "-D", scratch]), *missing_libraries(spec["binaries"], parameters)]
         # It reads all files, loads the libraries, and stops before it takes the memory and the port, which the server here has.
         asked = [program, "-D", scratch, "-C"]
-        return refused([*asked, "shared_memory_size"]) or list(too_large(asked, parameters))
+        return refused([*asked, "shared_memory_size"]) or [*too_large(asked, parameters), *refused_by_session(spec, parameters)]
 
 
 def make(scratch: Path, data: Path, version: int, parameters: dict[str, Any]) -> bool:
@@ -80,8 +87,8 @@ def escaped(value: object) -> str:
     return str(value).replace("\\", "\\\\").replace("'", "''")
 
 
-def run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, cwd="/", check=False)
+def run(command: list[str], given: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, input=given, capture_output=True, text=True, timeout=SECONDS, cwd="/", check=False)
 
 
 def refused(command: list[str]) -> list[str]:
@@ -92,10 +99,19 @@ def refused(command: list[str]) -> list[str]:
 
 def reasons(errors: str) -> list[str]:
     """The lines that tell why, without those that only say that there was one."""
-    found = [match.groups() for line in errors.splitlines() if (match := SAID.search(line))]
+    found = [match.groups() for line in errors.splitlines() if (match := SAID.search(line)) and NOTICE not in line]
     ends = [text for level, text in found if level in ENDS]
     reasons = [text for text in ends if SUMMARY not in text] or [text for level, text in found if level not in ENDS]
     return list(dict.fromkeys(reasons or ends))
+
+
+def refused_by_session(spec: dict[str, Any], parameters: dict[str, Any]) -> list[str]:
+    """What the server that runs here does not take for a session; nothing where none answers."""
+    words = json.dumps({name: str(value) for name, value in parameters.items()})
+    script = BY_A_SESSION.format(parameters="'" + words.replace("'", "''") + "'")
+    psql = [f"{spec['binaries']}/psql", "-XAtq", "-h", spec["sockets"], "-p", str(spec["port"]), "-d", "postgres"]
+    done = run(psql, script)
+    return [] if done.returncode else reasons(done.stderr)
 
 
 def too_large(asked: list[str], parameters: dict[str, Any]) -> Iterator[str]:

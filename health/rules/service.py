@@ -137,7 +137,7 @@ def pending_restart(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     for host in waiting:
         names = ", ".join(host.waiting_for_restart)
         yield finding("restart.pending", host.name, f"{names or 'a setting'} waits for `invoke rolling-restart`")
-    if not waiting:
+    if not waiting and any(host.patroni for host in view.hosts.values()):
         yield ok("restart", "restart", "no setting waits for one")
 
 

@@ -30,17 +30,17 @@ def drifts(view: ClusterView, cluster: Cluster) -> tuple[Drift, ...]:
     """Every difference. Where etcd itself differs, the hosts follow it and are not told each; what differs on a host alone
     waits for a restart, or was set there by hand."""
     found: list[Drift] = []
-    wanted = wanted_config(cluster)
+    wanted, version = wanted_config(cluster), cluster.postgres.version
     if view.dcs and view.dcs.config:
         patch = {key: value for key, value in difference(wanted, view.dcs.config).items() if key != MEMORY}
         live = _flat(view.dcs.config)
-        found += [_drift(name, "etcd", value, live.get(name)) for name, value in _flat(patch).items()]
+        found += [_drift(name, "etcd", value, live.get(name), version) for name, value in _flat(patch).items()]
     in_etcd = {drift.name for drift in found}
     parameters = wanted["postgresql"]["parameters"]
     for name, host in view.hosts.items():
         altered = host.postgres.altered if host.postgres else {}
         differing = {k: v for k, v in differing_parameters(host, cluster).items() if k not in altered}
-        found += [_drift(k, name, parameters[k], v) for k, v in differing.items() if k not in in_etcd]
+        found += [_drift(k, name, parameters[k], v, version) for k, v in differing.items() if k not in in_etcd]
     return tuple(found)
 
 
@@ -51,13 +51,14 @@ def differing_parameters(host: HostView, cluster: Cluster) -> dict[str, str | No
     """
     if host.postgres is None:
         return {}
-    running, known = host.postgres.parameters, known_parameters()
+    version = cluster.postgres.version
+    running, known = host.postgres.parameters, known_parameters(version)
     return {
         name: running.get(name)
         for name, value in postgres_parameters(cluster).items()
         if name in known
         and name != STANDBYS_FIRST
-        and (name not in running or normalize(name, running[name]) != normalize(name, value))
+        and (name not in running or normalize(name, running[name], version) != normalize(name, value, version))
     }
 
 
@@ -84,7 +85,7 @@ def by_hand(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
             continue
         for one in host.postgres.refused:
             what = f"{one.name} = {one.value!r}" if one.name else "a line"
-            text = f"PostgreSQL does not take {what} in {one.file}: {one.error}. It goes on, and would not start again"
+            text = f"PostgreSQL does not take {what} in {one.file}: {one.error}. It may not start with that"
             yield finding("settings.refused", name, text)
         for parameter, value in sorted(host.postgres.altered.items()):
             over = ", over the settings" if parameter in postgres_parameters(cluster) else ", on this host alone"
@@ -131,14 +132,22 @@ def drift(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         rule = "settings.not-in-etcd" if one.where == "etcd" else "settings.not-running"
         yield finding(rule, one.where, f"{one.name} is {one.actual}, the settings say {one.wanted}: deploy to apply it")
     if not found and view.dcs:
-        yield ok("settings", "settings", "etcd and PostgreSQL have what the settings say")
+        silent = not_seen(view, cluster)
+        where = "etcd has" if len(silent) == len(cluster.postgres_hosts) else "etcd and PostgreSQL have"
+        but = f"; PostgreSQL on {', '.join(silent)} could not be asked" if silent else ""
+        yield ok("settings", "settings", f"{where} what the settings say{but}")
 
 
-def _drift(name: str, where: str, wanted: Any, actual: Any) -> Drift:
+def not_seen(view: ClusterView, cluster: Cluster) -> list[str]:
+    """The hosts whose PostgreSQL did not say with which values it runs."""
+    return [host.name for host in cluster.postgres_hosts if not (host.name in view.hosts and view.hosts[host.name].postgres)]
+
+
+def _drift(name: str, where: str, wanted: Any, actual: Any, version: int) -> Drift:
     short = name.removeprefix("postgresql.parameters.")
-    known = known_parameters().get(short)
+    known = known_parameters(version).get(short)
     if known and None not in (wanted, actual):
-        wanted, actual = in_one_unit(short, wanted, actual)
+        wanted, actual = in_one_unit(short, wanted, actual, version=version)
     return Drift(short, where, wanted, actual, known is not None and known.needs_restart)
 
 

@@ -94,7 +94,7 @@ BROKEN = {
                 "db1", postgres=views.postgres("db1", refused=(RefusedSetting("log_timezone", "Europe/Berln", "/f", "not so"),))
             )
         ),
-        "db1: PostgreSQL does not take log_timezone = 'Europe/Berln' in /f: not so. It goes on, and would not start again",
+        "db1: PostgreSQL does not take log_timezone = 'Europe/Berln' in /f: not so. It may not start with that",
     ),
     "writes to nobody": (views.view(proxy1=views.proxy(write=())), "proxy1: port 5000 leads to nobody; the leader is db1"),
     "writes to two": (

@@ -51,12 +51,12 @@ def test_the_configuration_is_what_patroni_would_write(tmp_path: Path) -> None:
 def program(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What the program is asked; it answers that all is well."""
     asked: list[list[str]] = []
-    monkeypatch.setattr(judge, "run", lambda command: asked.append(command) or STARTS)
+    monkeypatch.setattr(judge, "run", lambda command, given="": asked.append(command) or STARTS)
     return asked
 
 
 def spec(tmp_path: Path) -> dict[str, object]:
-    return {"binaries": str(tmp_path / "bin"), "data": str(tmp_path / "data"), "version": 18}
+    return {"binaries": str(tmp_path / "bin"), "data": str(tmp_path / "data"), "version": 18, "sockets": "/run/x", "port": 5432}
 
 
 def test_where_there_is_no_data_yet_values_are_checked_and_libraries_looked_for(tmp_path: Path, program: list[list[str]]) -> None:
@@ -72,15 +72,27 @@ def test_where_there_is_data_libraries_are_loaded_and_memory_is_counted(tmp_path
     (tmp_path / "data/global").mkdir(parents=True)
     (tmp_path / "data/global/pg_control").write_bytes(b"control")
     assert judge.judge(spec(tmp_path), {}) == []
-    assert [command[-1] for command in program] == ["shared_memory_size", "shared_memory_size"]
+    assert [command[-1] for command in program] == ["shared_memory_size", "shared_memory_size", "postgres"]
     (said,) = judge.judge(spec(tmp_path), {"huge_pages": "on", "shared_buffers": "1GB"}) or [""]
     pages = int(next(line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines() if "HugePages_Total" in line))
     assert said.startswith("huge_pages = on needs 144 huge pages") or pages >= 144
 
 
+@pytest.mark.parametrize(("code", "told"), [(0, ['invalid value for parameter "x": "y"']), (2, [])])
+def test_the_server_that_runs_judges_what_a_session_may_set_unless_it_does_not_answer(
+    code: int, told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[str] = []
+    said = 'psql:<stdin>:2: ERROR:  invalid value for parameter "x": "y"\n'
+    done = subprocess.CompletedProcess([], code, "", said)
+    monkeypatch.setattr(judge, "run", lambda command, script="": given.append(script) or done)
+    assert judge.refused_by_session(spec(tmp_path), {"x": "it's"}) == told
+    assert """'{"x": "it''s"}'""" in given[0]  # as SQL has it
+
+
 def test_more_memory_than_the_host_has_is_told(tmp_path: Path, program: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     huge = subprocess.CompletedProcess([], 0, f"{10**9}\n", "")
-    monkeypatch.setattr(judge, "run", lambda command: huge)
+    monkeypatch.setattr(judge, "run", lambda command, given="": huge)
     (said,) = judge.too_large(["postgres"], {})
     assert said.startswith("it needs 1000000000 MB of shared memory, and the host has")
 

@@ -9,20 +9,21 @@ from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from day2.hosts.observe import observe_once
 from day2.ui.console import BAD_NEWS, FINE, console, print_json
-from health.rules.settings import drifts, foreign
+from health.rules.settings import drifts, foreign, not_seen
 
 FORMAT = "pgquorum config 1"
 
 
 def config(cluster: Cluster, *, as_json: bool) -> int:
-    """Prints every difference; 1 when there is any. Raises ClusterError when nobody answers."""
+    """Prints every difference; 1 when there is any, or a PostgreSQL could not be asked. Raises ClusterError."""
     view = observe_once(cluster)
     if view.dcs is None or not view.dcs.config:
         raise ClusterError("etcd has no configuration of this cluster, or does not answer (`invoke status`)")
     found, others = drifts(view, cluster), foreign(view, cluster)
+    silent = not_seen(view, cluster)
     if as_json:
         print_json(FORMAT, {"cluster": cluster.name, "differences": found, "not_ours": others})
-        return BAD_NEWS if found else FINE
+        return BAD_NEWS if found or silent else FINE
     out = console()
     table = Table("setting", "where", "settings", "actual", "", box=None, header_style="dim", padding=(0, 2, 0, 0))
     for one in found:
@@ -33,7 +34,9 @@ def config(cluster: Cluster, *, as_json: bool) -> int:
         out.print(table)
         out.print("\nA deploy applies the settings; what needs a restart then waits for `invoke rolling-restart`.")
     else:
-        out.print("etcd and PostgreSQL have what the settings say")
+        out.print(f"etcd and PostgreSQL have what the settings say{', where it could be asked' if silent else ''}")
+    for name in silent:
+        out.print(f"[yellow]warning[/]  {name}: PostgreSQL could not be asked", soft_wrap=True)
     for name, value in others.items():
         out.print(f"[dim]not ours, left alone:[/] {escape(f'{name} = {value}')}", soft_wrap=True)
-    return BAD_NEWS if found else FINE
+    return BAD_NEWS if found or silent else FINE
