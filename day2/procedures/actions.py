@@ -40,6 +40,10 @@ class Actions:
     def __init__(self, fleet: Fleet, cluster: Cluster, patroni: Patroni, interrupts: Interrupts) -> None:
         self._fleet, self._cluster, self._patroni, self._interrupts = fleet, cluster, patroni, interrupts
 
+    def check_interrupted(self) -> None:
+        """Raises KeyboardInterrupt where that was asked for."""
+        self._interrupts.check()
+
     def view(self) -> ClusterView:
         return observe(self._fleet, self._cluster)
 

@@ -29,8 +29,9 @@ from .steps import (
 def execute(step: Step, actions: Actions) -> None:
     """Does a step. What restarts or moves something returns when the cluster is healthy again.
 
-    Raises ClusterError and KeyboardInterrupt, with the step's own settings undone.
+    Raises ClusterError and KeyboardInterrupt, with the step's own settings undone. What was interrupted begins no step.
     """
+    actions.check_interrupted()
     match step:
         case AwaitSpared(host):
             actions.await_spared(host)

@@ -43,6 +43,9 @@ class RecordingActions:
     def view(self) -> ClusterView:
         return self._view
 
+    def check_interrupted(self) -> None:
+        """Nobody does interrupt."""
+
     @contextmanager
     def drained(self, host: str) -> Iterator[None]:
         self.calls.append(f"drain {host}")

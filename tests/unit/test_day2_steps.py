@@ -178,3 +178,14 @@ def test_the_steps_of_a_reinit_are_those_that_it_takes(
     executed = reinitialized(monkeypatch, dry=False, force=force)
     assert executed == [*([] if force else [AwaitSpared("db2")]), Reinitialize("db2", "db1")]
     assert printed == [f"  {number}. {step}" for number, step in enumerate(executed, 1)]
+
+
+def test_what_was_interrupted_begins_no_step() -> None:
+    class Interrupted(RecordingActions):
+        def check_interrupted(self) -> None:
+            raise KeyboardInterrupt
+
+    actions: Any = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        execute(RestartPostgres("db2"), actions)
+    assert actions.calls == []
