@@ -16,6 +16,7 @@ from .errors import SettingsError
 from .inventory_files import home, merge, read_group_data
 from .settings import VARIABLES
 
+USUAL_USER = "root"
 # How many members etcd can have.
 MAJORITIES = (1, 3, 5, 7)
 IGNORED = "# Passwords and keys: whoever has them has the cluster. Keep a backup of them elsewhere.\n/secrets/\n"
@@ -23,7 +24,8 @@ IGNORED = "# Passwords and keys: whoever has them has the cluster. Keep a backup
 
 @dataclass(frozen=True)
 class Answers:
-    """What only the owner knows. Hosts are addresses by name; a host may be in several of the three."""
+    """What only the owner knows. Hosts are addresses by name; a host may be in several of the three. `by_name` are those that
+    the owner's SSH configuration knows how to reach."""
 
     name: str
     databases: Mapping[str, str]
@@ -31,6 +33,7 @@ class Answers:
     etcd: Mapping[str, str]
     user: str
     clients: tuple[str, ...]
+    by_name: frozenset[str] = frozenset()
 
 
 def check_name(name: str) -> None:
@@ -106,11 +109,18 @@ def _groups(answers: Answers) -> dict[str, list[Any]]:
     seen: set[str] = set()
     for group, hosts in (("postgres", answers.databases), ("haproxy", answers.proxies), ("etcd", answers.etcd)):
         groups[group] = [
-            name if name in seen else (name, {"address": address, "ssh_hostname": address, "ssh_user": answers.user})
+            name if name in seen else (name, {"address": address, **_reached(answers, name, address)})
             for name, address in hosts.items()
         ]
         seen |= set(hosts)
     return groups
+
+
+def _reached(answers: Answers, name: str, address: str) -> dict[str, str]:
+    """How a host is reached: as SSH's configuration says where it knows the host; there the usual user says nothing."""
+    if name not in answers.by_name:
+        return {"ssh_hostname": address, "ssh_user": answers.user}
+    return {} if answers.user == USUAL_USER else {"ssh_user": answers.user}
 
 
 def _inventory(answers: Answers, shipped: str) -> str:

@@ -80,6 +80,11 @@ def resolve(way: Way, environment: Mapping[str, str] = os.environ) -> Target:
     )
 
 
+def knows(host: str) -> bool:
+    """Whether the operator's own SSH configuration says where a host is (HostName). Raises ConfigurationError."""
+    return _lookup(Way(host)).get("hostname", host) != host
+
+
 def hop(jumps: tuple[str, ...], way: Way) -> Way:
     """The way to the last host of ProxyJump, `[user@]host[:port]`: with the keys and known hosts of SSH's configuration."""
     *before, jump = jumps

@@ -85,6 +85,20 @@ def test_nobody_said_who_logs_in_so_it_is_root() -> None:
     assert {h.settings.ssh_user for h in made().hosts} == {"root"}
 
 
+@pytest.mark.parametrize(("user", "written"), [([], None), (["ann"], "ann")])
+def test_hosts_that_sshs_configuration_knows_are_reached_as_it_says(
+    user: list[str], written: str | None, checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(checkout))
+    (checkout / ".ssh").mkdir()
+    (checkout / ".ssh/config").write_text("Host pg1 pg2\n  User ops\n  HostName %h.example.com\n")
+    hosts = {h.name: h for h in made(user=user).hosts}
+    for name in ("pg1", "pg2"):
+        assert hosts[name].settings.ssh_hostname is None and hosts[name].ssh_hostname == name
+        assert hosts[name].settings.ssh_user == written
+    assert (hosts["pg3"].ssh_hostname, hosts["pg3"].settings.ssh_user) == (DATABASES["pg3"], written or "root")
+
+
 def test_all_else_is_as_it_is_shipped() -> None:
     ours, lab = made(), load_cluster()
     answered = {"cluster_name", "client_networks", "secrets_directory"}

@@ -13,14 +13,15 @@ from cluster import own_inventory as own
 from cluster.errors import ClusterError, SettingsError
 from cluster.inventory_files import home
 from day2.ui.console import FINE
+from reach.configuration import knows
 
 Answer = TypeVar("Answer")
 # What is asked for, and what an error says of an option that is needed.
-DATABASES = "hosts for PostgreSQL and etcd, three as a rule, such as pg1=10.0.0.11 pg2=10.0.0.12 pg3=10.0.0.13"
+DATABASES = "hosts for PostgreSQL and etcd, three as a rule, such as pg1=10.0.0.11,pg2=10.0.0.12,pg3=10.0.0.13"
 PROXIES = "hosts for HAProxy, such as lb1=10.0.0.21; the name alone for one of the other hosts"
 ETCD = "hosts for etcd, which has to have 1, 3, 5 or 7; the name alone for one of the other hosts"
 CLIENTS = "networks from which clients connect, such as 10.0.0.0/24"
-USER = "user for SSH: root, or one with sudo that asks no password"
+USER = "user for SSH: root, or one with sudo that asks no password; hosts in SSH's configuration are reached as it says"
 
 
 def init(name: str, **given: Iterable[str]) -> int:
@@ -62,10 +63,11 @@ def _answers(name: str, given: Mapping[str, list[str]]) -> own.Answers:
     if given["etcd"] or (databases and len(databases) not in own.MAJORITIES):
         etcd = form.answer("etcd", ETCD, lambda words: own.read_hosts("etcd", words, {**databases, **proxies})) or {}
     clients = form.answer("clients", CLIENTS, own.read_clients) or ()
-    user = form.answer("user", USER, own.read_user, default="root") or ""
+    user = form.answer("user", USER, own.read_user, default=own.USUAL_USER) or ""
     if form.problems:
         raise SettingsError(form.problems)
-    return own.Answers(name, databases, proxies, etcd, user, clients)
+    by_name = frozenset(filter(knows, {**databases, **proxies, **etcd}))
+    return own.Answers(name, databases, proxies, etcd, user, clients, by_name)
 
 
 class _Form:

@@ -35,10 +35,16 @@ def dsn(
         values["password"] = vault.password(f"role_{values['user']}")
     text = written(form, values)
     if not with_password:
-        print(f'password: export PGPASSWORD="$(invoke secrets --name role_{values["user"]})"', file=sys.stderr)
+        print(f"password: {password_hint(form, values['user'])}", file=sys.stderr)
     print("sslrootcert is a file of this machine: copy it to where the application runs", file=sys.stderr)
     print(text)
     return FINE
+
+
+def password_hint(form: str, role: str) -> str:
+    """How a program gets the password that is not in the string: drivers that are no libpq read no PGPASSWORD."""
+    said = f"invoke secrets --name role_{role}"
+    return f"`{said}`, as the driver's property `password`" if form == "jdbc" else f'export PGPASSWORD="$({said})"'
 
 
 def psql(cluster: Cluster, *, role: str | None, database: str | None, read_only: bool, command: str | None) -> NoReturn:
