@@ -41,7 +41,8 @@ def write(spec: LabSpec, checkout: Path) -> None:
         "ssh_config": ssh_config(spec, target),
         "inventory.py": inventory(spec),
         "group_data/all.py": group_data(spec),
-        "group_data/postgres.py": postgres_data(with_wal=_wal_everywhere(spec)),
+        "group_data/etcd.py": etcd_data(spec),
+        "group_data/postgres.py": postgres_data(spec, with_wal=_wal_everywhere(spec)),
         **_package_key(spec),
     }
     for name, text in files.items():
@@ -102,31 +103,42 @@ def group_data(spec: LabSpec) -> str:
     heading = f'"""Settings of lab {spec.name}, over those of group_data/. Written by `invoke lab.up`."""'
     known = spec.networks == (spec.network,) and spec.network.subnet_of(IPv4Network(SHIPPED_NETWORK))
     networks = "" if known else f"client_networks = {[*map(str, spec.networks)]!r}\n"
-    return f"{heading}\n\ncluster_name = {spec.name!r}\n{networks}{package_sources(spec)}"
+    return f"{heading}\n\ncluster_name = {spec.name!r}\n{networks}"
 
 
-def package_sources(spec: LabSpec) -> str:
-    """Where hosts of a stable release find what their release does not have, and the key of that; empty for others."""
-    if spec.suite not in packages.STABLE:
+def etcd_data(spec: LabSpec) -> str:
+    """What differs for etcd: where it comes from, for hosts of a stable release."""
+    return _own_settings("etcd", _package_source(spec, "etcd", "debian"))
+
+
+def postgres_data(spec: LabSpec, *, with_wal: bool) -> str:
+    """What differs for PostgreSQL: the write-ahead log is on the disk of its own that every database host has, if so; and where
+    packages come from."""
+    wal = f"postgres_wal_directory = {disk.WAL_MOUNT + '/pgquorum'!r}\n" if with_wal else ""
+    return _own_settings("PostgreSQL", wal + _package_source(spec, "postgres", "pgdg"))
+
+
+def _own_settings(what: str, settings: str) -> str:
+    heading = f'"""Settings of {what} in this lab, over those of group_data/. Written by `invoke lab.up`."""'
+    return f"{heading}\n" + (f"\n{settings}" if settings else "")
+
+
+def _package_source(spec: LabSpec, group: str, repository: str) -> str:
+    """Where hosts of a stable release find what their release does not have, and the key of that."""
+    if not set(spec.suites) & packages.STABLE.keys():
         return ""
-    key = str(folder(spec.name) / PACKAGE_KEY)
-    return (
-        f"postgres_source_url = 'file://{packages.ON_HOST}/pgdg'\npostgres_source_key = {key!r}\n"
-        f"etcd_source_url = 'file://{packages.ON_HOST}/debian'\netcd_source_key = {key!r}\n"
-    )
+    url, key = f"file://{packages.ON_HOST}/{repository}", str(folder(spec.name) / PACKAGE_KEY)
+    return f"{group}_source_url = {url!r}\n{group}_source_key = {key!r}\n"
 
 
 def _package_key(spec: LabSpec) -> dict[str, str]:
     """The file of that key, as the hosts' own repositories have it."""
-    if spec.suite not in packages.STABLE:
-        return {}
-    return {PACKAGE_KEY: (disk.root(spec.name, spec.hosts[0].name) / f".{packages.ON_HOST}/key.asc").read_text()}
-
-
-def postgres_data(*, with_wal: bool) -> str:
-    """What differs for PostgreSQL: the write-ahead log is on the disk of its own that every database host has, if so."""
-    heading = '"""Settings of PostgreSQL in this lab, over those of group_data/. Written by `invoke lab.up`."""'
-    return f"{heading}\n" + (f"\npostgres_wal_directory = {disk.WAL_MOUNT + '/pgquorum'!r}\n" if with_wal else "")
+    keys = {
+        (disk.root(spec.name, host.name) / f".{packages.ON_HOST}/key.asc").read_text()
+        for host in spec.hosts
+        if host.suite in packages.STABLE
+    }
+    return {PACKAGE_KEY: "".join(sorted(keys))} if keys else {}
 
 
 def _wal_everywhere(spec: LabSpec) -> bool:

@@ -16,22 +16,22 @@ def path(name: str) -> Path:
     return IMAGES / name
 
 
-def ensure(name: str, spec: LabSpec, say: Callable[[str], None]) -> None:
-    """Build the image unless it is there. The caller holds the lock of the images.
+def ensure(name: str, suite: str, spec: LabSpec, say: Callable[[str], None]) -> None:
+    """Build the image of a suite for a lab unless it is there. The caller holds the lock of the images.
 
     Raises LabError if it cannot be built, or if `name` is not what today's recipe makes.
     """
     if path(name).is_dir():
         return
-    if name != recipe.image_name(spec):
+    if name != recipe.image_name(suite, spec.mirror):
         raise LabError(f"image {name}, which the disks of lab {spec.name} lie over, is gone: `invoke lab.down`, then up")
-    packages.ensure(spec.suite, spec.mirror, say)
+    packages.ensure(suite, spec.mirror, say)
     say(f"building the image {name} (once; half a minute, more on a slow network)")
     draft = IMAGES / "unfinished"
     IMAGES.mkdir(mode=0o700, parents=True, exist_ok=True)
     delete(draft)
     try:
-        run(*ALONE, *recipe.command(spec, str(draft)))
+        run(*ALONE, *recipe.command(suite, spec.mirror, str(draft)))
         draft.rename(path(name))
     finally:
         with suppress(LabError):  # the next build begins with it as well

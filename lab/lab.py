@@ -57,12 +57,12 @@ class Lab:
         host_packages.ensure(self.say)
         with self._lock():
             with locked("the images", self.say):
-                base = self._claim()
+                claimed = self._claim()
             network.install_switch(self.spec)
-            self._prepare_disks(base)
+            self._prepare_disks(claimed)
             deadline = time.monotonic() + BOOT_DEADLINE
             for host in self.spec.hosts:
-                self._start(host, base)
+                self._start(host, claimed)
             for host in self.spec.hosts:
                 machine.wait_for_ssh(self.spec.name, host, deadline)
         self.say(f"lab {self.spec.name}: {len(self.spec.hosts)} hosts up in {time.monotonic() - began:.1f} s")
@@ -92,7 +92,7 @@ class Lab:
         with self._switching(host) as found:
             network.guard(found.spec)  # both are gone if the machine was booted since
             network.install_switch(found.spec)
-            self._start(found.spec.host(host), image.path(found.image))
+            self._start(found.spec.host(host), found)
         if wait:
             machine.wait_for_ssh(self.spec.name, found.spec.host(host), time.monotonic() + BOOT_DEADLINE)
 
@@ -122,42 +122,45 @@ class Lab:
         self._mine().spec.host(host)
         return machine.run_inside(self.spec.name, host, argv, input, timeout)
 
-    def _claim(self) -> Path:
-        """Make name and subnet this checkout's, and the image be there; return where it is.
+    def _claim(self) -> State:
+        """Make name and subnet this checkout's, and the images be there.
 
         The caller holds the locks of the lab and of the images.
         """
         old = ownership.make_room(self.spec, self.checkout, self.say)
         network.refuse_overlap(self.spec, network.routes(self.spec))
         network.guard(self.spec)  # before anything that takes time
-        latest = recipe.image_name(self.spec)
+        latest = {suite: recipe.image_name(suite, self.spec.mirror) for suite in self.spec.suites}
         if old:
             refuse_unlike(old.spec, self.spec)
-            if old.image != latest:
-                self.say(f"lab {self.spec.name} keeps its image {old.image}; `invoke lab.down`, then up, for {latest}")
+            for suite, name in old.images.items():
+                if name != latest[suite]:
+                    self.say(f"lab {self.spec.name} keeps its image {name}; `invoke lab.down`, then up, for {latest[suite]}")
         # A disk is a layer over one image and no other: an existing lab keeps its own.
-        claimed = State(self.spec, self.checkout, old.image if old else latest)
-        image.ensure(claimed.image, self.spec, self.say)
+        claimed = State(self.spec, self.checkout, old.images if old else latest)
+        for suite, name in claimed.images.items():
+            image.ensure(name, suite, self.spec, self.say)
         claimed.save()
-        in_use = {found.image for found in map(state.load, state.labs()) if found}
-        image.remove_outdated(self.spec.suite, in_use | {latest}, self.say)
-        return image.path(claimed.image)
+        in_use = {name for found in map(state.load, state.labs()) if found for name in found.images.values()}
+        for suite in self.spec.suites:
+            image.remove_outdated(suite, in_use | {latest[suite]}, self.say)
+        return claimed
 
-    def _prepare_disks(self, base: Path) -> None:
+    def _prepare_disks(self, claimed: State) -> None:
         key = access.client_key(self.spec.name).with_suffix(".pub").read_text()
         for host in self.spec.hosts:
             if not disk.exists(self.spec.name, host.name):
                 machine.cut_power(self.spec.name, host.name)
                 disk.create(self.spec.name, host.name, with_wal=host.kind == "database")
-            disk.mount(self.spec.name, host.name, base)
+            disk.mount(self.spec.name, host.name, image.path(claimed.images[host.suite]))
             disk.introduce(self.spec, host.name, key)
         access.write(self.spec, self.checkout)
 
-    def _start(self, host: LabHost, base: Path) -> None:
-        """See to it that a host has power and a whole cable. `base` is the image that its disk lies over."""
+    def _start(self, host: LabHost, claimed: State) -> None:
+        """See to it that a host has power and a whole cable. `claimed` has the image that its disk lies over."""
         if not machine.is_on(self.spec.name, host.name):
             self.say(f"{host.name} ({host.address}): power on")
-            machine.power_on(self.spec, host, base)
+            machine.power_on(self.spec, host, image.path(claimed.images[host.suite]))
         elif not network.connected(self.spec.name, host.name):
             self.say(f"{host.name} ({host.address}): mending its cable")
             network.plug_in(self.spec, host)

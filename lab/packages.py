@@ -23,20 +23,23 @@ TOOLS = "build-essential,ca-certificates,fakeroot,gnupg"
 
 @dataclass(frozen=True)
 class Stable:
-    """A stable release: what the PostgreSQL project appends to versions for it, and the release whose etcd is taken."""
+    """A stable release: what the PostgreSQL project appends to versions for it, what hosts may install of its own besides what
+    the newest PostgreSQL needs, and the release whose etcd is taken."""
 
     mark: str
+    own: tuple[str, ...] = ()
     later: str = "forky"
 
 
-STABLE = {"bookworm": Stable("pgdg12+1"), "trixie": Stable("pgdg13+1")}
+STABLE = {"bookworm": Stable("pgdg12+1"), "trixie": Stable("pgdg13+1", own=("postgresql-17", "postgresql-client-17"))}
 
 
 def name(suite: str) -> str | None:
     """What the repositories for a suite are called: by everything that decides what is in them. None for one without."""
     if suite not in STABLE:
         return None
-    made_by = repr((STABLE[suite], SCRIPT.read_text(), TOOLS))
+    stable = STABLE[suite]
+    made_by = repr((stable.mark, stable.later, SCRIPT.read_text(), TOOLS))
     return f"packages-{suite}-{hashlib.sha256(made_by.encode()).hexdigest()[:12]}"
 
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 
 from lab import packages
-from lab.spec import LabSpec
 
 # Installed in the image: what a plain server has before anybody deploys to it.
 BASE_PACKAGES = (
@@ -34,7 +33,7 @@ deb [trusted=yes] file:{packages.ON_HOST}/debian {{later}} main
 EOF
 chroot "$1" apt-get clean
 chroot "$1" apt-get update
-chroot "$1" apt-get install --yes --download-only {" ".join(ROLE_PACKAGES)}
+chroot "$1" apt-get install --yes --download-only {" ".join(ROLE_PACKAGES)} {{own}}
 rm "$1/etc/apt/sources.list.d/lab.list" "$1"/var/lib/apt/lists/*srv_lab_*
 """
 DOWNLOAD = f"""set -eu
@@ -71,8 +70,8 @@ touch "$1/etc/.updated" "$1/var/.updated"
 """
 
 
-def command(spec: LabSpec, target: str) -> list[str]:
-    """The command that builds the image of `spec` in the directory `target`."""
+def command(suite: str, mirror: str | None, target: str) -> list[str]:
+    """The command that builds the image of a Debian release in the directory `target`."""
     return [
         "mmdebstrap",
         "--mode=root",
@@ -88,11 +87,11 @@ def command(spec: LabSpec, target: str) -> list[str]:
         "--dpkgopt=path-exclude=/usr/share/man/*",
         # Keeps the package lists and the downloaded packages in the image.
         "--skip=cleanup/apt",
-        *_download(spec.suite),
+        *_download(suite),
         "--customize-hook=" + CUSTOMIZE,
-        spec.suite,
+        suite,
         target,
-        *([spec.mirror] if spec.mirror else []),
+        *([mirror] if mirror else []),
     ]
 
 
@@ -101,7 +100,8 @@ def _download(suite: str) -> list[str]:
     repositories = packages.path(suite)
     if repositories is None:
         return ["--customize-hook=" + DOWNLOAD]
-    script = DOWNLOAD_FOR_STABLE.format(suite=suite, later=packages.STABLE[suite].later)
+    stable = packages.STABLE[suite]
+    script = DOWNLOAD_FOR_STABLE.format(suite=suite, later=stable.later, own=" ".join(stable.own))
     return [
         f'--customize-hook=mkdir -p "$1{packages.ON_HOST}"',
         f"--customize-hook=sync-in {repositories} {packages.ON_HOST}",
@@ -109,7 +109,7 @@ def _download(suite: str) -> list[str]:
     ]
 
 
-def image_name(spec: LabSpec) -> str:
-    """The name of the image of `spec`: its suite and a hash of everything that decides what is in it."""
-    recipe = json.dumps(command(spec, "target"))
-    return f"{spec.suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"
+def image_name(suite: str, mirror: str | None = None) -> str:
+    """The name of the image of a Debian release: the suite and a hash of everything that decides what is in it."""
+    recipe = json.dumps(command(suite, mirror, "target"))
+    return f"{suite}-{hashlib.sha256(recipe.encode()).hexdigest()[:12]}"

@@ -1,4 +1,4 @@
-"""What a lab is: its name, subnet, Debian suite and hosts. Pure decisions; nothing here runs a command."""
+"""What a lab is: its name, subnet, Debian releases and hosts. Pure decisions; nothing here runs a command."""
 
 import difflib
 import ipaddress
@@ -18,17 +18,19 @@ MAX_PER_KIND = FIRST_PROXY - FIRST_DATABASE
 # A network interface carries the name of the lab behind "pgq-", and the kernel allows 15 characters.
 NAME = re.compile(r"[a-z][a-z0-9]{0,10}")
 PRIVATE = tuple(map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
-SUITE = re.compile(r"[a-z][a-z0-9-]*")
+SUITES = re.compile(r"[a-z][a-z0-9-]*(,[a-z][a-z0-9-]*)*")
 
 
 @dataclass(frozen=True)
 class LabHost:
-    """One host of a lab: its name, the address that the cluster uses, what it is meant to carry, and its further addresses."""
+    """One host of a lab: its name, the address that the cluster uses, what it is meant to carry, its further addresses, and
+    the Debian release that it runs."""
 
     name: str
     address: str
     kind: Kind
     further: tuple[str, ...] = ()
+    suite: str = "forky"
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -40,6 +42,7 @@ class LabHost:
 class LabSpec:
     """What the user may choose about a lab. Raises LabError naming field, value and what would be right.
 
+    `suite` is the code name of a Debian release, or several with commas between, which hosts of a kind then take in turn.
     `subnet` is IPv4, and what the IPv6 network of the lab is made from. `databases` and `proxies` are numbers of hosts;
     `mirror` is anything mmdebstrap takes as a mirror, None its default.
     """
@@ -56,13 +59,18 @@ class LabSpec:
         for field, usable, right in (
             ("name", NAME.fullmatch(self.name), "1 to 11 small letters and digits, a letter first"),
             ("subnet", _is_lab_subnet(self.subnet), "a private IPv4 network, /16 to /27, like 10.77.1.0/24"),
-            ("suite", SUITE.fullmatch(self.suite), "the code name of a Debian release, like forky"),
+            ("suite", SUITES.fullmatch(self.suite), "the code name of a Debian release, like forky, or several: forky,trixie"),
             ("databases", self.databases in range(1, MAX_PER_KIND + 1), f"1 to {MAX_PER_KIND} hosts"),
             ("addresses", self.addresses in get_args(Addresses), f"one of {', '.join(get_args(Addresses))}"),
             ("proxies", self.proxies in range(MAX_PER_KIND + 1), f"0 to {MAX_PER_KIND} hosts"),
         ):
             if not usable:
                 raise LabError(f"lab {field} {getattr(self, field)!r} is not usable: give {right}")
+
+    @property
+    def suites(self) -> tuple[str, ...]:
+        """The Debian releases of its hosts, each once."""
+        return tuple(dict.fromkeys(self.suite.split(",")))
 
     @property
     def network(self) -> ipaddress.IPv4Network:
@@ -89,13 +97,13 @@ class LabSpec:
     @property
     def hosts(self) -> tuple[LabHost, ...]:
         """All hosts, databases first: pg-sv01, pg-sv02, … from .11 on; pg-haproxy, pg-haproxy2, … from .21 on."""
-        databases = (self._host(f"pg-sv{n + 1:02}", FIRST_DATABASE + n, "database") for n in range(self.databases))
-        proxies = (self._host(f"pg-haproxy{n + 1 if n else ''}", FIRST_PROXY + n, "proxy") for n in range(self.proxies))
+        databases = (self._host(f"pg-sv{n + 1:02}", FIRST_DATABASE, n, "database") for n in range(self.databases))
+        proxies = (self._host(f"pg-haproxy{n + 1 if n else ''}", FIRST_PROXY, n, "proxy") for n in range(self.proxies))
         return (*databases, *proxies)
 
-    def _host(self, name: str, number: int, kind: Kind) -> LabHost:
-        address, *further = (_numbered(network, number) for network in self.networks)
-        return LabHost(name, address, kind, tuple(further))
+    def _host(self, name: str, first: int, n: int, kind: Kind) -> LabHost:
+        address, *further = (_numbered(network, first + n) for network in self.networks)
+        return LabHost(name, address, kind, tuple(further), self.suites[n % len(self.suites)])
 
     def host(self, name: str) -> LabHost:
         """The host of that name. Raises LabError with the nearest name if there is none."""

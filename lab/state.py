@@ -20,11 +20,11 @@ LOCKS = Path("/run/lock")
 
 @dataclass(frozen=True)
 class State:
-    """One lab: what it is, which checkout it belongs to, and the image that its disks lie over."""
+    """One lab: what it is, which checkout it belongs to, and the images that its disks lie over, by suite."""
 
     spec: LabSpec
     owner: Path
-    image: str
+    images: dict[str, str]
 
     def save(self) -> None:
         """Write it to the lab's directory, whole or not at all."""
@@ -43,7 +43,9 @@ def load(lab: str) -> State | None:
     """The state of a lab; None if there is no such lab, or what is left of it cannot be read as one."""
     try:
         raw = json.loads((directory(lab) / "state.json").read_text())
-        return State(LabSpec(**raw["spec"]), Path(raw["owner"]), raw["image"])
+        spec = LabSpec(**raw["spec"])
+        images = raw["images"] if "images" in raw else {spec.suite: raw["image"]}  # 0.1.0 knew labs of one release alone
+        return State(spec, Path(raw["owner"]), {suite: str(images[suite]) for suite in spec.suites})
     except (FileNotFoundError, ValueError, KeyError, TypeError, LabError):
         return None
 

@@ -22,9 +22,13 @@ from lab import Addresses, Lab, LabError, LabSpec, state
 
 Answer = TypeVar("Answer")
 
-# Each process of a parallel run has a lab of its own; one has IPv6, too, and one nothing else.
-KINDS: tuple[Addresses, ...] = ("ipv4", "dual", "ipv4", "ipv6")
-LABS = [LabSpec(name=f"test{n}", subnet=f"10.77.{16 + n}.0/24", addresses=kind) for n, kind in enumerate(KINDS)]
+# Each process of a parallel run has a lab of its own: one has IPv6, too, and one nothing else; on one Debian 13 runs, on one
+# both releases. With LAB_SUITE=trixie all of them run that.
+KINDS: tuple[tuple[Addresses, str], ...] = (("ipv4", "forky"), ("dual", "forky,trixie"), ("ipv4", "forky"), ("ipv6", "trixie"))
+LABS = [
+    LabSpec(name=f"test{n}", subnet=f"10.77.{16 + n}.0/24", addresses=kind, suite=os.environ.get("LAB_SUITE") or suite)
+    for n, (kind, suite) in enumerate(KINDS)
+]
 SPEC = LABS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))]
 LOCKS = Path("/run/lock")
 # With --keep-lab: the copy of the checkout that a lab is deployed from.

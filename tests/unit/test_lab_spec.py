@@ -1,12 +1,13 @@
 """What a lab is, and the decisions about it that need no machine."""
 
+import json
 from pathlib import Path
 
 import pytest
 from repository import ship
 
-from day2.commands.lab import kept_addresses
-from lab import Addresses, LabError, LabSpec, access, cgroup, disk, host_packages, network, ownership, recipe, state
+from day2.commands.lab import kept
+from lab import Addresses, LabError, LabSpec, access, cgroup, disk, host_packages, network, ownership, packages, recipe, state
 from lab.spec import LabHost, refuse_unlike
 from lab.state import State
 
@@ -94,14 +95,47 @@ def test_a_lab_may_grow_but_not_shrink_or_change() -> None:
         refuse_unlike(LabSpec(), LabSpec(suite="trixie"))
 
 
+def test_hosts_of_a_kind_take_the_releases_of_a_mixed_lab_in_turn() -> None:
+    mixed = LabSpec(suite="forky,trixie", proxies=2)
+    assert mixed.suites == ("forky", "trixie")
+    assert [host.suite for host in mixed.hosts] == ["forky", "trixie", "forky", "forky", "trixie"]
+
+
+def test_a_lab_of_the_version_before_is_known_with_its_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its image must not be removed while it runs."""
+    monkeypatch.setattr(state, "LABS", tmp_path)
+    (tmp_path / "demo").mkdir()
+    old = {"spec": {"name": "demo", "suite": "forky"}, "owner": "/home/ann/pgquorum", "image": "forky-1"}
+    (tmp_path / "demo/state.json").write_text(json.dumps(old))
+    found = state.load("demo")
+    assert found and found.images == {"forky": "forky-1"}
+
+
+def test_hosts_of_a_stable_release_find_packages_where_their_image_has_them() -> None:
+    assert "source" not in access.etcd_data(LabSpec()) + access.postgres_data(LabSpec(), with_wal=True)
+    for suite in ("trixie", "forky,trixie"):
+        spec = LabSpec(suite=suite)
+        assert "postgres_source_url = 'file:///srv/lab/pgdg'" in access.postgres_data(spec, with_wal=True)
+        assert "etcd_source_key = '.lab/demo/packages.asc'" in access.etcd_data(spec)
+
+
+def test_packages_are_named_after_all_that_decides_what_is_in_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert packages.name("forky") is None
+    name = packages.name("trixie")
+    assert name and name.startswith("packages-trixie-")
+    image = recipe.image_name("trixie")
+    monkeypatch.setattr(packages, "TOOLS", packages.TOOLS + ",less")
+    assert packages.name("trixie") != name
+    assert recipe.image_name("trixie") != image  # which has them in it
+
+
 def test_the_image_is_named_after_all_that_decides_what_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = recipe.image_name(LabSpec())
+    name = recipe.image_name("forky")
     assert name.startswith("forky-")
-    assert recipe.image_name(LabSpec(name="other", subnet="10.9.0.0/24", databases=1)) == name
-    assert recipe.image_name(LabSpec(suite="trixie")) != name
-    assert recipe.image_name(LabSpec(mirror="file:///srv/mirror")) != name
+    assert recipe.image_name("trixie") != name
+    assert recipe.image_name("forky", "file:///srv/mirror") != name
     monkeypatch.setattr(recipe, "BASE_PACKAGES", (*recipe.BASE_PACKAGES, "less"))
-    assert recipe.image_name(LabSpec()) != name
+    assert recipe.image_name("forky") != name
 
 
 def test_only_missing_packages_are_installed() -> None:
@@ -141,10 +175,10 @@ def test_a_subnet_that_the_machine_uses_is_refused(lab: str, subnet: str, refuse
             network.refuse_overlap(spec, ROUTES)
 
 
-MINE = State(LabSpec(), HERE, "forky-1")
-OTHERS = State(LabSpec(), ELSEWHERE, "forky-1")
-BESIDE = State(LabSpec(name="beside", subnet="10.77.1.0/24"), ELSEWHERE, "forky-1")
-ASTRIDE = State(LabSpec(name="astride", subnet="10.77.0.0/16"), ELSEWHERE, "forky-1")
+MINE = State(LabSpec(), HERE, {"forky": "forky-1"})
+OTHERS = State(LabSpec(), ELSEWHERE, {"forky": "forky-1"})
+BESIDE = State(LabSpec(name="beside", subnet="10.77.1.0/24"), ELSEWHERE, {"forky": "forky-1"})
+ASTRIDE = State(LabSpec(name="astride", subnet="10.77.0.0/16"), ELSEWHERE, {"forky": "forky-1"})
 
 
 @pytest.mark.parametrize(
@@ -211,9 +245,9 @@ def test_the_inventory_has_the_groups_of_the_deploy() -> None:
 
 def test_the_log_goes_to_the_disk_of_its_own_where_there_is_one() -> None:
     settings: dict[str, object] = {}
-    exec(access.postgres_data(with_wal=True), settings)
+    exec(access.postgres_data(LabSpec(), with_wal=True), settings)
     assert settings["postgres_wal_directory"] == f"{disk.WAL_MOUNT}/pgquorum"  # the mount point itself has a lost+found
-    assert "postgres_wal_directory" not in access.postgres_data(with_wal=False)
+    assert "postgres_wal_directory" not in access.postgres_data(LabSpec(), with_wal=False)
 
 
 def test_the_disk_of_the_log_stays_with_the_hosts_other_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -254,11 +288,11 @@ def test_a_lab_keeps_its_kind_of_addresses() -> None:
         refuse_unlike(LabSpec(), LabSpec(addresses="ipv6"))
 
 
-def test_a_lab_that_is_brought_up_again_has_the_addresses_that_it_had(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_lab_that_is_brought_up_again_is_what_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(state, "LABS", tmp_path)
-    State(LabSpec(name="shop", addresses="dual"), HERE, "forky-1").save()
-    found = [kept_addresses(name, checkout) for name, checkout in (("shop", HERE), ("shop", ELSEWHERE), ("other", HERE))]
-    assert found == ["dual", "ipv4", "ipv4"]
+    State(LabSpec(name="shop", suite="trixie", addresses="dual"), HERE, {"trixie": "trixie-1"}).save()
+    found = [kept(name, checkout) for name, checkout in (("shop", HERE), ("shop", ELSEWHERE), ("other", HERE))]
+    assert [(one.suite, one.addresses) for one in found] == [("trixie", "dual"), ("forky", "ipv4"), ("forky", "ipv4")]
 
 
 def test_a_kernel_without_ipv6_is_not_asked_about_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from invoke.context import Context
 from day2.commands.declare import command
 
 if TYPE_CHECKING:
-    from lab import Addresses, Lab
+    from lab import Addresses, Lab, LabSpec
 
 LAB = {"name": "which lab"}
 LAB_HOST = {"host": "the host's name, like pg-sv01", **LAB}
@@ -29,14 +29,14 @@ def on_lab(name: str, act: Callable[[Lab], object]) -> None:
     call(body, errors=(LabError,))
 
 
-def kept_addresses(name: str, checkout: Path) -> Addresses:
-    """Which addresses the hosts of a checkout's lab have; where there is no such lab yet, those of a new one."""
-    from lab import Lab, LabError
+def kept(name: str, checkout: Path) -> LabSpec:
+    """What a checkout's lab is; where there is no such lab yet, what a new one would be."""
+    from lab import Lab, LabError, LabSpec
 
     try:
-        return Lab.load(name, checkout).spec.addresses
+        return Lab.load(name, checkout).spec
     except LabError:
-        return "ipv4"
+        return LabSpec(name)
 
 
 @command(
@@ -44,7 +44,7 @@ def kept_addresses(name: str, checkout: Path) -> Addresses:
         **LAB,
         "databases": "hosts for PostgreSQL and etcd",
         "proxies": "hosts for HAProxy",
-        "suite": "Debian release",
+        "suite": "Debian release, forky unless given; several, with commas between, are taken in turn",
         "subnet": "network of the lab",
         "ipv6": "hosts that have IPv6 addresses only",
         "dual": "hosts that have both: the cluster uses IPv4, clients may come by either",
@@ -55,7 +55,7 @@ def _up(
     name: str = "demo",
     databases: int = 3,
     proxies: int = 1,
-    suite: str = "forky",
+    suite: str = "",
     subnet: str = "10.77.0.0/24",
     ipv6: bool = False,
     dual: bool = False,
@@ -67,8 +67,9 @@ def _up(
     def body() -> None:
         if ipv6 and dual:
             raise LabError("--ipv6 and --dual: choose one, hosts have IPv6 addresses only or both")
-        addresses: Addresses = "ipv6" if ipv6 else "dual" if dual else kept_addresses(name, Path.cwd())
-        spec = LabSpec(name, subnet, suite, databases, proxies, addresses)
+        old = kept(name, Path.cwd())
+        addresses: Addresses = "ipv6" if ipv6 else "dual" if dual else old.addresses
+        spec = LabSpec(name, subnet, suite or old.suite, databases, proxies, addresses)
         Lab(spec, Path.cwd()).up()
 
     call(body, errors=(LabError,))

@@ -182,8 +182,8 @@ def test_an_image_build_that_was_ended_leaves_no_image_and_no_process(tmp_path: 
 from pathlib import Path
 from lab import LabSpec, image, recipe
 image.IMAGES = Path({str(tmp_path)!r})
-recipe.command = lambda spec, target: ["sh", "-c", "mkdir $0; mount -t tmpfs tmpfs $0; sleep 31415", target]
-image.ensure(recipe.image_name(LabSpec()), LabSpec(), print)
+recipe.command = lambda suite, mirror, target: ["sh", "-c", "mkdir $0; mount -t tmpfs tmpfs $0; sleep 31415", target]
+image.ensure(recipe.image_name("forky"), "forky", LabSpec(), print)
 """
     process = subprocess.Popen([sys.executable, "-c", build], cwd=ROOT, start_new_session=True)
     wait_until((tmp_path / "unfinished").is_dir)
