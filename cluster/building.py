@@ -143,12 +143,21 @@ def _section_problems(error: ValidationError, named: dict[str, str], group: str)
         path = "".join(f"[{part}]" for part in inner if "function" not in part)
         if e["type"] == "missing":
             text = f"{where}{path} {s.explain(dict(e))} (group_data/{group}.py)"
+        elif e["type"] == "extra_forbidden":  # its value may be a secret
+            text = f"{where}{path} {s.explain(dict(e))}{_instead(where, inner[-1])}"
         else:
             text = f"{where}{path} = {e['input']!r}: {s.explain(dict(e))}"
         # A union reports one error for each of its types: the first is enough.
         if (where, path) not in said:
             said.add((where, path))
             yield text
+
+
+def _instead(where: str, key: str) -> str:
+    """What there is in place of an entry's key that is not known, to be put after it."""
+    if key in s.INSTEAD:
+        return f": {s.INSTEAD[key]}"
+    return did_you_mean(key, s.ENTRIES[where].model_fields) if where in s.ENTRIES else ""
 
 
 def _timing(general: s.AllSettings, problems: list[str]) -> Timing:

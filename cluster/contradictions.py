@@ -19,7 +19,11 @@ def contradictions(cluster: Cluster) -> Iterator[str]:
     yield from (f"failover timing: {problem}" for problem in cluster.timing.problems())
     yield from _topology_problems(cluster)
     yield from _port_problems(cluster)
-    yield from parameter_problems(cluster.postgres.parameters, durable=cluster.all.durability != "asynchronous")
+    yield from parameter_problems(
+        cluster.postgres.parameters,
+        durable=cluster.all.durability != "asynchronous",
+        version=cluster.postgres.version,
+    )
     yield from _role_problems(cluster.postgres)
     yield from _slot_problems(cluster)
     if not cluster.all.client_networks:

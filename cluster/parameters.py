@@ -1,6 +1,7 @@
 """PostgreSQL's own parameters: which exist, what values they take, and which of them this tool sets itself.
 
-What PostgreSQL 18 knows stands in parameters-18.tsv, taken from its pg_settings view.
+What each version of PostgreSQL knows stands in parameters-VERSION.tsv, taken from its pg_settings view by
+parameters.sh.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from functools import cache
 from pathlib import Path
 
 from .errors import did_you_mean
+
+VERSIONS = (17, 18)
+NEWEST = VERSIONS[-1]
 
 # Parameters the tool or Patroni sets, and the setting that decides them.
 OWNED = {
@@ -99,9 +103,9 @@ class Parameter:
 
 
 @cache
-def known_parameters() -> Mapping[str, Parameter]:
-    """All parameters of PostgreSQL 18 by name."""
-    with Path(__file__).with_name("parameters-18.tsv").open(encoding="utf-8", newline="") as file:
+def known_parameters(version: int = NEWEST) -> Mapping[str, Parameter]:
+    """All parameters of a version of PostgreSQL by name."""
+    with Path(__file__).with_name(f"parameters-{version}.tsv").open(encoding="utf-8", newline="") as file:
         rows = csv.reader((line for line in file if not line.startswith("#")), delimiter="\t")
         return {
             name: Parameter(name, kind, context, unit, low, high, tuple(filter(None, choices.split(","))))
@@ -116,15 +120,15 @@ def spelled(name: str) -> str:
 
 @cache
 def _spellings() -> Mapping[str, str]:
-    return {name.lower(): name for name in known_parameters()}
+    return {name.lower(): name for version in VERSIONS for name in known_parameters(version)}
 
 
-def normalize(name: str, value: object) -> object:
+def normalize(name: str, value: object, version: int = NEWEST) -> object:
     """`value` in the parameter's base unit and Python's type, so that '64MB' and '65536kB' compare equal.
 
     Raises ValueError, saying what would be right, for a value that PostgreSQL would refuse.
     """
-    parameter = known_parameters()[name]
+    parameter = known_parameters(version)[name]
     text = str(value).strip()
     match parameter.kind:
         case "bool":
@@ -146,18 +150,18 @@ def normalize(name: str, value: object) -> object:
             return text
 
 
-def in_one_unit(name: str, *values: object) -> tuple[object, ...]:
+def in_one_unit(name: str, *values: object, version: int = NEWEST) -> tuple[object, ...]:
     """Values of a parameter to be read side by side, in the largest unit in which all are whole: 1024MB and 256MB.
 
     A number without a unit, such as -1 for `no limit`, and what PostgreSQL would refuse are left as they are.
     """
-    parameter = known_parameters()[name]
+    parameter = known_parameters(version)[name]
     units = _units(parameter)
     if not units:
         return values
     smallest, *_ = units.values()
     try:
-        sizes = [round(float(str(normalize(name, value))) * units[parameter.unit] / smallest) for value in values]
+        sizes = [round(float(str(normalize(name, value, version))) * units[parameter.unit] / smallest) for value in values]
     except ValueError:
         return values
     # The largest first.
@@ -204,9 +208,9 @@ def _value(digits: str, *, whole: bool) -> float:
         return sign * math.inf
 
 
-def parameter_problems(parameters: Mapping[str, object], *, durable: bool = True) -> Iterator[str]:
+def parameter_problems(parameters: Mapping[str, object], *, durable: bool = True, version: int = NEWEST) -> Iterator[str]:
     """What is wrong with postgres_parameters, one sentence each; `durable`: what is acknowledged has to be kept."""
-    known = known_parameters()
+    known = known_parameters(version)
     for name, value in parameters.items():
         where = f"postgres_parameters[{name}] = {value!r}"
         if name in OWNED and value not in ALLOWED_VALUES.get(name, ()):
@@ -216,12 +220,12 @@ def parameter_problems(parameters: Mapping[str, object], *, durable: bool = True
         elif EXTENSION_PARAMETER.fullmatch(name):
             continue  # only a server with the extension can judge it
         elif name not in known:
-            yield f"{where}: PostgreSQL 18 has no such parameter{did_you_mean(name, known)}"
+            yield f"{where}: PostgreSQL {version} has no such parameter{did_you_mean(name, known)}"
         elif known[name].context == "internal":
             yield f"{where}: can only be read, not set"
         else:
             try:
-                yield from (f"{where}: {text}" for text in _unwise(name, normalize(name, value), durable=durable))
+                yield from (f"{where}: {text}" for text in _unwise(name, normalize(name, value, version), durable=durable))
             except ValueError as error:
                 yield f"{where}: {error}"
 

@@ -10,10 +10,10 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
 from . import paths
-from .parameters import spelled
+from .parameters import NEWEST, VERSIONS, spelled
 from .timing import ProfileName
 from .version import Version, parse
 
@@ -172,18 +172,27 @@ class Slot(Settings):
 class PostgresSettings(Settings):
     """group_data/postgres.py"""
 
-    version: Literal[18] = 18
+    version: Literal[17, 18] = 18
     source: Literal["auto", "distribution", "pgdg"] = "auto"
     source_url: Url = "https://apt.postgresql.org/pub/repos/apt"
     source_key: str | None = None
     port: Port = 5432
     patroni_port: Port = 8008
-    data_directory: Directory = "/var/lib/postgresql/18/pgquorum"
+    data_directory: Directory = f"/var/lib/postgresql/{NEWEST}/pgquorum"
     wal_directory: Directory | None = None
     parameters: Annotated[dict[str, ParameterValue], AfterValidator(_spelled)] = {}
     roles: tuple[Role, ...] = ()
     databases: tuple[Database, ...] = ()
     slots: tuple[Slot, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _directory_by_version(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Without one the data is where the packages of the version would have it."""
+        if given.get("data_directory") is not None:
+            return given
+        version = given.get("version") if given.get("version") in VERSIONS else NEWEST
+        return {**given, "data_directory": f"/var/lib/postgresql/{version}/pgquorum"}
 
 
 class HaproxySettings(Settings):
@@ -205,6 +214,15 @@ VARIABLES: dict[str, tuple[type[Settings], dict[str, str]]] = {
         {field if field.startswith("patroni_") else f"postgres_{field}": field for field in PostgresSettings.model_fields},
     ),
     "haproxy": (HaproxySettings, {f"haproxy_{field}": field for field in HaproxySettings.model_fields}),
+}
+
+# What the entries of lists are, by setting; and what there is in place of keys that people look for in them.
+ENTRIES: dict[str, type[Settings]] = {"postgres_roles": Role, "postgres_databases": Database, "postgres_slots": Slot}
+_BY_HAND = "as the system user postgres on the primary (psql); it goes with every failover"
+INSTEAD = {
+    "password": "a deploy makes one, unless PGQUORUM_PASSWORD_ROLE_<NAME> is in the environment; here it would be no secret",
+    "superuser": f"no application should be one; make such a role {_BY_HAND}",
+    "extensions": f"create them {_BY_HAND}",
 }
 
 # Settings that have another name now: the old name, with the new one and the version that brought it (CHANGELOG.md has them too).

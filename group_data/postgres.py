@@ -1,6 +1,6 @@
 """Settings of PostgreSQL and Patroni."""
 
-# The major version. 18 is what this tool knows.
+# The major version: 17 or 18.
 postgres_version = 18
 
 # Where its packages and Patroni's come from: "auto" is the host's distribution, or the PostgreSQL project's repository where that
@@ -14,8 +14,8 @@ postgres_source_key = None
 postgres_port = 5432
 patroni_port = 8008
 
-# Can't be changed once deployed.
-postgres_data_directory = "/var/lib/postgresql/18/pgquorum"
+# Can't be changed once deployed. None is /var/lib/postgresql/VERSION/pgquorum.
+postgres_data_directory = None
 
 # A directory on another disk for the write-ahead log, or None to keep it within the data directory.
 postgres_wal_directory = None

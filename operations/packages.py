@@ -102,13 +102,13 @@ def apt_script(names: list[str]) -> str:
     masked = " ".join(KEPT_FROM_STARTING)
     # An installation that was cut off may still be at work, or have died half way: apt waits for it, dpkg then mends it.
     return (
-        f"export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1; exec 2>&1; "
+        f"export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1; exec 3>&2 2>&1; "
         f"systemctl mask --runtime --quiet {masked} 2>/dev/null; "
         f"log=/var/log/pgquorum-packages.log; i() {{ {apt_get()} install {' '.join(names)} >$log; }}; "
         # A host's first boot may be refreshing the lists itself, and apt does not wait for that by itself.
         "u() { for n in $(seq 24); do said=$(apt-get -q update 2>&1) && return; "
         'case $said in *lists/lock*) sleep 5;; *) break;; esac; done; echo "$said" >$log; false; }; '
-        "i || { dpkg --configure -a && i; } || { u && i; } || { tail -n 20 $log; exit 1; }"
+        "i || { dpkg --configure -a && i; } || { u && i; } || { tail -n 20 $log; grep '^E: ' $log | tail -n 2 >&3; exit 1; }"
     )
 
 

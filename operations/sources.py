@@ -63,7 +63,7 @@ def _read(source: Source) -> str:
         " -o APT::Get::List-Cleanup=0 -o APT::Update::Error-Mode=any"
     )
     reason = shlex.quote(f"{source.what} can't be read: {source.uri} {source.suite}, signed by {source.signed_by}")
-    return f'said=$({update} 2>&1) || {{ echo "$said" | tail -n 20; echo {reason}; exit 1; }}'
+    return f'said=$({update} 2>&1) || {{ echo "$said" | tail -n 20; echo {reason} >&2; exit 1; }}'
 
 
 @operation()

@@ -12,6 +12,7 @@ from cluster.parameters import (
     DURABLE,
     OWNED,
     PATRONIS_LEAST,
+    VERSIONS,
     in_one_unit,
     known_parameters,
     normalize,
@@ -168,3 +169,26 @@ def test_a_parameter_that_is_there_twice_is_refused() -> None:
 def test_any_value_is_accepted_or_refused_by_a_sentence(name: str, value: object) -> None:
     for problem in parameter_problems({name: value}):
         assert problem.startswith(f"postgres_parameters[{name}] = {value!r}: ")
+
+
+def test_a_parameter_is_judged_by_the_version_that_is_deployed() -> None:
+    (said,) = problems(hosts(postgres_version=17, postgres_parameters={"io_method": "worker"}))
+    assert said == "postgres_parameters[io_method] = 'worker': PostgreSQL 17 has no such parameter"
+    assert problems(hosts(postgres_version=18, postgres_parameters={"io_method": "worker"})) == []
+    assert problems(hosts(postgres_version=17, postgres_parameters={"SSL_ECDH_CURVE": "prime256v1"})) == []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_the_tool_sets_is_known_to_every_version(version: int) -> None:
+    of = cluster(
+        postgres_version=version,
+        postgres_databases=[{"name": "app", "owner": "app"}],
+        postgres_roles=[{"name": "app"}],
+        postgres_slots=[{"name": "changes", "database": "app"}],
+    )
+    assert set(postgres_parameters(of)) <= set(known_parameters(version))
+
+
+@pytest.mark.parametrize(("given", "directory"), [({}, "17/pgquorum"), ({"postgres_data_directory": "/data/17/x"}, "/data/17/x")])
+def test_the_data_lies_where_the_packages_of_the_version_have_it(given: dict[str, str], directory: str) -> None:
+    assert cluster(postgres_version=17, **given).postgres.data_directory.endswith(directory)

@@ -35,7 +35,7 @@ def test_hosts_are_ordered_by_name_whatever_the_inventory_says() -> None:
         ({"postgres_prot": 5433}, "postgres_prot is not a setting (did you mean 'postgres_port'?)"),
         ({"zzz": 1}, "zzz is not a setting"),
         ({"failover_timing": {"tll": 30}}, "failover_timing[tll] is not a timer (did you mean 'ttl'?)"),
-        ({"postgres_roles": [{"name": "a", "passwort": "x"}]}, "postgres_roles[0][passwort] = 'x': is not a setting"),
+        ({"postgres_roles": [{"name": "a", "passwort": "x"}]}, "postgres_roles[0][passwort] is not a setting"),
         (
             {"postgres_parameters": {"work_men": "4MB"}},
             "postgres_parameters[work_men] = '4MB': PostgreSQL 18 has no such parameter (did you mean 'work_mem'?)",
@@ -44,7 +44,7 @@ def test_hosts_are_ordered_by_name_whatever_the_inventory_says() -> None:
         ({"postgres_port": "5432"}, "postgres_port = '5432': should be a whole number"),
         ({"postgres_port": True}, "postgres_port = True: should be a whole number"),
         ({"etcd_quota": "2 gigs"}, "etcd_quota = '2 gigs': should be a size such as '64MB' or '2GB'"),
-        ({"postgres_version": 17}, "postgres_version = 17: should be 18"),
+        ({"postgres_version": 16}, "postgres_version = 16: should be 17 or 18"),
         ({"without_replica": "stop"}, "without_replica = 'stop': should be 'wait' or 'continue'"),
         ({"durability": "yes"}, "durability = 'yes': should be 'quorum', 'all', 'synchronous' or 'asynchronous'"),
         ({"failover_profile": "fast"}, "failover_profile = 'fast': should be 'lan', 'standard' or 'wan'"),
@@ -310,3 +310,17 @@ def test_a_hosts_name_fits_into_a_certificate(length: int, fine: bool, tmp_path:
     assert found == [] if fine else found == [f"host {name}: its name has {length} characters: should have at most 63"]
     if fine:
         Vault(build(inventory), {})
+
+
+def test_an_entry_with_a_key_that_is_none_is_refused_without_its_value() -> None:
+    """Which may be a password."""
+    roles = [{"name": "app", "password": "hidden-1"}, {"name": "own", "superuser": True}, {"name": "x", "member": ["hidden-2"]}]
+    said = problems(hosts(postgres_roles=roles, postgres_databases=[{"name": "a", "owner": "app", "extensions": ["x"]}]))
+    assert "hidden" not in str(said)
+    assert [line.partition(":")[0] for line in said] == [
+        "postgres_roles[0][password] is not a setting",
+        "postgres_roles[1][superuser] is not a setting",
+        "postgres_roles[2][member] is not a setting (did you mean 'member_of'?)",
+        "postgres_databases[0][extensions] is not a setting",
+    ]
+    assert "PGQUORUM_PASSWORD_ROLE_<NAME>" in said[0]
