@@ -22,15 +22,21 @@ postgres_roles = [{{"name": "app", "replication": True}}]
 BINARIES, DATA, PORT = "/usr/lib/postgresql/18/bin", "/var/tmp/subscriber", 6000
 AS_POSTGRES = "runuser -u postgres --"
 START = f"{AS_POSTGRES} {BINARIES}/pg_ctl -D {DATA} -l {DATA}.log -w start >/dev/null"
+SOURCE = "/etc/apt/sources.list.d/subscriber.list"
 SERVER = f"""
 set -e
+if [ -d /srv/lab/pgdg ]; then  # a proxy of a release that does not have it itself
+    . /etc/os-release
+    echo "deb [trusted=yes] file:/srv/lab/pgdg $VERSION_CODENAME-pgdg main" >{SOURCE}
+    apt-get update -o Dir::Etc::sourcelist={SOURCE} -o Dir::Etc::sourceparts=/dev/null -o APT::Get::List-Cleanup=0 >/dev/null
+fi
 apt-get install -y --no-install-recommends postgresql-18 >/dev/null 2>&1
 {AS_POSTGRES} {BINARIES}/initdb -D {DATA} -A peer >/dev/null
 printf "port = {PORT}\\nlisten_addresses = ''\\nunix_socket_directories = '/tmp'\\nwal_retrieve_retry_interval = 500ms\\n" \
   >>{DATA}/postgresql.conf
 {START}
 """
-GONE = f"{AS_POSTGRES} {BINARIES}/pg_ctl -D {DATA} -m immediate stop; rm -rf {DATA} {DATA}.log; apt-get remove -y postgresql-18"
+GONE = f"{AS_POSTGRES} {BINARIES}/pg_ctl -D {DATA} -m immediate stop; rm -rf {DATA} {DATA}.log {SOURCE}; apt-get remove -y postgresql-18"
 
 
 def ask(site: Site, sql: str) -> str:

@@ -33,7 +33,7 @@ def member_list(*hosts: str, unstarted: tuple[str, ...] = ()) -> str:
 
 def test_phases_follow_each_other_on_all_hosts(first_deploy: Rehearsal) -> None:
     phases = [
-        "apt-get",
+        "apt-get -q",
         f"{START} etcd.service",
         f"{START} patroni.service",
         f"{WRITE}/etc/haproxy/haproxy.cfg",
@@ -65,14 +65,14 @@ def test_the_last_lines_say_what_was_changed_on_which_host(first_deploy: Rehears
 
 def test_no_service_starts_while_packages_are_being_installed(first_deploy: Rehearsal) -> None:
     for host in HOSTS:
-        (place,) = first_deploy.executed("apt-get", host)
+        (place,) = first_deploy.executed("apt-get -q", host)
         assert "systemctl mask --runtime" in first_deploy.commands[place].command
-    assert first_deploy.last("createcluster.conf") < first_deploy.first("apt-get")
+    assert first_deploy.last("createcluster.conf") < first_deploy.first("apt-get -q")
     assert first_deploy.last("systemctl mask --now --quiet postgresql.service") < first_deploy.first(START)
 
 
 def test_the_marker_is_there_before_anything_that_could_be_taken_for_somebody_elses(first_deploy: Rehearsal) -> None:
-    assert first_deploy.last("cluster.json.XXXX") < first_deploy.first("apt-get")
+    assert first_deploy.last("cluster.json.XXXX") < first_deploy.first("apt-get -q")
 
 
 def test_the_marker_is_the_first_file_that_a_host_gets(first_deploy: Rehearsal) -> None:
@@ -171,7 +171,7 @@ def test_no_etcd_member_restarts_while_another_is_ill(stage: Stage) -> None:
 @pytest.mark.parametrize(
     ("broken", "step", "never"),
     [
-        (DATABASES[2], "apt-get", START),
+        (DATABASES[2], "apt-get -q", START),
         (DATABASES[1], f"{START} etcd.service", f"{START} patroni.service"),
         (DATABASES[0], f"{START} patroni.service", "/etc/haproxy"),
         (DATABASES[2], f"{START} patroni.service", "/etc/haproxy"),
@@ -189,7 +189,7 @@ def test_a_failure_on_one_host_ends_the_run_on_all(stage: Stage, broken: str, st
 
 def test_a_host_gets_what_its_roles_need_and_nothing_else(first_deploy: Rehearsal) -> None:
     for host in PROXIES:
-        (install,) = [first_deploy.commands[n].command for n in first_deploy.executed("apt-get", host)]
+        (install,) = [first_deploy.commands[n].command for n in first_deploy.executed("apt-get -q", host)]
         assert "haproxy" in install
         for package in ("postgresql-18", "patroni ", "etcd-server"):
             assert package not in install.partition(" install ")[2]
