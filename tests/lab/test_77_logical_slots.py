@@ -36,7 +36,11 @@ printf "port = {PORT}\\nlisten_addresses = ''\\nunix_socket_directories = '/tmp'
   >>{DATA}/postgresql.conf
 {START}
 """
-GONE = f"{AS_POSTGRES} {BINARIES}/pg_ctl -D {DATA} -m immediate stop; rm -rf {DATA} {DATA}.log {SOURCE}; apt-get remove -y postgresql-18"
+GONE = f"""
+{AS_POSTGRES} {BINARIES}/pg_ctl -D {DATA} -m immediate stop
+rm -rf {DATA} {DATA}.log {SOURCE}
+apt-get remove -y postgresql-18
+"""
 
 
 def ask(site: Site, sql: str) -> str:
