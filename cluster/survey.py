@@ -113,7 +113,7 @@ def survey_command(cluster: Cluster) -> str:
         wal=f"{cluster.postgres.wal_directory or '/nonexistent'}/pg_wal",
         etcd=cluster.etcd.data_directory,
         patroni=paths.PATRONI_CONFIG,
-        repository=re.escape(cluster.postgres.source_url.partition("://")[2].rstrip("/")),
+        repository=re.sub(r"[.+]", r"\\\g<0>", cluster.postgres.source_url.partition("://")[2]),
         own_sources=paths.apt_source("*"),
         etcd_source=paths.apt_source("etcd"),
         without_etcd=_asked_for_mirror(cluster),

@@ -33,11 +33,8 @@ DIRECTORIES = (
 )  # fmt: skip
 NOTICE = "skipping missing configuration file"
 # What a session may set is judged by the server that runs: some of it names things in its catalogs, which the program alone does
-# not see. Each is set for as long as the statement takes.
-BY_A_SESSION = """
-SELECT format('SELECT set_config(%L, %L, true)', s.name, given.value) FROM json_each_text({parameters}) AS given
-JOIN pg_settings s ON lower(s.name) = lower(given.key) WHERE s.context IN ('user', 'superuser') \\gexec
-"""
+# not see. Nothing else is told to the server: its log may have every statement, and a command a key in it.
+OF_A_SESSION = "SELECT lower(name) FROM pg_settings WHERE context IN ('user', 'superuser')"
 SUMMARY = "contains errors"  # of a line that the lines before it explain
 
 
@@ -106,11 +103,12 @@ def reasons(errors: str) -> list[str]:
 
 
 def refused_by_session(spec: dict[str, Any], parameters: dict[str, Any]) -> list[str]:
-    """What the server that runs here does not take for a session; nothing where none answers."""
-    words = json.dumps({name: str(value) for name, value in parameters.items()})
-    script = BY_A_SESSION.format(parameters="'" + words.replace("'", "''") + "'")
+    """What the server that runs here does not take for a session; nothing where none answers. Each is set for as long as its
+    statement takes."""
     psql = [f"{spec['binaries']}/psql", "-XAtq", "-h", spec["sockets"], "-p", str(spec["port"]), "-d", "postgres"]
-    done = run(psql, script)
+    settable = set(run(psql, OF_A_SESSION).stdout.split())
+    words = {name: str(value).replace("'", "''") for name, value in parameters.items() if name.lower() in settable}
+    done = run(psql, "".join(f"SELECT set_config('{name}', '{value}', true);\n" for name, value in words.items()))
     return [] if done.returncode else reasons(done.stderr)
 
 

@@ -72,7 +72,7 @@ def test_where_there_is_data_libraries_are_loaded_and_memory_is_counted(tmp_path
     (tmp_path / "data/global").mkdir(parents=True)
     (tmp_path / "data/global/pg_control").write_bytes(b"control")
     assert judge.judge(spec(tmp_path), {}) == []
-    assert [command[-1] for command in program] == ["shared_memory_size", "shared_memory_size", "postgres"]
+    assert [command[-1] for command in program] == ["shared_memory_size", "shared_memory_size", "postgres", "postgres"]
     (said,) = judge.judge(spec(tmp_path), {"huge_pages": "on", "shared_buffers": "1GB"}) or [""]
     pages = int(next(line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines() if "HugePages_Total" in line))
     assert said.startswith("huge_pages = on needs 144 huge pages") or pages >= 144
@@ -84,10 +84,11 @@ def test_the_server_that_runs_judges_what_a_session_may_set_unless_it_does_not_a
 ) -> None:
     given: list[str] = []
     said = 'psql:<stdin>:2: ERROR:  invalid value for parameter "x": "y"\n'
-    done = subprocess.CompletedProcess([], code, "", said)
+    done = subprocess.CompletedProcess([], code, "x\ntimezone\n", said)
     monkeypatch.setattr(judge, "run", lambda command, script="": given.append(script) or done)
-    assert judge.refused_by_session(spec(tmp_path), {"x": "it's"}) == told
-    assert """'{"x": "it''s"}'""" in given[0]  # as SQL has it
+    parameters = {"x": "it's", "TimeZone": "UTC", "archive_command": "push --key hidden"}
+    assert judge.refused_by_session(spec(tmp_path), parameters) == told
+    assert given[1] == "SELECT set_config('x', 'it''s', true);\nSELECT set_config('TimeZone', 'UTC', true);\n"
 
 
 def test_more_memory_than_the_host_has_is_told(tmp_path: Path, program: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
