@@ -8,7 +8,7 @@ from lab import packages, recipe
 from lab.command import LabError, run
 from lab.making import ALONE, delete
 from lab.spec import LabSpec
-from lab.state import IMAGES
+from lab.state import IMAGES, locked
 
 
 def path(name: str) -> Path:
@@ -17,7 +17,7 @@ def path(name: str) -> Path:
 
 
 def ensure(name: str, suite: str, spec: LabSpec, say: Callable[[str], None]) -> None:
-    """Build the image of a suite for a lab unless it is there. The caller holds the lock of the images.
+    """Build the image of a suite for a lab unless it is there, or wait while another command builds it.
 
     Raises LabError if it cannot be built, or if `name` is not what today's recipe makes.
     """
@@ -25,9 +25,15 @@ def ensure(name: str, suite: str, spec: LabSpec, say: Callable[[str], None]) -> 
         return
     if name != recipe.image_name(suite, spec.mirror):
         raise LabError(f"image {name}, which the disks of lab {spec.name} lie over, is gone: `invoke lab.down`, then up")
-    packages.ensure(suite, spec.mirror, say)
+    with locked(f"the image of {suite}", say):
+        if not path(name).is_dir():
+            packages.ensure(suite, spec.mirror, say)
+            _build(name, suite, spec, say)
+
+
+def _build(name: str, suite: str, spec: LabSpec, say: Callable[[str], None]) -> None:
     say(f"building the image {name} (once; half a minute, more on a slow network)")
-    draft = IMAGES / "unfinished"
+    draft = IMAGES / f"unfinished-{suite}"
     IMAGES.mkdir(mode=0o700, parents=True, exist_ok=True)
     delete(draft)
     try:

@@ -58,6 +58,8 @@ class Lab:
         with self._lock():
             with locked("the images", self.say):
                 claimed = self._claim()
+            for suite, name in claimed.images.items():  # takes minutes where one is built: other labs go on meanwhile
+                image.ensure(name, suite, self.spec, self.say)
             network.install_switch(self.spec)
             self._prepare_disks(claimed)
             deadline = time.monotonic() + BOOT_DEADLINE
@@ -123,7 +125,7 @@ class Lab:
         return machine.run_inside(self.spec.name, host, argv, input, timeout)
 
     def _claim(self) -> State:
-        """Make name and subnet this checkout's, and the images be there.
+        """Make name and subnet this checkout's, and keep the images that it will lie over.
 
         The caller holds the locks of the lab and of the images.
         """
@@ -138,8 +140,6 @@ class Lab:
                     self.say(f"lab {self.spec.name} keeps its image {name}; `invoke lab.down`, then up, for {latest[suite]}")
         # A disk is a layer over one image and no other: an existing lab keeps its own.
         claimed = State(self.spec, self.checkout, old.images if old else latest)
-        for suite, name in claimed.images.items():
-            image.ensure(name, suite, self.spec, self.say)
         claimed.save()
         in_use = {name for found in map(state.load, state.labs()) if found for name in found.images.values()}
         for suite in self.spec.suites:

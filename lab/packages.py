@@ -50,7 +50,7 @@ def path(suite: str) -> Path | None:
 
 
 def ensure(suite: str, mirror: str | None, say: Callable[[str], None]) -> None:
-    """Make the repositories for a suite unless they are there. The caller holds the lock of the images.
+    """Make the repositories for a suite unless they are there. The caller holds the lock of the suite's image.
 
     Raises LabError if they can't be made.
     """
@@ -58,7 +58,7 @@ def ensure(suite: str, mirror: str | None, say: Callable[[str], None]) -> None:
     if target is None or target.is_dir():
         return
     say(f"building packages for {suite} (once; seven minutes on two cores)")
-    draft = IMAGES / "unfinished-packages"
+    draft = IMAGES / f"unfinished-packages-{suite}"
     delete(draft)
     draft.mkdir(parents=True)
     stable = STABLE[suite]

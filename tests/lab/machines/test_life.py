@@ -186,10 +186,10 @@ recipe.command = lambda suite, mirror, target: ["sh", "-c", "mkdir $0; mount -t 
 image.ensure(recipe.image_name("forky"), "forky", LabSpec(), print)
 """
     process = subprocess.Popen([sys.executable, "-c", build], cwd=ROOT, start_new_session=True)
-    wait_until((tmp_path / "unfinished").is_dir)
+    wait_until((tmp_path / "unfinished-forky").is_dir)
     time.sleep(0.2)
     os.killpg(process.pid, end)
     process.wait()
     wait_until(lambda: shell("ps -ww -eo stat,args | grep -v ^Z | grep 'sleep 3141[5]'").stdout == "")
     assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
-    assert [path.name for path in tmp_path.iterdir()] in ([], ["unfinished"])
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["unfinished-forky"])
