@@ -5,7 +5,19 @@ Everything that can be refused is refused in current_run(), before anything is t
 
 from pyinfra import host
 
-from operations import database_host, databases, etcd, haproxy, kernel, packages, patroni, sources, verify, without_replica
+from operations import (
+    database_host,
+    databases,
+    etcd,
+    haproxy,
+    kernel,
+    package_files,
+    packages,
+    patroni,
+    sources,
+    verify,
+    without_replica,
+)
 from operations.context import current_run
 from operations.managed import manage
 from operations.manifest import layout, manifest
@@ -25,8 +37,10 @@ if run.sources:
 manage(name="Configure apt", wanted=packages.host_files(run.marker) + sources.files(run), remove=sources.not_needed(run))
 if run.sources:
     sources.read(name="Read the package sources", run=run, names=needed)
-packages.install(name="Install packages", names=needed)
-if run.sources:
+if run.package_files:
+    package_files.bring(name="Bring package files", run=run, names=needed)
+packages.install(name="Install packages", names=needed, files={one.package: one.on_host for one in run.package_files})
+if run.sources or run.package_files:
     sources.refuse_old(name="Packages are new enough", names=needed)
 packages.hold(name="Keep packages at their version", names=cluster.packages(me))
 if me in cluster.postgres_hosts:

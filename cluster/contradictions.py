@@ -6,6 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator
 
+from . import package_files
 from . import settings as s
 from .components import COMPONENTS
 from .errors import did_you_mean
@@ -26,6 +27,7 @@ def contradictions(cluster: Cluster) -> Iterator[str]:
     )
     yield from _role_problems(cluster.postgres)
     yield from _slot_problems(cluster)
+    yield from package_files.contradictions(cluster)
     if not cluster.all.client_networks:
         yield "client_networks = (): name at least one network, such as '10.0.0.0/24', or nobody can connect"
 

@@ -9,6 +9,7 @@ MANIFEST = "/etc/pgquorum/files.sha256"  # every file the deploy wrote here
 REMOVED = "/etc/pgquorum/removed.json"  # what that is called on a host that was taken out of the cluster
 LAYOUT = "/etc/pgquorum/layout.json"  # where everything of the cluster is, as it was deployed (cluster/layout.py)
 LOCK = "/run/pgquorum.lock"  # held by whoever is changing the cluster
+PACKAGE_FILES = "/var/cache/pgquorum"  # packages that are files, while they are installed
 ETCD_SYSUSERS = "/etc/sysusers.d/etcd-server.conf"  # in place of the package's own file where systemd can't read that
 KERNEL_SETTINGS = "/etc/sysctl.d/60-pgquorum.conf"
 

@@ -83,12 +83,27 @@ def _url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _package_file(value: str) -> str:
+    directory, name = r"((https?://[\w.-]+(:\d+)?|file://)?/)?([\w.~+-]+/)*", r"[a-z0-9.+-]+_[\w.~+-]+_[a-z0-9]+\.deb"
+    if not re.fullmatch(directory + name, value, re.ASCII):
+        raise ValueError("should be the path or URL of a Debian package, such as 'packages/etcd-server_3.5.30-2_amd64.deb'")
+    return value
+
+
+def _sha256(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+        raise ValueError("should be a SHA-256, 64 hexadecimal digits, as `sha256sum` prints it")
+    return value.lower()
+
+
 Port = Annotated[StrictInt, Field(ge=1, le=65535)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
 ClusterName = Annotated[str, AfterValidator(_cluster_name)]
 Directory = Annotated[str, AfterValidator(_directory)]
 Url = Annotated[str, AfterValidator(_url)]
+PackageFile = Annotated[str, AfterValidator(_package_file)]
+Sha256 = Annotated[str, AfterValidator(_sha256)]
 CertificateName = Annotated[str, AfterValidator(_dns_name_or_address)]
 VersionNumber = Annotated[Version, BeforeValidator(parse)]
 Address = IPv4Address | IPv6Address
@@ -135,9 +150,10 @@ class AllSettings(Settings):
 class EtcdSettings(Settings):
     """group_data/etcd.py"""
 
-    source: Literal["auto", "distribution", "debian"] = "auto"
+    source: Literal["auto", "distribution", "debian", "files"] = "auto"
     source_url: Url | None = None
     source_key: str | None = None
+    files: dict[PackageFile, Sha256] = {}
     client_port: Port = 2379
     peer_port: Port = 2380
     data_directory: Directory = "/var/lib/etcd/pgquorum"

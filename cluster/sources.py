@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from . import paths
+from .package_files import PackageFile, package_files
 from .releases import Release
 from .survey import HostSurvey
 from .topology import Cluster, Host
@@ -62,6 +63,14 @@ class Source:
         """Where apt reads what is taken from it."""
         return paths.apt_preferences(self.name)
 
+    def version(self, package: str) -> str | None:
+        """The version of a package in it: not known before it is read."""
+        return None
+
+    def added_on(self, hosts: str) -> str:
+        """What a deploy does with it, in words."""
+        return f"{self.what} ({self.uri} {self.suite}) is added on {hosts}, for {', '.join(self.packages)} alone"
+
     def serves(self, package: str) -> bool:
         """Whether a package of ours is taken from it."""
         return package in self.packages
@@ -94,20 +103,24 @@ def problems(cluster: Cluster, member: Host, survey: HostSurvey) -> Iterator[str
             " should be 'auto' or 'pgdg'"
         )
     if "etcd" in carried and etcd == "distribution" and "etcd" not in release.good:
-        yield f"etcd_source = 'distribution', but etcd of {release.called} is too old: should be 'auto' or 'debian'"
+        yield f"etcd_source = 'distribution', but etcd of {release.called} is too old: should be 'auto', 'debian' or 'files'"
     for source in sources(cluster, member, survey):
         if not source.uri:
             yield (
                 f"etcd of {release.called} is too old, and no mirror of Debian is known there: set etcd_source_url to one,"
-                " from which etcd alone will be taken"
+                " from which etcd alone will be taken, or etcd_source to 'files'"
             )
 
 
-def announced(needed: Mapping[str, Collection[Source]]) -> Iterator[str]:
+def origins(cluster: Cluster, member: Host, survey: HostSurvey) -> tuple[Source | PackageFile, ...]:
+    """Where a host gets what is not its distribution's: sources, and packages that are files."""
+    return (*sources(cluster, member, survey), *package_files(cluster, member))
+
+
+def announced(needed: Mapping[str, Collection[Source | PackageFile]]) -> Iterator[str]:
     """What a deploy will add on hosts, by name, a sentence for each source."""
-    for one in dict.fromkeys(source for found in needed.values() for source in found if not source.there):
-        hosts = ", ".join(name for name, found in needed.items() if one in found)
-        yield f"{one.what} ({one.uri} {one.suite}) is added on {hosts}, for {', '.join(one.packages)} alone"
+    for one in dict.fromkeys(origin for found in needed.values() for origin in found if not origin.there):
+        yield one.added_on(", ".join(name for name, found in needed.items() if one in found))
 
 
 def key_problems(cluster: Cluster) -> Iterator[str]:
@@ -122,10 +135,10 @@ def key_problems(cluster: Cluster) -> Iterator[str]:
             yield f"{setting} = {name!r}: should be the path of an armoured public key here, which begins with {ARMOURED}"
 
 
-def shadows_sysusers(survey: HostSurvey, needed: tuple[Source, ...]) -> bool:
+def shadows_sysusers(survey: HostSurvey, needed: tuple[Source | PackageFile, ...]) -> bool:
     """Whether a host's systemd can't read the file by which etcd's package makes its user, and needs one in its place."""
     release = survey.release
-    return release is not None and release.systemd < READS_LOCKED_USERS and any(one.name == "etcd" for one in needed)
+    return release is not None and release.systemd < READS_LOCKED_USERS and any(one.serves("etcd-server") for one in needed)
 
 
 def _has_postgres(cluster: Cluster, release: Release) -> bool:

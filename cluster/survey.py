@@ -129,7 +129,7 @@ def survey_command(cluster: Cluster) -> str:
 
 def _asked_for_mirror(cluster: Cluster) -> str:
     """The code names of the releases whose hosts may need a mirror of Debian for etcd, as the shell matches them."""
-    if cluster.etcd.source_url or cluster.etcd.source == "distribution":
+    if cluster.etcd.source_url or cluster.etcd.source in ("distribution", "files"):
         return "-"
     of_debian = [one for one in RELEASES if one.system == "debian"]
     return "|".join(one.codename for one in of_debian if cluster.etcd.source == "debian" or "etcd" not in one.good) or "-"

@@ -15,6 +15,7 @@ from typing import Any
 
 from cluster.components import COMPONENTS
 from cluster.connections import reached_from
+from cluster.package_files import PackageFile
 from cluster.sources import Source, announced
 from cluster.topology import Cluster, Host
 
@@ -83,10 +84,11 @@ def judge(
     probes: Mapping[str, HostProbe],
     deployed: bool,
     silent: Collection[str] = frozenset(),
-    needed: Mapping[str, Collection[Source]] = MappingProxyType({}),
+    needed: Mapping[str, Collection[Source | PackageFile]] = MappingProxyType({}),
 ) -> list[Finding]:
     """Every verdict of a preflight over the hosts that answered. `deployed`: whether the cluster already runs on them.
-    `silent`: the hosts that do not answer, which is a finding of its own. `needed`: the sources of packages by host."""
+    `silent`: the hosts that do not answer, which is a finding of its own. `needed`: what packages come from that are not the
+    distribution's, by host."""
     rules = [_addresses, _sessions, _disks, _memory, _others, _watchdogs]
     found = [*_ports(cluster, probes, silent), *(one for rule in rules for one in rule(cluster, probes))]
     found += _package_versions(cluster, probes, needed)
@@ -174,16 +176,18 @@ def _memory(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iterator[Findi
 
 
 def _package_versions(
-    cluster: Cluster, probes: Mapping[str, HostProbe], needed: Mapping[str, Collection[Source]]
+    cluster: Cluster, probes: Mapping[str, HostProbe], needed: Mapping[str, Collection[Source | PackageFile]]
 ) -> Iterator[Finding]:
     seen: dict[str, set[str]] = {}
     for host, probe in probes.items():
-        added = [source for source in needed.get(host, ()) if not source.there]
+        added = [origin for origin in needed.get(host, ()) if not origin.there]
         for name in _packages(cluster, cluster.host(host)):
             found = probe.packages.get(name, {})
             version = found.get("installed") or found.get("candidate")
-            if not found.get("installed") and any(source.serves(name) for source in added):
-                continue  # what it will be is judged when the source is there
+            if not found.get("installed") and (origin := next((one for one in added if one.serves(name)), None)):
+                version = origin.version(name)
+                if version is None:
+                    continue  # what it will be is judged when the source is there
             if version is None:
                 text = f"no {name} in its package lists: `apt-get update`, or add a source that has it"
                 yield finding("packages.missing", host, text)

@@ -21,7 +21,8 @@ from cluster.building import RawHost, build
 from cluster.changelog import announcement, read
 from cluster.errors import ClusterError
 from cluster.fitness import notes, refusals
-from cluster.sources import Source, announced, sources
+from cluster.package_files import PackageFile, package_files
+from cluster.sources import Source, announced, origins, sources
 from cluster.survey import HostSurvey
 from cluster.topology import Cluster, Host
 from cluster.vault import Vault
@@ -70,6 +71,11 @@ class Run:
     def sources(self) -> tuple[Source, ...]:
         """The sources of packages that the host needs beside its distribution."""
         return sources(self.cluster, self.host, self.surveys[host.name])
+
+    @property
+    def package_files(self) -> tuple[PackageFile, ...]:
+        """The files that packages of the host come from."""
+        return package_files(self.cluster, self.host)
 
     def first(self, hosts: Iterable[Host]) -> Host | None:
         """The first of `hosts` that takes part in this run."""
@@ -125,7 +131,7 @@ def _begin(state: State) -> Run:
 def _preflight(state: State, cluster: Cluster, surveys: dict[str, HostSurvey]) -> list[str]:
     """Measures the hosts that are new to the cluster; what is only worth a warning is told, what is a problem is returned."""
     new = {name for name, survey in surveys.items() if not survey.belongs_to}
-    needed = {name: sources(cluster, cluster.host(name), surveys[name]) for name in sorted(new)}
+    needed = {name: origins(cluster, cluster.host(name), surveys[name]) for name in sorted(new)}
     for line in announced(needed):
         warn(f"packages: {line}")
     found = judge(cluster, probe_hosts(state, cluster, new), deployed=len(new) < len(surveys), needed=needed)

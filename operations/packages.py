@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
+from types import MappingProxyType
 
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
@@ -81,14 +82,17 @@ def missing(names: list[str]) -> list[str]:
 
 
 @operation()
-def install(names: list[str]) -> Generator[StringCommand]:
+def install(names: list[str], files: Mapping[str, str] = MappingProxyType({})) -> Generator[StringCommand]:
     """Installs what is missing, with every service of ours masked until the deploy itself starts it (services.first_start).
+    `files` are the paths on the host of packages that come from files, by name.
 
     The package lists are refreshed only when the ones at hand don't do: on a host that was just made they are empty, and
     elsewhere an installation should not depend on every configured source answering.
     """
     if wanted := missing(names):
-        yield StringCommand(f"sh -c {shlex.quote(apt_script(wanted))}")
+        yield StringCommand(f"sh -c {shlex.quote(apt_script([files.get(name, name) for name in wanted]))}")
+        if files:
+            yield StringCommand(f"rm -rf {paths.PACKAGE_FILES}")
 
 
 def apt_get() -> str:

@@ -27,7 +27,7 @@ def files(run: Run) -> list[Managed]:
         if one.key:
             found += [directory(KEYS), Managed(one.signed_by, Path(one.key).read_text(encoding="utf-8"))]
         found.append(Managed(one.file, render("apt/pgquorum.sources.j2", source=one)))
-    if shadows_sysusers(run.surveys[host.name], needed):
+    if shadows_sysusers(run.surveys[host.name], (*needed, *run.package_files)):
         found += [directory("/etc/sysusers.d"), Managed(paths.ETCD_SYSUSERS, 'u etcd - "etcd" /var/lib/etcd\n')]
     return found
 

@@ -44,7 +44,9 @@ def main(answers_file: str, record_file: str) -> None:
                 return True, CommandOutput([OutputLine("stdout", line) for line in lines])
         return True, CommandOutput([])
 
-    def put_file(self: FakeConnector, *given: Any, **more: Any) -> bool:
+    def put_file(self: FakeConnector, source: Any, target: str, *given: Any, **more: Any) -> bool:
+        if target.endswith(".deb"):  # Debian's, which anybody may read
+            return True
         raise AssertionError(f"a file was put on {self.host.name}: it lies there readable by all until its mode is set")
 
     FakeConnector.run_shell_command = run  # type: ignore[method-assign]

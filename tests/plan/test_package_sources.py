@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from conftest import BLANK_HOST, DATABASES, PROXIES, SETTINGS, SURVEY, Answers, Rehearsal, Stage
 
@@ -91,3 +93,37 @@ def test_a_release_that_is_not_known_is_refused(stage: Stage) -> None:
     assert run.exit_code != 0
     assert run.changed_nothing
     assert f"host {PROXIES[0]}: runs debian 14 (bullseye): should be one of Debian 12 (bookworm)" in run.output
+
+
+FILES = f"""
+etcd_source = "files"
+etcd_files = {{
+    "etcd-server_3.5.30-2_amd64.deb": "{hashlib.sha256(b"etcd").hexdigest()}",
+    "https://mirror.example.com/etcd-client_3.5.30-2_amd64.deb": "{"1" * 64}",
+}}
+"""
+
+
+def test_packages_that_are_files_are_compared_on_the_host_before_they_are_installed(stage: Stage) -> None:
+    stage.write("etcd-server_3.5.30-2_amd64.deb", "etcd")
+    stage.write("group_data/all.py", SETTINGS + FILES)
+    run = stage.rehearse("-y", answers=TRIXIE)
+    assert run.exit_code == 0, run.output
+    places = [
+        run.first("sha256sum --check", "db2"),
+        run.first("download-file https://mirror.example.com/etcd-client_3.5.30-2_amd64.deb", "db2"),
+        run.first("/var/cache/pgquorum/etcd-server_3.5.30-2_amd64.deb /var/cache/pgquorum/etcd-client", "db2"),
+        run.first("rm -rf /var/cache/pgquorum", "db2"),
+    ]
+    assert places == sorted(places)
+    assert f"SHA256:{'1' * 64}" in run.commands[places[1]].command
+    assert {run.commands[n].host for n in run.executed("download-file")} == set(DATABASES)
+    assert run.executed(f"mktemp {ETCD}") == []
+
+
+def test_a_file_that_is_another_ends_the_deploy_before_a_package_is_installed(stage: Stage) -> None:
+    stage.write("etcd-server_3.5.30-2_amd64.deb", "etcd")
+    stage.write("group_data/all.py", SETTINGS + FILES)
+    run = stage.rehearse("-y", answers=[("db2", "download-file", None), *TRIXIE])
+    assert run.exit_code != 0
+    assert run.executed("install curl") == []

@@ -12,11 +12,12 @@ import pytest
 from clusters import cluster
 
 from agents.sent import shipped
-from cluster.sources import sources
+from cluster.sources import origins, sources
 from cluster.survey import HostSurvey
 from cluster.topology import Cluster
 from health.preflight import HostProbe, judge, parse_probe, probe_question, too_old
 
+OLD = "3.5.16-4"
 GOOD_PACKAGES = {"postgresql-18": "18.1-1", "patroni": "4.1.3-1", "etcd-server": "3.5.28-1", "haproxy": "3.2.1-1"}
 
 
@@ -193,3 +194,12 @@ def test_the_probe_itself_measures_and_leaves_nothing(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="zip"):
         parse_probe(of, host, done.stdout)
+
+
+def test_a_package_that_is_a_file_is_judged_by_its_name() -> None:
+    files = {f"etcd-server_{OLD}_amd64.deb": "0" * 64, "etcd-client_3.5.30-2_amd64.deb": "0" * 64}
+    of = cluster(etcd_source="files", etcd_files=files)
+    survey = HostSurvey(system="debian", codename="forky")
+    found = judge(of, {"db1": good(of, "db1")}, True, needed={"db1": origins(of, of.host("db1"), survey)})
+    (line,) = [one.text for one in found if one.level == "problem"]
+    assert line == f"etcd-server {OLD} is too old: should be at least 3.5.28 or 3.6.9"

@@ -103,7 +103,7 @@ def test_a_distribution_that_does_not_have_it_is_refused_with_the_way_out() -> N
     (line,) = refused("resolute", postgres_source="distribution", etcd_source_url="https://mirror.example.com/debian")
     assert "Ubuntu 26.04 (resolute) has no PostgreSQL 18 with a Patroni that will do" in line
     (line,) = refused("trixie", etcd_source="distribution")
-    assert "etcd of Debian 13 (trixie) is too old: should be 'auto' or 'debian'" in line
+    assert "etcd of Debian 13 (trixie) is too old: should be 'auto', 'debian' or 'files'" in line
 
 
 def test_where_no_mirror_of_debian_is_known_one_has_to_be_named() -> None:

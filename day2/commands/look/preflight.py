@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from agents.sent import shipped
 from cluster.fitness import refusals
-from cluster.sources import sources
+from cluster.sources import origins
 from cluster.survey import HostSurvey, parse_survey, survey_command
 from cluster.topology import Cluster, Host
 from cluster.vault import Vault
@@ -58,7 +58,7 @@ def look(cluster: Cluster) -> list[Finding]:
     if surveys:
         found.append(clocks({name: survey.clock_offset for name, survey in surveys.items()}))
     stands = deployed(surveys)
-    needed = {name: sources(cluster, cluster.host(name), survey) for name, survey in surveys.items()}
+    needed = {name: origins(cluster, cluster.host(name), survey) for name, survey in surveys.items()}
     return [*found, *failed, *judge(cluster, probes, stands, silent, needed), *from_here(cluster, stands, silent)]
 
 
