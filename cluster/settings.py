@@ -96,6 +96,15 @@ def _sha256(value: str) -> str:
     return value.lower()
 
 
+def _postgres_version(value: int) -> int:
+    if value in VERSIONS:
+        return value
+    right = f"should be {' or '.join(map(str, VERSIONS))}"
+    if value <= NEWEST:
+        raise ValueError(right)
+    raise ValueError(f"{right}; Patroni before 4.2 knows no later one (docs/contributing.md has what is to be done for it)")
+
+
 Port = Annotated[StrictInt, Field(ge=1, le=65535)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
@@ -188,7 +197,7 @@ class Slot(Settings):
 class PostgresSettings(Settings):
     """group_data/postgres.py"""
 
-    version: Literal[17, 18] = 18
+    version: Annotated[StrictInt, AfterValidator(_postgres_version)] = NEWEST
     source: Literal["auto", "distribution", "pgdg"] = "auto"
     source_url: Url = "https://apt.postgresql.org/pub/repos/apt"
     source_key: str | None = None

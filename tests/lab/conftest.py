@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers import Deploy, Site, copy_checkout
-from hosts import DATABASES, KEPT, LABS, SPEC, reserved
+from hosts import DATABASES, ETCD_FROM_FILES, KEPT, LABS, SPEC, reserved
 
-from lab import Lab
+from lab import Lab, packages
 
 # One of the labs has hosts as people have them, for whatever is tested there: a proxy for the world outside, which is dead, a
 # umask that keeps everything from others, a small /tmp from which nothing runs, a locale that is not installed; the host's own
@@ -37,6 +38,17 @@ echo '/srv/etcd /var/lib/etcd none bind 0 0' >>/etc/fstab
 systemctl daemon-reload
 mount /var/lib/etcd
 """
+
+
+def take_etcd_from_files(site: Site) -> None:
+    """Etcd's two packages by their SHA-256: one is copied to the hosts, the other fetched by them."""
+    made = packages.path(SPEC.suites[0])
+    assert made
+    client, server = sorted((made / "debian/pool").glob("etcd-*.deb"))
+    (site.folder / server.name).write_bytes(server.read_bytes())
+    sums = {one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in (server, client)}
+    named = {server.name: sums[server.name], f"file://{packages.ON_HOST}/debian/pool/{client.name}": sums[client.name]}
+    (site.folder / f".lab/{SPEC.name}/group_data/etcd.py").write_text(f"etcd_source = 'files'\netcd_files = {named!r}\n")
 
 
 @pytest.fixture(scope="session")
@@ -74,6 +86,8 @@ def whole_lab(alone: None, kept: Path | None, tmp_path_factory: pytest.TempPathF
     try:
         lab.up()
         site = Site(lab, folder)
+        if ETCD_FROM_FILES:
+            take_etcd_from_files(site)
         if SPEC == ODD_ONE and not site.secrets.exists():
             site.on_all(AS_PEOPLE_HAVE_THEM)
             for host in DATABASES:

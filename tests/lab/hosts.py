@@ -18,7 +18,7 @@ import psycopg
 import pytest
 import testinfra
 
-from lab import Addresses, Lab, LabError, LabSpec, state
+from lab import Addresses, Lab, LabError, LabSpec, packages, state
 
 Answer = TypeVar("Answer")
 
@@ -30,6 +30,8 @@ LABS = [
     for n, (kind, suite) in enumerate(KINDS)
 ]
 SPEC = LABS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))]
+# Where all hosts run a stable release, etcd is taken from files; where some do, from a source of packages.
+ETCD_FROM_FILES = SPEC.suites in {(suite,) for suite in packages.STABLE}
 LOCKS = Path("/run/lock")
 # With --keep-lab: the copy of the checkout that a lab is deployed from.
 KEPT = Path("/var/tmp/pgquorum-tests") / SPEC.name

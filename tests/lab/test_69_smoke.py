@@ -7,7 +7,15 @@ import time
 import pytest
 from clients import Writers
 from helpers import Deploy, Site
-from hosts import DATABASES, PROXY, SPEC, wait_until
+from hosts import DATABASES, ETCD_FROM_FILES, PROXY, SPEC, wait_until
+
+
+@pytest.mark.skipif(not ETCD_FROM_FILES, reason="here etcd comes from the distribution, or from a source of packages")
+def test_etcd_came_from_the_files_that_the_settings_name(site: Site) -> None:
+    for host in DATABASES:
+        assert site.on(host, "dpkg-query -W -f '${db:Status-Status} ' etcd-server etcd-client").split() == ["installed"] * 2
+        assert site.on(host, "ls /etc/apt/sources.list.d /var/cache").split().count("pgquorum-etcd.sources") == 0
+        assert "pgquorum" not in site.on(host, "ls /var/cache").split()
 
 
 @pytest.mark.smoke

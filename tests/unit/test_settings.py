@@ -324,3 +324,9 @@ def test_an_entry_with_a_key_that_is_none_is_refused_without_its_value() -> None
         "postgres_databases[0][extensions] is not a setting",
     ]
     assert "PGQUORUM_PASSWORD_ROLE_<NAME>" in said[0]
+
+
+def test_a_version_of_postgresql_that_patroni_does_not_know_is_refused_with_the_reason() -> None:
+    assert problems(hosts(postgres_version=16)) == ["postgres_version = 16: should be 17 or 18"]
+    (line,) = problems(hosts(postgres_version=19))
+    assert line.startswith("postgres_version = 19: should be 17 or 18; Patroni before 4.2 knows no later one")
