@@ -42,6 +42,7 @@ class Source:
 
     name: Name
     what: str
+    purpose: str
     uri: str
     suite: str
     signed_by: str
@@ -69,7 +70,7 @@ class Source:
 
     def added_on(self, hosts: str) -> str:
         """What a deploy does with it, in words."""
-        return f"{self.what} ({self.uri} {self.suite}) is added on {hosts}, for {', '.join(self.packages)} alone"
+        return f"{self.what} ({self.uri} {self.suite}) is added on {hosts}, for {self.purpose} alone"
 
     def serves(self, package: str) -> bool:
         """Whether a package of ours is taken from it."""
@@ -160,6 +161,7 @@ def _project(cluster: Cluster, release: Release, survey: HostSurvey) -> Source:
     return Source(
         name="pgdg",
         what="the PostgreSQL project's repository",
+        purpose=f"PostgreSQL {version} and Patroni",
         uri=cluster.postgres.source_url,
         suite=f"{release.codename}-pgdg",
         signed_by=f"{KEYS}/pgquorum-pgdg.asc" if key else POSTGRES_KEY,
@@ -180,6 +182,7 @@ def _debian(cluster: Cluster, survey: HostSurvey) -> Source:
     return Source(
         name="etcd",
         what=f"Debian {ETCD_RELEASE}",
+        purpose="etcd",
         uri=cluster.etcd.source_url or survey.mirror,
         suite=ETCD_RELEASE,
         signed_by=f"{KEYS}/pgquorum-etcd.asc" if key else DEBIAN_KEY,

@@ -51,7 +51,7 @@ def test_what_is_added_is_said_before_it_is_done(stage: Stage) -> None:
     assert run.exit_code == 0, run.output
     assert run.changed_nothing
     assert f"repository (https://apt.postgresql.org/pub/repos/apt trixie-pgdg) is added on {DATABASES[1]}" in run.output
-    assert f"Debian forky ({MIRROR} forky) is added on {DATABASES[1]}, for etcd-server, etcd-client alone" in run.output
+    assert f"Debian forky ({MIRROR} forky) is added on {DATABASES[1]}, for etcd alone" in run.output
 
 
 def test_a_source_that_can_not_be_read_ends_the_deploy_before_a_package_is_installed(stage: Stage) -> None:

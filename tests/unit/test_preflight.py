@@ -172,7 +172,7 @@ def test_what_a_source_will_bring_is_told_and_not_judged_by_what_the_distributio
     assert any(
         "https://apt.postgresql.org/pub/repos/apt trixie-pgdg) is added on db1, for postgresql-18" in text for text in texts
     )
-    assert any("http://mirror.example.com/debian forky) is added on db1, for etcd-server, etcd-client alone" in t for t in texts)
+    assert any("http://mirror.example.com/debian forky) is added on db1, for etcd alone" in t for t in texts)
     there = {"db1": [dataclasses.replace(one, there="/etc/apt/sources.list") for one in needed["db1"]]}
     assert "packages.too-old" in {line.rule for line in judge(of, probes, False, needed=there)}
 
