@@ -169,9 +169,8 @@ def test_what_a_source_will_bring_is_told_and_not_judged_by_what_the_distributio
     found = [line for line in judge(of, probes, False, needed=needed) if line.rule.startswith("packages")]
     assert {line.level for line in found} == {"ok"}
     texts = [line.text for line in found]
-    assert any(
-        "https://apt.postgresql.org/pub/repos/apt trixie-pgdg) is added on db1, for postgresql-18" in text for text in texts
-    )
+    project = "https://apt.postgresql.org/pub/repos/apt trixie-pgdg) is added on db1, for PostgreSQL 18 and Patroni alone"
+    assert any(project in text for text in texts)
     assert any("http://mirror.example.com/debian forky) is added on db1, for etcd alone" in t for t in texts)
     there = {"db1": [dataclasses.replace(one, there="/etc/apt/sources.list") for one in needed["db1"]]}
     assert "packages.too-old" in {line.rule for line in judge(of, probes, False, needed=there)}
