@@ -45,6 +45,20 @@ class Traffic:
             thread.join(30)
 
 
+def reads_and_writes(site: Site) -> Traffic:
+    """One client that writes and one that reads, each over a new connection every time."""
+
+    def write() -> None:
+        with site.connect(5000) as connection:
+            connection.execute("select pg_current_wal_lsn()")
+
+    def read() -> None:
+        with site.connect(5001) as connection:
+            connection.execute("select 1")
+
+    return Traffic(write, read)
+
+
 class Writers:
     """Clients that write numbered rows through port 5000, each on a connection that it opens again when it breaks."""
 

@@ -158,6 +158,10 @@ class Hosts:
         """When each PostgreSQL was started, as it says itself."""
         return {host: self.psql(host, "select pg_postmaster_start_time()") for host in DATABASES}
 
+    def processes(self) -> dict[str, str]:
+        """Which processes of the cluster run on each host; a restart of any would change it."""
+        return self.on_all("systemctl show -P MainPID etcd patroni haproxy; pgrep -o -x postgres || true")
+
     def eyes(self, host: str) -> Any:
         """The host as testinfra sees it, over SSH."""
         return testinfra.get_host(f"ssh://{host}", ssh_config=str(self.lab.checkout / f".lab/{SPEC.name}/ssh_config"))

@@ -1,19 +1,15 @@
-"""Deploys that change something on a cluster at work: applied everywhere, without a restart, and without a client noticing."""
+"""Deploys that change a setting of a cluster at work: applied everywhere, without a restart, and without a client noticing."""
 
 from __future__ import annotations
 
-import http.client
-import itertools
 import json
-import ssl
-import time
 
 import psycopg
 import pytest
-from clients import Traffic, Writers
+from clients import Writers
 from commands import invoke, status
 from helpers import Site
-from hosts import ADDRESS, DATABASES, HOSTS, IN_URL, PROXY, wait_until
+from hosts import DATABASES, HOSTS, wait_until
 from test_20_first_deploy import secrets
 
 pytestmark = pytest.mark.usefixtures("healed")
@@ -34,27 +30,8 @@ def dynamic_config(site: Site) -> dict[str, object]:
                               "import json,sys,yaml; print(json.dumps(yaml.safe_load(sys.stdin)))'"))  # fmt: skip
 
 
-def pids(site: Site) -> dict[str, str]:
-    """Which processes of the cluster run on each host; a restart of any would change it."""
-    return site.on_all("systemctl show -P MainPID etcd patroni haproxy; pgrep -o -x postgres || true")
-
-
-def clients(site: Site) -> Traffic:
-    """One client that writes and one that reads, each over a new connection every time."""
-
-    def write() -> None:
-        with site.connect(5000) as connection:
-            connection.execute("select pg_current_wal_lsn()")
-
-    def read() -> None:
-        with site.connect(5001) as connection:
-            connection.execute("select 1")
-
-    return Traffic(write, read)
-
-
 def test_a_parameter_and_a_timer_are_applied_at_once_and_nothing_restarts(site: Site) -> None:
-    before, processes = site.postmasters(), pids(site)
+    before, processes = site.postmasters(), site.processes()
     changed = 'postgres_parameters["work_mem"] = "9MB"\npostgres_parameters["random_page_cost"] = 1.5'
     with site.edited("group_data/postgres.py", changed), site.edited("group_data/all.py", 'failover_timing = {"ttl": 33}'):
         run = site.deployed()
@@ -77,11 +54,11 @@ def test_a_parameter_and_a_timer_are_applied_at_once_and_nothing_restarts(site: 
     site.on(DATABASES[0], "patronictl -c /etc/patroni/conf.d edit-config --force -p geqo=null")
     assert dynamic_config(site)["ttl"] == 20
     assert site.changes() == 0
-    assert (site.postmasters(), pids(site)) == (before, processes)
+    assert (site.postmasters(), site.processes()) == (before, processes)
 
 
 def test_what_needs_a_restart_is_told_for_every_member_and_nothing_restarts(site: Site) -> None:
-    before, processes = site.postmasters(), pids(site)
+    before, processes = site.postmasters(), site.processes()
     with site.edited("group_data/postgres.py", 'postgres_parameters["shared_buffers"] = "300MB"'):
         run = site.deployed()
         for host in DATABASES:
@@ -93,7 +70,7 @@ def test_what_needs_a_restart_is_told_for_every_member_and_nothing_restarts(site
         assert site.changes() == 0
     assert "waits for a restart" not in site.deployed().output
     wait_until(lambda: {m.get("Pending restart") for m in site.members().values()} == {None}, "nothing waits any more")
-    assert (site.postmasters(), pids(site)) == (before, processes)
+    assert (site.postmasters(), site.processes()) == (before, processes)
 
 
 @pytest.mark.parametrize(
@@ -222,109 +199,6 @@ def test_a_value_that_postgresql_does_not_take_is_told_by_status(site: Site) -> 
     finally:
         site.on(DATABASES[0], f"{edit}=null")
     wait_until(lambda: found(site) == [], "nothing is left")
-
-
-def test_files_edited_by_hand_are_brought_back_and_no_client_notices(site: Site) -> None:
-    files = {PROXY: "/etc/haproxy/haproxy.cfg", DATABASES[0]: "/etc/patroni/conf.d/patroni.yml"}
-    before = {host: site.on(host, f"stat -c '%a %U' {file}; cat {file}") for host, file in files.items()}
-    restarts = pids(site)
-    site.on(
-        PROXY, f"sed -i 's/^    maxconn 1000/    maxconn 10/' {files[PROXY]}; chmod 666 {files[PROXY]}; systemctl reload haproxy"
-    )
-    site.on(DATABASES[0], f"echo '# edited' >> {files[DATABASES[0]]}; chown root {files[DATABASES[0]]}")
-    with clients(site) as traffic:
-        site.deployed()
-        time.sleep(3)  # an old process of HAProxy, or a server that is thought to be down, would show by now
-    assert traffic.failures == []
-    assert traffic.done > 20
-    assert {host: site.on(host, f"stat -c '%a %U' {file}; cat {file}") for host, file in files.items()} == before
-    assert site.changes() == 0
-    assert pids(site) == restarts
-
-
-def test_a_reload_of_haproxy_loses_no_connection(site: Site) -> None:
-    with site.connect(5000) as writing, site.connect(5001) as reading:
-        for connection in (writing, reading):
-            connection.execute("set application_name = 'held'")
-        worker = site.on(PROXY, "pgrep -P $(systemctl show -P MainPID haproxy)")
-        with clients(site) as traffic:
-            for n in range(3):
-                with site.edited("group_data/haproxy.py", f"haproxy_max_connections = {900 + n}"):
-                    site.deployed()
-        assert traffic.failures == []
-        assert site.on(PROXY, "pgrep -P $(systemctl show -P MainPID haproxy)").split()[-1] not in worker.split()
-        for connection in (writing, reading):
-            assert connection.execute("show application_name").fetchone() == ("held",)
-    site.deployed()
-
-
-def test_a_configuration_that_haproxy_refuses_never_takes_its_place(site: Site) -> None:
-    before = site.snapshot([PROXY])
-    with site.edited("templates/haproxy/haproxy.cfg.j2", "    wibble on"), clients(site) as traffic:
-        run = site.deploy("-y")
-    assert run.exit_code != 0
-    assert "wibble" in run.output
-    assert "Traceback" not in run.output
-    assert site.snapshot([PROXY]) == before
-    assert traffic.failures == []
-    assert site.changes() == 0
-
-
-def test_etcd_restarts_one_member_at_a_time_and_keeps_its_majority(site: Site) -> None:
-    through = ssl.create_default_context(cafile=str(site.secrets / "etcd-ca.crt"))
-    pair = site.secrets / f"{DATABASES[0]}-etcd-client"
-    through.load_cert_chain(f"{pair}.crt", f"{pair}.key")
-
-    def healthy(host: str) -> bool:
-        connection = http.client.HTTPSConnection(ADDRESS[host], 2379, timeout=3, context=through)
-        try:
-            connection.request("GET", "/health?serializable=true")
-            return connection.getresponse().status == 200
-        except OSError:
-            return False
-        finally:
-            connection.close()
-
-    looks: list[set[str]] = []
-    settings = site.folder / "group_data/etcd.py"
-    settings.write_text(settings.read_text().replace("etcd_compaction_hours = 1", "etcd_compaction_hours = 2"))
-    started = "systemctl show -P ExecMainStartTimestampMonotonic etcd"
-    before, postgres, leader = site.on_all(started, DATABASES), site.postmasters(), site.leader()
-    with (
-        Traffic(lambda: looks.append({host for host in DATABASES if not healthy(host)})) as looking,
-        clients(site) as traffic,
-    ):
-        site.deployed()
-    assert looking.failures == traffic.failures == []
-    assert max(len(look) for look in looks) == 1  # it did see restarts, and never two at once
-    after = site.on_all(started, DATABASES)
-    assert all(before[host] != after[host] for host in DATABASES)
-    times = [int(after[host]) for host in DATABASES]
-    assert all(later > earlier for earlier, later in itertools.pairwise(times))  # by name
-    assert (site.postmasters(), site.leader()) == (postgres, leader)
-    assert site.changes() == 0
-
-
-def test_a_renewed_certificate_is_used_without_a_restart_of_postgresql(site: Site) -> None:
-    """A host's certificate is made anew when it is missing: as one that nears its end."""
-    host = DATABASES[1]
-    before = site.postmasters()
-    serial = "openssl x509 -noout -serial -in "
-    old = site.on(host, f"{serial} /etc/patroni/tls/server.crt")
-    (site.secrets / f"{host}-postgres.crt").unlink()
-    with clients(site) as traffic:
-        site.deployed()
-    assert traffic.failures == []
-    new = site.on(host, f"{serial} /etc/patroni/tls/server.crt")
-    assert new != old
-    shown = (
-        f"openssl s_client -connect {IN_URL[host]}:5432 -starttls postgres </dev/null 2>/dev/null | openssl x509 -noout -serial"
-    )
-    wait_until(lambda: site.on(host, shown) == new, "PostgreSQL shows the new one")
-    rest = f"openssl s_client -connect {IN_URL[host]}:8008 </dev/null 2>/dev/null | openssl x509 -noout -serial"
-    wait_until(lambda: site.on(host, rest) == new, "Patroni shows the new one")
-    assert site.postmasters() == before
-    assert site.changes() == 0
 
 
 def test_a_role_whose_password_was_changed_by_hand_gets_its_own_back(site: Site) -> None:
