@@ -6,6 +6,8 @@ the underscore it would hide the module `wal_lag` beside it, which has the body.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +28,12 @@ class Command(Task[Callable[..., None]]):
         options = super().arg_opts(name, default, taken_names)
         options["names"] = [options["names"][0], *SHORT.get(name, ())]
         return options
+
+    def __call__(self, *given: Any, **options: Any) -> Callable[..., None]:
+        if "--help" in options.values():  # invoke takes it for the value of an argument that is missing
+            place = sys.argv.index("--help")
+            os.execv(sys.executable, [sys.executable, *sys.argv[: place - 1], "--help", sys.argv[place - 1]])
+        return super().__call__(*given, **options)
 
 
 def command(*, help: Mapping[str, str] | None = None, iterable: Sequence[str] = ()) -> Callable[[Callable[..., None]], Command]:

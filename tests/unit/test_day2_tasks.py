@@ -39,6 +39,13 @@ def test_every_command_is_listed_and_explained() -> None:
     assert listed.returncode == 0
 
 
+@pytest.mark.parametrize("name", ["host.remove", "lab.off"])
+def test_help_is_no_value_of_an_argument(name: str, project: Path) -> None:
+    run = invoke(name, "--help", at=project)
+    assert run.stdout.startswith("Usage: ") and name in run.stdout
+    assert run.returncode == 0
+
+
 def test_every_option_is_explained_and_few_are_short() -> None:
     manual = (ROOT / "docs/commands.md").read_text()
     for name in tasks.namespace.task_names:
