@@ -85,6 +85,7 @@ CATALOGUE: dict[str, Condition] = {
     "replication.silent": _problem("PostgreSQL on a replica does not answer"),
     "replication.not-streaming": _problem("a replica does not stream from the primary"),
     "replication.other-timeline": _problem("a replica is on another timeline than the primary"),
+    "replication.blind": _problem("a member's Patroni can't look at its own replica, and so won't let it take over"),
     "replication.paused": _problem("the replay of a replica is paused"),
     "replication.lagging": _problem("a replica has more to replay than haproxy_read_max_lag"),
     "slots.lost": _problem("a replication slot has lost write-ahead log, or is about to"),

@@ -127,6 +127,7 @@ def patroni_state(said: dict[str, Any], now: float) -> PatroniState:
         pending_restart=bool(said.get("pending_restart")),
         paused=bool(said.get("pause")),
         waiting=tuple(sorted(said.get("pending_restart_reason") or ())),
+        blind=said["state"] in ("running", "streaming") and said.get("timeline", 0) is None,
     )
 
 

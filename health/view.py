@@ -41,7 +41,8 @@ class EtcdState:
 
 @dataclass(frozen=True)
 class PatroniState:
-    """GET /patroni of one member. `dcs_age`: seconds since it last reached etcd; `waiting`: settings that wait for a restart."""
+    """GET /patroni of one member. `dcs_age`: seconds since it last reached etcd; `waiting`: settings that wait for a restart;
+    `blind`: it can't ask its own replica for its timeline, by a replication connection, and so never lets it take over."""
 
     state: str
     role: str
@@ -51,6 +52,7 @@ class PatroniState:
     pending_restart: bool
     paused: bool
     waiting: tuple[str, ...] = ()
+    blind: bool = False
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,9 @@ def _replica(view: ClusterView, cluster: Cluster, host: HostView) -> Iterator[Fi
     if view.primary and state.timeline != view.primary.timeline:
         text = f"is on timeline {state.timeline}, the primary on {view.primary.timeline}"
         yield finding("replication.other-timeline", host.name, text)
+    if host.patroni and host.patroni.blind:
+        text = "Patroni can't look at its own PostgreSQL by a replication connection, and won't let it take over: `invoke logs`"
+        yield finding("replication.blind", host.name, text)
     if state.replay_paused:
         yield finding("replication.paused", host.name, "has its replay paused (pg_wal_replay_resume() ends that)")
     if sender and sender.replayed_lag > limit:

@@ -131,6 +131,8 @@ def _reasons(view: ClusterView, cluster: Cluster, host: HostView) -> Iterator[st
         yield "is not streaming from the primary"
     if view.primary and host.postgres.timeline < view.primary.timeline:
         yield f"is on timeline {host.postgres.timeline}, the primary on {view.primary.timeline}"
+    if host.patroni.blind:
+        yield "has a Patroni that can't look at its own PostgreSQL"
     if view.dcs:
         yield from _lag(view.dcs, host)
         yield from _votes(view, cluster, view.dcs, host.name)

@@ -6,6 +6,7 @@ import json
 import time
 from typing import Any
 
+import pytest
 from clusters import cluster
 
 from agents.sent import shipped
@@ -14,6 +15,7 @@ from cluster.quorum import Promotion
 from day2.hosts.observe import view_of
 from day2.hosts.ssh import Answer
 from health.questions import questions
+from health.reading import patroni_state
 
 SHOP = cluster()
 POSTGRES: dict[str, Any] = {
@@ -46,6 +48,19 @@ ETCD: dict[str, Any] = {
 
 def answer(**parts: Any) -> Answer:
     return Answer("db1", 0, json.dumps({"time": time.time(), **parts}))
+
+
+@pytest.mark.parametrize(
+    ("said", "blind"),
+    [
+        ({"state": "running", "timeline": None}, True),
+        ({"state": "streaming", "timeline": 3}, False),
+        ({"state": "stopped", "timeline": None}, False),
+        ({"state": "running"}, False),
+    ],
+)
+def test_a_patroni_that_knows_no_timeline_of_a_server_that_runs_is_blind(said: dict[str, Any], blind: bool) -> None:
+    assert patroni_state({"role": "replica", **said}, 0.0).blind is blind
 
 
 def test_a_database_host() -> None:

@@ -51,6 +51,10 @@ BROKEN = {
         views.view(db3=views.database("db3", units=views.UNITS | {"etcd.service": "failed", "patroni.service": "active"})),
         "db3: etcd.service is failed",
     ),
+    "a Patroni that can't look at its own replica": (
+        views.view(db2=views.database("db2", patroni=views.patroni("db2", blind=True))),
+        "db2: Patroni can't look at its own PostgreSQL by a replication connection, and won't let it take over: `invoke logs`",
+    ),
     "two primaries": (
         views.view(db2=views.database("db2", postgres=views.postgres("db2", in_recovery=False))),
         "primary: SPLIT BRAIN: db1 and db2 both take writes",

@@ -38,6 +38,7 @@ def test_both_replicas_can_take_over() -> None:
         ({"patroni": views.patroni("db2", tags={"failover_priority": 0})}, "has the tag nofailover"),
         ({"postgres": None, "patroni": views.patroni("db2", state="starting")}, "has no running PostgreSQL (it is starting)"),
         ({"postgres": views.postgres("db2", receiver=None)}, "is not streaming from the primary"),
+        ({"patroni": views.patroni("db2", blind=True)}, "has a Patroni that can't look at its own PostgreSQL"),
         ({"postgres": views.postgres("db2", timeline=2)}, "is on timeline 2, the primary on 3"),
         ({"postgres": views.postgres("db2", in_recovery=False)}, "is not in recovery: it is a second primary"),
     ],
