@@ -45,7 +45,7 @@ def judge_here(specification: str) -> None:
     from pathlib import Path
 
     agents = str(Path(__file__).resolve().parent.parent)
-    os.execv(sys.executable, [sys.executable, "-I", "-S", agents, "promotion-gate", specification])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-I", "-S", agents, "promotion-gate", specification])
 
 
 if __name__ == "__main__":

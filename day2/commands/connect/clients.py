@@ -55,7 +55,7 @@ def psql(cluster: Cluster, *, role: str | None, database: str | None, read_only:
     values = application(cluster, role=role, database=database, read_only=read_only)
     environment = {**os.environ, "PGPASSWORD": open_vault(cluster).password(f"role_{values['user']}")}
     words = ["-c", command] if command else []
-    os.execve(program, [program, as_string(values), *words], environment)  # noqa: S606
+    os.execve(program, [program, as_string(values), *words], environment)
 
 
 def secrets(cluster: Cluster, *, name: str) -> int:

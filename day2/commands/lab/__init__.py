@@ -121,7 +121,7 @@ def _heal(c: Context, host: str, name: str = "demo") -> None:
 @command(help=LAB_HOST)
 def _ssh(c: Context, host: str, name: str = "demo") -> None:
     """Open a session on a host."""
-    on_lab(name, lambda lab: os.execvp("ssh", lab.ssh_command(host)))  # noqa: S606
+    on_lab(name, lambda lab: os.execvp("ssh", lab.ssh_command(host)))
 
 
 COMMANDS = (_up, _down, _status, _off, _on, _cut, _heal, _ssh)
