@@ -229,6 +229,11 @@ def first_deploy(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
     return run
 
 
+def on_disk(path: str, digest: str, owner_and_mode: str) -> list[str]:
+    """What a host says of a file that is there, as operations/managed.py asks for it."""
+    return [f"owner {path} {owner_and_mode}", f"hash {path} {digest}"]
+
+
 def living(vault: Vault, version: str | None = str(own())) -> list[str]:
     """The survey of a host that belongs to the cluster with these secrets, deployed by a version (None: it notes none)."""
     marker = {"cluster": "shop", "id": vault.cluster_id, "deployed_from": "ann@desk:/home/ann/pg"}

@@ -7,7 +7,7 @@ import json
 import re
 
 import pytest
-from conftest import DATABASES, HOSTS, INVENTORY, PROXIES, SETTINGS, SURVEY, Rehearsal, Stage, living
+from conftest import DATABASES, HOSTS, INVENTORY, PROXIES, SETTINGS, SURVEY, Rehearsal, Stage, living, on_disk
 
 from cluster import paths
 
@@ -250,7 +250,7 @@ def test_a_program_that_lies_elsewhere_now_is_removed_where_it_lay(stage: Stage)
     answers = [
         (".", SURVEY, living(stage.deployed_before())),
         (".", MEMBERS, ["data", member_list(*DATABASES)]),
-        ("db2", f"^sh -c .*managed .*{former}", [f"state {former} abc root:root 644"]),
+        ("db2", f"^sh -c .*managed .*{former}", on_disk(former, "abc", "root:root 644")),
         (".", f"systemctl show .*{unit}", running),
     ]
     run = stage.rehearse("-y", answers=answers)

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from conftest import DATABASES, HOSTS, SURVEY, Answers, Rehearsal, Stage, living
+from conftest import DATABASES, HOSTS, SURVEY, Answers, Rehearsal, Stage, living, on_disk
 from test_order import MEMBERS, member_list
 from test_refusals import refused
 
@@ -41,12 +41,12 @@ def deployed(vault: Vault, version: str | None) -> Answers:
     return [(".", SURVEY, living(vault, version)), (".", MEMBERS, ["data", member_list(*DATABASES)])]
 
 
-def files(run: Rehearsal) -> dict[str, dict[str, str]]:
-    """What a run wrote: by host, path to the state in which the next one finds it, as operations/managed.py asks for it."""
-    written: dict[str, dict[str, str]] = {host: {} for host in HOSTS}
+def files(run: Rehearsal) -> dict[str, dict[str, tuple[str, str]]]:
+    """What a run wrote: by host, path to the state in which the next one finds it, its hash and its owner with the mode."""
+    written: dict[str, dict[str, tuple[str, str]]] = {host: {} for host in HOSTS}
     for command in run.commands:
         if command.executing and (found := WRITTEN.search(command.command)):
-            written[command.host][found[1]] = f"{command.digest} {found[2]} {found[3]}"
+            written[command.host][found[1]] = command.digest, f"{found[2]} {found[3]}"
     return written
 
 
@@ -106,7 +106,7 @@ def test_an_upgrade_that_changes_only_the_version_changes_only_the_note_of_it(st
     vault = stage.deployed_before()
     before = stage.rehearse("-y", answers=deployed(vault, str(own())))
     assert before.exit_code == 0, before.output
-    there: Answers = [(host, "sha256sum", [f"state {path} {state}" for path, state in found.items()])
+    there: Answers = [(host, "sha256sum", [line for path, state in found.items() for line in on_disk(path, *state)])
                       for host, found in files(before).items()]  # fmt: skip
     for noted, changed in ((str(own()), set()), (None, {paths.MARKER}), ("0.0.1", {paths.MARKER})):
         run = stage.rehearse("-y", answers=[*there, *deployed(vault, noted)])
