@@ -51,13 +51,13 @@ class Installed(FactBase[dict[str, str]]):
 
 
 class Held(FactBase[list[str]]):
-    """The packages that apt leaves at their version."""
+    """Those of the named packages that apt leaves at their version."""
 
-    def command(self) -> str:
-        return "apt-mark showhold"
+    def command(self, names: tuple[str, ...]) -> str:
+        return f"dpkg-query -W -f '${{db:Status-Want}} ${{Package}}\\n' {' '.join(names)} 2>/dev/null || true"
 
     def process(self, output: list[str]) -> list[str]:
-        return [line.strip() for line in output]
+        return [line.removeprefix("hold ") for line in output if line.startswith("hold ")]
 
 
 class MaskedPostgres(FactBase[bool]):
@@ -119,7 +119,9 @@ def apt_script(names: list[str]) -> str:
 @operation()
 def hold(names: Iterable[str]) -> Generator[StringCommand]:
     """Keeps the packages at their version until the owner says otherwise: to upgrade Patroni's is to restart PostgreSQL."""
-    loose = sorted(set(names) - set(host.get_fact(Held) or ()))
+    wanted = sorted(names)
+    held = host.get_fact(Held, names=tuple(wanted)) or ()
+    loose = [name for name in wanted if name not in held]
     if loose:
         yield StringCommand(f"apt-mark hold {' '.join(loose)} >/dev/null")
 
