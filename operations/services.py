@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from pyinfra.api import FactBase, StringCommand
 
-PROPERTIES = "LoadState,ActiveState,UnitFileState,NeedDaemonReload,ReloadResult,StateChangeTimestamp,ExecMainStartTimestamp"
+PROPERTIES = (
+    "LoadState,ActiveState,UnitFileState,NeedDaemonReload,ReloadResult,StateChangeTimestamp,ExecMainStartTimestamp,MainPID"
+)
 JOURNAL_LINES = 25
 
 
@@ -42,9 +44,8 @@ class UnitFact(FactBase[Unit]):
     def command(self, unit: str, files: tuple[str, ...]) -> str:
         quoted = " ".join(shlex.quote(path) for path in files)
         return (
-            f"systemctl show --timestamp=us+utc -p {PROPERTIES} {unit};"
-            f" pid=$(systemctl show -P MainPID {unit});"
-            ' echo "CommandLine=$(tr "\\000" " " 2>/dev/null </proc/${pid:-0}/cmdline)";'
+            f's=$(systemctl show --timestamp=us+utc -p {PROPERTIES} {unit}); echo "$s"; pid=${{s##*MainPID=}};'
+            ' pid=${pid%%[!0-9]*}; echo "CommandLine=$(tr "\\000" " " 2>/dev/null </proc/${pid:-0}/cmdline)";'
             f' echo "FilesWritten=$(stat -c %.6Y {quoted} 2>/dev/null | sort -n | tail -n 1)"'
         )
 
