@@ -14,8 +14,8 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -287,15 +287,21 @@ PARTS: dict[str, Any] = {f.__name__: f for f in (*OF_SERVICES, *OF_FILES)}
 def collect(argument: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The document: for each part asked for, what its function returned or why it failed."""
 
-    def ask(part: str) -> Any:
-        try:
-            return {"is": PARTS[part](argument[part])}
-        except Exception as error:  # whatever it is, the other parts must still be told
-            return {"problem": getattr(error, "strerror", None) or str(error) or type(error).__name__}
+    told: dict[str, Any] = {}
 
-    with ThreadPoolExecutor(len(argument)) as pool:
-        parts = dict(zip(argument, pool.map(ask, argument), strict=True))
-    return {**parts, "time": time.time()}
+    def ask(part: str) -> None:
+        try:
+            told[part] = {"is": PARTS[part](argument[part])}
+        except Exception as error:  # whatever it is, the other parts must still be told
+            told[part] = {"problem": getattr(error, "strerror", None) or str(error) or type(error).__name__}
+
+    # Not concurrent.futures: to import that takes a sixth of the time that all of this takes.
+    threads = [threading.Thread(target=ask, args=(part,)) for part in argument]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {**told, "time": time.time()}
 
 
 if __name__ == "__main__":
