@@ -30,7 +30,7 @@ write,BACKEND,2,UP,10,,,,
 def run(argument: dict[str, Any]) -> dict[str, Any]:
     command, source = shipped("collector", argument)
     done = subprocess.run(
-        ["sh", "-c", command.replace("python3", f"{sys.executable} -S", 1)],
+        ["sh", "-c", command.replace("python3", sys.executable, 1)],
         input=source, capture_output=True, text=True, check=True,
     )  # fmt: skip
     answer: dict[str, Any] = json.loads(done.stdout)
