@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from rich.markup import escape
 
@@ -35,12 +36,14 @@ def verify(cluster: Cluster, *, strict: bool, through: str | None, as_json: bool
     if through and cluster.host(through) not in cluster.postgres_hosts:
         raise ClusterError(f"--from {through}: should be a PostgreSQL host, where psql is: the others have none")
     vault = open_vault(cluster)
-    with Fleet(cluster.hosts, CONNECT_SECONDS) as fleet:
+    passwords = {name: vault.password(name) for name in ("replication", "rewind")}
+    with Fleet(cluster.hosts, CONNECT_SECONDS) as fleet, ThreadPoolExecutor() as beside:
         view = observe(fleet, cluster)
+        entering = beside.submit(lambda: tuple(log_in(fleet, cluster, view, passwords)))
         found: tuple[Finding, ...] = findings(view, cluster)
         if any(host.proxy is not None for host in view.hosts.values()):
             found += tuple(probe(cluster, vault.password("probe"), fleet, through))
-        found += tuple(log_in(fleet, cluster, view, {name: vault.password(name) for name in ("replication", "rewind")}))
+        found += entering.result()
     fine = healthy(found) and not (strict and any(f.level == "warning" for f in found))
     able = candidates(view, cluster)
     if as_json:
