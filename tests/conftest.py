@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT))
 
 for variable in [name for name in os.environ if name.startswith(("PGQUORUM_", "PYINFRA_", "INVOKE_", "PG"))]:
     del os.environ[variable]
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # each of many hundred commands would compile all that it imports
 os.environ["INVOKE_INVENTORY"] = "inventory.py"  # nor from an invoke.yaml in the checkout
 
 # A shell starts what it puts in the background with Ctrl-C ignored, and so would everything that the tests start and interrupt.
