@@ -53,8 +53,9 @@ def watched(*command: str, **environment: str) -> int:
 
 
 def _environment() -> dict[str, str]:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "INVOKE_INVENTORY": INVENTORY}
+    """That of a user: whoever measures in a container may have Python compile everything anew each time."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**own, "PATH": f"{Path(sys.executable).parent}:{own['PATH']}", "INVOKE_INVENTORY": INVENTORY}
 
 
 def deploy() -> float:
