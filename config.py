@@ -11,7 +11,8 @@ from types import FrameType
 import click
 from pyinfra import config
 
-from cluster.command_line import refusals
+from cluster.command_line import deploys, in_full, refusals
+from operations.changes import tell_changes_only
 from operations.connections import reach_as_tasks_do
 from operations.ending import end_in_words
 
@@ -22,9 +23,12 @@ reach_as_tasks_do()
 config.REQUIRE_PYINFRA_VERSION = ">=3.10,<4"
 
 _context = click.get_current_context(silent=True)
-_problems = refusals(_context.params, terminal=bool(sys.stdin and sys.stdin.isatty())) if _context is not None else []
-if _problems:
+_parameters = _context.params if _context is not None else {}
+if _problems := refusals(_parameters, terminal=bool(sys.stdin and sys.stdin.isatty())):
     sys.exit("\n".join(["nothing was touched:", *(f"  - {p}" for p in _problems)]))
+
+if deploys(_parameters) and not in_full(_parameters):
+    tell_changes_only()
 
 
 def _interrupted(signum: int, frame: FrameType | None) -> None:

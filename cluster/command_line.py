@@ -15,13 +15,23 @@ from .inventory_files import read_hosts
 from .settings import NOT_TAKEN
 
 
+def deploys(parameters: Mapping[str, Any]) -> bool:
+    """Whether it is a deploy, and nothing else of pyinfra's: facts, a single command."""
+    return "deploy.py" in {Path(str(o)).name for o in parameters.get("operations") or ()}
+
+
+def in_full(parameters: Mapping[str, Any]) -> bool:
+    """Whether all is wanted that pyinfra itself has to say."""
+    return any(parameters.get(option) for option in ("verbosity", "debug", "debug_all"))
+
+
 def refusals(parameters: Mapping[str, Any], *, terminal: bool = True) -> list[str]:
     """The problems, one sentence each, of pyinfra's command line as click has parsed it; empty when it may run.
 
     `terminal`: whether there is one to ask on.
     """
-    if "deploy.py" not in {Path(str(o)).name for o in parameters.get("operations") or ()}:
-        return []  # something else of pyinfra's: facts, a single command
+    if not deploys(parameters):
+        return []
     return [*_order(parameters, terminal), *_hosts_and_settings(parameters)]
 
 
@@ -38,6 +48,8 @@ def _order(parameters: Mapping[str, Any], terminal: bool) -> Iterator[str]:
     asks_nothing = any(parameters.get(o) for o in ("yes", "dry", "json_output", "debug_facts", "debug_operations"))
     if not (asks_nothing or terminal):
         yield "there is no terminal to ask on: say -y if this is what you want, or --dry"
+    if parameters.get("dry") and parameters.get("yes"):
+        yield "--dry with -y (or PYINFRA_YES): with -y pyinfra does not look for changes first, so there is nothing to show"
     if parameters.get("group_data"):
         yield "--group-data: the tasks would not see it; put the settings into group_data/ beside the inventory"
 

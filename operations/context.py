@@ -29,6 +29,7 @@ from cluster.vault import Vault
 from cluster.version import Version, own
 from health.preflight import judge
 
+from .changes import tell_changes
 from .connections import logged_in_as, tune
 from .ending import unreached
 from .refusal import Refusal, refusal
@@ -113,6 +114,7 @@ def _begin(state: State) -> Run:
     if absent:
         raise unreached(absent)
     tune(state)
+    tell_changes(state)
     surveys = survey_hosts(state, cluster)
     problems = refusals(cluster, surveys, vault.cluster_id, vault.existed, version)
     problems += _incomplete(cluster, surveys)

@@ -1,13 +1,10 @@
-"""How a run ends: with the last thing that is said being what somebody wants to know.
+"""How a run ends that fails: with the reason as the last thing that is said.
 
-Of one that fails, the reason: pyinfra itself would end with how many percent of the hosts have failed, and on a terminal ask
-whether to go on without them. Of one that succeeds, what it has changed: pyinfra's own table has every operation there is.
+pyinfra itself would end with how many percent of the hosts have failed, and on a terminal ask whether to go on without them.
 """
 
 from __future__ import annotations
 
-import atexit
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -53,28 +50,6 @@ def unreached(names: list[str]) -> Refusal:
         reasons.setdefault(why_unreached(name), []).append(name)
     heading = f"{', '.join(names)} can't be reached: nothing was changed. Mend it, or leave it out with --exclude"
     return refusal(heading, [f"{', '.join(hosts)}: {why}" for why, hosts in reasons.items() if why])
-
-
-def end_with_changes(state: State) -> None:
-    """When the run ends, behind pyinfra's table, says what it has changed."""
-    atexit.register(lambda: print("\n".join(changes(state)), file=sys.stderr))
-
-
-def changes(state: State) -> list[str]:
-    """The operations that have changed something, a line for each host where any has."""
-    done = {one.name: list(_changed(state, one)) for one in state.inventory.iter_activated_hosts()}
-    lines = [f"  {name}: {', '.join(operations)}" for name, operations in sorted(done.items()) if operations]
-    return ["changed:", *lines] if lines else ["nothing was changed: all is as the settings say"]
-
-
-def _changed(state: State, one: Any) -> Iterator[str]:
-    """The names of the operations that have changed something on a host, in their order."""
-    for identity in state.get_op_order():
-        if identity not in state.ops[one]:
-            continue
-        done = state.get_op_data_for_host(one, identity).operation_meta
-        if done.is_complete() and done.did_change():
-            yield from list(state.get_op_meta(identity).names)[:1]
 
 
 def _said(state: State, one: Any) -> Iterator[str]:

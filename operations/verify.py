@@ -20,7 +20,6 @@ from health.rules import findings
 from health.view import ClusterView
 
 from .context import Run, warn
-from .ending import end_with_changes
 from .observe import observe
 from .refusal import stop
 
@@ -84,8 +83,7 @@ def _log_in(one: Any, run: Run, primary: str) -> list[Finding]:
 
 @operation()
 def verify(run: Run) -> Generator[StringCommand]:
-    """Waits until the rules of health/ find nothing a deploy has to mend, and fails with what they do. Changes nothing,
-    and has what the others have changed said at the end.
+    """Waits until the rules of health/ find nothing a deploy has to mend, and fails with what they do. Changes nothing.
 
     For one host, which asks all the others.
     """
@@ -100,4 +98,3 @@ def verify(run: Run) -> Generator[StringCommand]:
         host.log(f"verified: {view.leader or 'a host left out of this run'} leads, writes and reads pass through HAProxy")
         for line in remarks(view, run.cluster, found):
             warn(line)
-        end_with_changes(host.state)

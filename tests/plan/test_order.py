@@ -57,7 +57,7 @@ def test_the_last_phase_asks_every_host_of_the_run(first_deploy: Rehearsal) -> N
 def test_the_last_lines_say_what_was_changed_on_which_host(first_deploy: Rehearsal) -> None:
     heading, *lines = first_deploy.output.splitlines()[-1 - len(HOSTS) :]
     assert heading == "changed:"
-    changed = {host: operations.split(", ") for host, operations in (line.strip().split(": ", 1) for line in lines)}
+    changed = {host: operations.split(", ") for host, _, operations in (line.strip().split(": ", 2) for line in lines)}
     assert set(changed) == set(HOSTS)
     assert "Configure etcd" in changed[DATABASES[0]] and "Configure HAProxy" in changed[PROXIES[0]]
     assert not {"Verify", "The cluster is locked"} & set(changed[DATABASES[0]])

@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "agents": ({"cluster"}, set()),
     "health": ({"cluster"}, set()),
     "reach": ({"cluster"}, {"paramiko"}),
-    "operations": ({"agents", "cluster", "health", "reach"}, {"pyinfra"}),
+    "operations": ({"agents", "cluster", "health", "reach"}, {"pyinfra", "pyinfra_cli"}),
     "day2": ({"agents", "cluster", "health", "reach"}, {"fabric", "paramiko", "psycopg", "invoke"}),
     # The commands whose subject is the lab. All others work on hosts and must not know whether those are a lab's.
     "day2/commands/lab": ({"day2", "lab"}, {"invoke"}),

@@ -1,0 +1,58 @@
+"""What a deploy says of what it changes, and what it leaves unsaid."""
+
+from __future__ import annotations
+
+import re
+
+from conftest import DATABASES, HOSTS, PROXIES, Rehearsal, Stage
+
+from operations.changes import changes, proposed
+
+NOISE = ("Starting operation", "No changes", "Skipped", "Success", "Connected", "Grand total")
+
+
+def test_each_host_is_named_with_what_was_changed_on_it() -> None:
+    done = [("Configure etcd", ["db2", "db1"]), ("Start etcd", ["db2"]), ("etcd has a quorum", [])]
+    assert changes(done) == ["changed:", "  db1: 1: Configure etcd", "  db2: 2: Configure etcd, Start etcd"]
+
+
+def test_that_nothing_was_or_would_be_changed_is_one_line() -> None:
+    assert changes([("Configure etcd", [])]) == ["nothing was changed: all is as the settings say"]
+    assert proposed([("Configure etcd", [])]) == ["nothing would be changed: all is as the settings say"]
+
+
+def test_a_deploy_says_what_it_changes_where_and_nothing_of_the_rest(stage: Stage) -> None:
+    run = stage.rehearse("-y")
+    assert run.exit_code == 0, run.output
+    while_it_ran, _, in_the_end = run.output.partition("changed:\n")
+    assert f"\n  Configure HAProxy: {', '.join(PROXIES)}\n" in while_it_ran
+    assert "The cluster is locked:" not in while_it_ran
+    assert f" verified: {DATABASES[0]} leads" in while_it_ran
+    assert [line.split(": ")[0].strip() for line in in_the_end.splitlines()] == sorted(HOSTS)
+    assert [word for word in NOISE if word in run.output] == []
+
+
+def test_all_of_pyinfras_output_is_there_with_v(first_deploy: Rehearsal) -> None:
+    assert [word for word in NOISE if word not in first_deploy.output] == []
+    assert f"\n  Configure HAProxy: {', '.join(PROXIES)}\n" not in first_deploy.output  # which has said so already
+
+
+def test_errors_are_said_without_v_and_end_the_run_with_the_reason(stage: Stage) -> None:
+    run = stage.rehearse("-y", answers=[(DATABASES[1], "apt-get -q", None)])
+    assert run.exit_code != 0
+    assert re.search(rf"\[{DATABASES[1]}\] +it failed", run.output), run.output
+    assert "the deploy stopped at 'Install packages'" in run.output
+    assert "changed:" not in run.output
+
+
+def test_dry_says_what_would_be_changed_where(stage: Stage) -> None:
+    run = stage.rehearse("--dry")
+    assert f"would be changed:\n  Configure apt: {', '.join(HOSTS)}\n" in run.output
+    assert "The cluster is locked" not in run.output
+    assert [word for word in (*NOISE, "\nchanged:") if word in run.output] == []
+
+
+def test_dry_and_yes_together_would_show_nothing(stage: Stage) -> None:
+    run = stage.rehearse("--dry", "-y")
+    assert run.exit_code != 0
+    assert "--dry with -y (or PYINFRA_YES)" in run.output
