@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from . import package_files
 from . import settings as s
@@ -15,48 +16,66 @@ from .slots import slot_name
 from .topology import Cluster
 
 
-def contradictions(cluster: Cluster) -> Iterator[str]:
-    """A sentence for each, which names the setting, its value and what would be right."""
+def contradictions(cluster: Cluster, *, whole: bool = True) -> Iterator[str]:
+    """A sentence for each, which names the setting, its value and what would be right.
+
+    Unless `whole`, the cluster lacks what is wrong by itself: a rule that asks for it can't judge, and says no more.
+    """
+    for rule in RULES:
+        with suppress(*[] if whole else [AttributeError]):
+            yield from rule(cluster)
+
+
+def _timing_problems(cluster: Cluster) -> Iterator[str]:
     yield from (f"failover timing: {problem}" for problem in cluster.timing.problems())
-    yield from _topology_problems(cluster)
-    yield from _port_problems(cluster)
-    yield from parameter_problems(
-        cluster.postgres.parameters,
-        durable=cluster.all.durability != "asynchronous",
-        version=cluster.postgres.version,
-    )
-    yield from _role_problems(cluster.postgres)
-    yield from _slot_problems(cluster)
-    yield from package_files.contradictions(cluster)
-    if not cluster.all.client_networks:
-        yield "client_networks = (): name at least one network, such as '10.0.0.0/24', or nobody can connect"
 
 
-def _topology_problems(cluster: Cluster) -> Iterator[str]:
+def _member_problems(cluster: Cluster) -> Iterator[str]:
     count = len(cluster.etcd_hosts)
-    if count % 2 == 0 or count > 7:
+    if (count and count % 2 == 0) or count > 7:
         names = ", ".join(h.name for h in cluster.etcd_hosts)
         yield f"group 'etcd' has {count} members ({names}): should be 1, 3, 5 or 7, so that a majority survives"
+    if len(cluster.postgres_hosts) == 1 and cluster.all.durability != "asynchronous":
+        yield f"durability = {cluster.all.durability!r}: needs at least two hosts in group 'postgres', or 'asynchronous'"
+
+
+def _address_problems(cluster: Cluster) -> Iterator[str]:
     for address, times in Counter(h.address for h in cluster.hosts).items():
         if times > 1:
             names = ", ".join(h.name for h in cluster.hosts if h.address == address)
             yield f"address {address} is given to {names}: every host needs its own"
-    if cluster.all.durability != "asynchronous" and len(cluster.postgres_hosts) < 2:
-        yield f"durability = {cluster.all.durability!r}: needs at least two hosts in group 'postgres', or 'asynchronous'"
     families = {h.settings.address.version for h in cluster.hosts}
     if len(families) > 1:
         yield "addresses: all hosts should be of one kind, IPv4 or IPv6"
 
 
+def _client_problems(cluster: Cluster) -> Iterator[str]:
+    if not cluster.all.client_networks:
+        yield "client_networks = (): name at least one network, such as '10.0.0.0/24', or nobody can connect"
+
+
+def _parameter_problems(cluster: Cluster) -> Iterator[str]:
+    durable = cluster.all.durability != "asynchronous"
+    yield from parameter_problems(cluster.postgres.parameters, durable=durable, version=cluster.postgres.version)
+
+
 def _port_problems(cluster: Cluster) -> Iterator[str]:
-    ports = [(port, cluster.setting(port), cluster.members(c.group)) for c in COMPONENTS for port in c.ports]
+    ports = [(port, _port(cluster, port), cluster.members(c.group)) for c in COMPONENTS for port in c.ports]
     for (one, number, hosts), (other, number_too, hosts_too) in itertools.combinations(ports, 2):
         shared = {h.name for h in hosts} & {h.name for h in hosts_too}
-        if number == number_too and shared:
+        if number is not None and number == number_too and shared:
             yield f"{one} and {other} are both {number} on {', '.join(sorted(shared))}: choose different ports"
 
 
-def _role_problems(postgres: s.PostgresSettings) -> Iterator[str]:
+def _port(cluster: Cluster, variable: str) -> int | None:
+    """None for one that is wrong by itself: the others are judged all the same."""
+    with suppress(AttributeError):
+        return int(cluster.setting(variable))
+    return None
+
+
+def _role_problems(cluster: Cluster) -> Iterator[str]:
+    postgres = cluster.postgres
     roles = [role.name for role in postgres.roles]
     for name in roles:
         if name in s.RESERVED_ROLES or name.startswith("pg_"):
@@ -100,3 +119,17 @@ def _slot_problems(cluster: Cluster) -> Iterator[str]:
     most, count = postgres.parameters.get("max_replication_slots", 10), len(members) + len(postgres.slots)
     if isinstance(most, int) and count > most:
         yield f"postgres_parameters[max_replication_slots] = {most}: the hosts and postgres_slots need {count}"
+
+
+# What asks for one setting alone is a rule of its own, so that it is judged whatever is wrong with others.
+RULES: tuple[Callable[[Cluster], Iterator[str]], ...] = (
+    _timing_problems,
+    _member_problems,
+    _address_problems,
+    _port_problems,
+    _parameter_problems,
+    _role_problems,
+    _slot_problems,
+    package_files.contradictions,
+    _client_problems,
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clusters import NEEDED, cluster, hosts, problems
@@ -262,6 +263,45 @@ def test_all_contradictions_are_told_at_once() -> None:
     )
     for part in ("10.0.0.1", "haproxy_read_port", "[ssl]", "[wrok_mem]"):
         assert any(part in problem for problem in found), (part, found)
+
+
+def test_contradictions_are_told_beside_what_is_wrong_by_itself() -> None:
+    wrong = hosts(
+        {"db1": {"address": "nowhere"}, "db2": {"ssh_port": 0, "address": "10.0.0.3"}},
+        cluster_name="SHOP", postgres_port=0, haproxy_read_port=5000, failover_timing={"ttl": 19},
+        postgres_parameters={"ssl": "off"}, postgres_databases=[{"name": "x", "owner": "nobody"}],
+    )  # fmt: skip
+    found = problems(wrong)
+    alone = ("db1: address", "db2: ssh_port", "cluster_name", "postgres_port = 0")
+    between = ("haproxy_read_port are both 5000", "ttl = 19", "[ssl]", "owned by 'nobody'")
+    for name in (*alone, *between):
+        assert sum(name in problem for problem in found) == 1, (name, found)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"postgres_databases": [{"name": "x", "owner": "app"}], "postgres_roles": [{"name": "App"}]},
+        {"haproxy_read_port": "5000", "haproxy_write_port": 5001},  # which is the other's default
+        {"client_networks": ["everybody"]},
+        {"failover_profile": "fast", "failover_timing": {"ttl": 19}},
+    ],
+)
+def test_nothing_is_concluded_from_a_setting_that_is_wrong(wrong: dict[str, Any]) -> None:
+    assert len(problems(hosts(**wrong))) == 1
+
+
+def test_a_groups_list_without_hosts_is_told_once() -> None:
+    inventory = hosts()
+    del inventory["proxy1"]
+    assert problems(inventory) == ["group 'haproxy' of the inventory has no hosts"]
+
+
+def test_a_name_misspelt_in_one_groups_list_gets_the_one_that_was_meant() -> None:
+    inventory = hosts()
+    inventory["db2"] = RawHost(frozenset({"postgres"}), inventory["db2"].data)
+    inventory["bd2"] = RawHost(frozenset({"etcd"}), dict(NEEDED))
+    assert problems(inventory) == ["host bd2 is in group 'etcd' alone, and has no address (did you mean 'db2'?)"]
 
 
 def test_an_unknown_host_gets_the_nearest_name() -> None:
