@@ -56,8 +56,9 @@ class Acknowledged:
 
 @dataclass(frozen=True)
 class ReadCheck:
-    """What readers saw. `no_server`: failures where not even a connection could be made. `reads_of_lost_rows`: those that saw a
-    row which is not there afterwards. `stale_*`: how much older than the acknowledged truth an answer was, in seconds (None:
+    """What readers saw. `no_server`: failures where not even a connection could be made, the first and the last of them
+    `no_server_from` and `no_server_until` seconds after the fault. `reads_of_lost_rows`: those that saw a row which is not there
+    afterwards. `stale_*`: how much older than the acknowledged truth an answer was, in seconds (None:
     no reads)."""
 
     succeeded: int = 0
@@ -67,19 +68,24 @@ class ReadCheck:
     stale_median: float | None = None
     stale_p99: float | None = None
     stale_worst: float | None = None
+    no_server_from: float | None = None
+    no_server_until: float | None = None
 
 
 def check_reads(
-    reads: Iterable[Read], failures: Sequence[ReadFailure], found: AbstractSet[Id], writes: Iterable[Write]
+    reads: Iterable[Read], failures: Sequence[ReadFailure], found: AbstractSet[Id], writes: Iterable[Write], fault_at: float
 ) -> ReadCheck:
     """What the answers and failures of readers come to. `found` are the ids in the table after the trial."""
     acknowledged = Acknowledged(writes)
     reads = list(reads)
+    refused = sorted(round(failure.at - fault_at, 3) for failure in failures if not failure.found_server)
     stale = sorted(acknowledged.staleness(read) for read in reads)
     return ReadCheck(
         succeeded=len(reads),
         failed=len(failures),
-        no_server=sum(1 for failure in failures if not failure.found_server),
+        no_server=len(refused),
+        no_server_from=refused[0] if refused else None,
+        no_server_until=refused[-1] if refused else None,
         reads_of_lost_rows=sum(1 for read in reads if read.number and (read.writer, read.number) not in found),
         stale_median=round(median(stale), 4) if stale else None,
         stale_p99=round(percentile(stale, 0.99), 4) if stale else None,

@@ -51,9 +51,9 @@ class Readers:
         """How many reads succeeded so far."""
         return len(self.reads)
 
-    def check(self, found: AbstractSet[Id], writes: Iterable[Write]) -> ReadCheck:
+    def check(self, found: AbstractSet[Id], writes: Iterable[Write], fault_at: float) -> ReadCheck:
         """What they saw, checked against the ids `found` in the table after the trial. Call it after the block."""
-        return check_reads(self.reads, self.failures, found, writes)
+        return check_reads(self.reads, self.failures, found, writes, fault_at)
 
     def _run(self, reader: int) -> None:
         """One reader, from connection to connection."""

@@ -122,7 +122,7 @@ def host_lost(timing: Timing, durability: Durability, *, etcd_leader_lost: bool,
 
 def processes_killed(timing: Timing, durability: Durability) -> Prediction:
     """PostgreSQL and Patroni are dead, and their host says so to whoever asks."""
-    return _failover(
+    killed = _failover(
         timing,
         durability,
         key_gone=timing.key_gone(etcd_leader_lost=False),
@@ -131,6 +131,9 @@ def processes_killed(timing: Timing, durability: Durability) -> Prediction:
         why=f"the leader key outlives its holder by up to ttl ({timing.ttl} s); the dead host refuses connections at once",
         loses=True,
     )
+    # Soon after the fault HAProxy takes replicas that don't stream out; while the key lives, that nobody leads is not known.
+    until = f"until HAProxy sends writes to the new primary, at most {killed.phases['routed'][1]:.1f} s" if killed.phases else ""
+    return replace(killed, unread=f"no replica streams from a dead primary, {until}")
 
 
 def postgres_crashed(timing: Timing, durability: Durability) -> Prediction:

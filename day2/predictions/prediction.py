@@ -25,6 +25,7 @@ class Prediction:
     `hold`: how long the fault lasts before it is healed, where nothing else ends the wait. `may_lose`: the durability that
     was chosen allows acknowledged writes to be lost by this. `phases`: for steps of a failover, by key (KEYS in
     day2/trials/timeline.py), the earliest and latest second after the fault. `why`: one sentence for a person.
+    `unread`: another one, why reads may find no server, and until when; empty where they always should.
     """
 
     effect: Effect
@@ -33,6 +34,7 @@ class Prediction:
     hold: float = 0.0
     may_lose: bool = False
     phases: dict[str, tuple[float, float]] | None = None
+    unread: str = ""
 
     @property
     def trial_seconds(self) -> float:

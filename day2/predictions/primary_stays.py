@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cluster.timing import PROMOTE_SECONDS, WAL_SENDER_SECONDS, Timing
 
 from .durability import Durability
@@ -39,6 +41,7 @@ def replicas_lost(timing: Timing, durability: Durability, *, etcd_quorum: bool, 
             may_lose=durability.asynchronous,
             why="without a majority of etcd nobody may lead, and failsafe_mode needs an answer of every member: the primary"
             " steps down",
+            unread="nobody leads, and the replicas are off, until they are back",
         )
     return replicas_silent(
         timing, durability, "the primary, etcd's majority and HAProxy are healthy", left=left, waited_for=waited_for
@@ -106,7 +109,9 @@ def haproxy_restarts(timing: Timing, *, others: int) -> Prediction:
     if others:
         return keeps_running("clients go to another HAProxy", hold=HAPROXY_START_SECONDS * 2)
     why = "systemd starts HAProxy again at once, and its first check finds the primary"
-    return keeps_running(why, HAPROXY_START_SECONDS * 2, within=HAPROXY_START_SECONDS + timing.routed_seconds())
+    within = HAPROXY_START_SECONDS + timing.routed_seconds()
+    unread = f"the only HAProxy is down, for {HAPROXY_START_SECONDS:g} s at most"
+    return replace(keeps_running(why, HAPROXY_START_SECONDS * 2, within), unread=unread)
 
 
 def etcd_restarts(timing: Timing, *, leader: bool) -> Prediction:

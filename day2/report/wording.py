@@ -162,12 +162,22 @@ def result_rows(trial: Trial) -> tuple[tuple[str, str, str], ...]:
         ("there more than once", f"{len(writes.duplicated):,}", ""),
         ("out of order", f"{len(writes.out_of_order):,}", "stand before an earlier write of the same writer"),
         ("split brain", "YES" if writes.split_brain else "no", "; ".join(writes.split_brain)),
-        ("reads", f"{reads.succeeded:,}", f"{reads.failed:,} failed, {reads.no_server:,} of them found no server"),
+        ("reads", f"{reads.succeeded:,}", _failed_reads(trial)),
         ("reads of rows now gone", f"{reads.reads_of_lost_rows:,}", ""),
         ("staleness of reads", short_time(reads.stale_median), f"median; {stale}" if reads.stale_median is not None else ""),
         ("primary", trial.primary_after or "nobody", f"was {trial.primary_before}" if moved else "as before"),
         ("healthy again", seconds(trial.healthy_again), health),
     )
+
+
+def _failed_reads(trial: Trial) -> str:
+    """How many reads failed; how many found no server, when, and why that was to be expected, where it was."""
+    reads = trial.reads
+    text = f"{reads.failed:,} failed, {reads.no_server:,} of them found no server"
+    if reads.no_server_from is not None:
+        text += f", from {seconds(reads.no_server_from)} to {seconds(reads.no_server_until)} after the fault"
+        text += f". Expected: {trial.prediction.unread}" if trial.prediction.unread else ""
+    return text
 
 
 def utc_minute(iso: str) -> str:

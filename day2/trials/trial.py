@@ -162,7 +162,7 @@ class TrialRun:
             problems=observed.problems,
             writes_per_second=round(before / (at - observed.writing_since), 1),
             writes=checked,
-            reads=self._readers.check(load.found, writes),
+            reads=self._readers.check(load.found, writes, at),
             throughput=throughput(writes, at, load.stopped_at),
             log=log_lines(observed.events, fault_at=at),
             note=self._note,

@@ -270,3 +270,8 @@ def test_every_fault_that_is_written_can_be_chosen() -> None:
         return below | ({kind} if ours else set())
 
     assert concrete(BaseFault) == set(FAULTS.values()), "a class of day2/faults/ that is missing in _ALL"
+
+
+def test_that_reads_find_no_server_is_predicted_where_the_cluster_can_not_serve_them() -> None:
+    unread = {name for name in FAULTS if made(name).prediction().unread}
+    assert unread == {"kill", "replicas-off", "haproxy-kill"}

@@ -40,20 +40,29 @@ def test_what_was_acknowledged_after_the_read_began_is_not_missed() -> None:
 
 def test_a_row_that_was_seen_and_is_not_there_afterwards_is_a_read_of_a_lost_row() -> None:
     reads = [read(0, 0, 9.0), read(0, 3, 12.5), read(0, 4, 13.5)]
-    assert check_reads(reads, [], FOUND, WRITES).reads_of_lost_rows == 0
-    assert check_reads(reads, [], FOUND - {(0, 4)}, WRITES).reads_of_lost_rows == 1
+    assert check_reads(reads, [], FOUND, WRITES, 0).reads_of_lost_rows == 0
+    assert check_reads(reads, [], FOUND - {(0, 4)}, WRITES, 0).reads_of_lost_rows == 1
 
 
 def test_every_read_is_accounted_for() -> None:
     reads = [read(0, 4, 20.0)] * 98 + [read(0, 3, 20.0), read(0, 0, 20.0)]
-    failures = [ReadFailure(15.0, found_server=True, why="cut"), ReadFailure(16.0, found_server=False, why="refused")]
-    assert check_reads(reads, failures, FOUND, WRITES) == ReadCheck(
-        succeeded=100, failed=2, no_server=1, reads_of_lost_rows=0, stale_median=0.0, stale_p99=7.0, stale_worst=10.0
+    failures = [ReadFailure(15.0, found_server=True, why="cut")]
+    failures += [ReadFailure(at, found_server=False, why="refused") for at in (17.5, 16.0)]
+    assert check_reads(reads, failures, FOUND, WRITES, fault_at=14.0) == ReadCheck(
+        succeeded=100,
+        failed=3,
+        no_server=2,
+        no_server_from=2.0,
+        no_server_until=3.5,
+        reads_of_lost_rows=0,
+        stale_median=0.0,
+        stale_p99=7.0,
+        stale_worst=10.0,
     )
 
 
 def test_without_reads_nothing_is_said_of_their_age() -> None:
-    assert check_reads([], [], FOUND, WRITES) == ReadCheck()
+    assert check_reads([], [], FOUND, WRITES, 0) == ReadCheck()
 
 
 def test_percentiles() -> None:
