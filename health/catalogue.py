@@ -74,6 +74,7 @@ CATALOGUE: dict[str, Condition] = {
     "primary.split-brain": _problem("more than one PostgreSQL takes writes"),
     "primary.unknown": _problem("no etcd member answers, so nobody can say who leads"),
     "primary.no-leader": _problem("nobody holds the leader key"),
+    "primary.unseen": _problem("the host of the leader key's holder could not be asked"),
     "primary.other-than-leader": _problem("the holder of the leader key is not the one that is out of recovery"),
     # Patroni
     "patroni.paused": _problem("the cluster is paused: nothing fails over by itself"),

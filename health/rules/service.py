@@ -29,6 +29,9 @@ def one_primary(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         yield finding("primary.unknown", "primary", "no etcd member answers, so nobody can say who leads")
     elif view.leader is None:
         yield finding("primary.no-leader", "primary", "nobody holds the leader key")
+    elif not view.writable and view.leader in view.hosts and not view.hosts[view.leader].reachable:
+        text = f"{view.leader} holds the leader key, and what its PostgreSQL does could not be seen (why: see {view.leader})"
+        yield finding("primary.unseen", "primary", text)
     elif view.writable != (view.leader,):
         other = view.writable[0] if view.writable else "no PostgreSQL that answers"
         text = f"{view.leader} holds the leader key, but {other} is out of recovery"

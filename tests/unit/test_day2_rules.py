@@ -59,6 +59,10 @@ BROKEN = {
         views.view(db2=views.database("db2", postgres=views.postgres("db2", in_recovery=False))),
         "primary: SPLIT BRAIN: db1 and db2 both take writes",
     ),
+    "a leader whose host lets nobody look": (
+        views.view(db1=views.unreachable("db1", "ben has no sudo without a password")),
+        "primary: db1 holds the leader key, and what its PostgreSQL does could not be seen (why: see db1)",
+    ),
     "a leader that does not lead": (
         views.with_keys(leader="db2"),
         "primary: db2 holds the leader key, but db1 is out of recovery",

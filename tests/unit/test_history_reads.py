@@ -49,16 +49,9 @@ def test_every_read_is_accounted_for() -> None:
     failures = [ReadFailure(15.0, found_server=True, why="cut")]
     failures += [ReadFailure(at, found_server=False, why="refused") for at in (17.5, 16.0)]
     assert check_reads(reads, failures, FOUND, WRITES, fault_at=14.0) == ReadCheck(
-        succeeded=100,
-        failed=3,
-        no_server=2,
-        no_server_from=2.0,
-        no_server_until=3.5,
-        reads_of_lost_rows=0,
-        stale_median=0.0,
-        stale_p99=7.0,
-        stale_worst=10.0,
-    )
+        succeeded=100, failed=3, no_server=2, no_server_from=2.0, no_server_until=3.5, reads_of_lost_rows=0,
+        stale_median=0.0, stale_p99=7.0, stale_worst=10.0,
+    )  # fmt: skip
 
 
 def test_without_reads_nothing_is_said_of_their_age() -> None:

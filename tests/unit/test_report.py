@@ -286,8 +286,8 @@ def test_every_key_of_the_report_and_its_format_are_explained() -> None:
 
 def test_reads_that_found_no_server_are_told_with_when_and_why_it_was_to_be_expected() -> None:
     reads = dataclasses.replace(proofs.trial().reads, failed=9, no_server=7, no_server_from=4.2, no_server_until=21.0)
-    said = dict((name, text) for name, _, text in wording.result_rows(proofs.trial(reads=reads)))["reads"]
+    said = {name: text for name, _, text in wording.result_rows(proofs.trial(reads=reads))}["reads"]
     assert said == "9 failed, 7 of them found no server, from 4.20 s to 21.00 s after the fault"
     expecting = dataclasses.replace(proofs.trial().prediction, unread="nobody serves them until then")
-    said = dict((name, text) for name, _, text in wording.result_rows(proofs.trial(reads=reads, prediction=expecting)))["reads"]
+    said = {name: text for name, _, text in wording.result_rows(proofs.trial(reads=reads, prediction=expecting))}["reads"]
     assert said.endswith(" after the fault. Expected: nobody serves them until then")

@@ -124,8 +124,8 @@ def proxy(write: tuple[str, ...] = ("db1",), read: tuple[str, ...] = ("db2", "db
     return replace(view, **differs)
 
 
-def unreachable(name: str) -> HostView:
-    return HostView(name, {"host": "unreachable: it does not answer"})
+def unreachable(name: str, why: str = "unreachable: it does not answer") -> HostView:
+    return HostView(name, {"host": why})
 
 
 def blank(name: str) -> HostView:

@@ -128,7 +128,7 @@ def members(cluster: Cluster, view: ClusterView, able: tuple[Candidate, ...]) ->
 
 def _member(view: ClusterView, host: HostView) -> tuple[str, ...]:
     if not host.reachable:
-        return "", "unreachable", "", "", "", ""
+        return "", _silent(host), "", "", "", ""
     sender, state = view.sender(host.name), host.postgres
     leads = " (leader)" if host.name == view.leader else ""
     role = ("replica" if state.in_recovery else "primary") if state else "?"
@@ -150,7 +150,7 @@ def etcd(cluster: Cluster, view: ClusterView) -> Table:
     table = _table("etcd", "role", "state", "database", "alarms", "version")
     for host in (view.hosts[h.name] for h in cluster.etcd_hosts):
         if host.etcd is None:
-            state = "unreachable" if not host.reachable else host.units.get("etcd.service", "?")
+            state = _silent(host) or host.units.get("etcd.service", "?")
             table.add_row(host.name, "", state, "", "", "")
             continue
         member = host.etcd
@@ -171,7 +171,7 @@ def proxies(cluster: Cluster, view: ClusterView) -> Table:
     table = _table("HAProxy", f"writes ({write}) to", f"reads ({read}) to", "down")
     for host in (view.hosts[h.name] for h in cluster.haproxy_hosts):
         if host.proxy is None:
-            table.add_row(host.name, "unreachable" if not host.reachable else host.units.get("haproxy.service", "?"))
+            table.add_row(host.name, _silent(host) or host.units.get("haproxy.service", "?"))
             continue
         writers, readers = (", ".join(view.servers_up(host.name, port)) or "nobody" for port in ("write", "read"))
         # A replica is down on the write port by nature, and the primary on the read port: only one down on both is.
@@ -179,6 +179,12 @@ def proxies(cluster: Cluster, view: ClusterView) -> Table:
         down = {server.name for servers in host.proxy.backends.values() for server in servers} - up
         table.add_row(host.name, writers, readers, ", ".join(sorted(down)) or "none")
     return table
+
+
+def _silent(host: HostView) -> str:
+    """Of a host of which nothing is known: whether it is for its network's sake; empty for the others."""
+    why = host.problems.get("host")
+    return "" if why is None else "unreachable" if why.startswith("unreachable") else "not seen: see below"
 
 
 def _table(*columns: str) -> Table:
