@@ -11,15 +11,15 @@ class ClusterError(Exception):
 
 
 class SettingsError(ClusterError):
-    """One or more settings are wrong.
+    """One or more settings are wrong, or whatever else `what` is.
 
     `problems` holds one sentence each, naming the setting, the value and what would be right.
     """
 
-    def __init__(self, problems: Iterable[str]) -> None:
+    def __init__(self, problems: Iterable[str], what: str = "setting") -> None:
         self.problems = tuple(problems)
         count = len(self.problems)
-        heading = "one setting is wrong" if count == 1 else f"{count} settings are wrong"
+        heading = f"one {what} is wrong" if count == 1 else f"{count} {what}s are wrong"
         super().__init__("\n".join([f"{heading}, nothing was touched:", *(f"  - {p}" for p in self.problems)]))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from . import settings as s
 from .components import COMPONENTS, Component
-from .errors import SettingsError, did_you_mean
+from .errors import ClusterError, did_you_mean
 from .timing import Timing
 
 
@@ -95,10 +95,12 @@ class Cluster:
                 return getattr(getattr(self, group), fields[variable])
         raise KeyError(variable)
 
-    def host(self, name: str) -> Host:
-        """The host called `name`. Raises SettingsError, with the nearest name, when there is none."""
+    def host(self, name: str, option: str = "") -> Host:
+        """The host called `name`, which an `option` may have asked for. Raises ClusterError, with both and the nearest name, when
+        there is none."""
         for host in self.hosts:
             if host.name == name:
                 return host
         names = [h.name for h in self.hosts]
-        raise SettingsError([f"no host is called {name!r}{did_you_mean(name, names)}: there are {', '.join(names)}"])
+        said = f"{option}: " if option else ""
+        raise ClusterError(f"{said}no host is called {name!r}{did_you_mean(name, names)}: there are {', '.join(names)}")

@@ -28,7 +28,7 @@ FAULTS: dict[str, type[BaseFault]] = {fault.name: fault for fault in _ALL}
 def check(name: str) -> None:
     """Raises ClusterError unless there is a fault of that name."""
     if name not in FAULTS:
-        raise ClusterError(f"no fault is called {name!r}{did_you_mean(name, FAULTS)}: there are {', '.join(FAULTS)}")
+        raise ClusterError(f"--fault: no fault is called {name!r}{did_you_mean(name, FAULTS)}: there are {', '.join(FAULTS)}")
 
 
 def laggard(context: FaultContext, beside: Fault) -> Fault:

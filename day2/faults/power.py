@@ -163,7 +163,7 @@ def no_power_switch(host: Host) -> list[str]:
     if not missing:
         return []
     return [
-        f"{host.name} has no {' and no '.join(missing)} in the inventory: set both power_off and power_on to commands that cut"
+        f"{host.name}: no {' and no '.join(missing)} in the inventory: set both power_off and power_on to commands that cut"
         " and give back its power (through IPMI or the hypervisor), or use `--fault kill`, which ends PostgreSQL and Patroni"
         " by SSH"
     ]

@@ -54,7 +54,7 @@ def application(cluster: Cluster, *, role: str | None, database: str | None, rea
         "database": (database, [d.name for d in cluster.postgres.databases]),
     }
     problems = [
-        f"no {what} is called {name!r}{did_you_mean(name, names)}: postgres_{what}s has {', '.join(names) or 'none'}"
+        f"--{what}: no {what} is called {name!r}{did_you_mean(name, names)}: postgres_{what}s has {', '.join(names) or 'none'}"
         for what, (name, names) in known.items()
         if name not in names
     ]

@@ -34,7 +34,7 @@ def probe_through(
     if hop is None:
         yield values
         return
-    if cluster.host(hop).name in lost:
+    if cluster.host(hop, "--from").name in lost:
         raise ClusterError(f"--from {hop}: is one of the hosts that the test strikes: choose another")
     if not (answer := fleet.run(hop, "true")).ok:
         raise ClusterError(f"--from {hop}: {answer.problem or 'no command can be run there'}")

@@ -22,7 +22,7 @@ def target(view: ClusterView, cluster: Cluster, wanted: str | None) -> str:
     if view.leader is None:
         raise ClusterError("nobody leads, so there is nothing to switch over")
     if wanted:
-        if cluster.host(wanted) not in cluster.postgres_hosts:
+        if cluster.host(wanted, "--to") not in cluster.postgres_hosts:
             raise ClusterError(f"--to {wanted}: should be a PostgreSQL host")
         if wanted == view.leader:
             raise ClusterError(f"--to {wanted}: leads already")

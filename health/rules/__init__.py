@@ -21,6 +21,7 @@ Rule = Callable[[ClusterView, Cluster], Iterator[Finding]]
 
 RULES: tuple[Rule, ...] = (
     machines.hosts,
+    machines.unfinished,
     machines.clocks,
     machines.services,
     packages.held,
@@ -54,5 +55,6 @@ def findings(view: ClusterView, cluster: Cluster) -> tuple[Finding, ...]:
     if all(host.blank for host in answering):
         unreachable = machines.unreachable(view)
         blank = finding("deploy.missing", "deploy", f"nothing is deployed yet: run `pyinfra {cluster.inventory} deploy.py`")
-        return (*unreachable, *([blank] if answering else []))
+        begun = [*machines.unfinished(view, cluster)]
+        return (*unreachable, *(begun or ([blank] if answering else [])))
     return tuple(found for rule in RULES for found in rule(view, cluster))

@@ -32,6 +32,13 @@ def hosts(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     yield from wrong or [ok("host", "hosts", f"all {len(view.hosts) - len(view.left_out)} answer")]
 
 
+def unfinished(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """No host was left by a deploy that never came to its end there: which lists what it has written among the last things."""
+    if names := [name for name, host in view.hosts.items() if host.deployed_by is not None and "edited" in host.problems]:
+        text = f"has never come to its end on {', '.join(names)}: `pyinfra {cluster.inventory} deploy.py` goes on from there"
+        yield finding("deploy.unfinished", "deploy", text)
+
+
 def unreachable(view: ClusterView) -> tuple[Finding, ...]:
     """Those that were asked and do not answer."""
     silent = {name: host.problems["host"] for name, host in view.hosts.items() if not host.reachable}

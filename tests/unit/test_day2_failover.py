@@ -74,13 +74,18 @@ def test_how_many_there_are_and_about_how_long_it_takes_is_said_before() -> None
 
 
 def test_what_is_left_out_is_said_with_its_reason_once() -> None:
-    why = {"host-off": "no power_off", "replica-off": "no power_off", "wal-disk-full": "no disk of its own"}
-    assert list(left_out_in_words(why)) == [
+    why = {
+        "host-off": ["db1: no power_off"],
+        "replicas-off": ["db3: no power_off", "db2: no power_off", "there is one"],
+        "wal-disk-full": ["/: no disk of its own"],
+    }
+    assert list(left_out_in_words(why, ["db1", "db2", "db3", "proxy1"])) == [
         "Left out, as they are not possible here:",
-        "  host-off, replica-off: no power_off",
-        "  wal-disk-full: no disk of its own",
+        "  host-off, replicas-off: db1, db2, db3: no power_off",
+        "  replicas-off: there is one",
+        "  wal-disk-full: /: no disk of its own",
     ]
-    assert list(left_out_in_words({})) == []
+    assert list(left_out_in_words({}, [])) == []
 
 
 def test_which_of_how_many_a_trial_is() -> None:

@@ -44,7 +44,7 @@ def test_whoever_is_named_takes_over() -> None:
 
 
 @pytest.mark.parametrize(
-    ("to", "said"), [("db1", "leads already"), ("proxy1", "a PostgreSQL host"), ("db9", "no host is called 'db9'")]
+    ("to", "said"), [("db1", "leads already"), ("proxy1", "a PostgreSQL host"), ("db9", "--to: no host is called 'db9'")]
 )
 def test_who_can_not_be_named(to: str, said: str) -> None:
     with pytest.raises(ClusterError, match=said):

@@ -13,7 +13,7 @@ from clusters import cluster
 from offline import cut_off
 
 import day2.commands.change.host_remove as host_remove
-from cluster.errors import ClusterError, SettingsError
+from cluster.errors import ClusterError
 from cluster.layout import Note, layout_of, parse_note
 from cluster.topology import Cluster
 from day2.hosts.ssh import Answer
@@ -128,7 +128,7 @@ def test_of_one_that_does_not_answer_it_is_said_that_nothing_was_stopped(
 
 
 def test_what_can_not_be_is_refused_before_anything(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SettingsError, match="no host is called 'db9'"):
+    with pytest.raises(ClusterError, match="no host is called 'db9'"):
         ran(monkeypatch, "db9")
     with pytest.raises(ClusterError, match="nothing was touched:\n  - db1 is the primary"):
         ran(monkeypatch, "db1")

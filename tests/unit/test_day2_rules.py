@@ -41,6 +41,10 @@ def test_a_healthy_cluster_has_no_problem_and_no_warning() -> None:
 
 
 BROKEN = {
+    "a host that a deploy has left half done": (
+        views.view(db3=views.database("db3", problems={"edited": "no such file"})),
+        "deploy: has never come to its end on db3: `pyinfra inventory.py deploy.py` goes on from there",
+    ),
     "a host that does not answer": (views.view(db3=views.unreachable("db3")), "db3: unreachable: it does not answer"),
     "a host of another cluster": (
         views.view(db3=views.database("db3", cluster_name="blog")),
@@ -316,6 +320,14 @@ def test_before_the_first_deploy_only_that_is_told() -> None:
     assert told(half) == [
         "db2: unreachable: it does not answer",
         "deploy: nothing is deployed yet: run `pyinfra inventory.py deploy.py`",
+    ]
+
+
+def test_a_first_deploy_that_failed_before_anything_was_installed_is_not_told_to_be_missing() -> None:
+    failed = {"deployed_by": views.VERSION, "problems": {"edited": "no such file"}}
+    view = views.view(**{name: replace(views.blank(name), **failed) for name in (*views.DATABASES, "proxy1")})
+    assert told(view) == [
+        "deploy: has never come to its end on db1, db2, db3, proxy1: `pyinfra inventory.py deploy.py` goes on from there"
     ]
 
 

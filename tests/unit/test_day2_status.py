@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 import pytest
 import views
@@ -52,6 +53,15 @@ def test_one_screen() -> None:
     assert "proxy1   db1               db2, db3         none" in text
     assert len(text.splitlines()) < 25
     assert "\x1b" not in text
+
+
+def test_that_no_cluster_was_chosen_is_told_where_none_was() -> None:
+    chosen = replace(SHOP, inventory="inventories/shop/inventory.py")
+    for of, said in ((SHOP, True), (chosen, False)):
+        out = Console(file=io.StringIO(), width=120, highlight=False)
+        status.show(out, of, views.view(), (), ())
+        assert isinstance(out.file, io.StringIO)
+        assert out.file.getvalue().startswith("the lab's cluster (inventory.py), as no other is chosen") is said
 
 
 def test_a_screen_to_watch_is_what_is_printed_otherwise() -> None:

@@ -229,9 +229,7 @@ def test_nothing_stands_in_the_way_of_a_healthy_cluster() -> None:
     assert not any(made(name, answer=OWN_DISK).blockers() for name in FAULTS)
 
 
-@pytest.mark.parametrize(
-    ("settings", "said"), [({}, "has no power_off and no power_on"), ({"power_off": "x"}, "has no power_on")]
-)
+@pytest.mark.parametrize(("settings", "said"), [({}, ": no power_off and no power_on"), ({"power_off": "x"}, ": no power_on")])
 @pytest.mark.parametrize("name", ["host-off", "host-off-etcd-leader"])
 def test_a_host_without_a_switch_is_refused_and_both_ways_are_named(name: str, settings: dict[str, str], said: str) -> None:
     (text,) = made(name, of=cluster({"db1": settings})).blockers()

@@ -121,8 +121,8 @@ def test_power_commands_are_needed_for_those_whose_power_is_cut() -> None:
     for name in WINDOWS:
         found = window(name, of=only_primary).blockers()
         assert bool(found) == (name == "lagging-then-off")
-        assert all("db2 has no power_off and no power_on" in text for text in found)
-        assert "db1 has no power_off" in window(name, of=cluster()).blockers()[0]
+        assert all("db2: no power_off and no power_on" in text for text in found)
+        assert "db1: no power_off" in window(name, of=cluster()).blockers()[0]
 
 
 def test_who_comes_back_by_itself_leads_and_else_nobody_does() -> None:

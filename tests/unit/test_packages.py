@@ -46,7 +46,7 @@ def test_a_host_tells_what_is_installed_and_what_is_held(monkeypatch: pytest.Mon
 
 
 def test_a_host_that_is_not_there_is_refused_before_anything_is_asked() -> None:
-    with pytest.raises(ClusterError, match="no host is called 'db9'"):
+    with pytest.raises(ClusterError, match="--host: no host is called 'db9'"):
         command.hold(SHOP, hosts=["db9"], held=False)
 
 

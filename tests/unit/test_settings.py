@@ -9,7 +9,7 @@ import pytest
 from clusters import NEEDED, cluster, hosts, problems
 
 from cluster.building import RawHost, build
-from cluster.errors import SettingsError
+from cluster.errors import ClusterError, SettingsError
 from cluster.settings import RENAMED, parse_size
 from cluster.vault import Vault
 
@@ -305,7 +305,7 @@ def test_a_name_misspelt_in_one_groups_list_gets_the_one_that_was_meant() -> Non
 
 
 def test_an_unknown_host_gets_the_nearest_name() -> None:
-    with pytest.raises(SettingsError, match=r"no host is called 'db0' \(did you mean 'db\d'\?\): there are db1, db2"):
+    with pytest.raises(ClusterError, match=r"^no host is called 'db0' \(did you mean 'db\d'\?\): there are db1, db2"):
         cluster().host("db0")
 
 

@@ -65,7 +65,7 @@ def _answers(name: str, given: Mapping[str, list[str]]) -> own.Answers:
     clients = form.answer("clients", CLIENTS, own.read_clients) or ()
     user = form.answer("user", USER, own.read_user, default=own.USUAL_USER) or ""
     if form.problems:
-        raise SettingsError(form.problems)
+        raise SettingsError(form.problems, "option")
     by_name = frozenset(filter(knows, {**databases, **proxies, **etcd}))
     return own.Answers(name, databases, proxies, etcd, user, clients, by_name)
 

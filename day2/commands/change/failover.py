@@ -98,7 +98,7 @@ def show_candidates(out: Console, view: ClusterView, cluster: Cluster) -> None:
 
 def refuse_bad_choice(view: ClusterView, cluster: Cluster, name: str) -> None:
     """Raises ClusterError unless the host called `name` is a replica that answers."""
-    if cluster.host(name) not in cluster.postgres_hosts:
+    if cluster.host(name, "--accept-loss") not in cluster.postgres_hosts:
         raise ClusterError(f"--accept-loss {name}: should be a PostgreSQL host")
     if name not in positions(view):
         raise ClusterError(f"--accept-loss {name}: its PostgreSQL does not answer: should be one of {', '.join(positions(view))}")

@@ -23,7 +23,7 @@ def hold(cluster: Cluster, *, hosts: list[str], held: bool) -> int:
     1 when a host does not answer or apt refuses: the others are done then. Raises ClusterError for an unknown host.
     """
     out = console()
-    members = [cluster.host(name) for name in hosts] or cluster.hosts
+    members = [cluster.host(name, "--host") for name in hosts] or cluster.hosts
     verb, said = ("hold", "held") if held else ("unhold", "released")
     commands = {one.name: f"apt-mark {verb} {shlex.join(cluster.packages(one))}" for one in members}
     with changing(cluster, f"packages.{'hold' if held else 'release'}") as (fleet, _, _):

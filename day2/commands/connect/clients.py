@@ -20,7 +20,7 @@ def secret(cluster: Cluster, name: str) -> str:
     """One password by name (`haproxy_stats`, `role_app`, ...). Raises ClusterError for an unknown name."""
     names = password_names(cluster)
     if name not in names:
-        raise ClusterError(f"no secret is called {name!r}{did_you_mean(name, names)}: there are {', '.join(names)}")
+        raise ClusterError(f"--name: no secret is called {name!r}{did_you_mean(name, names)}: there are {', '.join(names)}")
     return open_vault(cluster).password(name)
 
 

@@ -33,7 +33,7 @@ def logs(cluster: Cluster, *, host: str, component: str, errors: bool, since: st
 
     Raises ClusterError for an unknown host or component, a number or a time that means nothing.
     """
-    hosts = [cluster.host(host)] if host else list(cluster.hosts)
+    hosts = [cluster.host(host, "--host")] if host else list(cluster.hosts)
     wanted, first = selection(component_of(component), errors=errors), once()
     if lines < 0:
         raise ClusterError(f"--lines {lines}: should be how many to print at most, or 0 for all there are")

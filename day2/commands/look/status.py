@@ -23,6 +23,8 @@ from health.rules import Candidate, Finding, candidates, findings, healthy, obst
 from health.view import ClusterView, HostView, Salvage
 
 FORMAT = "pgquorum status 1"
+# The inventory that is meant where none is named.
+NOT_CHOSEN = "inventory.py"
 
 
 def status(cluster: Cluster, *, watch: bool, as_json: bool) -> int:
@@ -75,6 +77,8 @@ def document(cluster: Cluster, view: ClusterView, found: tuple[Finding, ...], ab
 
 def show(out: Console, cluster: Cluster, view: ClusterView, found: tuple[Finding, ...], able: tuple[Candidate, ...]) -> None:
     """One screen for a person."""
+    if cluster.inventory == NOT_CHOSEN:
+        out.print(f"[dim]the lab's cluster ({NOT_CHOSEN}), as no other is chosen: INVOKE_INVENTORY=NAME means yours[/]\n")
     if view.dcs or any(not host.blank for host in view.hosts.values() if host.reachable):
         out.print(f"[bold]{cluster.name}[/]  {headline(view)}\n")
         for table in (members(cluster, view, able), etcd(cluster, view), proxies(cluster, view)):

@@ -33,7 +33,7 @@ def log_in(fleet: Fleet, cluster: Cluster, view: ClusterView, passwords: dict[st
 
 def verify(cluster: Cluster, *, strict: bool, through: str | None, as_json: bool) -> int:
     """0 when no rule finds a problem (with `strict`, no warning either), else 1. Raises ClusterError for an unknown host."""
-    if through and cluster.host(through) not in cluster.postgres_hosts:
+    if through and cluster.host(through, "--from") not in cluster.postgres_hosts:
         raise ClusterError(f"--from {through}: should be a PostgreSQL host, where psql is: the others have none")
     vault = open_vault(cluster)
     passwords = {name: vault.password(name) for name in ("replication", "rewind")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -62,7 +62,7 @@ def failover_test(
         names, left_out = refuse_bad_faults(context, fault, every=soak is not None, lagging=lagging)
         seed = seed if seed is not None or soak is None else random.randrange(10**6)  # noqa: S311
         out.print(f"Writes go through HAProxy from {writers} connections, reads from {readers}, on cluster {cluster.name}.")
-        for line in left_out_in_words(left_out):
+        for line in left_out_in_words(left_out, {host.name for host in cluster.hosts}):
             out.print(escape(line), soft_wrap=True)
         if soak is None:
             show_plan(out, context, names, repeat)
@@ -124,7 +124,7 @@ def refuse_bad_options(
 
 def refuse_bad_faults(
     context: FaultContext, asked: str | None, *, every: bool, lagging: bool = False
-) -> tuple[list[str], dict[str, str]]:
+) -> tuple[list[str], dict[str, list[str]]]:
     """The names of the faults asked for, and why others are left out. `all`, and `every` where none are asked for, are those
     that are possible here.
 
@@ -136,9 +136,9 @@ def refuse_bad_faults(
     if lagging:
         reasons += [f"--lagging: {reason}" for reason in LaggingReplica(context).blockers()]
     names = [name.strip() for name in (asked or ("" if every else DEFAULT)).split(",") if name.strip()]
-    left_out: dict[str, str] = {}
+    left_out: dict[str, list[str]] = {}
     if names == [ALL] or (every and not names):
-        left_out = {name: "; ".join(why) for name in FAULTS if (why := choose(name, context).blockers())}
+        left_out = {name: why for name in FAULTS if (why := choose(name, context).blockers())}
         names = [name for name in FAULTS if name not in left_out]
     else:
         reasons += [f"{name}: {reason}" for name in names for reason in choose(name, context).blockers()]
@@ -147,12 +147,20 @@ def refuse_bad_faults(
     return names, left_out
 
 
-def left_out_in_words(why: Mapping[str, str]) -> Iterator[str]:
-    """Which faults are left out, a line for each reason; nothing where none are."""
+def left_out_in_words(why: Mapping[str, Sequence[str]], hosts: Collection[str]) -> Iterator[str]:
+    """Which faults are left out, a line for each reason, with the `hosts` that it names first; nothing where none are."""
     if why:
         yield f"Left out, as {'it is' if len(why) == 1 else 'they are'} not possible here:"
-    for reason in dict.fromkeys(why.values()):
-        yield f"  {', '.join(name for name in why if why[name] == reason)}: {reason}"
+    found: dict[str, tuple[set[str], set[str]]] = {}
+    for name, reasons in why.items():
+        for reason in reasons:
+            host, _, text = reason.partition(": ")
+            faults, at = found.setdefault(text if host in hosts else reason, (set(), set()))
+            faults.add(name)
+            at.update({host} & set(hosts))
+    for text, (faults, at) in found.items():
+        about = [", ".join(name for name in why if name in faults), *([", ".join(sorted(at))] if at else [])]
+        yield f"  {': '.join(about)}: {text}"
 
 
 def number_and_time(faults: Sequence[Fault], repeat: int) -> str:
