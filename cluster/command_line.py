@@ -49,7 +49,7 @@ def _order(parameters: Mapping[str, Any], terminal: bool) -> Iterator[str]:
     if not (asks_nothing or terminal):
         yield "there is no terminal to ask on: say -y if this is what you want, or --dry"
     if parameters.get("dry") and parameters.get("yes"):
-        yield "--dry with -y (or PYINFRA_YES): with -y pyinfra does not look for changes first, so there is nothing to show"
+        yield "--dry with -y (or PYINFRA_YES): with -y pyinfra looks for no changes before it runs: leave -y out to see them"
     if parameters.get("group_data"):
         yield "--group-data: the tasks would not see it; put the settings into group_data/ beside the inventory"
 

@@ -99,7 +99,7 @@ def test_an_upgrade_says_once_and_beforehand_what_it_changes(stage: Stage, noted
     quoted = re.findall(r"^ +([0-9.]+): `\w` \w+\. Restarts (?:nothing|etcd)", run.output, re.MULTILINE)
     assert quoted == versions.split()
     if versions:
-        assert run.output.index("hosts were deployed by") < run.output.index("Lock the cluster")
+        assert run.output.index("hosts were deployed by") < run.output.index("would be changed:")
 
 
 def test_an_upgrade_that_changes_only_the_version_changes_only_the_note_of_it(stage: Stage) -> None:

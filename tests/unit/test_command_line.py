@@ -38,7 +38,7 @@ def deploy(**parameters: Any) -> list[str]:
         {"limit": ("postgres", "haproxy")},
         {"limit": ("all",)},
         {"data": ("durability=synchronous",)},
-        {"dry": True, "diff": True, "yes": True, "no_wait": False, "serial": False},
+        {"dry": True, "diff": True, "yes": False, "no_wait": False, "serial": False},
         {"operations": ("./deploy.py",)},
     ],
 )
@@ -54,6 +54,7 @@ def test_what_may_run(parameters: dict[str, Any]) -> None:
         ({"limit": ("db1", "pg*", "zz")}, [f"--limit {p}: no host or group is called that" for p in ("pg*", "zz")]),
         ({"exclude": ("proxy9",)}, ["--exclude proxy9: no host or group is called that (did you mean 'proxy1'?)"]),
         ({"no_wait": True}, ["--no-wait: every phase of this deploy needs the one before it on all hosts"]),
+        ({"dry": True, "yes": True}, ["--dry with -y (or PYINFRA_YES): with -y pyinfra looks for no changes before it runs"]),
         ({"serial": True}, ["--serial: every phase of this deploy needs the one before it on all hosts"]),
         ({"data": ("durability=maybe",)}, ["durability = 'maybe': should be 'quorum', 'all', 'synchronous' or 'asynchronous'"]),
         ({"data": ("postgres_port=70000",)}, ["postgres_port = 70000: should be at most 65535"]),
