@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo prove test lint benchmark clean
+.PHONY: help demo prove test lint lock benchmark clean
 
 help:
 	@echo "make demo       a cluster on the built-in lab, and its primary powered off under load (root)"
 	@echo "make prove      the model of a failover, then every fault there is three times on a lab, with a report in proof/ (root)"
 	@echo "make test       all tests; those on real hosts need root and are reported as skipped without"
 	@echo "make lint       ruff and mypy"
+	@echo "make lock       requirements.txt of requirements.in: what is installed, with its hashes (uv)"
 	@echo "make benchmark  the figures in README, measured anew (root)"
 	@echo "make clean      takes the lab down and removes what these commands made"
 
@@ -20,7 +21,7 @@ $(VENV)/installed: requirements.txt
 	@test -x $(BIN)/python || python3 -m venv $(VENV) 2>/dev/null || \
 		{ echo "installing python3-venv"; apt-get -q -y install python3-venv && python3 -m venv --clear $(VENV); }
 	@echo "installing the Python packages of requirements.txt"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.txt
 	@touch $@
 
 # The lab's, whatever the environment or invoke.yaml says: a fault is injected.
@@ -41,6 +42,11 @@ lint: $(VENV)/installed
 	ruff check .
 	ruff format --check .
 	mypy
+
+# For Python from the oldest on, and every system. What is locked stays unless requirements.in says otherwise or with UPGRADE=--upgrade.
+lock:
+	uv pip compile --universal --python-version 3.11 --generate-hashes --quiet $(UPGRADE) \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.txt requirements.in
 
 benchmark: $(VENV)/installed
 	python -m benchmarks
