@@ -17,7 +17,7 @@ def denial(user: str, said: str) -> str | None:
         return f"sudo wants a terminal of {user}, and there is none: put `Defaults:{user} !requiretty` into {FILE} there"
     if re.search(r"(?m)^sudo(-rs)?: .*(password|authentication|terminal) is required", said):
         return f"{user} has no sudo without a password: {allow}"
-    if re.search(r"is not in the sudoers file|may not run sudo|is not allowed to (execute|run)", said):
+    if re.search(r"is not in the sudoers file|may not run sudo|is not allowed to (execute|run)|afraid I can't do that", said):
         return f"{user} may not use sudo for everything: {allow}"
     if re.search(r"sudo: (command )?not found", said):
         return f"{user} is not root, and there is no sudo: install it there, or set ssh_user = 'root'"

@@ -19,6 +19,7 @@ from cluster.sudo import denial
         ),
         ("ann is not in the sudoers file.", "ann may not use sudo for everything: put"),
         ("Sorry, user ann is not allowed to execute '/bin/sh' as root on db1.", "ann may not use sudo for everything"),
+        ("sudo: I'm sorry ann. I'm afraid I can't do that", "ann may not use sudo for everything"),
         ("bash: line 1: sudo: command not found", "ann is not root, and there is no sudo: install it there"),
         ("sh: 1: sudo: not found", "ann is not root, and there is no sudo"),
     ],
