@@ -34,7 +34,8 @@ def probe_script(cluster: Cluster, proxy: str, password: str) -> str:
         f"host={through.name} hostaddr={through.address} dbname={paths.PROBE_DATABASE} user={paths.PROBE_ROLE}"
         f" sslmode=verify-full sslrootcert={paths.PATRONI_TLS}/ca.crt connect_timeout=5 channel_binding=require"
     )
-    limit = f"timeout --signal INT --kill-after {PROBE_SECONDS} {PROBE_SECONDS}"
+    # Two of them: the one of Ubuntu 26.04 (uutils) kills at once where another signal is asked for together with --kill-after.
+    limit = f"timeout {2 * PROBE_SECONDS} timeout --signal INT {PROBE_SECONDS}"
     late = f'{{ [ $? != 124 ] || echo "a write is not acknowledged within {PROBE_SECONDS} s" >&2; echo no; }}'
     write = "with mine as (insert into probe (run, writer, seq) values (gen_random_uuid(), 0, 0) returning 1) select 1 from mine"
     return "\n".join(
