@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from agents.specification import Specification
@@ -208,7 +209,8 @@ def main(specification: Specification, arguments: Sequence[str]) -> int:
     """`arguments`: where salvages are kept, and then those of pg_rewind. 0, whatever comes of it: the rewind goes on."""
     directory, *rewind = arguments
     try:
-        data, source = (rewind[rewind.index(option) + 1] for option in ("-D", "--source-server"))
+        options = dict(pairwise(rewind))
+        data, source = (options[name] for name in ("-D", "--source-server"))
         server = Server(Path(data), Path(specification.psql).parent)
         said = keep(server, source, Path(directory), specification.name)
     except NothingKeptError as reason:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -89,7 +90,9 @@ def test_a_mistake_in_the_settings_is_told_as_one(project: Path, words: tuple[st
 
 
 @pytest.mark.parametrize("words", [("failover-test", "--yes"), ("secrets", "--name", "probe"), ("psql",)])
-def test_before_the_first_deploy(project: Path, words: tuple[str, ...]) -> None:
+def test_before_the_first_deploy(project: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "psql").touch(0o755)  # this machine need not have one
+    monkeypatch.setenv("PATH", f"{project}:{os.environ['PATH']}")
     more = "postgres_roles = [{'name': 'app'}]\npostgres_databases = [{'name': 'app', 'owner': 'app'}]\n"
     (project / "group_data/postgres.py").write_text(more)
     done = invoke(*words, at=project)
