@@ -45,13 +45,13 @@ def there(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         how = f"no image of it is here, `invoke lab.up --suite {suite}` makes one"
         pytest.skip(f"NOT TESTED WITH THE PROGRAMS OF {release.called}: {how}")
     made = Root(image.path(name), tmp_path_factory.mktemp(suite))
+    made.said(UNPACK)  # first: packages bring files of the same names
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ship(tmp_path_factory.mktemp("shipped")))
         of = load_cluster()
         vault = Vault(of, {})
         for part, host in ((etcd, of.etcd_hosts[0]), (patroni, of.postgres_hosts[0]), (haproxy, of.haproxy_hosts[0])):
             made.write(part.files(SimpleNamespace(cluster=of, vault=vault, host=host)))
-    made.said(UNPACK)
     return made
 
 
