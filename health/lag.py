@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from cluster.errors import ClusterError
 from cluster.parameters import TIME_UNITS
-from cluster.settings import parse_size
 from cluster.slots import slot_name
 from cluster.topology import Cluster
+from cluster.values import parse_size
 
 from .view import ClusterView, HostView
 

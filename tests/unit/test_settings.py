@@ -10,7 +10,8 @@ from clusters import NEEDED, cluster, hosts, problems
 
 from cluster.building import RawHost, build
 from cluster.errors import ClusterError, SettingsError
-from cluster.settings import RENAMED, parse_size
+from cluster.settings import RENAMED
+from cluster.values import parse_size
 from cluster.vault import Vault
 
 
