@@ -11,11 +11,10 @@ from cluster.certificates import days_left
 from cluster.quorum import parse, promotion
 
 from .dcs import Configurations
-from .view import (
+from .states import (
     Connections,
     EtcdState,
     Holder,
-    HostView,
     Override,
     Package,
     PatroniState,
@@ -28,6 +27,7 @@ from .view import (
     Slot,
     Watchdog,
 )
+from .view import HostView
 
 
 def no_answer(name: str, why: str) -> HostView:

@@ -20,7 +20,8 @@ from health.questions import judge_question
 from health.reading import refusals
 from health.rules import candidates, findings
 from health.rules.holders import not_spared
-from health.view import ClusterView, Server
+from health.states import Server
+from health.view import ClusterView
 
 from .handover import hand_over
 

@@ -11,7 +11,8 @@ from cluster.paths import WATCHDOG
 from cluster.topology import Cluster
 
 from ..finding import Finding, finding, ok
-from ..view import RUNNING, ClusterView, EtcdState, HostView
+from ..states import EtcdState
+from ..view import RUNNING, ClusterView, HostView
 
 CERTIFICATE_DAYS = 14  # fewer than this is a problem, fewer than RENEW_DAYS a warning
 CLOCK_SECONDS = 1.0

@@ -12,7 +12,8 @@ from cluster.slots import STANDBYS_FIRST
 from cluster.topology import Cluster
 
 from ..finding import Finding, finding, ok
-from ..view import ClusterView, HostView, Override
+from ..states import Override
+from ..view import ClusterView, HostView
 
 
 @dataclass(frozen=True)

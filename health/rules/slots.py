@@ -8,7 +8,8 @@ from cluster.slots import slot_name
 from cluster.topology import Cluster
 
 from ..finding import Finding, finding
-from ..view import ClusterView, Slot
+from ..states import Slot
+from ..view import ClusterView
 
 
 def physical(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

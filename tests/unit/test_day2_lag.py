@@ -12,7 +12,8 @@ from cluster.errors import ClusterError
 from cluster.slots import slot_name
 from health.lag import bytes_of, lags, seconds_of, too_far
 from health.rules.settings import drifts, foreign
-from health.view import ClusterView, Slot
+from health.states import Slot
+from health.view import ClusterView
 
 SHOP = cluster()
 MB = 1024**2

@@ -13,7 +13,8 @@ from clusters import cluster
 
 from health.deployed import unmet
 from health.rules import RULES, findings, healthy, holders, machines, packages, service, settings, slots
-from health.view import ClusterView, Connections, Holder, Override, ProxyState, RefusedSetting, Server, Slot
+from health.states import Connections, Holder, Override, ProxyState, RefusedSetting, Server, Slot
+from health.view import ClusterView
 
 SHOP = cluster()
 BACKENDS = proxied.backends if (proxied := views.proxy().proxy) else {}

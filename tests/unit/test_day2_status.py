@@ -14,7 +14,8 @@ from rich.console import Console
 from day2.commands.look import status
 from day2.ui import console
 from health.rules import candidates, findings
-from health.view import ClusterView, Salvage
+from health.states import Salvage
+from health.view import ClusterView
 
 SHOP = cluster()
 RUINS = {

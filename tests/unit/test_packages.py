@@ -13,7 +13,8 @@ from agents.sent import collector
 from cluster.errors import ClusterError
 from day2.commands.change import hold as command
 from health.rules import findings
-from health.view import ClusterView, Package
+from health.states import Package
+from health.view import ClusterView
 
 SHOP = cluster()
 

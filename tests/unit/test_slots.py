@@ -18,7 +18,8 @@ from cluster.slots import NEAR_BYTES, NOT_YET, STANDBYS_FIRST, consumers_wait_fo
 from cluster.topology import Cluster
 from health.rules import findings
 from health.rules.slots import lost_with
-from health.view import ClusterView, Slot
+from health.states import Slot
+from health.view import ClusterView
 
 QUORUM = Configuration(7, "db1", frozenset({"db2", "db3"}), 1)
 FAR = 10 * NEAR_BYTES

@@ -11,7 +11,7 @@ from clusters import cluster
 
 from agents.sent import collector
 from health.rules import findings
-from health.view import Watchdog
+from health.states import Watchdog
 
 
 def told(host: str, found: Watchdog | None) -> list[tuple[str, str]]:

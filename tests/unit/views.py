@@ -12,19 +12,8 @@ from cluster.dynamic_config import postgres_parameters, wanted_config
 from cluster.quorum import parse
 from cluster.version import own
 from health.dcs import Configurations
-from health.view import (
-    ClusterView,
-    Connections,
-    EtcdState,
-    Holder,
-    HostView,
-    PatroniState,
-    PostgresState,
-    ProxyState,
-    Sender,
-    Server,
-    Slot,
-)
+from health.states import Connections, EtcdState, Holder, PatroniState, PostgresState, ProxyState, Sender, Server, Slot
+from health.view import ClusterView, HostView
 
 SHOP = cluster()
 VERSION = str(own())

@@ -20,7 +20,8 @@ from day2.ui.findings import show_findings
 from day2.ui.watch import refuse_both
 from day2.ui.watch import watch as watch_screens
 from health.rules import Candidate, Finding, candidates, findings, healthy, obstacles
-from health.view import ClusterView, HostView, Salvage
+from health.states import Salvage
+from health.view import ClusterView, HostView
 
 FORMAT = "pgquorum status 1"
 # The inventory that is meant where none is named.

@@ -1,0 +1,200 @@
+"""What the parts of a host say of themselves, each as it was when it was asked: the pieces of which a view is made. Pure.
+
+Sizes and lags are bytes, WAL positions bytes since 0/0, durations seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .dcs import NONE_KNOWN, Configurations
+
+
+@dataclass(frozen=True)
+class EtcdState:
+    """One etcd member's own word. `quorum`: it could serve a read that a majority agreed to."""
+
+    version: str
+    member_id: str
+    leader_id: str
+    revision: int
+    database_size: int
+    in_use: int
+    alarms: tuple[str, ...]
+    members: dict[str, str]  # id to name
+    quorum: bool
+    keys: dict[str, str] = field(repr=False)  # Patroni's, without the cluster's prefix
+    configurations: Configurations = NONE_KNOWN
+    compaction: str = ""  # how much history it keeps, such as 1h; empty: all of it
+
+    @property
+    def leads(self) -> bool:
+        return self.quorum and self.member_id == self.leader_id
+
+
+@dataclass(frozen=True)
+class PatroniState:
+    """GET /patroni of one member. `dcs_age`: seconds since it last reached etcd; `waiting`: settings that wait for a restart;
+    `blind`: it can't ask its own replica for its timeline, by a replication connection, and so never lets it take over."""
+
+    state: str
+    role: str
+    version: str
+    dcs_age: float
+    tags: dict[str, Any]
+    pending_restart: bool
+    paused: bool
+    waiting: tuple[str, ...] = ()
+    blind: bool = False
+
+
+@dataclass(frozen=True)
+class Sender:
+    """One row of pg_stat_replication. Lags are behind the primary's WAL; received means on the replica's disk."""
+
+    name: str
+    state: str
+    sync_state: str
+    received_lag: int
+    replayed_lag: int
+    received_seconds: float
+    replayed_seconds: float
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One replication slot. `retained`: bytes of WAL it holds back; `room`: how many more until it is lost (None: no limit).
+
+    Of a logical one: `failover`, whether PostgreSQL copies it to replicas; `synced`, whether it is such a copy; `temporary`,
+    whether that could not take over yet.
+    """
+
+    name: str
+    type: str
+    active: bool
+    wal_status: str
+    retained: int
+    room: int | None
+    database: str | None = None
+    failover: bool = False
+    synced: bool = False
+    temporary: bool = False
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who has connections open: a role from an address."""
+
+    role: str
+    address: str
+    connections: int
+
+
+@dataclass(frozen=True)
+class Connections:
+    """How many connections are open, of how many there may be for applications, and who has the most."""
+
+    used: int
+    limit: int
+    holders: tuple[Holder, ...]
+
+
+@dataclass(frozen=True)
+class RefusedSetting:
+    """A line of a configuration file that PostgreSQL does not take, and with which it would not start."""
+
+    name: str | None
+    value: str | None
+    file: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Override:
+    """What ALTER ROLE or ALTER DATABASE has set, as `name=value`; None stands for all roles or databases."""
+
+    role: str | None
+    database: str | None
+    setting: str
+
+
+@dataclass(frozen=True)
+class PostgresState:
+    """PostgreSQL's own word on one host. `receiver`: state of its connection to the primary, None for none."""
+
+    in_recovery: bool
+    version: str
+    timeline: int
+    lsn: int | None
+    received: int | None
+    replayed: int | None
+    replay_age: float | None
+    replay_paused: bool
+    receiver: str | None
+    pending_restart: tuple[str, ...]
+    parameters: dict[str, str]  # those the settings decide, in base units
+    connections: Connections
+    altered: dict[str, str]  # what ALTER SYSTEM has set here
+    refused: tuple[RefusedSetting, ...]
+    overrides: tuple[Override, ...]  # of synchronous_commit
+    oldest_transaction: float  # how long it has been open
+    base_backups: int  # how many are being taken from here
+    backup_bytes: int  # how much of them has been sent
+    synchronous_standby_names: str
+    synchronous_commit: str
+    senders: tuple[Sender, ...]
+    slots: tuple[Slot, ...]
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server line of a HAProxy backend: `status` is UP or DOWN or MAINT ..., `check` why."""
+
+    name: str
+    status: str
+    check: str
+    sessions: int
+
+    @property
+    def up(self) -> bool:
+        return self.status.startswith("UP")
+
+
+@dataclass(frozen=True)
+class ProxyState:
+    """HAProxy's own word on one host. `backends`: name, write or read, to its servers."""
+
+    version: str
+    backends: dict[str, tuple[Server, ...]]
+
+
+@dataclass(frozen=True)
+class Watchdog:
+    """The watchdog device of a host. `used`: Patroni has it open, so that it resets the host if that hangs."""
+
+    owner: str
+    used: bool
+
+
+@dataclass(frozen=True)
+class Package:
+    """An installed package. `held`: apt leaves it at its version."""
+
+    version: str
+    held: bool
+
+
+@dataclass(frozen=True)
+class Salvage:
+    """Write-ahead log that a rewind has thrown away, kept in the directory `path` of its host (agents/salvage.py): from `fork` to
+    `end` on `timeline`, positions as PostgreSQL writes them; `commits` transactions, files of `size` bytes."""
+
+    path: str
+    host: str
+    at: str
+    timeline: int
+    fork: str
+    end: str
+    commits: int
+    size: int
