@@ -89,7 +89,7 @@ def test_python_reads_all_programs_of_ours(there: Root) -> None:
 
 
 def test_what_is_said_of_a_release_is_so(there: Root, release: Release) -> None:
-    assert there.said("systemctl --version").split()[1] == str(release.systemd)
+    assert int(there.said("systemctl --version").split()[1]) >= release.systemd  # of one in development it grows
     names = [name for one in COMPONENTS for name in one.packages_for(release.postgres)]
     listed = there.said(f"apt-cache policy postgresql {release.key_package} {' '.join(names)}")
     has = dict(re.findall(r"(?m)^(\S+):\n.*\n  Candidate: (\S+)", listed))
