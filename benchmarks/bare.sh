@@ -15,6 +15,14 @@ install='export DEBIAN_FRONTEND=noninteractive
   mkdir -p /etc/postgresql-common; echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf
   apt-get -qq -y --no-install-recommends -o DPkg::Use-Pty=0 install PACKAGES >/dev/null 2>&1
   systemctl unmask --runtime --quiet etcd patroni haproxy postgresql'
+# Where the release lacks something: the sources of it, and their lists.
+for host in $databases; do
+  ssh -F "$config" "$host" 'tar -x -p -P --wildcards "/etc/apt/*" "/etc/sysusers.d/*" 2>/dev/null
+    for source in /etc/apt/sources.list.d/pgquorum-*.sources; do
+      [ ! -e "$source" ] || apt-get -qq update -o Dir::Etc::sourcelist="$source" -o Dir::Etc::sourceparts=/dev/null -o APT::Get::List-Cleanup=0
+    done' < "$files/$host.tar" &
+done
+wait
 for host in $databases; do
   on "$host" "$(echo "$install" | sed 's/PACKAGES/etcd-server etcd-client postgresql-18 postgresql-client-18 patroni python3-etcd python3-psycopg2 curl/')" &
 done

@@ -15,7 +15,8 @@ from pathlib import Path
 from lab import Lab, LabSpec
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-SPEC = LabSpec(name="bench", subnet="10.77.3.0/24")
+# Another release of Debian than the lab's own with LAB_SUITE, as for the tests.
+SPEC = LabSpec(name="bench", subnet="10.77.3.0/24", suite=os.environ.get("LAB_SUITE") or "forky")
 INVENTORY = ".lab/bench/inventory.py"
 SSH_CONFIG = ".lab/bench/ssh_config"
 # What an SSLRequest is and how a PostgreSQL server answers it (protocol documentation, "SSL Session Encryption").
