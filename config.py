@@ -38,3 +38,6 @@ def _interrupted(signum: int, frame: FrameType | None) -> None:
 
 
 signal.signal(signal.SIGINT, _interrupted)
+
+# pyinfra would compile all modules of ours anew at each run.
+sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
