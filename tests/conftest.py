@@ -38,7 +38,8 @@ CLUSTERS = {
     "test_70": "faults",
     "test_76": "deploys",
     "test_77_l": "proof",
-    "test_80": "faults",
+    "test_80": "proof",
+    "test_90": "faults",
 }
 # Which process begins with which, and so on what kind of lab they run (KINDS and ODD_ONE of tests/lab).
 BEGINS_WITH = {"gw0": "machines", "gw1": "deploys", "gw2": "faults", "gw3": "proof"}

@@ -6,16 +6,9 @@ import time
 
 import pytest
 from clients import Writers
+from commands import invoke
 from helpers import Deploy, Site
 from hosts import DATABASES, ETCD_FROM_FILES, PROXY, SPEC, wait_until
-
-
-@pytest.mark.skipif(not ETCD_FROM_FILES, reason="here etcd comes from the distribution, or from a source of packages")
-def test_etcd_came_from_the_files_that_the_settings_name(site: Site) -> None:
-    for host in DATABASES:
-        assert site.on(host, "dpkg-query -W -f '${db:Status-Status} ' etcd-server etcd-client").split() == ["installed"] * 2
-        assert site.on(host, "ls /etc/apt/sources.list.d /var/cache").split().count("pgquorum-etcd.sources") == 0
-        assert "pgquorum" not in site.on(host, "ls /var/cache").split()
 
 
 @pytest.mark.smoke
@@ -43,3 +36,24 @@ def test_what_was_acknowledged_before_the_primary_died_is_read_after(site: Site,
     site.lab.on(old)
     wait_until(site.healthy, "the lost host streams again")
     assert site.changes() == 0
+
+
+def test_no_write_is_lost_when_each_server_is_restarted_in_turn(site: Site) -> None:
+    started = site.postmasters()
+    with Writers(site) as writers:
+        for planned in ("switchover", "rolling-restart"):
+            code, out, err = invoke(site, planned, "--yes")
+            assert code == 0, out + err
+    assert writers.lost() == set()
+    assert {host for host, time_ in site.postmasters().items() if time_ != started[host]} == set(DATABASES)
+    code, out, err = invoke(site, "verify")
+    assert code == 0, out + err
+    assert site.changes() == 0
+
+
+@pytest.mark.skipif(not ETCD_FROM_FILES, reason="here etcd comes from the distribution, or from a source of packages")
+def test_etcd_came_from_the_files_that_the_settings_name(site: Site) -> None:
+    for host in DATABASES:
+        assert site.on(host, "dpkg-query -W -f '${db:Status-Status} ' etcd-server etcd-client").split() == ["installed"] * 2
+        assert site.on(host, "ls /etc/apt/sources.list.d /var/cache").split().count("pgquorum-etcd.sources") == 0
+        assert "pgquorum" not in site.on(host, "ls /var/cache").split()
