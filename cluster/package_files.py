@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import ClassVar
 
 from . import paths
 from .topology import Cluster, Host
@@ -22,7 +23,7 @@ class PackageFile:
 
     origin: str
     sha256: str
-    there: str = ""
+    there: ClassVar[str] = ""  # nobody else adds it, as they may a source
 
     @property
     def name(self) -> str:

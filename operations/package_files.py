@@ -20,7 +20,8 @@ FETCH = "/usr/lib/apt/apt-helper download-file"
 @operation()
 def bring(run: Run, names: list[str]) -> Generator[StringCommand | FileUploadCommand]:
     """Lays the files of missing packages on the host. One that is not what its SHA-256 says ends the deploy."""
-    wanted = [file for file in run.package_files if file.package in missing(names)]
+    lacking = missing(names)
+    wanted = [file for file in run.package_files if file.package in lacking]
     if wanted:
         yield StringCommand(f"install -d -m 755 {paths.PACKAGE_FILES}")
     for file in wanted:
