@@ -31,14 +31,15 @@ def tell_changes_only() -> None:
     import pyinfra_cli.cli
 
     logger.addFilter(_worth_telling)
-    pyinfra_cli.cli.print_meta = lambda state: _say(proposed(_planned(state)))
+    pyinfra_cli.cli.print_meta = lambda state: _say(proposed(_planned(state), _left_out(state)))
 
 
 def tell_changes(state: State) -> None:
     """Says what a run changes: while it goes on, where pyinfra itself does not, and when it has come to its end."""
     if _worth_telling in logger.filters:
         state.add_callback_handler(Telling())
-    atexit.register(lambda: _say(changes(_done(state))) if state.current_stage == StateStage.Disconnect else None)
+    ended = StateStage.Disconnect
+    atexit.register(lambda: _say(changes(_done(state), _left_out(state))) if state.current_stage == ended else None)
 
 
 def _worth_telling(record: logging.LogRecord) -> bool:
@@ -60,21 +61,31 @@ class Telling(BaseStateCallback):
         _say(_lines(_done(state, op_hash)))
 
 
-def proposed(operations: Operations) -> list[str]:
-    """What would be changed, an operation a line."""
+def proposed(operations: Operations, left_out: list[str]) -> list[str]:
+    """What would be changed, an operation a line; `left_out` are the hosts that were not looked at."""
     lines = _lines(operations)
-    return ["would be changed:", *lines] if lines else ["nothing would be changed: all is as the settings say"]
+    return ["would be changed:", *lines] if lines else [f"nothing would be changed: {_as_settings_say(left_out)}"]
 
 
-def changes(operations: Operations) -> list[str]:
+def changes(operations: Operations, left_out: list[str]) -> list[str]:
     """How much was changed, and by which operations, a host a line."""
     by_host: dict[str, list[str]] = {}
     for operation, hosts in operations:
         for name in hosts:
             by_host.setdefault(name, []).append(operation)
     if not by_host:
-        return ["nothing was changed: all is as the settings say"]
+        return [f"nothing was changed: {_as_settings_say(left_out)}"]
     return ["changed:", *(f"  {name}: {len(done)}: {', '.join(done)}" for name, done in sorted(by_host.items()))]
+
+
+def _as_settings_say(left_out: list[str]) -> str:
+    looked_at = f"what was looked at, not {', '.join(left_out)}," if left_out else "all"
+    return f"{looked_at} is as the settings say"
+
+
+def _left_out(state: State) -> list[str]:
+    """The hosts that --limit or --exclude has left out."""
+    return sorted(host.name for host in state.inventory if not state.is_host_in_limit(host))
 
 
 def _lines(operations: Operations) -> list[str]:

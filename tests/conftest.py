@@ -30,8 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-# The files of tests/lab that share a cluster, by the first of them: three, about equally long. A cluster that only stands takes a
-# quarter of a core, so more of them are no quicker on two.
+# The files of tests/lab that share a cluster, by the first of them: three, about equally long, and a short one. A cluster that
+# only stands takes a quarter of a core, so more of them are no quicker on two.
 CLUSTERS = {
     "test_10": "deploys",
     "test_69": "proof",
@@ -40,9 +40,11 @@ CLUSTERS = {
     "test_77_l": "proof",
     "test_80": "proof",
     "test_90": "faults",
+    "test_95": "seventeen",
 }
-# Which process begins with which, and so on what kind of lab they run (KINDS and ODD_ONE of tests/lab).
-BEGINS_WITH = {"gw0": "machines", "gw1": "deploys", "gw2": "faults", "gw3": "proof"}
+# Which process begins with which, and so on what kind of lab they run (KINDS and ODD_ONE of tests/lab). The lab's
+# own tests, which have a lab of their own, and those that need none are for whoever is free.
+BEGINS_WITH = {"gw0": "seventeen", "gw1": "deploys", "gw2": "faults", "gw3": "proof"}
 
 
 class ByCluster(LoadScopeScheduling):

@@ -292,6 +292,8 @@ def collect(argument: dict[str, dict[str, Any]]) -> dict[str, Any]:
     def ask(part: str) -> None:
         try:
             told[part] = {"is": PARTS[part](argument[part])}
+        except subprocess.TimeoutExpired as error:  # its own words are the whole command
+            told[part] = {"problem": f"no answer within {error.timeout:g} s"}
         except Exception as error:  # whatever it is, the other parts must still be told
             told[part] = {"problem": getattr(error, "strerror", None) or str(error) or type(error).__name__}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers import Deploy, Site, copy_checkout
-from hosts import DATABASES, ETCD_FROM_FILES, KEPT, LABS, SPEC, reserved
+from hosts import DATABASES, ETCD_FROM_FILES, KEPT, LABS, POSTGRES, SPEC, reserved
 
 from lab import Lab, packages
 
@@ -40,6 +40,13 @@ mount /var/lib/etcd
 """
 
 
+def write_settings(site: Site, group: str, settings: str) -> None:
+    """Once, at the end of the copy's own settings of a group of hosts: those in `.lab/` are written anew by each `lab.up`."""
+    file = site.folder / f"group_data/{group}.py"
+    if settings not in file.read_text():
+        file.write_text(f"{file.read_text()}\n{settings}\n")
+
+
 def take_etcd_from_files(site: Site) -> None:
     """Etcd's two packages by their SHA-256: one is copied to the hosts, the other fetched by them."""
     made = packages.path(SPEC.suites[0])
@@ -48,7 +55,7 @@ def take_etcd_from_files(site: Site) -> None:
     (site.folder / server.name).write_bytes(server.read_bytes())
     sums = {one.name: hashlib.sha256(one.read_bytes()).hexdigest() for one in (server, client)}
     named = {server.name: sums[server.name], f"file://{packages.ON_HOST}/debian/pool/{client.name}": sums[client.name]}
-    (site.folder / f".lab/{SPEC.name}/group_data/etcd.py").write_text(f"etcd_source = 'files'\netcd_files = {named!r}\n")
+    write_settings(site, "etcd", f"etcd_source = 'files'\netcd_files = {named!r}")
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +95,8 @@ def whole_lab(alone: None, kept: Path | None, tmp_path_factory: pytest.TempPathF
         site = Site(lab, folder)
         if ETCD_FROM_FILES:
             take_etcd_from_files(site)
+        if POSTGRES != 18:
+            write_settings(site, "postgres", f"postgres_version = {POSTGRES}")
         if SPEC == ODD_ONE and not site.secrets.exists():
             site.on_all(AS_PEOPLE_HAVE_THEM)
             for host in DATABASES:

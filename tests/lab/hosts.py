@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 import pytest
@@ -22,19 +22,37 @@ from lab import Addresses, Lab, LabError, LabSpec, packages, state
 
 Answer = TypeVar("Answer")
 
-# Each process of a parallel run has a lab of its own: one has IPv6, too, and one nothing else; on one Debian 13 runs, on one
-# both releases. With LAB_SUITE=trixie all of them run that.
-KINDS: tuple[tuple[Addresses, str], ...] = (("ipv4", "forky"), ("dual", "forky,trixie"), ("ipv4", "forky"), ("ipv6", "trixie"))
+
+class Kind(NamedTuple):
+    addresses: Addresses
+    suite: str
+    postgres: int
+
+
+# Each process of a parallel run has a lab of its own: one has IPv6, too, and one nothing else; on two Debian 13 runs, on one
+# both releases; on one PostgreSQL 17. With LAB_SUITE=trixie all of them run that, with LAB_POSTGRES=17 that. A run in one
+# process has the plainest.
+KINDS = (
+    Kind("ipv4", "trixie", 17),
+    Kind("dual", "forky,trixie", 18),
+    Kind("ipv4", "forky", 18),
+    Kind("ipv6", "trixie", 18),
+)
 LABS = [
-    LabSpec(name=f"test{n}", subnet=f"10.77.{16 + n}.0/24", addresses=kind, suite=os.environ.get("LAB_SUITE") or suite)
-    for n, (kind, suite) in enumerate(KINDS)
+    LabSpec(f"test{n}", subnet=f"10.77.{16 + n}.0/24", addresses=kind.addresses, suite=os.environ.get("LAB_SUITE") or kind.suite)
+    for n, kind in enumerate(KINDS)
 ]
-SPEC = LABS[int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))]
+MINE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw2").removeprefix("gw"))
+SPEC = LABS[MINE]
+# Of the releases that a lab is made of, Debian 13 alone has PostgreSQL 17.
+POSTGRES = int(os.environ.get("LAB_POSTGRES") or (KINDS[MINE].postgres if SPEC.suite == "trixie" else 18))
 # Where all hosts run a stable release, etcd is taken from files; where some do, from a source of packages.
 ETCD_FROM_FILES = SPEC.suites in {(suite,) for suite in packages.STABLE}
 LOCKS = Path("/run/lock")
 # With --keep-lab: the copy of the checkout that a lab is deployed from.
 KEPT = Path("/var/tmp/pgquorum-tests") / SPEC.name
+BINARIES = f"/usr/lib/postgresql/{POSTGRES}/bin"
+DATA = f"/var/lib/postgresql/{POSTGRES}/pgquorum"
 # What the tests of the lab itself use.
 MACHINES = LabSpec(name="lt", subnet="10.77.2.0/24", databases=1, proxies=1)
 DATABASES = [host.name for host in SPEC.hosts if host.kind == "database"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers import INVENTORY, Site
-from hosts import ADDRESS, DATABASES, HOSTS, PROXY, SPEC
+from hosts import ADDRESS, DATA, DATABASES, HOSTS, POSTGRES, PROXY, SPEC
 
 VICTIM = DATABASES[1]
 
@@ -146,11 +146,10 @@ def test_a_system_that_is_not_supported(blank: Site) -> None:
 
 
 def test_a_data_directory_that_belongs_to_something_else(blank: Site) -> None:
-    directory = "/var/lib/postgresql/18/pgquorum"
     for content in ("precious", "PG_VERSION"):
-        blank.on(VICTIM, f"mkdir -p {directory}; echo 18 > {directory}/{content}")
+        blank.on(VICTIM, f"mkdir -p {DATA}; echo {POSTGRES} > {DATA}/{content}")
         try:
-            refused(blank, f"host {VICTIM}: {directory} holds something that this tool did not put there")
-            assert blank.on(VICTIM, f"ls {directory}") == content
+            refused(blank, f"host {VICTIM}: {DATA} holds something that this tool did not put there")
+            assert blank.on(VICTIM, f"ls {DATA}") == content
         finally:
             blank.on(VICTIM, "rm -r /var/lib/postgresql")

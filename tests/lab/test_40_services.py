@@ -6,7 +6,7 @@ import json
 
 import pytest
 from helpers import ENVIRONMENT, Site
-from hosts import DATABASES, HOSTS, IN_URL, PROXY, wait_until
+from hosts import DATABASES, HOSTS, IN_URL, POSTGRES, PROXY, wait_until
 
 BESIDE = ("etcd", "patroni", "pgquorum-wake-patroni", "pgquorum-confirm-quorum")
 SERVICES = [(host, name) for host in DATABASES for name in BESIDE] + [(PROXY, "haproxy")]
@@ -24,7 +24,7 @@ def test_no_upgrade_of_the_system_touches_the_clusters_programs(site: Site) -> N
     held = {host: set(said.split()) for host, said in site.on_all("apt-mark showhold").items()}
     assert held[PROXY] >= {"haproxy"}
     for host in DATABASES:
-        assert held[host] >= {"etcd-server", "postgresql-18", "patroni"}
+        assert held[host] >= {"etcd-server", f"postgresql-{POSTGRES}", "patroni"}
 
 
 @pytest.mark.parametrize("host", DATABASES)
@@ -94,7 +94,7 @@ def test_nobody_upgrades_or_restarts_the_clusters_programs_by_night(site: Site) 
         ours = [
             name for name in installed
             if name in ("patroni", "haproxy", "etcd-server", "etcd-client", "libpq5", "python3-etcd")
-            or name.startswith("postgresql-18")
+            or name.startswith(f"postgresql-{POSTGRES}")
         ]  # fmt: skip
         assert ours
         for name in ours:

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from commands import invoke
 from helpers import Site
-from hosts import DATABASES, SPEC, wait_until
+from hosts import DATA, DATABASES, SPEC, wait_until
 from proving import run_one
 
 pytestmark = pytest.mark.usefixtures("healed")
 
 CONFIRM = "pgquorum-confirm-quorum"
-DATA = "/var/lib/postgresql/18/pgquorum"
 GATE = "/usr/bin/python3 -I -S /usr/local/lib/pgquorum/agents promotion-gate /etc/pgquorum/agents.json"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from commands import invoke, status
 from helpers import Site
-from hosts import wait_until
+from hosts import DATA, wait_until
 from proving import as_promised, run, run_one
 
 pytestmark = pytest.mark.usefixtures("healed")
@@ -35,7 +35,7 @@ def test_a_primary_without_a_replica_waits_for_one_after_a_crash_too(site: Site)
     site.on_all("systemctl stop patroni", replicas)
     wait_until(lambda: site.psql(primary, ALONE) == "0", "the replicas are gone")
     started = site.psql(primary, "select pg_postmaster_start_time()")
-    kill = "kill -KILL $(head -n 1 /var/lib/postgresql/18/pgquorum/postmaster.pid)"
+    kill = f"kill -KILL $(head -n 1 {DATA}/postmaster.pid)"
     site.on(primary, kill)
     back = "select pg_postmaster_start_time() from pg_is_in_recovery() as replica where not replica"
     wait_until(lambda: site.psql(primary, back) not in ("", started), "the primary is back, alone")

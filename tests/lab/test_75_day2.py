@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from commands import finish, invoke, start, status
 from helpers import ENVIRONMENT, INVENTORY, Site
-from hosts import ADDRESS, DATABASES, PROXY, SPEC, wait_until
+from hosts import ADDRESS, DATA, DATABASES, PROXY, SPEC, wait_until
 from proving import as_promised, run_one
 
 pytestmark = pytest.mark.usefixtures("healed")
@@ -269,11 +269,11 @@ def test_a_setting_changed_behind_the_tools_back_is_found(site: Site) -> None:
 
 def test_a_replica_is_made_anew(site: Site) -> None:
     replica = site.replicas()[0]
-    born = site.on(replica, "stat -c %W /var/lib/postgresql/18/pgquorum/PG_VERSION")
+    born = site.on(replica, f"stat -c %W {DATA}/PG_VERSION")
     assert invoke(site, "reinit", site.leader(), "--yes")[0] == 2
     code, out, err = invoke(site, "reinit", replica, "--yes")
     assert code == 0, out + err
-    assert site.on(replica, "stat -c %W /var/lib/postgresql/18/pgquorum/PG_VERSION") != born
+    assert site.on(replica, f"stat -c %W {DATA}/PG_VERSION") != born
     assert site.healthy()
 
 

@@ -9,7 +9,7 @@ import pytest
 from clients import Writers
 from commands import invoke, status
 from helpers import ENVIRONMENT, Site
-from hosts import ADDRESS, DATABASES, PROXY, wait_until
+from hosts import ADDRESS, BINARIES, DATABASES, POSTGRES, PROXY, wait_until
 from proving import run_one
 
 pytestmark = pytest.mark.usefixtures("healed")
@@ -19,9 +19,9 @@ SETTINGS = f"""
 postgres_slots = [{{"name": "{SLOT}", "database": "app"}}]
 postgres_roles = [{{"name": "app", "replication": True}}]
 """
-BINARIES, DATA, PORT = "/usr/lib/postgresql/18/bin", "/var/tmp/subscriber", 6000
+SUBSCRIBER, PORT = "/var/tmp/subscriber", 6000
 AS_POSTGRES = "runuser -u postgres --"
-START = f"{AS_POSTGRES} {BINARIES}/pg_ctl -D {DATA} -l {DATA}.log -w start >/dev/null"
+START = f"{AS_POSTGRES} {BINARIES}/pg_ctl -D {SUBSCRIBER} -l {SUBSCRIBER}.log -w start >/dev/null"
 SOURCE = "/etc/apt/sources.list.d/subscriber.list"
 SERVER = f"""
 set -e
@@ -30,16 +30,16 @@ if [ -d /srv/lab/pgdg ]; then  # a proxy of a release that does not have it itse
     echo "deb [trusted=yes] file:/srv/lab/pgdg $VERSION_CODENAME-pgdg main" >{SOURCE}
     apt-get update -o Dir::Etc::sourcelist={SOURCE} -o Dir::Etc::sourceparts=/dev/null -o APT::Get::List-Cleanup=0 >/dev/null
 fi
-apt-get install -y --no-install-recommends postgresql-18 >/dev/null 2>&1
-{AS_POSTGRES} {BINARIES}/initdb -D {DATA} -A peer >/dev/null
+apt-get install -y --no-install-recommends postgresql-{POSTGRES} >/dev/null 2>&1
+{AS_POSTGRES} {BINARIES}/initdb -D {SUBSCRIBER} -A peer >/dev/null
 printf "port = {PORT}\\nlisten_addresses = ''\\nunix_socket_directories = '/tmp'\\nwal_retrieve_retry_interval = 500ms\\n" \
-  >>{DATA}/postgresql.conf
+  >>{SUBSCRIBER}/postgresql.conf
 {START}
 """
 GONE = f"""
-{AS_POSTGRES} {BINARIES}/pg_ctl -D {DATA} -m immediate stop
-rm -rf {DATA} {DATA}.log {SOURCE}
-apt-get remove -y postgresql-18
+{AS_POSTGRES} {BINARIES}/pg_ctl -D {SUBSCRIBER} -m immediate stop
+rm -rf {SUBSCRIBER} {SUBSCRIBER}.log {SOURCE}
+apt-get remove -y postgresql-{POSTGRES}
 """
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from commands import invoke, status
 from helpers import Site
-from hosts import ADDRESS, FAMILY, SPEC, wait_until
+from hosts import ADDRESS, BINARIES, FAMILY, SPEC, wait_until
 
 pytestmark = pytest.mark.usefixtures("healed")
 
@@ -56,8 +56,7 @@ def rows(site: Site) -> int:
 def commits(site: Site, host: str, kept: dict[str, object]) -> int:
     """How many transactions PostgreSQL's own program finds in a salvage."""
     files = f"-p {kept['path']} -t {kept['timeline']} -s {kept['fork']} -e {kept['end']}"
-    program = "/usr/lib/postgresql/18/bin/pg_waldump"
-    return int(site.on(host, f"{program} {files} -r Transaction | grep -c 'desc: COMMIT'"))
+    return int(site.on(host, f"{BINARIES}/pg_waldump {files} -r Transaction | grep -c 'desc: COMMIT'"))
 
 
 def test_nobody_leads_until_the_loss_is_accepted_by_name_and_what_was_lost_is_kept(site: Site) -> None:

@@ -13,12 +13,19 @@ NOISE = ("Starting operation", "No changes", "Skipped", "Success", "Connected", 
 
 def test_each_host_is_named_with_what_was_changed_on_it() -> None:
     done = [("Configure etcd", ["db2", "db1"]), ("Start etcd", ["db2"]), ("etcd has a quorum", [])]
-    assert changes(done) == ["changed:", "  db1: 1: Configure etcd", "  db2: 2: Configure etcd, Start etcd"]
+    assert changes(done, []) == ["changed:", "  db1: 1: Configure etcd", "  db2: 2: Configure etcd, Start etcd"]
 
 
 def test_that_nothing_was_or_would_be_changed_is_one_line() -> None:
-    assert changes([("Configure etcd", [])]) == ["nothing was changed: all is as the settings say"]
-    assert proposed([("Configure etcd", [])]) == ["nothing would be changed: all is as the settings say"]
+    assert changes([("Configure etcd", [])], []) == ["nothing was changed: all is as the settings say"]
+    assert proposed([("Configure etcd", [])], []) == ["nothing would be changed: all is as the settings say"]
+
+
+def test_nothing_is_said_of_hosts_that_were_left_out() -> None:
+    (said,) = changes([("Configure HAProxy", [])], ["db1", "db2"])
+    assert said == "nothing was changed: what was looked at, not db1, db2, is as the settings say"
+    (said,) = proposed([("Configure HAProxy", [])], ["db1"])
+    assert said == "nothing would be changed: what was looked at, not db1, is as the settings say"
 
 
 def test_a_deploy_says_what_it_changes_where_and_nothing_of_the_rest(stage: Stage) -> None:

@@ -146,3 +146,9 @@ def test_what_a_failed_start_has_left_is_named(tmp_path: Path) -> None:
     (tmp_path / "shop.failed").mkdir()
     paths = [str(tmp_path / name) for name in ("shop.failed", "pg_wal.failed")]
     assert collector.failed_starts({"paths": paths}) == paths[:1]
+
+
+def test_a_program_that_takes_too_long_is_told_without_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collector, "SECONDS", -0.9)
+    monkeypatch.setitem(collector.PARTS, "units", lambda spec: collector.run("sleep", "9"))
+    assert collector.collect({"units": {}})["units"] == {"problem": "no answer within 0.1 s"}
