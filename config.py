@@ -12,9 +12,13 @@ import click
 from pyinfra import config
 
 from cluster.command_line import deploys, in_full, refusals
+from cluster.printable import Screen
 from operations.changes import tell_changes_only
 from operations.connections import reach_as_tasks_do
 from operations.ending import end_in_words
+
+# What hosts say stands in what pyinfra prints.
+sys.stdout, sys.stderr = Screen(sys.stdout), Screen(sys.stderr)
 
 # The first failure on any host ends the run.
 config.FAIL_PERCENT = 0

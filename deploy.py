@@ -9,6 +9,7 @@ from operations import (
     database_host,
     databases,
     etcd,
+    firewall,
     haproxy,
     kernel,
     package_files,
@@ -47,6 +48,11 @@ if me in cluster.postgres_hosts:
     packages.mask_postgres(name="Mask postgresql.service")
 manage(name="Configure the kernel", wanted=kernel.files())
 kernel.apply(name="Apply the kernel's settings")
+if cluster.all.firewall:
+    manage(name="Configure the packet filter", wanted=firewall.programs())
+    firewall.load(name="Load the packet filter", run=run)
+else:
+    firewall.remove(name="Remove the packet filter")
 barrier(name="Packages are installed")
 
 if me in cluster.etcd_hosts:

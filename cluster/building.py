@@ -160,7 +160,7 @@ def _section_problems(errors: list[Any], named: dict[str, str], group: str) -> I
     for e in errors:
         where = named[str(e["loc"][0])]
         inner = [str(part) for part in e["loc"][1:] if str(part) not in ("bool", "int", "float", "str")]
-        path = "".join(f"[{part}]" for part in inner if "function" not in part)
+        path = "".join(f"[{part}]" for part in inner if "function" not in part and part != "[key]")
         if e["type"] == "missing":
             text = f"{where}{path} {s.explain(dict(e))} (group_data/{group}.py)"
         elif e["type"] == "extra_forbidden":  # its value may be a secret

@@ -108,4 +108,5 @@ COMPONENTS = (
 )
 # On hosts that carry etcd and PostgreSQL: moves the leadership of etcd off the primary's host.
 APART_TIMER = "pgquorum-leaders-apart.timer"
+FIREWALL_UNIT = "pgquorum-firewall.service"  # on every host, where the settings ask for it
 GROUPS = tuple(dict.fromkeys(component.group for component in COMPONENTS))

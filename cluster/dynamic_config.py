@@ -87,6 +87,8 @@ def postgres_parameters(cluster: Cluster) -> Json:
         "archive_command": "/bin/true",
         # One application that takes all connections must not keep out who tests the cluster, nor a rewind.
         "reserved_connections": 5,
+        # Whoever connects and says nothing holds one of the places for those who have not logged in.
+        "authentication_timeout": "10s",
         "log_checkpoints": "on",
         "log_line_prefix": "%m [%p] %q%u@%d ",
         "track_io_timing": "on",

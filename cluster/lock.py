@@ -44,7 +44,6 @@ def holder_command(owner_line: str) -> str:
 
 def refusal(host: str, answer: str) -> str:
     """What to tell the second operator, from the first line the holder command printed on `host`."""
-    answer = "".join(c for c in answer if c.isprintable())  # it goes to a terminal
     try:
         held_by = json.loads(answer)
         return (

@@ -13,6 +13,11 @@ PACKAGE_FILES = "/var/cache/pgquorum"  # packages that are files, while they are
 ETCD_SYSUSERS = "/etc/sysusers.d/etcd-server.conf"  # in place of the package's own file where systemd can't read that
 KERNEL_SETTINGS = "/etc/sysctl.d/60-pgquorum.conf"
 
+FIREWALL_RULES = "/etc/pgquorum/firewall.nft"  # the packet filter that a new SSH connection has got through
+FIREWALL_TABLE = "pgquorum"  # its table in the kernel, of family inet
+FIREWALL_NOTE = "/run/pgquorum-firewall"  # the sum of that table as it was loaded
+LOAD_FIREWALL = "/usr/local/lib/pgquorum/load-firewall"
+
 ETCD_CONFIG = "/etc/etcd/etcd.env"
 ETCD_BOOTSTRAP = "/etc/etcd/bootstrap.env"  # read by a member that has no data yet, written once
 ETCD_TLS = "/etc/etcd/tls"  # ca.crt, server.crt, server.key: owner etcd

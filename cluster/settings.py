@@ -31,6 +31,16 @@ from .values import (
 
 Durability = Literal["quorum", "all", "synchronous", "asynchronous"]
 WithoutReplica = Literal["wait", "continue"]
+# The settings of the ports that the packet filter guards.
+FilteredPort = Literal[
+    "etcd_client_port",
+    "etcd_peer_port",
+    "postgres_port",
+    "patroni_port",
+    "haproxy_write_port",
+    "haproxy_read_port",
+    "haproxy_stats_port",
+]
 
 RESERVED_ROLES = {"postgres", "replicator", "rewinder", "pgquorum_probe", "public", "none"}
 RESERVED_DATABASES = {"postgres", "template0", "template1", "pgquorum", "replication"}
@@ -67,6 +77,10 @@ class AllSettings(Settings):
     failover_profile: ProfileName = "lan"
     failover_timing: dict[str, StrictInt] = {}
     client_networks: tuple[Network, ...]
+    firewall: StrictBool = False
+    firewall_also: dict[FilteredPort, tuple[Network, ...]] = {}
+    firewall_connections: Annotated[StrictInt, Field(ge=10, le=100_000)] = 30
+    operator_networks: tuple[Network, ...] = ()
     certificate_days: Annotated[StrictInt, Field(ge=90, le=3650)] = 730
     certificate_names: tuple[CertificateName, ...] = ()
     secrets_directory: str = "secrets"

@@ -10,6 +10,7 @@ from typing import Any
 from . import settings as s
 from .components import COMPONENTS, Component
 from .errors import ClusterError, did_you_mean
+from .parameters import normalize
 from .timing import Timing
 
 
@@ -65,6 +66,12 @@ class Cluster:
         """The versions of IP, 4 or 6 or both, that its hosts and its clients use."""
         of_clients = {network.version for network in self.all.client_networks}
         return tuple(sorted(of_clients | {host.settings.address.version for host in self.hosts}))
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions one PostgreSQL takes at a time."""
+        given = self.postgres.parameters.get("max_connections", 100)
+        return int(float(str(normalize("max_connections", given, self.postgres.version))))
 
     @property
     def decodes(self) -> bool:

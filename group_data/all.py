@@ -25,6 +25,20 @@ failover_timing = {}
 # The networks from which clients may connect, to HAProxy and to PostgreSQL itself.
 client_networks = ["10.77.0.0/16"]
 
+# A packet filter (nftables) on every host, which lets none but the cluster's own hosts dial etcd and Patroni, and none but them
+# and client_networks PostgreSQL and HAProxy. Nothing else of a host's is filtered. `invoke init` turns it on for new clusters.
+firewall = False
+
+# Who else may dial a port, such as {"patroni_port": ["10.0.9.0/24"]} for a monitoring that reads Patroni's metrics.
+firewall_also = {}
+
+# How many connections one client's address may have to one PostgreSQL past HAProxy, where there is the filter.
+firewall_connections = 30
+
+# With networks here, the filter lets nobody but them and the cluster's hosts dial SSH. A deploy keeps a filter only if a new SSH
+# connection gets through it.
+operator_networks = []
+
 # How long a certificate is valid, in days. A deploy renews it when fewer than 60 are left.
 certificate_days = 730
 

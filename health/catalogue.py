@@ -40,6 +40,7 @@ CATALOGUE: dict[str, Condition] = {
     "certificates.expiring": _problem("a certificate ends within days"),
     "certificates.to-renew": _warning("a certificate is due to be renewed by a deploy"),
     "files.edited": _warning("a file that the deploy writes has been edited, or is gone"),
+    "firewall.not-loaded": _warning("the packet filter of a host is not loaded, or not as the deploy has loaded it"),
     "disks.failed-start": _warning("directories of a first start that has failed are left on a host"),
     # Hosts, before a deploy
     "host.unfit": _problem("a deploy would be refused, for what the survey of the hosts says"),

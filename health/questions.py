@@ -23,6 +23,8 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
         "edited": {"path": paths.MANIFEST},
         "operator": {"path": paths.LOCK},
     }
+    if cluster.all.firewall:
+        asked["firewall"] = {"table": paths.FIREWALL_TABLE, "note": paths.FIREWALL_NOTE}
     directories = []
     if host in cluster.etcd_hosts:
         asked["etcd"] = etcd_question(cluster, host)

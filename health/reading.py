@@ -73,6 +73,7 @@ def host_view(name: str, output: str, at: float) -> HostView:
         proxy=part("haproxy", proxy_state),
         salvage=part("salvage", lambda found: tuple(Salvage(**one) for one in found)) or (),
         watchdog=part("watchdog", lambda found: Watchdog(**found)),
+        filtered=part("firewall", bool),
         failed_starts=tuple(part("failed_starts", list) or ()),
     )
 

@@ -37,6 +37,7 @@ class HostView:
     salvage: tuple[Salvage, ...] = ()
     packages: dict[str, Package] = field(default_factory=dict)  # of the components, those that are installed
     watchdog: Watchdog | None = None  # of a database host that has the device
+    filtered: bool | None = None  # the kernel has the packet filter as it was loaded; None where the settings have none
     failed_starts: tuple[str, ...] = ()  # directories that Patroni has moved away after a first start that failed
 
     @property

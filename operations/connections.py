@@ -6,10 +6,11 @@ kernel's defaults, and a lost one without a word.
 
 from __future__ import annotations
 
+import shlex
 import socket
 from typing import Any
 
-from pyinfra import logger
+from pyinfra import host, logger
 from pyinfra.api import State
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.state import BaseStateCallback
@@ -17,12 +18,13 @@ from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.sshuserclient.client import get_missing_host_key_policy
 
 from reach.configuration import Way
-from reach.connecting import UnreachableError, connect
+from reach.connecting import Client, UnreachableError, connect
 
 # A host without a sign of life for so long is gone and the run ends: by default it would wait for a quarter of an hour and
 # longer. That a command takes its time is no reason: the kernel of its host answers.
 GONE_SECONDS = 30
 PROBE_SECONDS = 5
+ANSWER_SECONDS = 20
 OPTIONS = [
     # A second small packet would wait until the first is acknowledged, which hosts delay: 80 ms more for every command.
     (socket.IPPROTO_TCP, "TCP_NODELAY", 1),
@@ -42,6 +44,15 @@ def reach_as_tasks_do() -> None:
 
 
 def _connect(connector: Any) -> None:
+    try:
+        connector.client = _client(connector)
+    except UnreachableError as error:
+        _unreached[connector.host.name] = str(error).removeprefix("unreachable: ")
+        raise ConnectError("unreachable") from None  # pyinfra tells this of each host; the run ends with why
+
+
+def _client(connector: Any) -> Client:
+    """A connection of its own to a host of pyinfra's. Raises UnreachableError."""
     data = connector.data
     way = Way(
         data["ssh_hostname"] or connector.host.name,
@@ -52,11 +63,18 @@ def _connect(connector: Any) -> None:
         data["ssh_known_hosts_file"],
     )
     policy = get_missing_host_key_policy(data["ssh_strict_host_key_checking"])
+    return connect(way, connector.state.config.CONNECT_TIMEOUT, policy)
+
+
+def new_connection(command: str) -> str:
+    """Runs a command on the host that an operation is at, as root, over a connection that is opened for it. Returns why it could
+    not; nothing when it has succeeded."""
+    sudo = "sudo -n " if host.data.get("_sudo") else ""
     try:
-        connector.client = connect(way, connector.state.config.CONNECT_TIMEOUT, policy)
+        with _client(host.connector) as client:
+            return client.why_failed(f"{sudo}sh -c {shlex.quote(command)}", ANSWER_SECONDS)
     except UnreachableError as error:
-        _unreached[connector.host.name] = str(error).removeprefix("unreachable: ")
-        raise ConnectError("unreachable") from None  # pyinfra tells this of each host; the run ends with why
+        return str(error).removeprefix("unreachable: ")
 
 
 def why_unreached(name: str) -> str:

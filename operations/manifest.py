@@ -8,7 +8,7 @@ from cluster import paths
 from cluster.fitness import noted_layout
 from cluster.layout import layout_of, note_for
 
-from . import database_host, etcd, haproxy, kernel, packages, patroni, sources
+from . import database_host, etcd, firewall, haproxy, kernel, packages, patroni, sources
 from .context import Run
 from .managed import Managed
 
@@ -17,6 +17,8 @@ def manifest(run: Run) -> Managed:
     """The list of every file of the deploy's on the host that deploy.py is being loaded for, in the form of sha256sum: `invoke
     verify` sees one that was edited."""
     files = packages.host_files(marker=None) + sources.files(run) + kernel.files()
+    if run.cluster.all.firewall:
+        files += [*firewall.programs(), firewall.rules(run)]
     if run.host in run.cluster.postgres_hosts:
         files += database_host.files()
     for module, members in (

@@ -21,7 +21,8 @@ KEPT_FROM_STARTING = tuple(unit for component in COMPONENTS for unit in (*compon
 
 def packages_of(cluster: Cluster, member: Host) -> list[str]:
     """The packages a host needs for what it carries, with what the deploy itself works with."""
-    return ["curl", "ca-certificates", "python3", *cluster.packages(member)]
+    filtered = ["nftables"] if cluster.all.firewall else []
+    return ["curl", "ca-certificates", "python3", *filtered, *cluster.packages(member)]
 
 
 def host_files(marker: str | None) -> list[Managed]:

@@ -37,6 +37,15 @@ class Client(paramiko.SSHClient):
         assert transport is not None, "connect() gives only what is open"
         return transport
 
+    def why_failed(self, command: str, seconds: int) -> str:
+        """Runs a command; its last words where it has failed, nothing where it has succeeded. Raises UnreachableError."""
+        try:
+            _, stdout, stderr = self.exec_command(command, timeout=seconds)
+            said = stderr.read().decode(errors="replace").strip()
+            return (said.splitlines() or ["it failed"])[-1] if stdout.channel.recv_exit_status() else ""
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise UnreachableError(f"unreachable: {error or type(error).__name__}") from None
+
     def close(self) -> None:
         super().close()
         if self.through:

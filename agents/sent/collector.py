@@ -259,6 +259,15 @@ def watchdog(spec: dict[str, Any]) -> dict[str, Any] | None:
     return {"owner": Path(spec["device"]).owner(), "used": os.path.realpath(spec["device"]) in opened}
 
 
+def firewall(spec: dict[str, Any]) -> bool:
+    """Whether the kernel has the packet filter as it was loaded: the sum of its table is the one noted then."""
+    try:
+        table = run("nft", "--stateless", "--terse", "list", "table", "inet", spec["table"])
+        return Path(spec["note"]).read_text().split()[0] == hashlib.sha256(table.encode()).hexdigest()
+    except (OSError, IndexError):  # there is no such table, or no note
+        return False
+
+
 def operator(spec: dict[str, Any]) -> str | None:
     """The line of whoever is changing the cluster now, or None."""
     try:
@@ -279,7 +288,7 @@ def run(*command: str, given: str = "") -> str:
     return done.stdout
 
 
-OF_SERVICES = (etcd, patroni, postgres, haproxy, units, packages, watchdog)
+OF_SERVICES = (etcd, patroni, postgres, haproxy, units, packages, watchdog, firewall)
 OF_FILES = (certificates, marker, edited, salvage, failed_starts, operator)
 PARTS: dict[str, Any] = {f.__name__: f for f in (*OF_SERVICES, *OF_FILES)}
 

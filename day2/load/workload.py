@@ -21,6 +21,7 @@ from day2.history.writes import Id, Row, Write, WriteCheck, WriteOutcome, check_
 
 from .sessions import RECONNECT_SECONDS, Sessions
 
+CONNECT_SECONDS = 10
 # The name of a WAL file begins with the timeline.
 WHERE_AM_I = "SELECT host(inet_server_addr()), ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int"
 # No primary key: it would refuse a row that is there twice, which is what is looked for.
@@ -118,7 +119,8 @@ class Workload:
     def _session(self) -> Iterator[psycopg.Connection[Any]]:
         values = self._sessions.parameters
         try:
-            with psycopg.connect(**values) as session:
+            # Nothing is measured by this one: on a machine that is busy it may take its time.
+            with psycopg.connect(**values | {"connect_timeout": CONNECT_SECONDS}) as session:
                 yield session
         except psycopg.Error as error:
             raise ClusterError(f"no writing through {values['host']} port {values['port']}: {str(error).strip()}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cluster.components import APART_TIMER
+from cluster.components import APART_TIMER, FIREWALL_UNIT
 from cluster.topology import Cluster
 from health.rules import candidates
 from health.view import ClusterView
@@ -75,4 +75,6 @@ def _steps(view: ClusterView, cluster: Cluster, host: str) -> Iterator[Step]:
         yield RemoveEtcdMember(host)
         if seen.units.get("etcd.service", "not-found") != "not-found":
             yield StopUnits(host, ("etcd.service",))
+    if seen.reachable and cluster.all.firewall:
+        yield StopUnits(host, (FIREWALL_UNIT,))
     yield ForgetHost(host, reachable=seen.reachable)

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from day2.trials.result import Proof, Trial
+from day2.ui.console import Paper
 
 from . import wording
 from .summary import FaultSummary, by_fault
@@ -35,7 +36,7 @@ def show(out: Console, proof: Proof) -> None:
 
 def text(proof: Proof) -> str:
     """What `show` shows, as text for a file, with what it takes to repeat it, and with every trial in its order."""
-    out = Console(file=io.StringIO(), width=TEXT_WIDTH, color_system=None, force_terminal=False, highlight=False)
+    out = Paper(file=io.StringIO(), width=TEXT_WIDTH, color_system=None, force_terminal=False, highlight=False)
     show_conditions(out, proof)
     if len(proof.trials) > 1:
         out.print()

@@ -7,22 +7,32 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from cluster.errors import ClusterError
+from cluster.printable import printable
 
 FINE, BAD_NEWS, REFUSED, INTERRUPTED = 0, 1, 2, 130
 # Where output goes to a file, nothing wraps it: lines as wide as a screen usually is.
 FILE_WIDTH = 120
 
 
+class Paper(Console):
+    """A console that obeys nobody's words but its own program's (cluster/printable.py)."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
 def console(*, as_json: bool = False) -> Console:
     """Where words for a person go: stdout, or stderr when stdout is for JSON. Colour only on a terminal."""
-    made = Console(stderr=as_json, highlight=False)
-    return made if made.is_terminal else Console(stderr=as_json, highlight=False, width=FILE_WIDTH)
+    made = Paper(stderr=as_json, highlight=False)
+    return made if made.is_terminal else Paper(stderr=as_json, highlight=False, width=FILE_WIDTH)
 
 
 def call(body: Callable[..., int | None], *arguments: Any, errors: tuple[type[Exception], ...] = (), **options: Any) -> None:
@@ -37,7 +47,7 @@ def call(body: Callable[..., int | None], *arguments: Any, errors: tuple[type[Ex
     try:
         code = body(*arguments, **options)
     except expected as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         code = REFUSED
     except KeyboardInterrupt:
         code = INTERRUPTED

@@ -27,6 +27,7 @@ RULES: tuple[Rule, ...] = (
     packages.held,
     packages.running,
     machines.watchdog,
+    machines.firewall,
     machines.failed_starts,
     machines.etcd,
     service.one_primary,

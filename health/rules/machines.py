@@ -99,6 +99,17 @@ def watchdog(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         yield finding("watchdog.not-used", name, f"{text} was not there when this host came to lead: `invoke switchover`")
 
 
+def firewall(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """Every host has the packet filter that the settings ask for: a flush of the kernel's rules takes it away."""
+    wrong = [
+        finding("firewall.not-loaded", name, "its packet filter is gone, or is not as it was loaded: deploy to bring it back")
+        for name, host in view.hosts.items()
+        if host.filtered is False and not host.blank
+    ]
+    loaded = any(host.filtered for host in view.hosts.values())
+    yield from wrong or ([ok("firewall", "firewall", "the packet filter is loaded on every host that answers")] if loaded else [])
+
+
 def failed_starts(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """Nothing is left of a first start that has failed."""
     for name, host in view.hosts.items():

@@ -22,13 +22,17 @@ class Traffic:
         self._stop = threading.Event()
         self.failures: list[str] = []
         self.done = 0
+        self.longest = 0.0  # seconds that a client waited for an answer, those before it that failed included
         self._threads = [threading.Thread(target=self._work, args=(job,), daemon=True) for job in jobs]
 
     def _work(self, job: Callable[[], None]) -> None:
+        answered = time.monotonic()
         while not self._stop.is_set():
             try:
                 job()
                 self.done += 1
+                answered, before = time.monotonic(), answered
+                self.longest = max(self.longest, answered - before)
             except Exception as error:
                 self.failures.append(f"{time.time():.3f} {type(error).__name__}: {error}")
             time.sleep(0.01)

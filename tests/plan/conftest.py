@@ -38,6 +38,7 @@ GIVEN = {f"PGQUORUM_PASSWORD_{name}": f"rehearsed-{name.lower()}-0123456789" for
 
 # Pattern of the host's name, of the command, the answer; and whether only while executing, or only before (rehearse.py).
 Answers = list[tuple[str, str, list[str] | None] | tuple[str, str, list[str] | None, bool]]
+PATIENCE = 600  # seconds, on a busy machine
 SURVEY = "os-release"
 JUDGE = '^python3 .*"binaries"'
 BLANK_HOST = ["system debian", "system_version 14", "codename forky", "uid 0", "init systemd", f"free_bytes {10**12}"]
@@ -189,7 +190,7 @@ class Stage:
             [sys.executable, str(Path(__file__).with_name("rehearse.py")), "answers.json", "record.jsonl",
              inventory, operation, *arguments],
             cwd=self.folder, env=os.environ | GIVEN, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=120,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=PATIENCE
         )  # fmt: skip
         record = (self.folder / "record.jsonl").read_text().splitlines()
         return Rehearsal(done.returncode, done.stdout, [Command(**json.loads(line)) for line in record])

@@ -1,0 +1,75 @@
+"""Who may dial which port of a host: the packet filter that a deploy loads, made from connections.py. Pure.
+
+It judges only what begins a connection to a port of the cluster's, and to SSH where `operator_networks` is set. All else, and
+what other tables of the host's own say, is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+
+from .connections import CLIENTS, CONNECTIONS, OPERATOR
+from .topology import Cluster, Host
+
+SSH_PORT = 22
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Of both kinds of addresses; none of a kind overlaps or adjoins another."""
+
+    v4: tuple[IPv4Network, ...]
+    v6: tuple[IPv6Network, ...]
+
+    @classmethod
+    def of(cls, given: Iterable[object]) -> Networks:
+        """Those of addresses and networks, as text or values."""
+        networks = {ip_network(str(one)) for one in given}
+        return cls(
+            tuple(collapse_addresses(one for one in networks if isinstance(one, IPv4Network))),
+            tuple(collapse_addresses(one for one in networks if isinstance(one, IPv6Network))),
+        )
+
+
+@dataclass(frozen=True)
+class Door:
+    """A port of a host, with who may dial it. `peers` are hosts of the cluster, which have as many connections as they like; each
+    address of `clients` may have so many at a time (`most`; None: as many as it likes)."""
+
+    port: int
+    peers: Networks
+    clients: Networks
+    most: int | None = None
+
+
+def doors(cluster: Cluster, host: Host) -> tuple[Door, ...]:
+    """The doors of a host, by port."""
+    found = [_door(cluster, setting, sources) for setting, sources in _dialled(cluster, host).items()]
+    if cluster.all.operator_networks:
+        port = host.settings.ssh_port or SSH_PORT
+        found.append(Door(port, _members(cluster), Networks.of(cluster.all.operator_networks)))
+    return tuple(sorted(found, key=lambda door: door.port))
+
+
+def _dialled(cluster: Cluster, host: Host) -> dict[str, list[str]]:
+    """The settings of the ports that a host is dialled at, with who dials it there."""
+    sources: dict[str, list[str]] = {}
+    for one in CONNECTIONS:
+        if one.source != OPERATOR and host in cluster.members(one.target):
+            sources.setdefault(one.port, []).append(one.source)
+    return sources
+
+
+def _door(cluster: Cluster, setting: str, sources: list[str]) -> Door:
+    also = [network for port, networks in cluster.all.firewall_also.items() if port == setting for network in networks]
+    clients = [*(cluster.all.client_networks if CLIENTS in sources else ()), *also]
+    peers = {member.address for group in sources if group != CLIENTS for member in cluster.members(group)}
+    # HAProxy counts those of its own clients by itself.
+    most = cluster.all.firewall_connections if setting == "postgres_port" else None
+    return Door(cluster.setting(setting), Networks.of(peers), Networks.of(clients), most)
+
+
+def _members(cluster: Cluster) -> Networks:
+    return Networks.of(host.address for host in cluster.hosts)

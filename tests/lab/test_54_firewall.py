@@ -1,0 +1,168 @@
+"""The packet filter: who gets through it, that nobody can be shut out by it, and that strangers can't starve the cluster."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from clients import reads_and_writes
+from commands import invoke, status
+from helpers import Site
+from hosts import ADDRESS, DATABASES, HOSTS, PROXY, SPEC, wait_until
+
+pytestmark = pytest.mark.usefixtures("healed")
+
+# Prints the ports of the address $1, of those from $2 to $3, that take a connection.
+SCAN = """
+import asyncio, sys
+async def look(port, turn):
+    async with turn:
+        try:
+            _, writer = await asyncio.wait_for(asyncio.open_connection(sys.argv[1], port), 5)
+        except OSError:
+            return
+        print(port)
+        writer.close()
+async def look_at_all():
+    turn = asyncio.Semaphore(200)
+    await asyncio.gather(*(look(port, turn) for port in range(int(sys.argv[2]), int(sys.argv[3]) + 1)))
+asyncio.run(look_at_all())
+"""
+# Holds $3 connections to port $2 of the address $1 for $4 seconds, from as many of the addresses $6... in turn; says $5 (hex) on
+# each of them, and begins anew with one that has ended. Prints how often it was let in.
+STARVE = """
+import socket, sys, time
+target, port, count, seconds, word, *own = sys.argv[1:]
+held, taken, until = [], 0, time.monotonic() + float(seconds)
+family = socket.AF_INET6 if ":" in target else socket.AF_INET
+while time.monotonic() < until:
+    for n in range(int(count) - len(held)):
+        s = socket.socket(family)
+        try:
+            if own:
+                s.bind((own[n % len(own)], 0))
+            s.settimeout(0.5)
+            s.connect((target, int(port)))
+            s.sendall(bytes.fromhex(word))
+            s.setblocking(False)
+            held.append(s)
+            taken += 1
+        except OSError:
+            s.close()
+        if time.monotonic() > until:
+            break
+    still = []
+    for s in held:
+        try:
+            ended = s.recv(1) == b""
+        except BlockingIOError:
+            ended = False
+        except OSError:
+            ended = True
+        (s.close if ended else lambda s=s: still.append(s))()
+    held = still
+    time.sleep(0.2)
+print(taken)
+"""
+SSL_REQUEST = "0000000804d2162f"
+ALL_PORTS = (1, 65535)
+SECONDS = 12
+
+
+def open_ports(site: Site, where: str | None, target: str, ports: tuple[int, int] = ALL_PORTS) -> set[int]:
+    """Those of a host that take a connection: from another host, or from the machine that is the operator's."""
+    arguments = ["-", ADDRESS[target], *map(str, ports)]
+    if where:
+        said = site.on(where, f"python3 {shlex.join(arguments)}", SCAN)
+    else:
+        done = subprocess.run(["python3", *arguments], input=SCAN, capture_output=True, text=True, check=True, timeout=300)
+        said = done.stdout
+    return {int(port) for port in said.split()}
+
+
+def test_from_everywhere_only_what_is_described_can_be_dialled(site: Site) -> None:
+    assert open_ports(site, None, DATABASES[0]) == {22, 5432}
+    assert open_ports(site, None, PROXY) == {22, 5000, 5001, 7000}
+    assert open_ports(site, PROXY, DATABASES[0], (1, 10_000)) == {22, 5432, 8008}
+    assert open_ports(site, DATABASES[1], DATABASES[0], (1, 10_000)) == {22, 2379, 2380, 5432, 8008}
+
+
+def test_a_filter_that_is_flushed_is_seen_and_brought_back(site: Site) -> None:
+    site.on(DATABASES[0], "nft flush ruleset")
+    found = [one for one in status(site)["findings"] if one["rule"] == "firewall.not-loaded"]
+    assert [one["about"] for one in found] == [DATABASES[0]]
+    assert open_ports(site, None, DATABASES[0], (2379, 2379)) == {2379}
+    assert site.changes() == 1
+    assert open_ports(site, None, DATABASES[0], (2379, 2379)) == set()
+    code, out, err = invoke(site, "verify")
+    assert code == 0 and "firewall.not-loaded" not in out, out + err
+
+
+def test_a_filter_outlives_what_the_distribution_does_with_its_own(site: Site) -> None:
+    try:
+        for way in ("restart", "reload"):
+            site.on(DATABASES[0], f"systemctl {way} nftables.service")
+            wait_until(lambda: open_ports(site, None, DATABASES[0], (2379, 2380)) == set(), f"after a {way} it is loaded")
+    finally:
+        site.on(DATABASES[0], "systemctl stop nftables.service; systemctl start pgquorum-firewall.service")
+    assert site.changes() == 0
+
+
+def test_a_filter_that_would_shut_the_operator_out_is_not_kept(site: Site) -> None:
+    with site.edited("group_data/all.py", 'operator_networks = ["192.0.2.0/24"]'):
+        run = site.deploy("-y")
+        assert run.exit_code != 0
+        assert f"the packet filter of {PROXY} was not kept: no new SSH connection got through it" in run.output, run.output
+        assert "Traceback" not in run.output
+        wait_until(lambda: {site.on(host, "hostname").strip() for host in HOSTS} == set(HOSTS), "SSH gets through again")
+    assert site.changes() == 0
+
+
+def test_it_goes_with_its_setting_and_comes_back(site: Site) -> None:
+    with site.deployed_with(f".lab/{SPEC.name}/group_data/all.py", "firewall = False"):
+        assert open_ports(site, None, DATABASES[0], (1, 10_000)) == {22, 2379, 2380, 5432, 8008}
+        assert site.on_all("nft list tables | grep pgquorum || echo none", HOSTS) == dict.fromkeys(HOSTS, "none")
+        assert site.changes() == 0
+    assert open_ports(site, None, DATABASES[0], (1, 10_000)) == {22, 5432}
+
+
+@contextmanager
+def starving(site: Site, where: str, word: str, addresses: int, *targets: tuple[str, int]) -> Iterator[None]:
+    """A thousand connections to each of some ports for SECONDS, of a host with so many addresses, which say a word or none."""
+    own = [str(SPEC.network[200 + n]) for n in range(addresses)]
+    site.on(where, "; ".join(f"ip address add {address}/24 dev eth0" for address in own))
+    running = []
+    try:
+        for host, port in targets:
+            arguments = shlex.join(["-", ADDRESS[host], str(port), "1000", str(SECONDS), word, *own])
+            running.append(site.watch(where, f"ulimit -n 4096; exec python3 {arguments}", STARVE))
+        yield
+        for process, target in zip(running, targets, strict=True):
+            said, _ = process.communicate(timeout=10 * SECONDS)
+            print(f"{target} {word or 'silent'} from {addresses}: let in {said.strip()} times")
+    finally:
+        for process in running:
+            process.kill()
+        site.on(where, "; ".join(f"ip address del {address}/24 dev eth0" for address in own))
+
+
+@pytest.mark.parametrize("addresses", [1, 10])
+@pytest.mark.parametrize("word", ["", SSL_REQUEST], ids=["silent", "stalling"])
+@pytest.mark.parametrize("where", ["proxy", "primary"])
+def test_a_thousand_connections_that_say_nothing_cost_no_client_an_error(
+    site: Site, where: str, word: str, addresses: int
+) -> None:
+    leader = site.leader()
+    ports = {"proxy": [(PROXY, port) for port in (5000, 5001, 7000)], "primary": [(leader, port) for port in (5432, 8008, 2379)]}
+    with reads_and_writes(site) as traffic:
+        with starving(site, site.replicas()[0] if where == "proxy" else PROXY, word, addresses, *ports[where]):
+            time.sleep(SECONDS)
+            code, out, err = invoke(site, "status")
+        print(f"longest wait of a client: {traffic.longest:.2f} s")
+    assert traffic.failures == []
+    assert code == 0, out + err
+    assert site.leader() == leader
