@@ -93,6 +93,9 @@ def whole_lab(alone: None, kept: Path | None, tmp_path_factory: pytest.TempPathF
     try:
         lab.up()
         site = Site(lab, folder)
+        # What listens behind the packet filter is tested from here, too.
+        also = {key: [*SPEC.gateways] for key in ("etcd_client_port", "etcd_peer_port", "patroni_port")}
+        write_settings(site, "all", f"firewall_also = {also!r}")
         if ETCD_FROM_FILES:
             take_etcd_from_files(site)
         if POSTGRES != 18:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,20 +15,22 @@ from hosts import ADDRESS, DATABASES, HOSTS, PROXY, SPEC, wait_until
 
 pytestmark = pytest.mark.usefixtures("healed")
 
-# Prints the ports of the address $1, of those from $2 to $3, that take a connection.
+# Prints the ports of the address $1, of those from $2 to $3, that take a connection, from the address $4 if there is one.
 SCAN = """
 import asyncio, sys
+target, first, last, *own = sys.argv[1:]
 async def look(port, turn):
     async with turn:
         try:
-            _, writer = await asyncio.wait_for(asyncio.open_connection(sys.argv[1], port), 5)
+            opened = asyncio.open_connection(target, port, local_addr=(own[0], 0) if own else None)
+            _, writer = await asyncio.wait_for(opened, 5)
         except OSError:
             return
         print(port)
         writer.close()
 async def look_at_all():
     turn = asyncio.Semaphore(200)
-    await asyncio.gather(*(look(port, turn) for port in range(int(sys.argv[2]), int(sys.argv[3]) + 1)))
+    await asyncio.gather(*(look(port, turn) for port in range(int(first), int(last) + 1)))
 asyncio.run(look_at_all())
 """
 # Holds $3 connections to port $2 of the address $1 for $4 seconds, from as many of the addresses $6... in turn; says $5 (hex) on
@@ -69,44 +70,58 @@ while time.monotonic() < until:
 print(taken)
 """
 SSL_REQUEST = "0000000804d2162f"
-ALL_PORTS = (1, 65535)
+ALL_PORTS, CLUSTER_PORTS = (1, 65535), (1, 10_000)
 SECONDS = 12
 
 
-def open_ports(site: Site, where: str | None, target: str, ports: tuple[int, int] = ALL_PORTS) -> set[int]:
-    """Those of a host that take a connection: from another host, or from the machine that is the operator's."""
-    arguments = ["-", ADDRESS[target], *map(str, ports)]
-    if where:
-        said = site.on(where, f"python3 {shlex.join(arguments)}", SCAN)
-    else:
-        done = subprocess.run(["python3", *arguments], input=SCAN, capture_output=True, text=True, check=True, timeout=300)
-        said = done.stdout
-    return {int(port) for port in said.split()}
+@contextmanager
+def addresses(site: Site, host: str, count: int = 1) -> Iterator[list[str]]:
+    """Further addresses of a host, by which it is some of the clients and none of the cluster's hosts."""
+    own = [str(SPEC.network[200 + n]) for n in range(count)]
+    site.on(host, "; ".join(f"ip address add {address}/24 dev eth0" for address in own))
+    try:
+        yield own
+    finally:
+        site.on(host, "; ".join(f"ip address del {address}/24 dev eth0" for address in own))
+
+
+def open_ports(site: Site, where: str, target: str, ports: tuple[int, int], *own: str) -> set[int]:
+    """Those of a host that take a connection from another host, by its own address or another of its own."""
+    arguments = shlex.join(["-", ADDRESS[target], *map(str, ports), *own])
+    return {int(port) for port in site.on(where, f"python3 {arguments}", SCAN).split()}
+
+
+def let_in(site: Site) -> set[int]:
+    """Which of etcd's and Patroni's ports of the first host a client can dial."""
+    with addresses(site, PROXY) as (client,):
+        return {port for port in (2379, 2380, 8008) if open_ports(site, PROXY, DATABASES[0], (port, port), client)}
 
 
 def test_from_everywhere_only_what_is_described_can_be_dialled(site: Site) -> None:
-    assert open_ports(site, None, DATABASES[0]) == {22, 5432}
-    assert open_ports(site, None, PROXY) == {22, 5000, 5001, 7000}
-    assert open_ports(site, PROXY, DATABASES[0], (1, 10_000)) == {22, 5432, 8008}
-    assert open_ports(site, DATABASES[1], DATABASES[0], (1, 10_000)) == {22, 2379, 2380, 5432, 8008}
+    with addresses(site, PROXY) as (client,):
+        assert open_ports(site, PROXY, DATABASES[0], ALL_PORTS, client) == {22, 5432}
+    assert open_ports(site, PROXY, DATABASES[0], CLUSTER_PORTS) == {22, 5432, 8008}
+    assert open_ports(site, DATABASES[1], DATABASES[0], CLUSTER_PORTS) == {22, 2379, 2380, 5432, 8008}
+    assert open_ports(site, DATABASES[1], PROXY, CLUSTER_PORTS) == {22, 5000, 5001, 7000}
 
 
 def test_a_filter_that_is_flushed_is_seen_and_brought_back(site: Site) -> None:
     site.on(DATABASES[0], "nft flush ruleset")
     found = [one for one in status(site)["findings"] if one["rule"] == "firewall.not-loaded"]
     assert [one["about"] for one in found] == [DATABASES[0]]
-    assert open_ports(site, None, DATABASES[0], (2379, 2379)) == {2379}
+    assert let_in(site) == {2379, 2380, 8008}
     assert site.changes() == 1
-    assert open_ports(site, None, DATABASES[0], (2379, 2379)) == set()
+    assert let_in(site) == set()
     code, out, err = invoke(site, "verify")
-    assert code == 0 and "firewall.not-loaded" not in out, out + err
+    assert code == 0, out + err
+    assert "packet filter is gone" not in out
 
 
 def test_a_filter_outlives_what_the_distribution_does_with_its_own(site: Site) -> None:
     try:
         for way in ("restart", "reload"):
             site.on(DATABASES[0], f"systemctl {way} nftables.service")
-            wait_until(lambda: open_ports(site, None, DATABASES[0], (2379, 2380)) == set(), f"after a {way} it is loaded")
+            wait_until(lambda: let_in(site) == set(), f"after a {way} it is loaded")
     finally:
         site.on(DATABASES[0], "systemctl stop nftables.service; systemctl start pgquorum-firewall.service")
     assert site.changes() == 0
@@ -124,42 +139,38 @@ def test_a_filter_that_would_shut_the_operator_out_is_not_kept(site: Site) -> No
 
 def test_it_goes_with_its_setting_and_comes_back(site: Site) -> None:
     with site.deployed_with(f".lab/{SPEC.name}/group_data/all.py", "firewall = False"):
-        assert open_ports(site, None, DATABASES[0], (1, 10_000)) == {22, 2379, 2380, 5432, 8008}
-        assert site.on_all("nft list tables | grep pgquorum || echo none", HOSTS) == dict.fromkeys(HOSTS, "none")
+        assert let_in(site) == {2379, 2380, 8008}
+        assert {said.strip() for said in site.on_all("nft list tables | grep pgquorum || echo none", HOSTS).values()} == {"none"}
         assert site.changes() == 0
-    assert open_ports(site, None, DATABASES[0], (1, 10_000)) == {22, 5432}
+    assert let_in(site) == set()
 
 
 @contextmanager
-def starving(site: Site, where: str, word: str, addresses: int, *targets: tuple[str, int]) -> Iterator[None]:
-    """A thousand connections to each of some ports for SECONDS, of a host with so many addresses, which say a word or none."""
-    own = [str(SPEC.network[200 + n]) for n in range(addresses)]
-    site.on(where, "; ".join(f"ip address add {address}/24 dev eth0" for address in own))
-    running = []
-    try:
-        for host, port in targets:
-            arguments = shlex.join(["-", ADDRESS[host], str(port), "1000", str(SECONDS), word, *own])
-            running.append(site.watch(where, f"ulimit -n 4096; exec python3 {arguments}", STARVE))
-        yield
-        for process, target in zip(running, targets, strict=True):
-            said, _ = process.communicate(timeout=10 * SECONDS)
-            print(f"{target} {word or 'silent'} from {addresses}: let in {said.strip()} times")
-    finally:
-        for process in running:
-            process.kill()
-        site.on(where, "; ".join(f"ip address del {address}/24 dev eth0" for address in own))
+def starving(site: Site, where: str, word: str, count: int, targets: list[tuple[str, int]]) -> Iterator[None]:
+    """A thousand connections to each of some ports for SECONDS, by so many addresses of a host, which say a word or none."""
+    with addresses(site, where, count) as own:
+        running = []
+        try:
+            for host, port in targets:
+                arguments = shlex.join(["-", ADDRESS[host], str(port), "1000", str(SECONDS), word, *own])
+                running.append(site.watch(where, f"ulimit -n 4096; exec python3 {arguments}", STARVE))
+            yield
+            for process, target in zip(running, targets, strict=True):
+                said, _ = process.communicate(timeout=10 * SECONDS)
+                print(f"{target} {word or 'silent'} from {count}: let in {said.strip()} times")
+        finally:
+            for process in running:
+                process.kill()
 
 
-@pytest.mark.parametrize("addresses", [1, 10])
+@pytest.mark.parametrize("count", [1, 10])
 @pytest.mark.parametrize("word", ["", SSL_REQUEST], ids=["silent", "stalling"])
 @pytest.mark.parametrize("where", ["proxy", "primary"])
-def test_a_thousand_connections_that_say_nothing_cost_no_client_an_error(
-    site: Site, where: str, word: str, addresses: int
-) -> None:
+def test_a_thousand_connections_that_say_nothing_cost_no_client_an_error(site: Site, where: str, word: str, count: int) -> None:
     leader = site.leader()
     ports = {"proxy": [(PROXY, port) for port in (5000, 5001, 7000)], "primary": [(leader, port) for port in (5432, 8008, 2379)]}
     with reads_and_writes(site) as traffic:
-        with starving(site, site.replicas()[0] if where == "proxy" else PROXY, word, addresses, *ports[where]):
+        with starving(site, site.replicas()[0] if where == "proxy" else PROXY, word, count, ports[where]):
             time.sleep(SECONDS)
             code, out, err = invoke(site, "status")
         print(f"longest wait of a client: {traffic.longest:.2f} s")
