@@ -94,7 +94,8 @@ def whole_lab(alone: None, kept: Path | None, tmp_path_factory: pytest.TempPathF
         lab.up()
         site = Site(lab, folder)
         # What listens behind the packet filter is tested from here, too.
-        also = {key: [*SPEC.gateways] for key in ("etcd_client_port", "etcd_peer_port", "patroni_port")}
+        here = [gateway.partition("/")[0] for gateway in SPEC.gateways]
+        also = dict.fromkeys(("etcd_client_port", "etcd_peer_port", "patroni_port"), here)
         write_settings(site, "all", f"firewall_also = {also!r}")
         if ETCD_FROM_FILES:
             take_etcd_from_files(site)
