@@ -11,7 +11,7 @@ import pytest
 from clients import reads_and_writes
 from commands import invoke, status
 from helpers import Site
-from hosts import ADDRESS, DATABASES, HOSTS, PROXY, SPEC, wait_until
+from hosts import ADDRESS, DATABASES, HOSTS, PATIENCE, PROXY, SPEC, wait_until
 
 pytestmark = pytest.mark.usefixtures("healed")
 
@@ -88,7 +88,8 @@ def addresses(site: Site, host: str, count: int = 1) -> Iterator[list[str]]:
 def open_ports(site: Site, where: str, target: str, ports: tuple[int, int], *own: str) -> set[int]:
     """Those of a host that take a connection from another host, by its own address or another of its own."""
     arguments = shlex.join(["-", ADDRESS[target], *map(str, ports), *own])
-    return {int(port) for port in site.on(where, f"python3 {arguments}", SCAN).split()}
+    said, _ = site.watch(where, f"python3 {arguments}", SCAN).communicate(timeout=3 * PATIENCE)
+    return {int(port) for port in said.split()}
 
 
 def let_in(site: Site) -> set[int]:
@@ -133,7 +134,7 @@ def test_a_filter_that_would_shut_the_operator_out_is_not_kept(site: Site) -> No
         assert run.exit_code != 0
         assert f"the packet filter of {PROXY} was not kept: no new SSH connection got through it" in run.output, run.output
         assert "Traceback" not in run.output
-        wait_until(lambda: {site.on(host, "hostname").strip() for host in HOSTS} == set(HOSTS), "SSH gets through again")
+        wait_until(lambda: all(host.ssh for host in site.lab.status()), "SSH gets through again")
     assert site.changes() == 0
 
 
