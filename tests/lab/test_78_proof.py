@@ -24,7 +24,7 @@ SHORT = (
 def traces(site: Site) -> str:
     """What faults use on hosts and must not leave there."""
     script = (
-        "nft list tables; systemctl list-units --all 'pgquorum-heal*' --no-legend; ls /run/systemd/system/*.d 2>/dev/null |"
+        "nft list tables | grep -v 'inet pgquorum$'; systemctl list-units --all 'pgquorum-heal*' --no-legend; ls /run/systemd/system/*.d 2>/dev/null |"
         " grep fault; for p in /proc/[0-9]*/stat; do awk '$3 == \"T\"' $p 2>/dev/null; done;"
         " find /var/lib/pgquorum-wal -maxdepth 2 -name '*fill*' 2>/dev/null; true"
     )
@@ -87,7 +87,7 @@ def test_faults_at_random_can_be_repeated_by_their_seed(site: Site) -> None:
 def test_ctrl_c_mends_a_partition_and_keeps_what_was_found_before(site: Site, tmp_path: Path) -> None:
     words = ("failover-test", "--yes", *FEW_WRITERS, "--fault", "etcd-member-kill,partition", "--report", str(tmp_path))
     running = start(site, *words)
-    cut = "nft list tables | grep -c pgquorum || true"
+    cut = "nft list tables | grep -c pgquorum_fault || true"
     wait_until(lambda: "1" in site.on_all(cut, DATABASES).values(), "the host is cut off", seconds=200)
     running.send_signal(signal.SIGINT)
     code, out, _ = finish(site, running)
