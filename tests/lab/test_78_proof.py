@@ -24,8 +24,9 @@ SHORT = (
 def traces(site: Site) -> str:
     """What faults use on hosts and must not leave there."""
     script = (
-        "nft list tables | grep -v 'inet pgquorum$'; systemctl list-units --all 'pgquorum-heal*' --no-legend; ls /run/systemd/system/*.d 2>/dev/null |"
-        " grep fault; for p in /proc/[0-9]*/stat; do awk '$3 == \"T\"' $p 2>/dev/null; done;"
+        "nft list tables | grep -v 'inet pgquorum$'; systemctl list-units --all 'pgquorum-heal*' --no-legend;"
+        " ls /run/systemd/system/*.d 2>/dev/null | grep fault;"
+        " for p in /proc/[0-9]*/stat; do awk '$3 == \"T\"' $p 2>/dev/null; done;"
         " find /var/lib/pgquorum-wal -maxdepth 2 -name '*fill*' 2>/dev/null; true"
     )
     return "".join(site.on_all(script, HOSTS).values())
