@@ -37,6 +37,15 @@ def run_one(site: Site, fault: str, load: tuple[str, ...] = FEW_WRITERS) -> dict
     return dict(trial)
 
 
+def switch_over(site: Site, *words: str) -> dict[str, Any]:
+    """The one trial that a switchover is, which was as promised."""
+    code, out, err = invoke(site, "switchover", "--yes", "--json", *words)
+    assert code in (0, 1), out + err
+    (trial,) = json.loads(out)["trials"]
+    as_promised(trial)
+    return dict(trial)
+
+
 def as_promised(trial: dict[str, Any]) -> None:
     """Nothing is lost, and it does what was said, if not as quickly."""
     name, writes = trial["fault"], trial["writes"]

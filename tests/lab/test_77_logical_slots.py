@@ -10,7 +10,7 @@ from clients import Writers
 from commands import invoke, status
 from helpers import ENVIRONMENT, Site
 from hosts import ADDRESS, BINARIES, DATABASES, POSTGRES, PROXY, wait_until
-from proving import run_one
+from proving import run_one, switch_over
 
 pytestmark = pytest.mark.usefixtures("healed")
 
@@ -103,18 +103,13 @@ def everywhere(site: Site) -> bool:
     return "slots." not in json.dumps(status(site)["findings"])
 
 
-def switchover(site: Site) -> None:
-    code, out, err = invoke(site, "switchover", "--yes")
-    assert code == 0, out + err
-
-
 def fault(name: str) -> Callable[[Site], object]:
     return lambda site: run_one(site, name)
 
 
 @pytest.mark.parametrize(
     "happens",
-    [switchover, fault("host-off"), fault("lagging-then-stop")],
+    [switch_over, fault("host-off"), fault("lagging-then-stop")],
     ids=["switchover", "host-off", "lagging-then-stop"],
 )
 def test_a_subscriber_has_every_row_once_whoever_leads(subscriber: Site, happens: Callable[[Site], object]) -> None:
