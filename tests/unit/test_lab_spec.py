@@ -19,7 +19,8 @@ def test_the_clients_of_a_lab_elsewhere_are_let_in(subnet: str, more: dict[str, 
     """As pyinfra reads a file of settings."""
     settings: dict[str, object] = {}
     exec(access.group_data(LabSpec(name="shop", subnet=subnet)), settings)
-    assert {name: settings[name] for name in settings if not name.startswith("__")} == {"cluster_name": "shop", **more}
+    ours = {name: settings[name] for name in settings if not name.startswith("__")}
+    assert ours == {"cluster_name": "shop", "firewall": True, **more}
 
 
 def test_the_lab_knows_which_clients_the_settings_let_in_as_they_are_shipped(tmp_path: Path) -> None:
