@@ -54,6 +54,12 @@ def _client_problems(cluster: Cluster) -> Iterator[str]:
         yield "client_networks = (): name at least one network, such as '10.0.0.0/24', or nobody can connect"
 
 
+def _filter_problems(cluster: Cluster) -> Iterator[str]:
+    if cluster.all.operator_networks and not cluster.all.firewall:
+        named = ", ".join(str(network) for network in cluster.all.operator_networks)
+        yield f"operator_networks has {named}, but firewall = False: should be True, or SSH is open to everybody"
+
+
 def _parameter_problems(cluster: Cluster) -> Iterator[str]:
     durable = cluster.all.durability != "asynchronous"
     yield from parameter_problems(cluster.postgres.parameters, durable=durable, version=cluster.postgres.version)
@@ -132,4 +138,5 @@ RULES: tuple[Callable[[Cluster], Iterator[str]], ...] = (
     _slot_problems,
     package_files.contradictions,
     _client_problems,
+    _filter_problems,
 )

@@ -18,7 +18,7 @@ SSH_PORT = 22
 
 @dataclass(frozen=True)
 class Networks:
-    """Of both kinds of addresses; none of a kind overlaps or adjoins another."""
+    """IPv4 and IPv6 networks. The kernel takes none that overlap, so those that do, or adjoin, are made one."""
 
     v4: tuple[IPv4Network, ...]
     v6: tuple[IPv6Network, ...]
@@ -49,7 +49,8 @@ def doors(cluster: Cluster, host: Host) -> tuple[Door, ...]:
     found = [_door(cluster, setting, sources) for setting, sources in _dialled(cluster, host).items()]
     if cluster.all.operator_networks:
         port = host.settings.ssh_port or SSH_PORT
-        found.append(Door(port, _members(cluster), Networks.of(cluster.all.operator_networks)))
+        members = Networks.of(member.address for member in cluster.hosts)
+        found.append(Door(port, members, Networks.of(cluster.all.operator_networks)))
     return tuple(sorted(found, key=lambda door: door.port))
 
 
@@ -69,7 +70,3 @@ def _door(cluster: Cluster, setting: str, sources: list[str]) -> Door:
     # HAProxy counts those of its own clients by itself.
     most = cluster.all.firewall_connections if setting == "postgres_port" else None
     return Door(cluster.setting(setting), Networks.of(peers), Networks.of(clients), most)
-
-
-def _members(cluster: Cluster) -> Networks:
-    return Networks.of(host.address for host in cluster.hosts)

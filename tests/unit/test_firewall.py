@@ -64,9 +64,14 @@ def test_a_proxy_lets_clients_in_and_no_stranger() -> None:
 
 def test_ssh_is_left_alone_unless_it_is_said_where_the_operator_is() -> None:
     assert 22 not in by_port(cluster(), "db1")
-    door = by_port(cluster(operator_networks=["192.0.2.0/24"]), "db1")[22]
+    door = by_port(cluster(operator_networks=["192.0.2.0/24"], firewall=True), "db1")[22]
     assert lets_in(door, STRANGER) and lets_in(door, PROXIES["proxy1"]) and not lets_in(door, CLIENT)
-    assert 2222 in by_port(cluster({"db1": {"ssh_port": 2222}}, operator_networks=["192.0.2.0/24"]), "db1")
+    assert 2222 in by_port(cluster({"db1": {"ssh_port": 2222}}, operator_networks=["192.0.2.0/24"], firewall=True), "db1")
+
+
+def test_nobody_believes_ssh_closed_where_there_is_no_filter() -> None:
+    (said,) = problems(hosts(operator_networks=["192.0.2.0/24"]))
+    assert said == "operator_networks has 192.0.2.0/24, but firewall = False: should be True, or SSH is open to everybody"
 
 
 def test_others_are_let_in_by_name_of_the_port() -> None:
