@@ -99,7 +99,6 @@ def _settings(answers: Answers) -> dict[str, Any]:
     return {
         "cluster_name": answers.name,
         "client_networks": list(answers.clients),
-        "firewall": True,
         "secrets_directory": str(home(answers.name) / "secrets"),
     }
 
@@ -149,9 +148,7 @@ def _filled(text: str, variable: str, value: Any) -> str:
 
 
 def _python(value: Any) -> str:
-    """Text, lists and mappings of text, a truth, and hosts, as they stand in a settings file."""
-    if isinstance(value, bool):
-        return str(value)
+    """Text, lists and mappings of text, and hosts, as they stand in a settings file."""
     if isinstance(value, tuple):
         return f"({', '.join(_python(part) for part in value)})"
     return json.dumps(value, ensure_ascii=False)

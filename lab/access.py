@@ -98,12 +98,12 @@ def inventory(spec: LabSpec) -> str:
 
 
 def group_data(spec: LabSpec) -> str:
-    """What differs from the checkout's own settings: a cluster name of its own, so that two labs share no secrets; the packet
-    filter, as `invoke init` has it; and the clients' network, where it is another."""
+    """What differs from the checkout's own settings: a cluster name of its own, so that two labs share no secrets; and
+    the clients' network, where it is another."""
     heading = f'"""Settings of lab {spec.name}, over those of group_data/. Written by `invoke lab.up`."""'
     known = spec.networks == (spec.network,) and spec.network.subnet_of(IPv4Network(SHIPPED_NETWORK))
     networks = "" if known else f"client_networks = {[*map(str, spec.networks)]!r}\n"
-    return f"{heading}\n\ncluster_name = {spec.name!r}\nfirewall = True\n{networks}"
+    return f"{heading}\n\ncluster_name = {spec.name!r}\n{networks}"
 
 
 def etcd_data(spec: LabSpec) -> str:

@@ -20,7 +20,7 @@ def test_the_clients_of_a_lab_elsewhere_are_let_in(subnet: str, more: dict[str, 
     settings: dict[str, object] = {}
     exec(access.group_data(LabSpec(name="shop", subnet=subnet)), settings)
     ours = {name: settings[name] for name in settings if not name.startswith("__")}
-    assert ours == {"cluster_name": "shop", "firewall": True, **more}
+    assert ours == {"cluster_name": "shop", **more}
 
 
 def test_the_lab_knows_which_clients_the_settings_let_in_as_they_are_shipped(tmp_path: Path) -> None:
