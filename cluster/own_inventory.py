@@ -99,6 +99,7 @@ def _settings(answers: Answers) -> dict[str, Any]:
     return {
         "cluster_name": answers.name,
         "client_networks": list(answers.clients),
+        "firewall": True,
         "secrets_directory": str(home(answers.name) / "secrets"),
     }
 
@@ -148,7 +149,9 @@ def _filled(text: str, variable: str, value: Any) -> str:
 
 
 def _python(value: Any) -> str:
-    """Text, lists and mappings of text, and hosts, as they stand in a settings file."""
+    """Text, lists and mappings of text, a truth, and hosts, as they stand in a settings file."""
+    if isinstance(value, bool):
+        return str(value)
     if isinstance(value, tuple):
         return f"({', '.join(_python(part) for part in value)})"
     return json.dumps(value, ensure_ascii=False)

@@ -26,8 +26,8 @@ failover_timing = {}
 client_networks = ["10.77.0.0/16"]
 
 # A packet filter (nftables) on every host, which lets none but the cluster's own hosts dial etcd and Patroni, and none but them
-# and client_networks PostgreSQL and HAProxy. Nothing else of a host's is filtered.
-firewall = True
+# and client_networks PostgreSQL and HAProxy. Nothing else of a host's is filtered. `invoke init` turns it on for new clusters.
+firewall = False
 
 # Who else may dial a port, such as {"patroni_port": ["10.0.9.0/24"]} for a monitoring that reads Patroni's metrics.
 firewall_also = {}

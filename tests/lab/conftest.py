@@ -96,7 +96,7 @@ def whole_lab(alone: None, kept: Path | None, tmp_path_factory: pytest.TempPathF
         # What listens behind the packet filter is tested from here, too.
         here = [gateway.partition("/")[0] for gateway in SPEC.gateways]
         also = dict.fromkeys(("etcd_client_port", "etcd_peer_port", "patroni_port"), here)
-        write_settings(site, "all", f"firewall_also = {also!r}")
+        write_settings(site, "all", f"firewall = True\nfirewall_also = {also!r}")
         if ETCD_FROM_FILES:
             take_etcd_from_files(site)
         if POSTGRES != 18:

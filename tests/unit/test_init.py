@@ -101,7 +101,7 @@ def test_hosts_that_sshs_configuration_knows_are_reached_as_it_says(
 
 def test_all_else_is_as_it_is_shipped() -> None:
     ours, lab = made(), load_cluster()
-    answered = {"cluster_name", "client_networks", "secrets_directory"}
+    answered = {"cluster_name", "client_networks", "secrets_directory", "firewall"}
     assert ours.all.model_dump(exclude=answered) == lab.all.model_dump(exclude=answered)
     assert (ours.etcd, ours.postgres, ours.haproxy) == (lab.etcd, lab.postgres, lab.haproxy)
 
@@ -112,7 +112,7 @@ def test_every_setting_stands_there_with_its_explanation_and_the_labs_own_is_gon
         theirs, shipped = ((path / f"group_data/{group}.py").read_text().splitlines() for path in (MADE, Path()))
         changed = [line for line, old in zip(theirs, shipped, strict=True) if line != old]
         assert [line.partition(" = ")[0] for line in changed] == (
-            ["cluster_name", "client_networks", "secrets_directory"] if group == "all" else []
+            ["cluster_name", "client_networks", "firewall", "secrets_directory"] if group == "all" else []
         )
     inventory = (MADE / "inventory.py").read_text()
     assert [field for field in HostSettings.model_fields if field not in inventory] == []
