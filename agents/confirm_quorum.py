@@ -5,7 +5,8 @@ their disks, and notes it: from then on a candidate need not care any more about
 program nothing is lost: the promotion gate then asks for a quorum in all of them.
 
 As the one program of ours that always runs on every database host, it also keeps the promotion gate at hand (gate_server.py),
-tidies up after it (timelines.py), and says for which replicas logical slots wait (standby_slots.py).
+tidies up after it (timelines.py), says for which replicas logical slots wait (standby_slots.py), and notes who holds PostgreSQL's
+locks (lock_table.py).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents import gate_server
+from agents import gate_server, lock_table
 from agents.etcd import Etcd, EtcdError
 from agents.keys import ClusterKeys, Keys
 from agents.session import Session
@@ -105,6 +106,7 @@ def main(specification: Specification) -> int:
         gate_server.start(specification)
     except OSError as error:  # then Patroni starts the gate itself
         print(f"the promotion gate is not at hand: {error}", file=sys.stderr, flush=True)
+    lock_table.watch(specification)
     timelines = Timelines(Path(specification.wal))
     etcd = Etcd(specification.etcd, specification.etcd_tls(), ETCD_SECONDS)
     keys = ClusterKeys(etcd, specification.cluster, tuple(specification.patroni))

@@ -13,9 +13,10 @@ ANSWER_SECONDS = 2.0
 
 
 class Session:
-    """Comes by the socket, as the superuser."""
+    """Comes by the socket, as the superuser. Begins with the statements of `opening`, a line without an answer."""
 
-    def __init__(self, specification: Specification) -> None:
+    def __init__(self, specification: Specification, opening: str = "") -> None:
+        self._opening = opening
         self._command = [
             specification.psql, "-XAtq", "-h", specification.sockets, "-p", str(specification.port), DATABASE,
         ]  # fmt: skip
@@ -28,6 +29,7 @@ class Session:
             self._psql = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
             )
+            statements = (self._opening, *statements) if self._opening else statements
         psql = self._psql
         assert psql.stdin and psql.stdout
         try:

@@ -11,6 +11,7 @@ LAYOUT = "/etc/pgquorum/layout.json"  # where everything of the cluster is, as i
 LOCK = "/run/pgquorum.lock"  # held by whoever is changing the cluster
 PACKAGE_FILES = "/var/cache/pgquorum"  # packages that are files, while they are installed
 ETCD_SYSUSERS = "/etc/sysusers.d/etcd-server.conf"  # in place of the package's own file where systemd can't read that
+JOURNALS = "/var/log"  # where systemd keeps what everything writes
 KERNEL_SETTINGS = "/etc/sysctl.d/60-pgquorum.conf"
 
 FIREWALL_RULES = "/etc/pgquorum/firewall.nft"  # the packet filter that a new SSH connection has got through
@@ -27,6 +28,7 @@ YIELD_ETCD_LEADERSHIP = "/usr/local/lib/pgquorum/yield-etcd-leadership"  # Patro
 PG_REWIND = "/usr/local/lib/pgquorum/pg_rewind"  # what Patroni calls by that name
 AGENTS = "/usr/local/lib/pgquorum/agents"  # our own programs there, which `python3 -I` starts by this directory
 ASK_GATE = f"{AGENTS}/agents/ask_gate.py"  # the one that Patroni starts
+LOCK_HOLDERS = "/run/pgquorum-agents/locks.json"  # who has how many of PostgreSQL's locks
 SPECIFICATION = "/etc/pgquorum/agents.json"  # what they know of the cluster
 PATRONI_TLS = "/etc/patroni/tls"  # ca.crt, server.{crt,key}, etcd-ca.crt, etcd-client.{crt,key}: owner postgres
 POSTGRES_SOCKETS = "/var/run/postgresql"

@@ -41,6 +41,8 @@ CATALOGUE: dict[str, Condition] = {
     "certificates.to-renew": _warning("a certificate is due to be renewed by a deploy"),
     "files.edited": _warning("a file that the deploy writes has been edited, or is gone"),
     "firewall.not-loaded": _warning("the packet filter of a host is not loaded, or not as the deploy has loaded it"),
+    "disks.full": _problem("the disk under a directory of the cluster's has hardly any room left"),
+    "disks.nearly-full": _warning("the disk under a directory of the cluster's has little room left"),
     "disks.failed-start": _warning("directories of a first start that has failed are left on a host"),
     # Hosts, before a deploy
     "host.unfit": _problem("a deploy would be refused, for what the survey of the hosts says"),
@@ -108,6 +110,8 @@ CATALOGUE: dict[str, Condition] = {
     "client.read-fails": _problem("a client's read through HAProxy fails"),
     "roles.refused": _problem("a role of the system's can't log in from a PostgreSQL host to the primary"),
     "connections.nearly-full": _warning("few of PostgreSQL's connections are left for applications"),
+    "locks.full": _problem("PostgreSQL's table of locks is full: nobody can log in, and the sessions that are in come to a stop"),
+    "locks.nearly-full": _warning("few locks are left of those that PostgreSQL promises"),
     # What a write survives
     "durability.differs": _problem("the durability in force is not the one of the settings"),
     "durability.asynchronous": _warning("durability is asynchronous, as the settings say: a failover can lose writes"),

@@ -25,21 +25,25 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
     }
     if cluster.all.firewall:
         asked["firewall"] = {"table": paths.FIREWALL_TABLE, "note": paths.FIREWALL_NOTE}
-    directories = []
+    directories, data = [], []
     if host in cluster.etcd_hosts:
         asked["etcd"] = etcd_question(cluster, host)
         directories.append(paths.ETCD_TLS)
+        data.append(cluster.etcd.data_directory)
     if host in cluster.postgres_hosts:
         asked["patroni"] = {"url": f"{host.url_address}:{cluster.postgres.patroni_port}", "tls": tls(paths.PATRONI_TLS)}
         asked["postgres"] = postgres_question(cluster)
+        asked["locks"] = {"path": paths.LOCK_HOLDERS}
         asked["salvage"] = {"path": paths.salvage(cluster.postgres.data_directory)}
         asked["watchdog"] = {"device": paths.WATCHDOG, "unit": "patroni.service"}
         left = paths.of_failed_starts(cluster.postgres.data_directory, cluster.postgres.wal_directory)
         asked["failed_starts"] = {"paths": left}
         directories.append(paths.PATRONI_TLS)
+        data += [one for one in (cluster.postgres.data_directory, cluster.postgres.wal_directory) if one]
     if host in cluster.haproxy_hosts:
         asked["haproxy"] = {"socket": paths.HAPROXY_SOCKET}
         directories.append(paths.HAPROXY_TLS)
+    asked["disks"] = {"paths": [*data, paths.JOURNALS]}
     asked["certificates"] = {"directories": directories}
     return asked
 

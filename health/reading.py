@@ -13,8 +13,11 @@ from cluster.quorum import parse, promotion
 from .dcs import Configurations
 from .states import (
     Connections,
+    Disk,
     EtcdState,
     Holder,
+    LockHolder,
+    LockTable,
     Override,
     Package,
     PatroniState,
@@ -72,6 +75,8 @@ def host_view(name: str, output: str, at: float) -> HostView:
         postgres=part("postgres", postgres_state),
         proxy=part("haproxy", proxy_state),
         salvage=part("salvage", lambda found: tuple(Salvage(**one) for one in found)) or (),
+        disks=part("disks", lambda found: tuple(Disk(**one) for one in found)) or (),
+        locks=part("locks", lambda said: lock_table(said, document["time"])),
         watchdog=part("watchdog", lambda found: Watchdog(**found)),
         filtered=part("firewall", bool),
         failed_starts=tuple(part("failed_starts", list) or ()),
@@ -146,6 +151,11 @@ def postgres_state(said: dict[str, Any]) -> PostgresState:
 
 def connections(said: dict[str, Any]) -> Connections:
     return Connections(**said | {"holders": tuple(Holder(**holder) for holder in said["holders"])})
+
+
+def lock_table(said: dict[str, Any], now: float) -> LockTable:
+    holders = (LockHolder(h["pid"], h["session"], h["locks"], now - h["since"]) for h in said["holders"] if h["since"])
+    return LockTable(now - said["at"], said["used"], said["capacity"], tuple(holders))
 
 
 def certificate_days(found: dict[str, str]) -> dict[str, int]:

@@ -101,6 +101,26 @@ class Connections:
 
 
 @dataclass(frozen=True)
+class LockHolder:
+    """A session with many locks. `since`: how long its transaction is open, or without one the session itself."""
+
+    pid: int
+    session: str  # its role, database, client, and what it does, as PostgreSQL calls its process
+    locks: int
+    since: float
+
+
+@dataclass(frozen=True)
+class LockTable:
+    """How many locks were held `age` seconds ago, of how many PostgreSQL promises, and by whom the most of them."""
+
+    age: float
+    used: int
+    capacity: int
+    holders: tuple[LockHolder, ...]
+
+
+@dataclass(frozen=True)
 class RefusedSetting:
     """A line of a configuration file that PostgreSQL does not take, and with which it would not start."""
 
@@ -167,6 +187,15 @@ class ProxyState:
 
     version: str
     backends: dict[str, tuple[Server, ...]]
+
+
+@dataclass(frozen=True)
+class Disk:
+    """The disk under a directory of the cluster's: bytes there are for who is not root, and how many of them are free."""
+
+    path: str
+    size: int
+    free: int
 
 
 @dataclass(frozen=True)

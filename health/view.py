@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from cluster.components import COMPONENTS
 
 from .dcs import Dcs, parse_dcs
-from .states import EtcdState, Package, PatroniState, PostgresState, ProxyState, Salvage, Sender, Watchdog
+from .states import Disk, EtcdState, LockTable, Package, PatroniState, PostgresState, ProxyState, Salvage, Sender, Watchdog
 
 UNITS = tuple(unit for one in COMPONENTS for unit in (*one.units, *one.masked, *one.beside))
 RUNNING = ("active", "reloading")  # as systemd says it: a unit that is being reloaded serves on
@@ -36,6 +36,8 @@ class HostView:
     edited: tuple[str, ...] = ()  # files that are not as the deploy wrote them
     salvage: tuple[Salvage, ...] = ()
     packages: dict[str, Package] = field(default_factory=dict)  # of the components, those that are installed
+    disks: tuple[Disk, ...] = ()  # each once, that data or the journal is on
+    locks: LockTable | None = None  # the last that could be asked
     watchdog: Watchdog | None = None  # of a database host that has the device
     filtered: bool | None = None  # the kernel has the packet filter as it was loaded; None where the settings have none
     failed_starts: tuple[str, ...] = ()  # directories that Patroni has moved away after a first start that failed

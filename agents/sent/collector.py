@@ -239,6 +239,17 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
+def disks(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of each disk that one of the directories is on: the first of those, how many bytes there are, and how many are free."""
+    found: dict[int, dict[str, Any]] = {}
+    for path in filter(os.path.exists, spec["paths"]):
+        about = os.statvfs(path)
+        free = about.f_bavail * about.f_frsize
+        used = (about.f_blocks - about.f_bfree) * about.f_frsize
+        found.setdefault(Path(path).stat().st_dev, {"path": path, "size": used + free, "free": free})
+    return list(found.values())
+
+
 def salvage(spec: dict[str, Any]) -> list[dict[str, Any]]:
     """Where a rewind has left what it threw away, and the note about it (agents/salvage.py)."""
     notes = sorted(Path(spec["path"]).glob("*/salvage.json"))
@@ -268,6 +279,12 @@ def firewall(spec: dict[str, Any]) -> bool:
         return False
 
 
+def locks(spec: dict[str, Any]) -> Any:
+    """Who held most of PostgreSQL's locks when that could last be asked (agents/lock_table.py); None before that."""
+    path = Path(spec["path"])
+    return json.loads(path.read_text()) if path.exists() else None
+
+
 def operator(spec: dict[str, Any]) -> str | None:
     """The line of whoever is changing the cluster now, or None."""
     try:
@@ -289,7 +306,7 @@ def run(*command: str, given: str = "") -> str:
 
 
 OF_SERVICES = (etcd, patroni, postgres, haproxy, units, packages, watchdog, firewall)
-OF_FILES = (certificates, marker, edited, salvage, failed_starts, operator)
+OF_FILES = (certificates, disks, marker, edited, salvage, failed_starts, locks, operator)
 PARTS: dict[str, Any] = {f.__name__: f for f in (*OF_SERVICES, *OF_FILES)}
 
 

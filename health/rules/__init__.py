@@ -12,7 +12,7 @@ from cluster.topology import Cluster
 
 from ..finding import Finding, finding, healthy
 from ..view import ClusterView
-from . import holders, machines, packages, service, settings, slots
+from . import holders, locks, machines, packages, service, settings, slots
 from .takeover import Candidate, blockers, candidates, obstacles, takeover
 
 __all__ = ["Candidate", "Finding", "blockers", "candidates", "findings", "healthy", "obstacles"]
@@ -28,6 +28,7 @@ RULES: tuple[Rule, ...] = (
     packages.running,
     machines.watchdog,
     machines.firewall,
+    machines.disks,
     machines.failed_starts,
     machines.etcd,
     service.one_primary,
@@ -36,6 +37,7 @@ RULES: tuple[Rule, ...] = (
     service.patroni,
     service.strangers,
     service.connections,
+    locks.locks,
     service.pending_restart,
     settings.drift,
     settings.by_hand,

@@ -17,6 +17,8 @@ from ..view import RUNNING, ClusterView, HostView
 CERTIFICATE_DAYS = 14  # fewer than this is a problem, fewer than RENEW_DAYS a warning
 CLOCK_SECONDS = 1.0
 QUOTA_SHARE = 0.8
+# Of a disk, what is free.
+FULL_DISK, NEARLY_FULL_DISK = 0.05, 0.15
 WAKE, CONFIRM = "pgquorum-wake-patroni", "pgquorum-confirm-quorum"
 
 
@@ -108,6 +110,17 @@ def firewall(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     ]
     loaded = any(host.filtered for host in view.hosts.values())
     yield from wrong or ([ok("firewall", "firewall", "the packet filter is loaded on every host that answers")] if loaded else [])
+
+
+def disks(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """The disks under the data and the journal have room. PostgreSQL stops when it can't write its log."""
+    for name, host in view.hosts.items():
+        for disk in host.disks:
+            text = f"{disk.free / 1024**3:.1f} GiB are free of {disk.size / 1024**3:.1f} on the disk of {disk.path}"
+            if disk.free < FULL_DISK * disk.size:
+                yield finding("disks.full", name, f"{text} (docs/runbook.md, A disk fills up)")
+            elif disk.free < NEARLY_FULL_DISK * disk.size:
+                yield finding("disks.nearly-full", name, f"{text} (docs/runbook.md, A disk fills up)")
 
 
 def failed_starts(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

@@ -106,6 +106,21 @@ def test_what_a_rewind_has_thrown_away() -> None:
     assert "salvage" in view_of(answer(salvage={"is": [{"path": "/kept/here"}]})).problems
 
 
+def test_how_much_room_there_is() -> None:
+    (disk,) = view_of(answer(disks={"is": [{"path": "/data", "size": 1000, "free": 10}]})).disks
+    assert (disk.path, disk.size, disk.free) == ("/data", 1000, 10)
+
+
+def test_who_has_the_locks() -> None:
+    holder = {"pid": 4711, "session": "app shop local idle", "locks": 990}
+    noted = {"at": time.time() - 4, "used": 1000, "capacity": 6400, "holders": [{**holder, "since": time.time() - 60}]}
+    table = view_of(answer(locks={"is": noted})).locks
+    assert table and (table.used, table.capacity, round(table.age)) == (1000, 6400, 4)
+    (most,) = table.holders
+    assert (most.pid, most.session, most.locks, round(most.since)) == (4711, "app shop local idle", 990, 60)
+    assert view_of(answer(locks={"is": None})).locks is None
+
+
 def test_a_proxy() -> None:
     row = {
         "pxname": "write",
@@ -134,8 +149,8 @@ def test_a_host_without_an_answer() -> None:
 
 
 def test_each_host_is_asked_by_its_roles() -> None:
-    always = {"units", "packages", "marker", "edited", "operator", "certificates"}
-    of_databases = {"etcd", "patroni", "postgres", "salvage", "watchdog", "failed_starts"}
+    always = {"units", "packages", "marker", "edited", "operator", "certificates", "disks"}
+    of_databases = {"etcd", "patroni", "postgres", "salvage", "locks", "watchdog", "failed_starts"}
     assert set(questions(SHOP, SHOP.host("db1"))) == always | of_databases
     assert set(questions(SHOP, SHOP.host("proxy1"))) == always | {"haproxy"}
 

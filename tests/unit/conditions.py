@@ -1,0 +1,280 @@
+"""Clusters in which something is wrong (BROKEN) or worth knowing (WORTH_KNOWING), each with how it is told."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import views
+
+from health.states import Connections, Disk, Holder, LockHolder, LockTable, Override, ProxyState, RefusedSetting, Server, Slot
+from health.view import ClusterView
+
+BACKENDS = proxied.backends if (proxied := views.proxy().proxy) else {}
+HOLDER = LockHolder(4711, "app shop local idle", 5_110, 60.0)
+STRANGER = Server("db9", "DOWN", "L4CON", 0)
+
+
+def primary(**differs: Any) -> ClusterView:
+    return views.view(db1=views.database("db1", postgres=views.postgres("db1", **differs)))
+
+
+def config(**settings: object) -> str:
+    return json.dumps(json.loads(views.KEYS["config"]) | settings)
+
+
+OUT_OF_LOCKS = "psql: error: connection to server on socket failed: FATAL:  out of shared memory"
+BROKEN = {
+    "a disk that is full": (
+        views.view(db1=views.database("db1", disks=(Disk("/data", 100 * 1024**3, 4 * 1024**3),))),
+        "db1: 4.0 GiB are free of 100.0 on the disk of /data (docs/runbook.md, A disk fills up)",
+    ),
+    "no lock is left": (
+        views.view(db1=views.database("db1", postgres=None, problems={"postgres": OUT_OF_LOCKS})),
+        "db1: the table of locks is full, and PostgreSQL lets nobody in (docs/runbook.md, The table of locks is full)",
+    ),
+    "a host that a deploy has left half done": (
+        views.view(db3=views.database("db3", problems={"edited": "no such file"})),
+        "deploy: has never come to its end on db3: `pyinfra inventory.py deploy.py` goes on from there",
+    ),
+    "a host that does not answer": (views.view(db3=views.unreachable("db3")), "db3: unreachable: it does not answer"),
+    "a host of another cluster": (
+        views.view(db3=views.database("db3", cluster_name="blog")),
+        "db3: belongs to cluster 'blog', not to 'shop'",
+    ),
+    "a blank host": (views.view(db3=views.blank("db3")), "db3: nothing is deployed on it: run `pyinfra"),
+    "a unit that is down": (
+        views.view(db3=views.database("db3", units=views.UNITS | {"etcd.service": "failed", "patroni.service": "active"})),
+        "db3: etcd.service is failed",
+    ),
+    "a Patroni that can't look at its own replica": (
+        views.view(db2=views.database("db2", patroni=views.patroni("db2", blind=True))),
+        "db2: Patroni can't look at its own PostgreSQL by a replication connection, and won't let it take over: `invoke logs`",
+    ),
+    "two primaries": (
+        views.view(db2=views.database("db2", postgres=views.postgres("db2", in_recovery=False))),
+        "primary: SPLIT BRAIN: db1 and db2 both take writes",
+    ),
+    "a leader whose host lets nobody look": (
+        views.view(db1=views.unreachable("db1", "ben has no sudo without a password")),
+        "primary: db1 holds the leader key, and what its PostgreSQL does could not be seen (why: see db1)",
+    ),
+    "a leader that does not lead": (
+        views.with_keys(leader="db2"),
+        "primary: db2 holds the leader key, but db1 is out of recovery",
+    ),
+    "no leader": (views.with_keys(leader=None), "primary: nobody holds the leader key"),
+    "no etcd": (
+        views.view(**{n: views.database(n, etcd=None, problems={"etcd": "refused"}) for n in views.DATABASES}),
+        "primary: no etcd member answers, so nobody can say who leads",
+    ),
+    "an etcd member that is down": (
+        views.view(db3=views.database("db3", etcd=None, problems={"etcd": "refused"})),
+        "db3: etcd does not answer: refused",
+    ),
+    "etcd without a quorum": (
+        views.view(db1=views.database("db1", etcd=views.etcd("db1", quorum=False))),
+        "db1: etcd has no quorum",
+    ),
+    "an etcd alarm": (
+        views.view(db1=views.database("db1", etcd=views.etcd("db1", alarms=("alarm:NOSPACE ",)))),
+        "db1: etcd alarm: alarm:NOSPACE",
+    ),
+    "a stranger in etcd": (
+        views.view(db1=views.database("db1", etcd=views.etcd("db1", members={"11": "db1", "99": "old"}))),
+        "db1: etcd's members are db1, old; the inventory has db1, db2, db3",
+    ),
+    "a stranger in Patroni": (
+        views.with_keys(**{"members/db9": json.dumps({"role": "replica", "state": "running"})}),
+        "db9: is a replica of this cluster, and no PostgreSQL host of the inventory",
+    ),
+    "a stranger that leads": (
+        views.with_keys(leader="db9", **{"members/db9": json.dumps({"role": "primary", "state": "running"})}),
+        "db9: is a primary of this cluster, and no PostgreSQL host of the inventory",
+    ),
+    "a value that PostgreSQL does not take": (
+        views.view(
+            db1=views.database(
+                "db1", postgres=views.postgres("db1", refused=(RefusedSetting("log_timezone", "Europe/Berln", "/f", "not so"),))
+            )
+        ),
+        "db1: PostgreSQL does not take log_timezone = 'Europe/Berln' in /f: not so. It may not start with that",
+    ),
+    "writes to nobody": (views.view(proxy1=views.proxy(write=())), "proxy1: port 5000 leads to nobody; the leader is db1"),
+    "writes to two": (
+        views.view(proxy1=views.proxy(write=("db1", "db2"))),
+        "proxy1: port 5000 leads to db1 and db2; the leader is db1",
+    ),
+    "a replica without reads": (views.view(proxy1=views.proxy(read=("db2",))), "db3: gets no reads from proxy1"),
+    "no reads at all": (
+        views.view(proxy1=views.proxy(write=(), read=())),
+        "proxy1: port 5001 leads to nobody",
+    ),
+    "HAProxy down": (
+        views.view(proxy1=views.proxy(proxy=None, problems={"haproxy": "refused"})),
+        "proxy1: HAProxy does not answer: refused",
+    ),
+    "a replica that does not stream": (
+        views.view(db2=views.database("db2", postgres=views.postgres("db2", receiver=None))),
+        "db2: is not streaming from the primary",
+    ),
+    "a replica on an old timeline": (
+        views.view(db2=views.database("db2", postgres=views.postgres("db2", timeline=2))),
+        "db2: is on timeline 2, the primary on 3",
+    ),
+    "a paused replay": (
+        views.view(db2=views.database("db2", postgres=views.postgres("db2", replay_paused=True))),
+        "db2: has its replay paused",
+    ),
+    "a replica that lags": (
+        views.view(
+            db1=views.database(
+                "db1",
+                postgres=views.postgres("db1", senders=(views.sender("db2", replayed_lag=2**25), views.sender("db3"))),
+            )
+        ),
+        "db2: is 33554432 bytes behind; haproxy_read_max_lag is 16777216",
+    ),
+    "a paused cluster": (
+        views.with_keys(config=config(pause=True)),
+        "pause: the cluster is paused: nothing fails over by itself until `invoke resume`",
+    ),
+    "a Patroni that is cut off": (
+        views.view(db2=views.database("db2", patroni=views.patroni("db2", dcs_age=60))),
+        "db2: Patroni has not reached etcd for 60 s",
+    ),
+    "another durability than promised": (
+        views.with_keys(config=config(synchronous_mode=False)),
+        "durability: is asynchronous, the settings say quorum",
+    ),
+    "a choice that was not applied": (
+        views.with_keys(config=config(synchronous_mode_strict=False)),
+        "durability: is quorum, alone without a replica, the settings say quorum: deploy",
+    ),
+    "nobody there to confirm": (
+        views.view(db1=views.database("db1", postgres=views.postgres("db1", synchronous_standby_names="ANY 1 (*)", senders=()))),
+        "durability: no replica is there to confirm writes: they wait until db2 or db3 streams",
+    ),
+    "only a base backup, which PostgreSQL takes for a replica": (
+        views.view(
+            db1=views.database(
+                "db1",
+                postgres=views.postgres(
+                    "db1", synchronous_standby_names="*", senders=(views.sender("pg_basebackup", sync_state="sync"),)
+                ),
+            )
+        ),
+        "durability: no replica is there to confirm writes",
+    ),
+    "waiting for somebody who is gone": (
+        views.view(
+            db1=views.database(
+                "db1",
+                postgres=views.postgres(
+                    "db1", synchronous_standby_names='ANY 1 ("db3")', senders=(views.sender("db2", sync_state="async"),)
+                ),
+            )
+        ),
+        "durability: no replica is there to confirm writes",
+    ),
+    "nobody synchronous": (
+        views.view(db1=views.database("db1", postgres=views.postgres("db1", synchronous_standby_names=""))),
+        "durability: no replica is synchronous",
+    ),
+    "a lost slot": (
+        views.view(
+            db1=views.database("db1", postgres=views.postgres("db1", slots=(Slot("db2", "physical", False, "lost", 0, None),)))
+        ),
+        "slots: slot db2 is lost",
+    ),
+    "a certificate at its end": (
+        views.view(db1=views.database("db1", certificates={"/etc/etcd/tls/server.crt": 3})),
+        "db1: /etc/etcd/tls/server.crt ends in 3 days",
+    ),
+}
+
+WORTH_KNOWING = {
+    "a clock that differs": (views.view(db3=views.database("db3", clock=-4.0)), "db3: its clock is 4.0 s behind"),
+    "the packaged service": (
+        views.view(db3=views.database("db3", units=views.database("db3").units | {"postgresql.service": "active"})),
+        "db3: postgresql.service is active",
+    ),
+    "nobody who tells Patroni of a crash": (
+        views.view(db3=views.database("db3", units=views.database("db3").units | {"pgquorum-wake-patroni.service": "failed"})),
+        "db3: pgquorum-wake-patroni.service is failed: Patroni sees a crash of PostgreSQL up to 3 s later",
+    ),
+    "a full etcd": (
+        views.view(db1=views.database("db1", etcd=views.etcd("db1", database_size=2 * 1024**3))),
+        "db1: etcd's database has reached 100% of etcd_quota",
+    ),
+    "a pending restart": (
+        views.view(
+            db2=views.database(
+                "db2",
+                patroni=views.patroni("db2", pending_restart=True),
+                postgres=views.postgres("db2", pending_restart=("max_connections",)),
+            )
+        ),
+        "db2: max_connections waits for `invoke rolling-restart`",
+    ),
+    "an idle slot": (
+        views.view(
+            db1=views.database(
+                "db1", postgres=views.postgres("db1", slots=(Slot("cdc", "logical", False, "reserved", 77, None),))
+            )
+        ),
+        "slots: slot cdc is not in use and holds back 77 bytes of WAL",
+    ),
+    "a slot of nobody's": (
+        views.view(
+            db1=views.database(
+                "db1", postgres=views.postgres("db1", slots=(Slot("db9", "physical", False, "reserved", 77, None),))
+            )
+        ),
+        "slots: slot db9 is not in use and holds back 77 bytes of WAL, for no host of the inventory; drop it",
+    ),
+    "a parameter set by hand over the settings": (
+        primary(altered={"log_checkpoints": "off"}, parameters=views.RUNNING | {"log_checkpoints": "off"}),
+        "db1: log_checkpoints is off by ALTER SYSTEM, over the settings: `alter system reset log_checkpoints` there",
+    ),
+    "a parameter set by hand": (
+        views.view(db2=views.database("db2", postgres=views.postgres("db2", altered={"jit": "off"}))),
+        "db2: jit is off by ALTER SYSTEM, on this host alone",
+    ),
+    "a role whose writes may be lost": (
+        primary(overrides=(Override("app", None, "synchronous_commit=off"),)),
+        "settings: role app has synchronous_commit = off: what it writes may be lost in a failover (`alter role app reset syn",
+    ),
+    "a database whose writes may be lost": (
+        primary(overrides=(Override(None, "shop", "synchronous_commit=local"),)),
+        "settings: database shop has synchronous_commit = local: what it writes may be lost in a failover (`alter database shop",
+    ),
+    "one role in one database, and everybody": (
+        primary(overrides=(Override("app", "shop", "synchronous_commit=off"), Override(None, None, "synchronous_commit=off"))),
+        "settings: role app in database shop has synchronous_commit = off",
+    ),
+    "a house that is nearly full": (
+        primary(connections=Connections(90, 92, (Holder("app", "10.0.0.9", 88), Holder("ops", "local", 2)))),
+        "db1: 90 of 92 connections are open: 88 of app from 10.0.0.9, 2 of ops from local (connection_limit in postgres_roles",
+    ),
+    "a disk that fills up": (
+        views.view(proxy1=views.proxy(disks=(Disk("/var/log", 100 * 1024**3, 14 * 1024**3),))),
+        "proxy1: 14.0 GiB are free of 100.0 on the disk of /var/log",
+    ),
+    "a session with nearly all locks": (
+        views.view(db1=views.database("db1", locks=LockTable(2.0, 5_120, 6_400, (HOLDER,)))),
+        "db1: 5120 locks are held, and PostgreSQL promises 6400; 5110 were held 2 s ago by process 4711 (app shop local idle)",
+    ),
+    "a stranger in HAProxy": (
+        views.view(proxy1=views.proxy(proxy=ProxyState("3.2.5", {**BACKENDS, "read": (*BACKENDS["read"], STRANGER)}))),
+        "proxy1: HAProxy knows db9, which is not in the inventory: deploy",
+    ),
+    "both leaders on one host": (
+        views.view(**{n: views.database(n, etcd=views.etcd(n, leader_id="11")) for n in views.DATABASES}),
+        "etcd: db1 is PostgreSQL's and etcd's leader at once",
+    ),
+    "a certificate to renew": (
+        views.view(db1=views.database("db1", certificates={"/etc/etcd/tls/server.crt": 40})),
+        "db1: /etc/etcd/tls/server.crt ends in 40 days",
+    ),
+}
