@@ -18,7 +18,6 @@ def _lab(name: str, address: str) -> tuple[str, dict[str, str]]:
         "ssh_user": "root",
         "ssh_key": ".lab/demo/id_ed25519",
         "ssh_known_hosts_file": ".lab/demo/known_hosts",
-        "ssh_strict_host_key_checking": "yes",
         "power_off": f"invoke lab.off {name}",
         "power_on": f"invoke lab.on {name}",
     }

@@ -18,6 +18,7 @@ import json
 import os
 import re
 import secrets
+import stat
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,6 +51,7 @@ class Vault:
             self.existed = (self.directory / "passwords.json").exists()
         except OSError as error:
             raise ClusterError(f"{self.directory} can't be read ({error.strerror}): who deployed the cluster can") from None
+        self._refuse_loose_parents()
         if self.directory.exists():
             self._refuse_loose()
         self._unsaved: dict[str, bytes] = {}
@@ -120,6 +122,17 @@ class Vault:
                 raise ClusterError(
                     f"{path} can be read by others, or belongs to somebody else: chown -R $USER {self.directory}"
                     f" && chmod -R go= {self.directory}"
+                )
+
+    def _refuse_loose_parents(self) -> None:
+        """Nobody else may put another directory in the place of this one. In one like /tmp they can't (its sticky bit)."""
+        for path in self.directory.resolve().parents:
+            others = 0o022 if path == self.directory.resolve().parent else 0o002
+            mode = path.stat().st_mode if path.exists() else 0
+            if mode & others and not mode & stat.S_ISVTX:
+                raise ClusterError(
+                    f"{path} can be written to by others, who could put their own secrets in the place of the cluster's in"
+                    f" {self.directory}: chmod go-w {path}"
                 )
 
     def _read_passwords(self) -> dict[str, str]:

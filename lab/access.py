@@ -83,7 +83,6 @@ def inventory(spec: LabSpec) -> str:
         "ssh_user": "root",
         "ssh_key": str(at / "id_ed25519"),
         "ssh_known_hosts_file": str(at / "known_hosts"),
-        "ssh_strict_host_key_checking": "yes",
     }
     lines = [f'"""The hosts of lab {spec.name}. Written by `invoke lab.up`."""', ""]
     for group, kind in (("etcd", "database"), ("postgres", "database"), ("haproxy", "proxy")):

@@ -62,7 +62,8 @@ def _client(connector: Any) -> Client:
         data["ssh_config_file"],
         data["ssh_known_hosts_file"],
     )
-    policy = get_missing_host_key_policy(data["ssh_strict_host_key_checking"])
+    # pyinfra's own default is to take whatever key a host shows at first: whoever is in between would get the host's secrets.
+    policy = get_missing_host_key_policy(connector.host.data.get("ssh_strict_host_key_checking") or "yes")
     return connect(way, connector.state.config.CONNECT_TIMEOUT, policy)
 
 

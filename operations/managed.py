@@ -16,7 +16,7 @@ import jinja2
 from pyinfra import host, state
 from pyinfra.api import FactBase, StringCommand, operation
 
-from cluster import paths
+from cluster import paths, tls
 
 ROOT = Path(__file__).parent.parent
 
@@ -70,8 +70,8 @@ def _templates() -> jinja2.Environment:
 
 
 def render(template: str, **values: Any) -> str:
-    """The text of a template under templates/. It sees `paths` and what it is given, and nothing of pyinfra."""
-    return _templates().get_template(template).render(paths=paths, **values)
+    """The text of a template under templates/. It sees `paths`, `tls` and what it is given, and nothing of pyinfra."""
+    return _templates().get_template(template).render(paths=paths, tls=tls, **values)
 
 
 def file_text(name: str) -> str:
@@ -139,11 +139,12 @@ def write(item: Managed) -> Iterator[StringCommand]:
     if item.content is None and item.owner == "root":
         yield StringCommand(f"install -d {owner} {path}")
     elif item.content is None:
-        # Where the directory above is the program's own, root must not follow what the program may have put there.
+        # Where a directory on the way is the program's own, root must not follow what the program may have put there. `namei`
+        # lists all that is passed, behind links too: kind, owner, group, name.
         above = shlex.quote(str(Path(item.path).parent))
         as_owner = f"runuser -u {item.owner} -- sh -c {shlex.quote(f'mkdir -p {above} && install -d -m {item.mode} {path}')}"
-        nearest = f'd={above}; while [ ! -e "$d" ]; do d=$(dirname "$d"); done'
-        script = f'{nearest}; if [ "$(stat -c %U "$d")" = {item.owner} ]; then {as_owner}; else install -d {owner} {path}; fi'
+        passed = f"namei -o {above} | awk '$2 == \"{item.owner}\" {{ found = 1 }} END {{ exit !found }}'"
+        script = f"if {passed}; then {as_owner}; else install -d {owner} {path}; fi"
         yield StringCommand(f"sh -c {shlex.quote(script)}")
     else:
         text = item.content if item.content.endswith("\n") else item.content + "\n"

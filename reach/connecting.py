@@ -131,7 +131,11 @@ def _why(error: Exception, target: Target, ring: Keyring) -> str:
         case paramiko.AuthenticationException():
             return _refused(target, ring)
         case paramiko.SSHException() if "found in known_hosts" in str(error):
-            return f"the host key of {target.where} is not in {known}: check it and add it (ssh-keyscan prints it)"
+            keys = f"ssh-keyscan -p {target.port} {target.hostname}"
+            return (
+                f"the host key of {target.where} is not in {known}: compare `{keys} | ssh-keygen -lf -` with what the host itself"
+                f" says (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then `{keys} >> {target.known_hosts[0]}`"
+            )
         case TimeoutError():
             return f"{target.where} does not answer"
         case NoValidConnectionsError():

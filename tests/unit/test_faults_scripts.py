@@ -43,6 +43,18 @@ def test_values_are_quoted() -> None:
     assert done.stdout == "/a b'c; echo $x\n"
 
 
+def test_no_process_is_ended_that_a_pid_file_only_claims_to_be_postgresql(tmp_path: Path) -> None:
+    """The file is its user's, and the script is root's."""
+    with subprocess.Popen(["sleep", "60"], cwd=tmp_path) as bystander:
+        (tmp_path / "postmaster.pid").write_text(f"{bystander.pid}\n{tmp_path}\n")
+        script = HostScript(made("postgres-kill").host_script.inject, values={"data": str(tmp_path)})
+        done = subprocess.run(["sh"], input=script.injection, text=True, capture_output=True, check=False)
+        assert done.returncode != 0
+        assert "names no PostgreSQL that runs on it" in done.stderr
+        assert bystander.poll() is None
+        bystander.kill()
+
+
 @pytest.mark.parametrize(
     ("connection", "found"),
     [("10.0.0.5 4711 10.0.0.1 2222", "ip 10.0.0.5 2222"), ("fe80::1%eth0 4711 fe80::2%eth0 22", "ip6 fe80::1 22")],

@@ -172,7 +172,6 @@ def test_the_inventory_has_the_groups_of_the_deploy() -> None:
                 "ssh_user": "root",
                 "ssh_key": ".lab/demo/id_ed25519",
                 "ssh_known_hosts_file": ".lab/demo/known_hosts",
-                "ssh_strict_host_key_checking": "yes",
                 "power_off": "invoke lab.off pg-haproxy --name demo",
                 "power_on": "invoke lab.on pg-haproxy --name demo",
             },

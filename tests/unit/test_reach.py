@@ -6,13 +6,16 @@ import base64
 import socket
 import struct
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives import serialization as s
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from operations import connections
 from reach.configuration import ConfigurationError, Target, Way, hop, resolve
 from reach.connecting import UnreachableError, connect
 from reach.keys import KeyProblem, keyring
@@ -216,3 +219,18 @@ def test_a_host_that_is_not_there(home: Path) -> None:
         port = free.getsockname()[1]
     with pytest.raises(UnreachableError, match=f"unreachable: 127.0.0.1 port {port}: "):
         connect(Way("127.0.0.1", ssh_port=port), 1)
+
+
+@pytest.mark.parametrize(("given", "kind"), [(None, "StrictPolicy"), ("yes", "StrictPolicy"), ("accept-new", "AcceptNewPolicy")])
+def test_a_deploy_takes_an_unknown_host_key_only_where_the_inventory_says_so(
+    given: str | None, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policies: list[object] = []
+    monkeypatch.setattr("operations.connections.connect", lambda way, seconds, policy: policies.append(policy))
+    data = {"ssh_strict_host_key_checking": given} if given else {}
+    connector = SimpleNamespace(
+        data=defaultdict(lambda: None), host=SimpleNamespace(name="db1", data=data),
+        state=SimpleNamespace(config=SimpleNamespace(CONNECT_TIMEOUT=1)),
+    )  # fmt: skip
+    connections._client(connector)
+    assert [type(policy).__name__ for policy in policies] == [kind]

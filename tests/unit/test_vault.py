@@ -64,6 +64,16 @@ def test_secrets_that_others_can_read_are_refused(shop: Cluster, name: str) -> N
         Vault(shop, {})
 
 
+@pytest.mark.parametrize(("above", "mode"), [("secrets", 0o777), ("secrets", 0o770), (".", 0o777)])
+def test_secrets_in_whose_place_others_could_put_theirs_are_refused(shop: Cluster, tmp_path: Path, above: str, mode: int) -> None:
+    saved(shop)
+    (tmp_path / above).chmod(mode)
+    with pytest.raises(ClusterError, match=rf"can be written to by others.* chmod go-w {(tmp_path / above).resolve()}$"):
+        Vault(shop, {})
+    (tmp_path / above).chmod(0o1777)  # as /tmp is
+    Vault(shop, {})
+
+
 def test_a_save_that_was_interrupted_is_begun_anew(shop: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     def write_three(path: Path, content: bytes, left: list[int] = [3]) -> None:  # noqa: B006
         left[0] -= 1
