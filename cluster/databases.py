@@ -9,11 +9,16 @@ from typing import Any
 
 from . import paths
 from .scram import verifier
+from .settings import Role
 from .topology import Cluster
 from .vault import Vault
 
 # The right to connect when only `reserved_connections` are left.
 RESERVED = ("pg_use_reserved_connections",)
+# The databases that are there for the system: whoever may not log in to another one has no business in them, and can't keep
+# others from being made (template1). Who needs them: pg_rewind, the copies of logical slots, and what monitors.
+SYSTEMS = ("postgres", "template1")
+OF_SYSTEM = f'"{paths.REPLICATION_ROLE}", "{paths.REWIND_ROLE}", pg_monitor'
 # What pg_rewind calls on the primary.
 REWIND_FUNCTIONS = (
     "pg_catalog.pg_ls_dir(text,boolean,boolean)",
@@ -33,6 +38,8 @@ select json_build_object(
       'pg_catalog.pg_ls_dir(text,boolean,boolean)', 'pg_catalog.pg_stat_file(text,boolean)',
       'pg_catalog.pg_read_binary_file(text)', 'pg_catalog.pg_read_binary_file(text,bigint,bigint,boolean)']) f
     where r.rolname = 'rewinder' and has_function_privilege(r.oid, f, 'execute')),
+  'open', (select coalesce(json_agg(datname order by datname), '[]') from pg_database
+    where datname in ('postgres', 'template1') and has_database_privilege('public', oid, 'connect')),
   'logical', current_setting('wal_level') = 'logical',
   'slots', (select coalesce(json_agg(slot_name), '[]') from pg_replication_slots),
   'databases', (select json_object_agg(datname, pg_get_userbyid(datdba)) from pg_database))
@@ -65,11 +72,14 @@ def wanted_roles(cluster: Cluster, vault: Vault) -> list[WantedRole]:
     def role(name: str, secret: str, limit: int = -1, member_of: tuple[str, ...] = (), replication: bool = False) -> WantedRole:
         return WantedRole(name, verifier(vault.password(secret), f"{vault.scram_seed}:{name}"), limit, member_of, replication)
 
+    def limit(given: Role) -> int:
+        return cluster.share_of_sessions if given.connection_limit is None else given.connection_limit
+
     return [
         role(paths.REPLICATION_ROLE, "replication", replication=True),
         role(paths.REWIND_ROLE, "rewind", member_of=RESERVED),
         role(paths.PROBE_ROLE, "probe", member_of=RESERVED),
-        *(role(r.name, f"role_{r.name}", r.connection_limit, r.member_of, r.replication) for r in cluster.postgres.roles),
+        *(role(r.name, f"role_{r.name}", limit(r), r.member_of, r.replication) for r in cluster.postgres.roles),
     ]
 
 
@@ -84,6 +94,7 @@ def statements(cluster: Cluster, vault: Vault, live: dict[str, Any]) -> list[str
         *_role_statements(wanted_roles(cluster, vault), live["roles"]),
         *_grant_statements(set(live["rewind"])),
         *_database_statements(cluster, live["databases"]),
+        *_closing_statements(live["open"]),
         *_schema_statements(live),
         *_slot_statements(cluster, live),
     ]
@@ -92,6 +103,13 @@ def statements(cluster: Cluster, vault: Vault, live: dict[str, Any]) -> list[str
 def _grant_statements(granted: set[str]) -> Iterator[str]:
     missing = (name for name in REWIND_FUNCTIONS if name not in granted)
     yield from (f'grant execute on function {name} to "{paths.REWIND_ROLE}";' for name in missing)
+
+
+def _closing_statements(open_to_all: list[str]) -> Iterator[str]:
+    for name in (name for name in SYSTEMS if name in open_to_all):
+        if name == "postgres":
+            yield f"grant connect on database {name} to {OF_SYSTEM};"
+        yield f"revoke connect on database {name} from public;"
 
 
 def _role_statements(wanted: list[WantedRole], live: dict[str, Any]) -> Iterator[str]:

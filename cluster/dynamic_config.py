@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from . import paths
+from . import paths, tls
 from .parameters import LOGICAL
 from .slots import NOT_YET, STANDBYS_FIRST
-from .topology import Cluster
+from .topology import RESERVED_CONNECTIONS, Cluster
 
 Json = dict[str, Any]
 
@@ -86,11 +86,14 @@ def postgres_parameters(cluster: Cluster) -> Json:
         "archive_mode": "on",
         "archive_command": "/bin/true",
         # One application that takes all connections must not keep out who tests the cluster, nor a rewind.
-        "reserved_connections": 5,
+        "reserved_connections": RESERVED_CONNECTIONS,
         # Whoever connects and says nothing holds one of the places for those who have not logged in.
         "authentication_timeout": "10s",
+        "ssl_ciphers": tls.OPENSSL_SUITES,
         "log_checkpoints": "on",
-        "log_line_prefix": "%m [%p] %q%u@%d ",
+        # Who logs in, and who tries to, from where: through HAProxy from its address and a port, by which its log has the client.
+        "log_connections": "authorization" if cluster.postgres.version >= 18 else "on",
+        "log_line_prefix": "%m [%p] %q%u@%d %r ",
         "track_io_timing": "on",
         **cluster.postgres.parameters,
         **(LOGICAL if cluster.postgres.slots else {}),

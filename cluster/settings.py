@@ -105,7 +105,7 @@ class Role(Settings):
     """A login role an application uses. Its password is made at the first deploy (cluster/vault.py)."""
 
     name: Identifier
-    connection_limit: Annotated[StrictInt, Field(ge=-1)] = -1
+    connection_limit: Annotated[StrictInt, Field(ge=-1)] | None = None  # None: Cluster.share_of_sessions
     member_of: tuple[Identifier, ...] = ()
     replication: StrictBool = False  # may consume logical slots
 

@@ -13,6 +13,9 @@ from .errors import ClusterError, did_you_mean
 from .parameters import normalize
 from .timing import Timing
 
+# PostgreSQL's connections for the roles that must get in even where applications have taken all others.
+RESERVED_CONNECTIONS = 5
+
 
 @dataclass(frozen=True)
 class Host:
@@ -70,8 +73,17 @@ class Cluster:
     @property
     def sessions(self) -> int:
         """How many sessions one PostgreSQL takes at a time."""
-        given = self.postgres.parameters.get("max_connections", 100)
-        return int(float(str(normalize("max_connections", given, self.postgres.version))))
+        return self._count("max_connections", 100)
+
+    @property
+    def share_of_sessions(self) -> int:
+        """How many of them a role gets whose entry does not say: nine tenths of what there are for applications."""
+        kept = self._count("superuser_reserved_connections", 3) + self._count("reserved_connections", RESERVED_CONNECTIONS)
+        return max(1, (self.sessions - kept) * 9 // 10)
+
+    def _count(self, parameter: str, default: int) -> int:
+        given = self.postgres.parameters.get(parameter, default)
+        return int(float(str(normalize(parameter, given, self.postgres.version))))
 
     @property
     def decodes(self) -> bool:

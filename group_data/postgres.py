@@ -30,13 +30,15 @@ postgres_parameters = {
     "maintenance_work_mem": "64MB",
     "max_wal_size": "2GB",
     "max_slot_wal_keep_size": "8GB",
+    "temp_file_limit": "4GB",
     "log_min_duration_statement": "1s",
 }
 
 # Login roles that exist after a deploy. Each one's password is made at the first deploy; `invoke dsn` prints the connection
-# string. connection_limit -1 is none. Taking an entry out of the list does not drop the role.
+# string. Without a connection_limit it may have nine tenths of the connections that there are for applications (-1: all). Taking
+# an entry out of the list does not drop the role.
 postgres_roles = [
-    {"name": "app", "connection_limit": -1, "member_of": []},
+    {"name": "app", "member_of": []},
 ]
 
 # Databases that exist after a deploy, each owned by one of the roles. Taking one out of the list does not drop it.

@@ -222,7 +222,7 @@ def stage(tmp_path: Path) -> Stage:
 def first_deploy(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
     """A deploy to blank hosts, with all that pyinfra can be made to say about it."""
     primary: Answers = [
-        ("db1", "pg_auth_members", ['{"roles": {}, "databases": {}, "rewind": [], "logical": false, "slots": []}']),
+        ("db1", "pg_auth_members", ['{"roles": {}, "databases": {}, "rewind": [], "logical": false, "slots": [], "open": []}']),
         ("db1", "/config --fail", ["{}"]),
     ]
     run = Stage(tmp_path_factory.mktemp("first")).rehearse("-y", "-vvv", "--diff", answers=primary)

@@ -17,7 +17,8 @@ from cluster.vault import Vault
 ROLES = [{"name": "app", "connection_limit": 20}, {"name": "reports", "member_of": ["app", "pg_monitor"]}]
 
 
-EMPTY: dict[str, Any] = {"roles": {}, "databases": {}, "rewind": [], "logical": True, "slots": []}
+EMPTY: dict[str, Any] = {"roles": {}, "databases": {}, "rewind": [], "logical": True, "slots": [],
+                         "open": ["postgres", "template1"]}  # fmt: skip
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def as_wanted(shop: Cluster, vault: Vault) -> dict[str, Any]:
     mine = {"login": False, "limit": 3, "member_of": [], "password": hashlib.sha256(b"").hexdigest()}
     databases = wanted_databases(shop) | {"mine": "mine"}
     slots = {"logical": True, "slots": [slot.name for slot in shop.postgres.slots]}
-    return {"roles": roles | {"mine": mine}, "databases": databases, "rewind": list(REWIND_FUNCTIONS), **slots}
+    return {"roles": roles | {"mine": mine}, "databases": databases, "rewind": list(REWIND_FUNCTIONS), "open": [], **slots}
 
 
 def test_on_an_empty_server_all_is_made_roles_before_what_needs_them(shop: Cluster, vault: Vault) -> None:
@@ -93,6 +94,26 @@ def test_what_pg_rewind_may_call_is_given_back(shop: Cluster, vault: Vault) -> N
     live = as_wanted(shop, vault)
     live["rewind"].remove(REWIND_FUNCTIONS[2])
     assert statements(shop, vault, live) == [f'grant execute on function {REWIND_FUNCTIONS[2]} to "rewinder";']
+
+
+def test_the_systems_databases_are_closed_after_who_needs_them_was_let_in(shop: Cluster, vault: Vault) -> None:
+    assert statements(shop, vault, as_wanted(shop, vault) | {"open": ["postgres", "template1"]}) == [
+        'grant connect on database postgres to "replicator", "rewinder", pg_monitor;',
+        "revoke connect on database postgres from public;",
+        "revoke connect on database template1 from public;",
+    ]
+    assert "datname in ('postgres', 'template1')" in QUERY
+
+
+@pytest.mark.parametrize(
+    ("parameters", "limit"),
+    [({}, 82), ({"max_connections": 200}, 172), ({"max_connections": "300", "reserved_connections": 0}, 267)],
+)
+def test_a_role_without_a_limit_leaves_others_some_connections(tmp_path: Path, parameters: dict[str, Any], limit: int) -> None:
+    roles = [{"name": "app"}, {"name": "reports", "connection_limit": -1}]
+    shop = cluster(secrets_directory=str(tmp_path), postgres_roles=roles, postgres_parameters=parameters)
+    limits = {role.name: role.connection_limit for role in wanted_roles(shop, Vault(shop, {}))}
+    assert (limits["app"], limits["reports"], limits["rewinder"]) == (limit, -1, -1)
 
 
 def test_a_membership_is_granted_once_and_others_are_left(shop: Cluster, vault: Vault) -> None:

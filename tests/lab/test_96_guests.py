@@ -1,0 +1,163 @@
+"""What a role that may log in can take from the others, and what is known afterwards of who came."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import re
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from commands import status
+from helpers import ENVIRONMENT, INVENTORY, Site
+from hosts import ADDRESS, DATABASES, IN_URL, PROXY, wait_until
+
+from operations.managed import data_directory, write
+
+pytestmark = pytest.mark.usefixtures("first_deploy", "healed")
+
+TLS_1_2 = {"ECDHE-ECDSA-AES128-GCM-SHA256": True, "ECDHE-ECDSA-AES256-SHA384": False, "ECDHE-ECDSA-AES128-SHA": False}
+SERVERS = [*((DATABASES[0], port) for port in (2379, 2380, 8008, 5432)), (PROXY, 5000), (PROXY, 7000)]
+
+
+@pytest.mark.parametrize(("host", "port"), SERVERS)
+def test_of_tls_1_2_only_suites_that_authenticate_are_taken(site: Site, host: str, port: int) -> None:
+    protocol = ["-starttls", "postgres"] if port in (5432, 5000) else []
+    pair = site.secrets / f"{DATABASES[0]}-{'etcd-client' if port in (2379, 2380) else 'postgres'}"
+    for suite, taken in TLS_1_2.items():
+        done = subprocess.run(
+            ["openssl", "s_client", "-connect", f"{IN_URL[host]}:{port}", *protocol, "-tls1_2", "-cipher", f"{suite}:@SECLEVEL=0",
+             "-cert", f"{pair}.crt", "-key", f"{pair}.key"],
+            input="", capture_output=True, text=True, timeout=20, check=False,
+        )  # fmt: skip
+        assert (re.search(r"^ +Cipher +: (\S+)$", done.stdout, re.MULTILINE) or [None, "0000"])[1] == (suite if taken else "0000")
+
+
+@pytest.mark.parametrize("database", ["postgres", "template1"])
+def test_an_application_has_no_business_in_the_systems_databases(site: Site, database: str) -> None:
+    with pytest.raises(psycopg.OperationalError, match=f'permission denied for database "{database}"'):
+        site.connect(5000, dbname=database)
+
+
+def test_a_role_without_a_limit_leaves_others_some_connections(site: Site) -> None:
+    leader = site.leader()
+    most = int(site.psql(leader, "show max_connections")) - 3 - int(site.psql(leader, "show reserved_connections"))
+    assert 1 < int(site.psql(leader, "select rolconnlimit from pg_roles where rolname = 'app'")) < most
+
+
+@contextmanager
+def all_locks_taken(site: Site) -> Iterator[psycopg.Connection[object]]:
+    """A session of the application's that has taken every lock there was."""
+    with site.connect(5000) as greedy:
+        batch, first = 4096, 0
+        while batch:
+            try:
+                greedy.execute(
+                    "select count(pg_advisory_lock(g)) from generate_series(%s::bigint, %s::bigint) g", (first, first + batch - 1)
+                )
+                first += batch
+            except psycopg.errors.OutOfMemory:
+                first, batch = first + batch, batch // 2
+        yield greedy
+
+
+def test_who_has_taken_all_locks_is_named_though_nobody_can_log_in_and_can_be_ended(site: Site) -> None:
+    leader = site.leader()
+    with all_locks_taken(site) as greedy:
+        pid = greedy.info.backend_pid
+
+        def named() -> str:
+            findings = [one for one in status(site)["findings"] if one["rule"] == "locks.full"]
+            return next((one["text"] for one in findings if one["about"] == leader and f"process {pid} " in one["text"]), "")
+
+        text = wait_until(named, "the session is named")
+        with pytest.raises(psycopg.OperationalError, match="out of shared memory"):
+            site.connect(5000)
+        assert "(app app " in text
+        assert f"`kill -TERM {pid}` there ends it" in text
+        site.on(leader, f"kill -TERM {pid}")
+        wait_until(lambda: site.connect(5000).close() or True, "a client can log in again")
+    wait_until(lambda: status(site)["healthy"], "all is well again")
+    assert site.leader() == leader
+
+
+def journal(site: Site, host: str, unit: str, since: str) -> str:
+    return site.on(host, f"journalctl --quiet --output=cat --unit={unit} --since=@{since}")
+
+
+def test_who_came_through_haproxy_can_be_traced_to_its_address(site: Site) -> None:
+    leader, since = site.leader(), f"{time.time() - 1:.0f}"
+    time.sleep(11)  # of more than twenty connections within ten seconds no more is written
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        site.connect(5000, password="wrong")
+    site.connect(5000).close()
+
+    def clients() -> dict[str, str]:
+        """What PostgreSQL says of the role's logins, and the client of each by HAProxy's line about the same port."""
+        proxied, found = journal(site, PROXY, "haproxy", since), {}
+        for port, said in re.findall(
+            rf"app@app {re.escape(ADDRESS[PROXY])}\((\d+)\) (.*)", journal(site, leader, "patroni", since)
+        ):
+            client = re.search(rf"^(\S+):\d+ on port 5000 is \S+:{port} at {leader} ", proxied, re.MULTILINE)
+            found |= {kind: client[1] for kind in ("authentication failed", "connection authorized") if client and kind in said}
+        return found
+
+    came = wait_until(lambda: len(found := clients()) == 2 and found, "both are traced")
+    own = subprocess.run(["hostname", "--all-ip-addresses"], capture_output=True, text=True, check=True).stdout.split()
+    assert set(came.values()) <= set(own)
+
+
+def test_who_is_refused_at_the_statistics_is_noted(site: Site) -> None:
+    since = f"{time.time() - 1:.0f}"
+    right = ENVIRONMENT["PGQUORUM_PASSWORD_HAPROXY_STATS"]
+    for password, expected in (("wrong", 401), (right, 200)):
+        through = ssl.create_default_context(cafile=str(site.secrets / "haproxy-ca.crt"))
+        asked = http.client.HTTPSConnection(ADDRESS[PROXY], 7000, timeout=10, context=through)
+        login = base64.b64encode(f"admin:{password}".encode()).decode()
+        asked.request("GET", "/;csv", headers={"Authorization": f"Basic {login}"})
+        assert asked.getresponse().status == expected
+        asked.close()
+    lines = wait_until(lambda: re.findall(r"on port 7000 .*", journal(site, PROXY, "haproxy", since)), "a line of the log")
+    assert lines == ["on port 7000 is answered 401"]
+
+
+def test_a_strangers_user_name_commands_no_terminal(site: Site) -> None:
+    with pytest.raises(psycopg.OperationalError):
+        site.connect(5000, user="\x1b]0;PWNED\x07\x1b[2J", password="x")
+    program = Path(sys.executable).with_name("invoke")
+    command = f"{program} logs --component postgres --since '1 min ago'"
+
+    def shown() -> str:
+        done = subprocess.run(
+            ["script", "--quiet", "--return", "--command", command, "/dev/null"], cwd=site.folder, capture_output=True,
+            env={"PATH": "/usr/bin:/bin", "TERM": "xterm", "INVOKE_INVENTORY": INVENTORY, "HOME": "/root"},
+            timeout=120, check=True,
+        )  # fmt: skip
+        return done.stdout.decode()
+
+    said = wait_until(lambda: "PWNED" in (text := shown()) and text, "the line is there")
+    assert "\x1b[" in said, "rich's own colours: it was a terminal"
+    assert "\x1b]" not in said
+    assert "\x1b[2J" not in said
+
+
+def test_root_makes_no_directory_where_a_service_user_has_put_a_link(site: Site) -> None:
+    host = DATABASES[0]
+    try:
+        site.on(host, "mkdir -p /srv/target/deep /srv/data; chown postgres: /srv/data; "
+                      "runuser -u postgres -- ln -s /srv/target /srv/data/link")  # fmt: skip
+        (command,) = write(data_directory("/srv/data/link/deep/new", "postgres"))
+        assert site.lab.run(host, "bash", "-c", str(command)).returncode != 0
+        assert site.on(host, "find /srv/target -user postgres") == ""
+        (command,) = write(data_directory("/srv/data/own/deep", "postgres"))
+        site.on(host, str(command))
+        assert site.on(host, "stat -c '%U %a' /srv/data/own/deep") == "postgres 700"
+    finally:
+        site.on(host, "rm -rf /srv/target /srv/data")
