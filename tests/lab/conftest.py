@@ -11,7 +11,7 @@ import pytest
 from helpers import Deploy, Site, copy_checkout
 from hosts import DATABASES, ETCD_FROM_FILES, KEPT, LABS, POSTGRES, SPEC, reserved
 
-from lab import Lab, packages
+from lab import Lab, packages, state
 
 # One of the labs has hosts as people have them, for whatever is tested there: a proxy for the world outside, which is dead, a
 # umask that keeps everything from others, a small /tmp from which nothing runs, a locale that is not installed; the host's own
@@ -109,6 +109,16 @@ def whole_lab(alone: None, kept: Path | None, tmp_path_factory: pytest.TempPathF
     finally:
         if not kept:
             lab.down()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """A lab that no later test of this process is about takes a part of the machine from the others': it goes at once."""
+    here = Path(__file__).parent
+    if nextitem is None or nextitem.path.parent == here or item.config.getoption("keep_lab"):
+        return
+    if item.path.parent == here and (up := state.load(SPEC.name)):
+        Lab(up.spec, up.owner).down()
 
 
 @pytest.fixture

@@ -202,9 +202,10 @@ def test_a_value_that_postgresql_does_not_take_is_told_by_status(site: Site) -> 
 
 
 def test_a_role_whose_password_was_changed_by_hand_gets_its_own_back(site: Site) -> None:
+    limit = site.psql(site.leader(), "select rolconnlimit from pg_roles where rolname = 'app'")
     site.psql(site.leader(), "alter role app password 'by-hand-by-hand' connection limit 1")
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         site.connect(5000)
     site.deployed()
-    with site.connect(5000) as connection:
-        assert connection.execute("select rolconnlimit from pg_roles where rolname = 'app'").fetchone() == (-1,)
+    site.connect(5000).close()
+    assert site.psql(site.leader(), "select rolconnlimit from pg_roles where rolname = 'app'") == limit != "1"
