@@ -115,6 +115,17 @@ class Site(Hosts):
             self.on_all(END_SLEEP)
 
     @contextmanager
+    def without_limit(self) -> Iterator[None]:
+        """The application's role may take every connection there is, as owners can have it."""
+        limit = self.psql(self.leader(), "select rolconnlimit from pg_roles where rolname = 'app'")
+        self.psql(self.leader(), "alter role app connection limit -1")
+        try:
+            yield
+        finally:
+            back = f"alter role app connection limit {limit}"
+            wait_until(lambda: self.psql(self.leader(), back) == "", "the role has its limit again")
+
+    @contextmanager
     def edited(self, name: str, append: str) -> Iterator[None]:
         """The copy with something at the end of one of its files."""
         file = self.folder / name

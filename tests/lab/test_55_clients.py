@@ -97,7 +97,7 @@ def storm(site: Site, threads: int = 8, each: int = 40) -> Iterator[None]:
 def test_in_a_storm_of_connections_a_lost_primary_is_replaced_and_rejoins(site: Site) -> None:
     """It is rewound over one of the connections that are kept for the tool."""
     old = site.leader()
-    with storm(site):
+    with site.without_limit(), storm(site):
         wait_until(lambda: full(site, old), "no connection is left")
         run_one(site, "host-off")
         assert site.leader() != old

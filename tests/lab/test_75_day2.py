@@ -167,7 +167,7 @@ def test_a_replica_that_stands_still_is_measured(site: Site) -> None:
 
 
 def test_when_an_application_has_taken_all_connections_the_tool_still_works_and_says_who_it_is(site: Site) -> None:
-    with ExitStack() as applications:
+    with site.without_limit(), ExitStack() as applications:
         with pytest.raises(psycopg.OperationalError, match="remaining connection slots are reserved"):
             while True:
                 applications.enter_context(site.connect(5000))
