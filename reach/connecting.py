@@ -16,7 +16,8 @@ from .keys import InOrder, KeyProblem, Keyring, keyring
 # What goes wrong is told in words; paramiko would also print tracebacks of its threads.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
 
-
+# What paramiko raises where a connection can't be had, or is lost.
+LOST = (OSError, EOFError, paramiko.SSHException)
 Sock = paramiko.ProxyCommand | paramiko.Channel | None
 
 
@@ -43,7 +44,7 @@ class Client(paramiko.SSHClient):
             _, stdout, stderr = self.exec_command(command, timeout=seconds)
             said = stderr.read().decode(errors="replace").strip()
             return (said.splitlines() or ["it failed"])[-1] if stdout.channel.recv_exit_status() else ""
-        except (OSError, EOFError, paramiko.SSHException) as error:
+        except LOST as error:
             raise UnreachableError(f"unreachable: {error or type(error).__name__}") from None
 
     def close(self) -> None:
@@ -82,7 +83,7 @@ def _connect(way: Way, seconds: int, policy: paramiko.MissingHostKeyPolicy | Non
             sock=_through(client, way, target, seconds, passed),
             auth_strategy=InOrder(target.user, ring),
         )
-    except (OSError, EOFError, paramiko.SSHException) as error:
+    except LOST as error:
         client.close()
         raise UnreachableError(f"unreachable: {_why(error, target, ring)}") from None
     if not client.transport.is_authenticated():

@@ -13,7 +13,7 @@ from cluster import lock
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
 
-from .ssh import Fleet, UnreachableError
+from .ssh import LOST, Fleet, UnreachableError
 
 ANSWER_SECONDS = 10
 
@@ -33,7 +33,7 @@ def held(fleet: Fleet, cluster: Cluster, doing: str) -> Iterator[None]:
         for host in cluster.postgres_hosts:
             try:
                 channels[host.name] = _take(fleet, host.name, line)
-            except (UnreachableError, OSError) as error:
+            except (UnreachableError, *LOST) as error:
                 silent.append(f"  - {host.name}: {error or 'no answer'}")
         if not channels:
             raise ClusterError("\n".join(["no database host answers, nothing was touched:", *silent]))
@@ -69,8 +69,8 @@ def _heartbeats(fleet: Fleet, channels: dict[str, paramiko.Channel], line: str, 
                 if channel.closed:
                     raise OSError
                 channel.sendall(b"\n")
-            except OSError:
-                with suppress(ClusterError, OSError):
+            except LOST:
+                with suppress(ClusterError, *LOST):
                     channels[host] = _take(fleet, host, line)
 
 

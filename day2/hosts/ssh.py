@@ -19,7 +19,8 @@ from cluster.sudo import denial
 from cluster.topology import Host
 from reach import connecting as reach
 from reach.configuration import Way
-from reach.connecting import UnreachableError as UnreachableError  # for whoever takes a Fleet
+from reach.connecting import LOST as LOST  # for whoever takes a Fleet
+from reach.connecting import UnreachableError as UnreachableError
 
 CONNECT_SECONDS = 5
 # A peer that is gone without a word is noticed by unanswered keepalives, not by waiting for ever.
@@ -90,7 +91,7 @@ class Fleet:
             return Answer(host, None, problem=f"no answer within {seconds:g} s")
         except UnreachableError as error:
             return Answer(host, None, problem=str(error))
-        except (OSError, EOFError, paramiko.SSHException) as error:
+        except LOST as error:
             return Answer(host, None, problem=f"the connection broke ({error or type(error).__name__})")
         finally:
             if channel is not None:
@@ -111,7 +112,7 @@ class Fleet:
             command = f"sudo -n -- sh -c {shlex.quote(command)}"
         try:
             channel.exec_command(command)
-        except (OSError, EOFError, paramiko.SSHException) as error:
+        except LOST as error:
             raise UnreachableError(f"unreachable: the SSH connection broke ({error})") from None
         return channel
 
@@ -129,19 +130,19 @@ class Fleet:
         try:
             target, origin = (address, port), ("127.0.0.1", 0)
             channel: paramiko.Channel = connection.transport.open_channel("direct-tcpip", target, origin, timeout=self._seconds)
-        except (OSError, EOFError, paramiko.SSHException) as error:
+        except LOST as error:
             raise UnreachableError(f"{address} port {port} can't be reached from {host} ({error})") from None
         return channel
 
     def _session(self, name: str) -> paramiko.Channel:
         """A new session, over the connection there is, or a new one where that is gone: the host may have been rebooted."""
         with self._locks[name]:
-            with suppress(KeyError, OSError, EOFError, paramiko.SSHException):
+            with suppress(KeyError, *LOST):
                 return self._on(self._connections[name])
             connection = self._connections[name] = connect(self.hosts[name], self._seconds)
         try:
             return self._on(connection)
-        except (OSError, EOFError, paramiko.SSHException) as error:
+        except LOST as error:
             raise UnreachableError(f"unreachable: no SSH session ({error})") from None
 
     def _on(self, connection: Connection) -> paramiko.Channel:

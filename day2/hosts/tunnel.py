@@ -15,7 +15,7 @@ from cluster.errors import ClusterError
 from cluster.topology import Cluster
 
 from . import dsn
-from .ssh import Fleet, UnreachableError
+from .ssh import LOST, Fleet, UnreachableError
 
 HERE = "127.0.0.1"
 CHUNK_BYTES = 65536
@@ -96,6 +96,6 @@ class _Session(socketserver.BaseRequestHandler):
 
 def _carry(source: socket.socket | Channel, target: socket.socket | Channel) -> None:
     """Everything from one end to the other, until either is closed."""
-    with suppress(OSError, EOFError):
+    with suppress(*LOST):
         while said := source.recv(CHUNK_BYTES):
             target.sendall(said)

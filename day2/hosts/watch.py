@@ -20,7 +20,7 @@ from cluster.topology import Cluster, Host
 from health.questions import etcd_question, postgres_question
 
 from . import journal
-from .ssh import Fleet, UnreachableError
+from .ssh import LOST, Fleet, UnreachableError
 
 CLOCK_ROUNDS = 7
 CLOCK_SECONDS = 5
@@ -82,7 +82,7 @@ class Watch:
     def add(self, host: Host) -> None:
         """Watches one more host."""
         command, source = shipped("watcher", self._asked(host))
-        with suppress(UnreachableError, OSError, ValueError):
+        with suppress(UnreachableError, *LOST, ValueError):
             channel = self._fleet.start(host.name, command)
             self._channels.append(channel)
             channel.settimeout(CLOCK_SECONDS)
@@ -98,7 +98,7 @@ class Watch:
         return tuple(event for event in self.events if event.at >= at)
 
     def _read(self, host: str, lines: Iterable[str], ahead: float, early: list[str]) -> None:
-        with suppress(OSError, ValueError):
+        with suppress(*LOST, ValueError):
             for line in itertools.chain(early, lines):
                 said = json.loads(line)
                 self._events.append(Event(said["t"] - ahead, host, said["what"], said["value"]))

@@ -6,12 +6,15 @@ import json
 import shlex
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from cluster import lock, paths
+from day2.hosts import operator_lock
 
 
 @pytest.fixture(autouse=True)
@@ -110,3 +113,25 @@ def test_what_the_second_is_told() -> None:
 @pytest.mark.parametrize("answer", ["", "garbage", "[]", "{}"])
 def test_an_answer_that_names_nobody_still_refuses(answer: str) -> None:
     assert f"the lock {paths.LOCK} on db1 could not be taken" in lock.refusal("db1", answer)
+
+
+@pytest.mark.parametrize("lost", [OSError, EOFError, paramiko.SSHException])
+def test_a_holder_whose_connection_is_lost_is_replaced(lost: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        closed = False
+
+        def sendall(self, line: bytes) -> None:
+            raise lost
+
+    taken, released = [], threading.Event()
+
+    def take(fleet: object, host: str, line: str) -> Broken:
+        taken.append(host)
+        if len(taken) == 2:
+            released.set()
+        return Broken()
+
+    monkeypatch.setattr("cluster.lock.HEARTBEAT_SECONDS", 0.01)
+    monkeypatch.setattr("day2.hosts.operator_lock._take", take)
+    operator_lock._heartbeats(None, {"db1": Broken()}, "line", released)  # type: ignore[arg-type, dict-item]
+    assert taken == ["db1", "db1"]
