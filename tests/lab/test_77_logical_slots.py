@@ -125,8 +125,10 @@ def test_a_subscriber_has_every_row_once_whoever_leads(subscriber: Site, happens
     on_leader = rows(site.psql(site.leader(), every, "app"))
     wait_until(lambda: rows(ask(site, every)) >= on_leader, "the subscriber has every row")
     assert rows(ask(site, every)) == on_leader
-    # A change that came twice would break the table's primary key.
-    assert ask(site, "select confl_insert_exists from pg_stat_subscription_stats") == "0"
+    # A change that came twice would break the table's primary key. PostgreSQL 17 does not count that by itself.
+    if POSTGRES >= 18:
+        assert ask(site, "select confl_insert_exists from pg_stat_subscription_stats") == "0"
+    assert site.on(PROXY, f"grep -c 'duplicate key' {SUBSCRIBER}.log || true") == "0"
 
 
 def test_a_subscriber_gets_nothing_that_only_the_primary_has(subscriber: Site) -> None:
