@@ -10,6 +10,7 @@ from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
 from cluster import paths
+from cluster.apt import apt_get, apt_mark
 from cluster.components import COMPONENTS
 from cluster.topology import Cluster, Host
 
@@ -96,12 +97,6 @@ def install(names: list[str], files: Mapping[str, str] = MappingProxyType({})) -
             yield StringCommand(f"rm -rf {paths.PACKAGE_FILES}")
 
 
-def apt_get() -> str:
-    """apt-get as the deploy calls it: it asks nothing, and waits for another that is at work."""
-    options = ("DPkg::Use-Pty=0", "DPkg::Lock::Timeout=120", "Dpkg::Options::=--force-confold")
-    return " ".join(("apt-get -q -y --no-install-recommends", *(f"-o {option}" for option in options)))
-
-
 def apt_script(names: list[str]) -> str:
     """The shell script that installs packages, none of whose services starts."""
     masked = " ".join(KEPT_FROM_STARTING)
@@ -124,7 +119,7 @@ def hold(names: Iterable[str]) -> Generator[StringCommand]:
     held = host.get_fact(Held, names=tuple(wanted)) or ()
     loose = [name for name in wanted if name not in held]
     if loose:
-        yield StringCommand(f"apt-mark hold {' '.join(loose)} >/dev/null")
+        yield StringCommand(f"sh -c {shlex.quote(apt_mark('hold', loose))}")
 
 
 @operation()

@@ -10,12 +10,13 @@ from pyinfra import host, state
 from pyinfra.api import StringCommand, operation
 
 from cluster import paths
+from cluster.apt import apt_get
 from cluster.sources import KEYS, NAMES, Source, shadows_sysusers
 from health.preflight import FLOORS, too_old
 
 from .context import Run
 from .managed import Managed, directory, render
-from .packages import apt_get, apt_script, installed, missing
+from .packages import apt_script, installed, missing
 from .refusal import stop
 
 

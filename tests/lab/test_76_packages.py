@@ -6,7 +6,7 @@ import json
 
 from commands import invoke, status
 from helpers import Site
-from hosts import PROXY
+from hosts import PROXY, wait_until
 
 
 def found(site: Site, rule: str) -> list[str]:
@@ -27,6 +27,16 @@ def test_packages_are_released_on_one_host_and_held_again(site: Site) -> None:
         assert invoke(site, "packages.hold")[0] == 0
     assert site.on(host, "apt-mark showhold") == held
     assert found(site, "packages.not-held") == []
+
+
+def test_another_apt_at_work_is_waited_for(site: Site) -> None:
+    """As after a deploy that was interrupted while it installed, or beside a host's own upgrades."""
+    host = site.replicas()[0]
+    lock = "import fcntl, time; held = open('/var/lib/dpkg/lock-frontend', 'w'); fcntl.lockf(held, fcntl.LOCK_EX); time.sleep(12)"
+    site.on(host, f'systemd-run --quiet python3 -c "{lock}"')
+    wait_until(lambda: "lock" in site.on(host, "apt-mark hold patroni 2>&1 || true"), "dpkg is locked")
+    code, out, err = invoke(site, "packages.hold")
+    assert code == 0 and f"{host}: held" in out, out + err
 
 
 def test_a_host_of_another_cluster_is_refused_by_name(site: Site) -> None:

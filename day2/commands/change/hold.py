@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
-
 from rich.markup import escape
 
+from cluster.apt import PATIENCE, apt_mark
 from cluster.topology import Cluster
 from day2.hosts.changing import changing
 from day2.ui.console import BAD_NEWS, FINE, console
@@ -25,9 +24,9 @@ def hold(cluster: Cluster, *, hosts: list[str], held: bool) -> int:
     out = console()
     members = [cluster.host(name, "--host") for name in hosts] or cluster.hosts
     verb, said = ("hold", "held") if held else ("unhold", "released")
-    commands = {one.name: f"apt-mark {verb} {shlex.join(cluster.packages(one))}" for one in members}
+    commands = {one.name: apt_mark(verb, cluster.packages(one)) for one in members}
     with changing(cluster, f"packages.{'hold' if held else 'release'}") as (fleet, _, _):
-        answers = fleet.run_all(commands)
+        answers = fleet.run_all(commands, seconds=PATIENCE + 30)
     for answer in answers.values():
         if answer.ok:
             out.print(f"{answer.host}: {said}: {', '.join(cluster.packages(cluster.host(answer.host)))}", soft_wrap=True)

@@ -1,0 +1,23 @@
+"""How the hosts' apt is called, by deploys and by day-2 commands."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+# Seconds to wait for another apt or dpkg: a host's own upgrades, or an installation that was cut off and is still at work.
+PATIENCE = 120
+
+
+def apt_get() -> str:
+    """apt-get that asks nothing, and waits for another that is at work."""
+    options = ("DPkg::Use-Pty=0", f"DPkg::Lock::Timeout={PATIENCE}", "Dpkg::Options::=--force-confold")
+    return " ".join(("apt-get -q -y --no-install-recommends", *(f"-o {option}" for option in options)))
+
+
+def apt_mark(verb: str, names: Iterable[str]) -> str:
+    """A shell script that marks packages as `hold` or `unhold`. apt-mark itself does not wait for another that is at work."""
+    return (
+        f"for n in $(seq {PATIENCE // 2}); do said=$(LC_ALL=C apt-mark {verb} {shlex.join(names)} 2>&1) && exit; "
+        'case $said in *lock*locked*) sleep 2;; *) break;; esac; done; echo "$said" >&2; exit 1'
+    )
