@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import paths
+from . import paths, weaker_commits
 from .scram import verifier
 from .settings import Role
 from .topology import Cluster
@@ -40,6 +40,16 @@ select json_build_object(
     where r.rolname = 'rewinder' and has_function_privilege(r.oid, f, 'execute')),
   'open', (select coalesce(json_agg(datname order by datname), '[]') from pg_database
     where datname in ('postgres', 'template1') and has_database_privilege('public', oid, 'connect')),
+  'overrides', (select coalesce(json_agg(json_build_object('role', rolname, 'database', datname,
+      'value', substr(setting, length('synchronous_commit=') + 1)) order by datname, rolname), '[]')
+    from pg_db_role_setting o cross join unnest(o.setconfig) as setting
+    left join pg_roles r on r.oid = o.setrole left join pg_database d on d.oid = o.setdatabase
+    where setting like 'synchronous_commit=%'),
+  'altered', (select setting from pg_file_settings where name = 'synchronous_commit'
+    and sourcefile like '%/postgresql.auto.conf' order by seqno desc limit 1),
+  'connectable', (select json_agg(datname) from pg_database where datallowconn),
+  'with_login_trigger', (select coalesce(json_agg(datname order by datname), '[]') from pg_database
+    where datallowconn and dathasloginevt),
   'logical', current_setting('wal_level') = 'logical',
   'slots', (select coalesce(json_agg(slot_name), '[]') from pg_replication_slots),
   'databases', (select json_object_agg(datname, pg_get_userbyid(datdba)) from pg_database))
@@ -88,16 +98,26 @@ def wanted_databases(cluster: Cluster) -> dict[str, str]:
     return {paths.PROBE_DATABASE: paths.PROBE_ROLE} | {d.name: d.owner for d in cluster.postgres.databases}
 
 
-def statements(cluster: Cluster, vault: Vault, live: dict[str, Any]) -> list[str]:
-    """The SQL that brings `live` (the answer to QUERY) to what is wanted; empty when nothing is to do. Drops nothing."""
+def statements(cluster: Cluster, vault: Vault, live: dict[str, Any], guarded: Collection[str] = ()) -> list[str]:
+    """The SQL that brings `live` (the answer to QUERY) to what is wanted; empty when nothing is to do. Drops nothing.
+
+    `guarded` are the databases that refuse sessions with a weaker synchronous_commit."""
     return [
         *_role_statements(wanted_roles(cluster, vault), live["roles"]),
         *_grant_statements(set(live["rewind"])),
+        *_weaker_commit_statements(cluster, live, guarded),
         *_database_statements(cluster, live["databases"]),
         *_closing_statements(live["open"]),
         *_schema_statements(live),
         *_slot_statements(cluster, live),
     ]
+
+
+def _weaker_commit_statements(cluster: Cluster, live: dict[str, Any], guarded: Collection[str]) -> Iterator[str]:
+    """After the verifiers, which another session's log might show, and before a database is made, which then is as template1."""
+    if cluster.weaker_commits == "mend":
+        yield from weaker_commits.mending(live)
+    yield from weaker_commits.refusing(live["connectable"], guarded, wanted=cluster.weaker_commits == "refuse")
 
 
 def _grant_statements(granted: set[str]) -> Iterator[str]:
@@ -140,7 +160,7 @@ def _slot_statements(cluster: Cluster, live: dict[str, Any]) -> Iterator[str]:
     """Only a server that has been restarted with its wal_level can make any."""
     for slot in cluster.postgres.slots if live["logical"] else ():
         if slot.name not in live["slots"]:
-            make = f"select pg_create_logical_replication_slot('{slot.name}', '{slot.plugin}', false, false, true)"
+            make = f"select pg_catalog.pg_create_logical_replication_slot('{slot.name}', '{slot.plugin}', false, false, true)"
             yield f"\\connect {slot.database}\n{make} \\g /dev/null\n\\connect postgres"
 
 

@@ -31,6 +31,7 @@ from .values import (
 
 Durability = Literal["quorum", "all", "synchronous", "asynchronous"]
 WithoutReplica = Literal["wait", "continue"]
+WeakerCommits = Literal["tell", "mend", "refuse"]
 # The settings of the ports that the packet filter guards.
 FilteredPort = Literal[
     "etcd_client_port",
@@ -74,6 +75,7 @@ class AllSettings(Settings):
     cluster_name: ClusterName
     durability: Durability = "quorum"
     without_replica: WithoutReplica = "wait"
+    weaker_commits: WeakerCommits = "tell"
     failover_profile: ProfileName = "lan"
     failover_timing: dict[str, StrictInt] = {}
     client_networks: tuple[Network, ...]

@@ -65,6 +65,11 @@ class Cluster:
         return self.all.durability != "asynchronous" and self.all.without_replica == "wait"
 
     @property
+    def weaker_commits(self) -> str:
+        """What is done about a weaker synchronous_commit. With asynchronous durability there is none."""
+        return "tell" if self.all.durability == "asynchronous" else self.all.weaker_commits
+
+    @property
     def address_versions(self) -> tuple[int, ...]:
         """The versions of IP, 4 or 6 or both, that its hosts and its clients use."""
         of_clients = {network.version for network in self.all.client_networks}

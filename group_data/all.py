@@ -17,6 +17,13 @@ durability = "quorum"
 #   "continue"      the primary goes on alone: losing it then loses what it acknowledged meanwhile. Every report says so
 without_replica = "wait"
 
+# What is done about a role, database or session with a synchronous_commit of its own that is weaker, so that a failover may lose
+# what it writes. PostgreSQL lets every role choose one. (With "asynchronous" nothing is done.)
+#   "tell"      `status` and `verify` name it, and say what is at risk
+#   "mend"      so they do, and a deploy takes it back
+#   "refuse"    no session that begins with one is let in. A role can still choose one within a session
+weaker_commits = "tell"
+
 # How soon a failure is acted upon: "lan" (hosts in one building), "standard", "wan". Sets Patroni, etcd and HAProxy
 # together; single timers can be changed with failover_timing, for example {"ttl": 30}.
 failover_profile = "lan"

@@ -120,6 +120,7 @@ CATALOGUE: dict[str, Condition] = {
     "durability.other-mode": _warning("a replica confirms writes in another way than the durability means"),
     "durability.other-count": _warning("writes wait for another number of replicas than the durability means"),
     "acknowledged.held-alone": _warning("only the primary and these replicas have the last acknowledged bytes"),
+    "acknowledged.at-risk": _warning("this many transactions a failover would lose, because of a weaker synchronous_commit"),
     "quorum.unconfirmed": _warning("replicas have not caught up since the last change of voters"),
     # A failover, this minute
     "failover.unknown": _problem("no etcd member answers, so nobody can take over"),
@@ -133,7 +134,8 @@ CATALOGUE: dict[str, Condition] = {
     "settings.not-in-etcd": _warning("Patroni's configuration in etcd is not what the settings say"),
     "settings.refused": _problem("PostgreSQL does not take a line of its configuration, and may not start with it"),
     "settings.altered": _warning("ALTER SYSTEM has set a parameter on a host"),
-    "settings.overridden": _warning("a role or database has a weaker synchronous_commit: what it writes may be lost"),
+    "settings.overridden": _warning("a role, database, host or subscription acknowledges sooner than the durability promises"),
+    "settings.unguarded": _warning("a database does not refuse sessions with a weaker synchronous_commit, as the settings say"),
     "settings.not-running": _warning("PostgreSQL runs with another value than the settings say"),
 }
 

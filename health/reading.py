@@ -28,6 +28,7 @@ from .states import (
     Sender,
     Server,
     Slot,
+    Subscription,
     Watchdog,
 )
 from .view import HostView
@@ -146,6 +147,8 @@ def postgres_state(said: dict[str, Any]) -> PostgresState:
         "connections": connections(said["connections"]),
         "refused": tuple(RefusedSetting(**one) for one in said["refused"]),
         "overrides": tuple(Override(**one) for one in said["overrides"]),
+        "subscriptions": tuple(Subscription(**one) for one in said["subscriptions"]),
+        "unguarded": tuple(said["unguarded"]),
     })  # fmt: skip
 
 

@@ -140,6 +140,15 @@ class Override:
 
 
 @dataclass(frozen=True)
+class Subscription:
+    """A logical subscription that is enabled, with the `synchronous_commit` of the process that applies its changes."""
+
+    name: str
+    database: str
+    synchronous_commit: str
+
+
+@dataclass(frozen=True)
 class PostgresState:
     """PostgreSQL's own word on one host. `receiver`: state of its connection to the primary, None for none."""
 
@@ -158,6 +167,8 @@ class PostgresState:
     altered: dict[str, str]  # what ALTER SYSTEM has set here
     refused: tuple[RefusedSetting, ...]
     overrides: tuple[Override, ...]  # of synchronous_commit
+    subscriptions: tuple[Subscription, ...]
+    unguarded: tuple[str, ...]  # databases without a trigger on logins
     oldest_transaction: float  # how long it has been open
     base_backups: int  # how many are being taken from here
     backup_bytes: int  # how much of them has been sent

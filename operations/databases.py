@@ -12,6 +12,7 @@ from pyinfra.api import FactBase, StringCommand, operation
 
 from cluster import paths
 from cluster.databases import QUERY, statements
+from cluster.weaker_commits import GUARDED, quoted
 
 from .context import Run
 
@@ -37,6 +38,16 @@ class LiveDatabases(FactBase[dict[str, Any] | None]):
         return json.loads("".join(output)) if output else None
 
 
+class Guarded(FactBase[list[str]]):
+    """Those of the named databases that refuse sessions with a weaker synchronous_commit."""
+
+    def command(self, port: int, names: tuple[str, ...]) -> str:
+        return psql(port, "-At", *(part for name in names for part in ("-c", f"\\connect {quoted(name)}", "-c", GUARDED)))
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
 @operation()
 def ensure(run: Run) -> Generator[StringCommand]:
     """Makes what is missing and mends what differs; drops nothing. Does nothing on a replica."""
@@ -46,9 +57,12 @@ def ensure(run: Run) -> Generator[StringCommand]:
         if not state.is_executing and run.new_cluster and run.host == run.first(run.cluster.postgres_hosts):
             yield StringCommand("true")  # what a dry run tells of: the first PostgreSQL will have none of them
         return
-    sql = statements(run.cluster, run.vault, live)
+    suspected = tuple(live["with_login_trigger"])
+    guarded = host.get_fact(Guarded, port=port, names=suspected) if suspected else None
+    sql = statements(run.cluster, run.vault, live, guarded or ())
     for statement in sql:
         if not statement.startswith("\\"):
-            host.log(statement.partition(" login")[0].rstrip(";"))  # never the verifier, which comes after
+            said = statement.partition("\n")[0].partition(" login")[0]  # never the verifier, which comes after
+            host.log(said.removeprefix("-- ").rstrip(";"))
     if sql:
         yield StringCommand(psql(port, "-f", "-"), _stdin=QUIET + "\n".join(sql))

@@ -77,6 +77,11 @@ SELECT json_build_object(
       FROM pg_db_role_setting o CROSS JOIN unnest(o.setconfig) AS setting
       LEFT JOIN pg_roles r ON r.oid = o.setrole LEFT JOIN pg_database d ON d.oid = o.setdatabase
       WHERE setting LIKE 'synchronous_commit=%'),
+  'subscriptions', (SELECT coalesce(json_agg(json_build_object('name', subname, 'database', datname,
+      'synchronous_commit', subsynccommit) ORDER BY subname), '[]')
+      FROM pg_subscription JOIN pg_database d ON d.oid = subdbid WHERE subenabled),
+  'unguarded', (SELECT coalesce(json_agg(datname ORDER BY datname), '[]') FROM pg_database
+      WHERE datallowconn AND NOT dathasloginevt),
   'oldest_transaction', (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(xact_start)), 0)::float
       FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()),
   'base_backups', (SELECT count(*) FROM pg_stat_progress_basebackup),

@@ -12,7 +12,7 @@ from cluster.topology import Cluster
 
 from ..finding import Finding, finding, healthy
 from ..view import ClusterView
-from . import holders, locks, machines, packages, service, settings, slots
+from . import holders, locks, machines, packages, service, settings, slots, weaker_commits
 from .takeover import Candidate, blockers, candidates, obstacles, takeover
 
 __all__ = ["Candidate", "Finding", "blockers", "candidates", "findings", "healthy", "obstacles"]
@@ -41,6 +41,7 @@ RULES: tuple[Rule, ...] = (
     service.pending_restart,
     settings.drift,
     settings.by_hand,
+    weaker_commits.weaker_commits,
     settings.files,
     service.durability,
     holders.holders,

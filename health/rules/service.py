@@ -10,6 +10,7 @@ from cluster.topology import Cluster
 
 from ..finding import Finding, finding, ok
 from ..view import ClusterView, HostView
+from .weaker_commits import keeps_promise
 
 # What PostgreSQL calls a replica that confirms writes (sync_state); with asynchronous none does.
 CONFIRMING = {"quorum": "quorum", "all": "quorum", "synchronous": "sync", "asynchronous": ""}
@@ -170,7 +171,7 @@ def durability(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         yield finding("durability.nobody-confirms", "durability", text)
     elif view.primary and (wrong := [*_arrangement(view, cluster)]):
         yield from wrong
-    elif view.primary:
+    elif view.primary and keeps_promise(view, cluster):
         yield ok("durability", "durability", f"{live}, {view.primary.synchronous_standby_names}")
 
 

@@ -12,8 +12,8 @@ from cluster.slots import STANDBYS_FIRST
 from cluster.topology import Cluster
 
 from ..finding import Finding, finding, ok
-from ..states import Override
 from ..view import ClusterView, HostView
+from .weaker_commits import undermined
 
 
 @dataclass(frozen=True)
@@ -88,31 +88,14 @@ def by_hand(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
             what = f"{one.name} = {one.value!r}" if one.name else "a line"
             text = f"PostgreSQL does not take {what} in {one.file}: {one.error}. It may not start with that"
             yield finding("settings.refused", name, text)
+        undermining = undermined(host.postgres, cluster)  # a rule of its own names those
         for parameter, value in sorted(host.postgres.altered.items()):
+            if parameter in undermining:
+                continue
             over = ", over the settings" if parameter in postgres_parameters(cluster) else ", on this host alone"
             reset = f"`alter system reset {parameter}` there, then `select pg_reload_conf()`"
             text = f"{parameter} is {value} by ALTER SYSTEM{over}: {reset}"
             yield finding("settings.altered", name, text)
-    if view.primary and cluster.all.durability != "asynchronous":
-        yield from (finding("settings.overridden", "settings", text) for text in _loose(view.primary.overrides))
-
-
-def _loose(overrides: tuple[Override, ...]) -> Iterator[str]:
-    """Those with which a write is acknowledged before a replica has it on disk, and how each is taken back."""
-    for one in overrides:
-        name, _, value = one.setting.partition("=")
-        if value.lower() in ("on", "remote_apply", "true", "yes", "1"):
-            continue
-        match one.role, one.database:
-            case None, None:
-                whose, alter = "everybody", "role all"
-            case None, database:
-                whose, alter = f"database {database}", f"database {database}"
-            case role, None:
-                whose, alter = f"role {role}", f"role {role}"
-            case role, database:
-                whose, alter = f"role {role} in database {database}", f"role {role} in database {database}"
-        yield f"{whose} has {name} = {value}: what it writes may be lost in a failover (`alter {alter} reset {name}`)"
 
 
 def files(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

@@ -32,6 +32,11 @@ etcd = postgres = [_host(name, address) for name, address in {[(name, HOSTS[name
 haproxy = [_host(name, address) for name, address in {[(name, HOSTS[name]) for name in PROXIES]}]
 """
 SETTINGS = "cluster_name = 'shop'\nclient_networks = ['10.0.0.0/24']\n"
+# What a server that was just made says of its roles and databases (cluster/databases.py).
+NO_DATABASES = json.dumps({
+    "roles": {}, "databases": {}, "rewind": [], "logical": False, "slots": [], "open": [],
+    "overrides": [], "altered": None, "connectable": ["postgres"], "with_login_trigger": [],
+})  # fmt: skip
 ROLES = "postgres_roles = [{'name': 'app'}]\npostgres_databases = [{'name': 'app', 'owner': 'app'}]\n"
 PASSWORDS = ("REPLICATION", "REWIND", "REST_API", "HAPROXY_STATS", "PROBE", "ROLE_APP")
 GIVEN = {f"PGQUORUM_PASSWORD_{name}": f"rehearsed-{name.lower()}-0123456789" for name in PASSWORDS}
@@ -115,6 +120,7 @@ def postgres_part(cluster: Cluster, name: str) -> dict[str, Any]:
         "parameters": {key: str(value) for key, value in postgres_parameters(cluster).items()},
         "oldest_transaction": 0.0, "base_backups": 0, "backup_bytes": 0, "synchronous_commit": "on",
         "connections": {"used": 9, "limit": 92, "holders": []}, "altered": {}, "refused": [], "overrides": [],
+        "subscriptions": [], "unguarded": [],
         "synchronous_standby_names": f'ANY 1 ("{DATABASES[1]}","{DATABASES[2]}")',
         "senders": [] if replica else senders, "slots": [],
     }  # fmt: skip
@@ -222,7 +228,11 @@ def stage(tmp_path: Path) -> Stage:
 def first_deploy(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
     """A deploy to blank hosts, with all that pyinfra can be made to say about it."""
     primary: Answers = [
-        ("db1", "pg_auth_members", ['{"roles": {}, "databases": {}, "rewind": [], "logical": false, "slots": [], "open": []}']),
+        (
+            "db1",
+            "pg_auth_members",
+            [NO_DATABASES],
+        ),
         ("db1", "/config --fail", ["{}"]),
     ]
     run = Stage(tmp_path_factory.mktemp("first")).rehearse("-y", "-vvv", "--diff", answers=primary)

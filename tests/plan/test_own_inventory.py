@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import DATABASES, GIVEN, HOSTS, PROXIES, Stage
+from conftest import DATABASES, GIVEN, HOSTS, NO_DATABASES, PROXIES, Stage
 from repository import ship
 
 from cluster.inventory_files import load_cluster
@@ -32,8 +32,7 @@ def own(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
 
 
 def test_a_deploy_goes_to_its_hosts_and_keeps_its_secrets_beside_it(own: Stage) -> None:
-    live = '{"roles": {}, "databases": {}, "rewind": [], "logical": false, "slots": [], "open": []}'
-    primary = [("db1", "pg_auth_members", [live]), ("db1", "/config --fail", ["{}"])]
+    primary = [("db1", "pg_auth_members", [NO_DATABASES]), ("db1", "/config --fail", ["{}"])]
     own.settings = {"postgres_parameters": load_cluster("shop").postgres.parameters}
     run = own.rehearse("-y", answers=primary, inventory=FILE)
     assert run.exit_code == 0, run.output

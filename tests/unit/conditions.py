@@ -7,7 +7,19 @@ from typing import Any
 
 import views
 
-from health.states import Connections, Disk, Holder, LockHolder, LockTable, Override, ProxyState, RefusedSetting, Server, Slot
+from health.states import (
+    Connections,
+    Disk,
+    Holder,
+    LockHolder,
+    LockTable,
+    Override,
+    ProxyState,
+    RefusedSetting,
+    Server,
+    Slot,
+    Subscription,
+)
 from health.view import ClusterView
 
 BACKENDS = proxied.backends if (proxied := views.proxy().proxy) else {}
@@ -243,15 +255,27 @@ WORTH_KNOWING = {
     ),
     "a role whose writes may be lost": (
         primary(overrides=(Override("app", None, "synchronous_commit=off"),)),
-        "settings: role app has synchronous_commit = off: what it writes may be lost in a failover (`alter role app reset syn",
+        'settings: role app has synchronous_commit = off: what it writes may be lost in a failover (`alter role "app" reset syn',
     ),
     "a database whose writes may be lost": (
         primary(overrides=(Override(None, "shop", "synchronous_commit=local"),)),
-        "settings: database shop has synchronous_commit = local: what it writes may be lost in a failover (`alter database shop",
+        'settings: database shop has synchronous_commit = local: what it writes may be lost in a failover (`alter database "sh',
     ),
     "one role in one database, and everybody": (
         primary(overrides=(Override("app", "shop", "synchronous_commit=off"), Override(None, None, "synchronous_commit=off"))),
         "settings: role app in database shop has synchronous_commit = off",
+    ),
+    "a subscription that tells its publisher too early": (
+        primary(subscriptions=(Subscription("feed", "shop", "off"),)),
+        "settings: subscription feed in database shop has synchronous_commit = off: a failover may lose changes that its",
+    ),
+    "a host where nothing waits for a replica": (
+        primary(altered={"synchronous_commit": "local"}),
+        "db1: has synchronous_commit = local by ALTER SYSTEM: what is written there may be lost in a failover or a crash (`alter",
+    ),
+    "a host that waits for no disk": (
+        primary(altered={"fsync": "off"}),
+        "db1: has fsync = off by ALTER SYSTEM: what is written there may be lost in a failover or a crash (`alter system",
     ),
     "a house that is nearly full": (
         primary(connections=Connections(90, 92, (Holder("app", "10.0.0.9", 88), Holder("ops", "local", 2)))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,14 @@ from cluster.vault import Vault
 ROLES = [{"name": "app", "connection_limit": 20}, {"name": "reports", "member_of": ["app", "pg_monitor"]}]
 
 
+AS_COMMITTED: dict[str, Any] = {
+    "overrides": [],
+    "altered": None,
+    "connectable": ["postgres", "template1"],
+    "with_login_trigger": [],
+}
 EMPTY: dict[str, Any] = {"roles": {}, "databases": {}, "rewind": [], "logical": True, "slots": [],
-                         "open": ["postgres", "template1"]}  # fmt: skip
+                         "open": ["postgres", "template1"], **AS_COMMITTED}  # fmt: skip
 
 
 @pytest.fixture
@@ -42,7 +49,7 @@ def as_wanted(shop: Cluster, vault: Vault) -> dict[str, Any]:
     }  # fmt: skip
     mine = {"login": False, "limit": 3, "member_of": [], "password": hashlib.sha256(b"").hexdigest()}
     databases = wanted_databases(shop) | {"mine": "mine"}
-    slots = {"logical": True, "slots": [slot.name for slot in shop.postgres.slots]}
+    slots = {"logical": True, "slots": [slot.name for slot in shop.postgres.slots]} | AS_COMMITTED
     return {"roles": roles | {"mine": mine}, "databases": databases, "rewind": list(REWIND_FUNCTIONS), "open": [], **slots}
 
 
@@ -154,8 +161,59 @@ def test_a_logical_slot_is_made_in_its_database_as_one_that_survives_a_failover(
     (made,) = statements(with_slot, vault, live)
     assert made.splitlines() == [
         "\\connect shop",
-        "select pg_create_logical_replication_slot('orders', 'pgoutput', false, false, true) \\g /dev/null",
+        "select pg_catalog.pg_create_logical_replication_slot('orders', 'pgoutput', false, false, true) \\g /dev/null",
         "\\connect postgres",
     ]
     assert statements(with_slot, vault, live | {"slots": ["orders"]}) == []
     assert statements(with_slot, vault, live | {"logical": False}) == [], "a server whose wal_level waits for a restart can't"
+
+
+LOOSE = [
+    {"role": "app", "database": None, "value": "off"},
+    {"role": None, "database": 'a "shop"', "value": "local"},
+    {"role": "app", "database": "shop", "value": "remote_write"},
+    {"role": None, "database": None, "value": "OFF"},
+    {"role": "reports", "database": None, "value": "remote_apply"},
+]
+
+
+def test_a_weaker_commit_is_taken_back_only_where_the_settings_say_so(shop: Cluster, vault: Vault) -> None:
+    live = as_wanted(shop, vault) | {"overrides": LOOSE, "altered": "local"}
+    assert statements(shop, vault, live) == []
+    mends = replace(shop, all=shop.all.model_copy(update={"weaker_commits": "mend"}))
+    assert statements(mends, vault, live) == [
+        'alter role "app" reset synchronous_commit;',
+        'alter database "a ""shop""" reset synchronous_commit;',
+        'alter role "app" in database "shop" reset synchronous_commit;',
+        "alter role all reset synchronous_commit;",
+        "alter system reset synchronous_commit;\nselect pg_catalog.pg_reload_conf() \\g /dev/null",
+    ]
+    promised_nothing = replace(mends, all=mends.all.model_copy(update={"durability": "asynchronous"}))
+    assert statements(promised_nothing, vault, live) == []
+
+
+def test_sessions_with_a_weaker_commit_are_refused_in_every_database_until_they_are_not(shop: Cluster, vault: Vault) -> None:
+    refuses = replace(shop, all=shop.all.model_copy(update={"weaker_commits": "refuse"}))
+    live = as_wanted(shop, vault) | {"connectable": ["postgres", "shop", "template1"], "with_login_trigger": ["postgres", "shop"]}
+    found = statements(refuses, vault, live, guarded=["postgres"])
+    assert [line.partition("\n")[0] for line in found] == [
+        '-- database "shop" refuses sessions with a weaker synchronous_commit',
+        '-- database "template1" refuses sessions with a weaker synchronous_commit',
+    ]
+    assert all(line.endswith("commit;\n\\connect postgres") for line in found)
+    [back] = statements(shop, vault, live, guarded=["postgres"])
+    assert back.startswith(
+        '-- database "postgres" refuses sessions with a weaker synchronous_commit no more\n\\connect "postgres"\n'
+    )
+    assert "drop event trigger" in back and "create" not in back
+
+
+def test_verifiers_go_before_what_begins_another_session_and_databases_are_made_after_their_template(
+    shop: Cluster, vault: Vault
+) -> None:
+    """Only the first session has been told to log nothing, and a new database is as template1 is by then."""
+    refuses = replace(shop, all=shop.all.model_copy(update={"weaker_commits": "refuse"}))
+    found = statements(refuses, vault, EMPTY)
+    first = next(n for n, line in enumerate(found) if "\\connect" in line)
+    assert not any("SCRAM" in line for line in found[first:])
+    assert first < next(n for n, line in enumerate(found) if line.startswith("create database"))

@@ -25,7 +25,7 @@ POSTGRES: dict[str, Any] = {
     "parameters": {}, "altered": {"work_mem": "1"}, "overrides": [{"role": "app", "database": None, "setting": "a=b"}],
     "refused": [{"name": "x", "value": "y", "file": "f", "error": "e"}],
     "oldest_transaction": 0.0, "base_backups": 0, "backup_bytes": 0,
-    "synchronous_standby_names": "", "synchronous_commit": "on",
+    "synchronous_standby_names": "", "synchronous_commit": "on", "subscriptions": [], "unguarded": [],
     "senders": [{"name": "db2", "state": "streaming", "sync_state": "quorum", "received_lag": 0, "replayed_lag": 8,
                  "received_seconds": 0.0, "replayed_seconds": 0.1}],
     "slots": [{"name": "db2", "type": "physical", "active": True, "wal_status": "reserved", "retained": 0, "room": None}],

@@ -11,7 +11,7 @@ from clusters import cluster
 from conditions import BROKEN, HOLDER, OUT_OF_LOCKS, WORTH_KNOWING, config, primary
 
 from health.deployed import unmet
-from health.rules import RULES, findings, healthy, holders, locks, machines, packages, service, settings, slots
+from health.rules import RULES, findings, healthy, holders, locks, machines, packages, service, settings, slots, weaker_commits
 from health.states import Disk, LockTable, Override
 from health.view import ClusterView
 
@@ -117,6 +117,7 @@ def test_every_rule_that_is_written_is_asked() -> None:
             service,
             settings,
             slots,
+            weaker_commits,
             importlib.import_module("health.rules.takeover"),
         )
         for name, rule in vars(module).items()
@@ -130,6 +131,30 @@ def test_every_rule_that_is_written_is_asked() -> None:
 def test_a_role_that_waits_for_more_than_is_promised_is_fine() -> None:
     overrides = (Override("app", None, "synchronous_commit=remote_apply"), Override("app", "shop", "synchronous_commit=on"))
     assert told(primary(overrides=overrides), "warning") == []
+
+
+def test_the_durability_is_not_called_fine_while_something_acknowledges_sooner() -> None:
+    loose = primary(overrides=(Override("app", None, "synchronous_commit=off"),))
+    assert any(f.rule == "durability" for f in findings(views.view(), SHOP))
+    assert not any(f.rule == "durability" for f in findings(loose, SHOP))
+    asynchronous = cluster(durability="asynchronous")
+    assert not any(f.rule == "settings.overridden" for f in findings(loose, asynchronous))
+
+
+def test_what_is_done_about_a_weaker_commit_is_told_with_it() -> None:
+    view = primary(overrides=(Override("app", "shop", "synchronous_commit=off"),), unguarded=("shop",))
+    said = {
+        choice: [f.text for f in findings(view, cluster(weaker_commits=choice)) if f.level == "warning"]
+        for choice in ("tell", "mend", "refuse")
+    }
+    command = 'alter role "app" in database "shop" reset synchronous_commit;'
+    whose = "role app in database shop has synchronous_commit = off"
+    assert said["tell"] == [f"{whose}: what it writes may be lost in a failover (`{command}`)"]
+    assert said["mend"] == [f"{whose}: what it writes may be lost in a failover (`{command}` or a deploy)"]
+    assert said["refuse"] == [
+        f"{whose}: its sessions are refused (`{command}`)",
+        "database shop does not refuse sessions with a weaker synchronous_commit, as the settings say: deploy",
+    ]
 
 
 def test_what_alter_system_has_set_does_not_keep_a_deploy_from_its_end() -> None:

@@ -66,6 +66,8 @@ def postgres(name: str, **differs: Any) -> PostgresState:
         altered={},
         refused=(),
         overrides=(),
+        subscriptions=(),
+        unguarded=(),
         base_backups=0,
         backup_bytes=0,
         synchronous_standby_names='ANY 1 ("db2","db3")',

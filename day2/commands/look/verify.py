@@ -15,8 +15,10 @@ from day2.hosts.observe import CONNECT_SECONDS, observe
 from day2.hosts.ssh import Fleet
 from day2.ui.console import BAD_NEWS, FINE, console, print_json
 from day2.ui.findings import show_findings
+from health.at_risk import at_risk, script, unknown
 from health.logins import login_script, logins
 from health.rules import Finding, candidates, findings, healthy
+from health.rules.weaker_commits import keeps_promise
 from health.view import ClusterView
 
 FORMAT = "pgquorum verify 1"
@@ -31,6 +33,16 @@ def log_in(fleet: Fleet, cluster: Cluster, view: ClusterView, passwords: dict[st
             yield from logins(answer.host, view.leader, answer.output if answer.ok else f"the roles: {answer.problem}")
 
 
+def acknowledged_alone(fleet: Fleet, cluster: Cluster, view: ClusterView) -> Iterator[Finding]:
+    """What is at risk now, where something acknowledges sooner than the durability promises."""
+    if view.leader is not None and view.primary and not keeps_promise(view, cluster):
+        answer = fleet.run(view.leader, "sh -s risk", script(cluster))
+        if answer.ok:
+            yield at_risk(answer.output)
+        else:
+            yield unknown(answer.problem)
+
+
 def verify(cluster: Cluster, *, strict: bool, through: str | None, as_json: bool) -> int:
     """0 when no rule finds a problem (with `strict`, no warning either), else 1. Raises ClusterError for an unknown host."""
     if through and cluster.host(through, "--from") not in cluster.postgres_hosts:
@@ -40,10 +52,11 @@ def verify(cluster: Cluster, *, strict: bool, through: str | None, as_json: bool
     with Fleet(cluster.hosts, CONNECT_SECONDS) as fleet, ThreadPoolExecutor() as beside:
         view = observe(fleet, cluster)
         entering = beside.submit(lambda: tuple(log_in(fleet, cluster, view, passwords)))
+        alone = beside.submit(lambda: tuple(acknowledged_alone(fleet, cluster, view)))
         found: tuple[Finding, ...] = findings(view, cluster)
         if any(host.proxy is not None for host in view.hosts.values()):
             found += tuple(probe(cluster, vault.password("probe"), fleet, through))
-        found += entering.result()
+        found += entering.result() + alone.result()
     fine = healthy(found) and not (strict and any(f.level == "warning" for f in found))
     able = candidates(view, cluster)
     if as_json:
