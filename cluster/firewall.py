@@ -35,13 +35,14 @@ class Networks:
 
 @dataclass(frozen=True)
 class Door:
-    """A port of a host, with who may dial it. `peers` are hosts of the cluster, which have as many connections as they like; each
-    address of `clients` may have so many at a time (`most`; None: as many as it likes)."""
+    """A port of a host, with who may dial it. `peers` are hosts of the cluster, which have as many connections as they like. At a
+    time, each address of `clients` may have `most`, and all have `together` (None: as many as they like)."""
 
     port: int
     peers: Networks
     clients: Networks
     most: int | None = None
+    together: int | None = None
 
 
 def doors(cluster: Cluster, host: Host) -> tuple[Door, ...]:
@@ -67,6 +68,9 @@ def _door(cluster: Cluster, setting: str, sources: list[str]) -> Door:
     also = [network for port, networks in cluster.all.firewall_also.items() if port == setting for network in networks]
     clients = [*(cluster.all.client_networks if CLIENTS in sources else ()), *also]
     peers = {member.address for group in sources if group != CLIENTS for member in cluster.members(group)}
-    # HAProxy counts those of its own clients by itself.
-    most = cluster.all.firewall_connections if setting == "postgres_port" else None
-    return Door(cluster.setting(setting), Networks.of(peers), Networks.of(clients), most)
+    if setting != "postgres_port":
+        return Door(cluster.setting(setting), Networks.of(peers), Networks.of(clients))
+    # HAProxy counts those of its own clients by itself. PostgreSQL keeps places for twice as many as it takes sessions
+    # (pmchild.c): so many come through HAProxy at most, and those that come past it leave them the others.
+    most, together = cluster.all.firewall_connections, cluster.share_of_sessions
+    return Door(cluster.setting(setting), Networks.of(peers), Networks.of(clients), most, together)

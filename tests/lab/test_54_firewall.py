@@ -70,6 +70,7 @@ while time.monotonic() < until:
 print(taken)
 """
 SSL_REQUEST = "0000000804d2162f"
+CANCEL_REQUEST = "0000001004d2162e0000006f0000006f"  # of a process and by a key that somebody guesses
 ALL_PORTS, CLUSTER_PORTS = (1, 65535), (1, 10_000)
 SECONDS = 12
 
@@ -165,13 +166,17 @@ def starving(site: Site, where: str, word: str, count: int, targets: list[tuple[
 
 
 @pytest.mark.parametrize("count", [1, 10])
-@pytest.mark.parametrize("word", ["", SSL_REQUEST], ids=["silent", "stalling"])
-@pytest.mark.parametrize("where", ["proxy", "primary"])
+@pytest.mark.parametrize("word", ["", SSL_REQUEST, CANCEL_REQUEST], ids=["silent", "stalling", "cancelling"])
+@pytest.mark.parametrize("where", ["proxy", "primary", "both"])
 def test_a_thousand_connections_that_say_nothing_cost_no_client_an_error(site: Site, where: str, word: str, count: int) -> None:
     leader = site.leader()
-    ports = {"proxy": [(PROXY, port) for port in (5000, 5001, 7000)], "primary": [(leader, port) for port in (5432, 8008, 2379)]}
+    ports = {
+        "proxy": [(PROXY, port) for port in (5000, 5001, 7000)],
+        "primary": [(leader, port) for port in (5432, 8008, 2379)],
+        "both": [(PROXY, 5000), (leader, 5432)],
+    }
     with reads_and_writes(site) as traffic:
-        with starving(site, site.replicas()[0] if where == "proxy" else PROXY, word, count, ports[where]):
+        with starving(site, PROXY if where == "primary" else site.replicas()[0], word, count, ports[where]):
             time.sleep(SECONDS)
             code, out, err = invoke(site, "status")
         print(f"longest wait of a client: {traffic.longest:.2f} s")

@@ -114,6 +114,19 @@ def test_who_came_through_haproxy_can_be_traced_to_its_address(site: Site) -> No
     assert set(came.values()) <= set(own)
 
 
+def test_a_flood_of_lines_in_postgresqls_log_takes_none_of_patronis(site: Site) -> None:
+    """Any role can write as many as it likes. The journal drops some of a flood; what the cluster did meanwhile must be there."""
+    leader = site.leader()
+    with site.connect(5000) as app:
+        app.execute("do $$ begin for n in 1..200000 loop raise log 'flood %', n; end loop; end $$")
+    since = site.on(leader, "date +%s")
+    site.on(leader, "systemctl reload patroni")
+    lines = f"journalctl -q -u patroni -o cat --since=@{since} | grep -c 'No local configuration items changed' || true"
+    wait_until(lambda: site.on(leader, lines) == "1", "Patroni's line is there", 20)
+    kept = int(site.on(leader, f"journalctl -q -u patroni -o cat --since=@{int(since) - 60} | grep -c 'flood ' || true"))
+    assert 0 < kept < 200_000, "the journal was to drop some"
+
+
 def test_who_is_refused_at_the_statistics_is_noted(site: Site) -> None:
     since = f"{time.time() - 1:.0f}"
     right = ENVIRONMENT["PGQUORUM_PASSWORD_HAPROXY_STATS"]
@@ -128,24 +141,46 @@ def test_who_is_refused_at_the_statistics_is_noted(site: Site) -> None:
     assert lines == ["on port 7000 is answered 401"]
 
 
+def on_a_terminal(site: Site, command: str) -> str:
+    """All that a program of ours writes to one."""
+    done = subprocess.run(
+        ["script", "--quiet", "--return", "--command", f"{Path(sys.executable).parent}/{command}", "/dev/null"],
+        cwd=site.folder, capture_output=True, timeout=300, check=True,
+        env=ENVIRONMENT | {"PATH": "/usr/bin:/bin", "TERM": "xterm", "INVOKE_INVENTORY": INVENTORY, "HOME": "/root"},
+    )  # fmt: skip
+    return done.stdout.decode()
+
+
+EVIL = "\x1b]0;PWNED\x07\x1b[2J"
+
+
 def test_a_strangers_user_name_commands_no_terminal(site: Site) -> None:
     with pytest.raises(psycopg.OperationalError):
-        site.connect(5000, user="\x1b]0;PWNED\x07\x1b[2J", password="x")
-    program = Path(sys.executable).with_name("invoke")
-    command = f"{program} logs --component postgres --since '1 min ago'"
-
-    def shown() -> str:
-        done = subprocess.run(
-            ["script", "--quiet", "--return", "--command", command, "/dev/null"], cwd=site.folder, capture_output=True,
-            env={"PATH": "/usr/bin:/bin", "TERM": "xterm", "INVOKE_INVENTORY": INVENTORY, "HOME": "/root"},
-            timeout=120, check=True,
-        )  # fmt: skip
-        return done.stdout.decode()
-
-    said = wait_until(lambda: "PWNED" in (text := shown()) and text, "the line is there")
+        site.connect(5000, user=EVIL, password="x")
+    command = "invoke logs --component postgres --since '1 min ago'"
+    said = wait_until(lambda: "PWNED" in (text := on_a_terminal(site, command)) and text, "the line is there")
     assert "\x1b[" in said, "rich's own colours: it was a terminal"
-    assert "\x1b]" not in said
-    assert "\x1b[2J" not in said
+    assert not [code for code in ("\x1b]", "\x1b[2J", "\x07") if code in said]
+
+
+def test_names_within_postgresql_command_no_terminal(site: Site) -> None:
+    name = f'"{EVIL}"'
+    statements = (
+        f"create role {name}",
+        f"create database {name}",
+        f"alter role {name} in database {name} set synchronous_commit = off",
+    )
+    with site.deployed_with("group_data/all.py", 'weaker_commits = "mend"'):
+        try:
+            for statement in statements:
+                site.psql(site.leader(), statement)
+            for command in ("invoke status", "invoke verify", "invoke config", f"pyinfra {INVENTORY} deploy.py -y"):
+                said = on_a_terminal(site, command)
+                assert "PWNED" in said or command == "invoke config", said
+                assert not [code for code in ("\x1b]", "\x1b[2J", "\x07") if code in said], said
+        finally:
+            for statement in (f"drop database if exists {name}", f"drop role if exists {name}"):
+                site.psql(site.leader(), statement)
 
 
 def test_root_makes_no_directory_where_a_service_user_has_put_a_link(site: Site) -> None:

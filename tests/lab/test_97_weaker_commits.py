@@ -64,7 +64,9 @@ def test_a_deploy_takes_it_back_where_the_settings_say_so(site: Site) -> None:
         wait_until(lambda: site.psql(leader, "show synchronous_commit") == "off", "it is in force")
         output = site.deployed().output
         assert 'alter role "app" reset synchronous_commit' in output and "alter system reset synchronous_commit" in output
-        assert site.psql(leader, "select count(*) from pg_db_role_setting where setconfig::text like '%synchronous_commit%'") == "0"
+        assert (
+            site.psql(leader, "select count(*) from pg_db_role_setting where setconfig::text like '%synchronous_commit%'") == "0"
+        )
         wait_until(lambda: site.psql(leader, "show synchronous_commit") == "on", "it is taken back")
         assert site.changes() == 0
 

@@ -111,6 +111,7 @@ def test_every_door_ends_with_a_reset_and_only_clients_of_postgresql_are_counted
     assert chains.keys() == {"2379", "2380", "5432", "8008"}
     assert all(chain.splitlines()[-1].strip() == "reject with tcp reset" for chain in chains.values())
     assert [port for port, chain in chains.items() if "ct count over 40" in chain] == ["5432"]
+    assert [port for port, chain in chains.items() if "tcp dport ct count over 82" in chain] == ["5432"]  # all clients together
     accepted = [line.strip() for line in chains["5432"].splitlines()]
     assert accepted[0].endswith("accept") and DATABASES["db1"] in accepted[0]  # before anything is counted
     assert "vmap { 2379 : goto to_2379, 2380 : goto to_2380, 5432 : goto to_5432, 8008 : goto to_8008 }" in text

@@ -1,0 +1,118 @@
+"""What a program that was taken over tries beyond its own: a proxy's certificate at Patroni, a service's user beside a deploy."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from contextlib import suppress
+
+import pytest
+from commands import status
+from helpers import Site
+from hosts import ADDRESS, DATABASES, PROXY
+
+pytestmark = pytest.mark.usefixtures("first_deploy", "healed")
+
+# A request for everybody that hides one for the operator alone: by two lengths, by two ways to say where it ends, by a length
+# that covers less than what is sent, by a line that is none, and one after the other.
+HIDDEN = "POST /switchover HTTP/1.1\r\nHost: patroni\r\nContent-Length: {length}\r\n\r\n{order}"
+SMUGGLED = {
+    "two lengths": "GET /liveness HTTP/1.1\r\nHost: patroni\r\nContent-Length: 0\r\nContent-Length: {size}\r\n\r\n{hidden}",
+    "length and chunks": "GET /liveness HTTP/1.1\r\nHost: patroni\r\nContent-Length: {size}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    "0\r\n\r\n{hidden}",
+    "chunks in disguise": "GET /liveness HTTP/1.1\r\nHost: patroni\r\nTransfer-Encoding: \x0bchunked\r\nContent-Length: 4\r\n\r\n"
+    "0\r\n\r\n{hidden}",
+    "a body that is none": "GET /liveness HTTP/1.1\r\nConnection: keep-alive\r\nContent-Length: 0\r\n\r\n{hidden}",
+    "a header with a line of its own": "GET /liveness HTTP/1.1\r\nHost: patroni\r\nX: y\r\n\r\n{hidden}",
+    "an old protocol": "GET /liveness HTTP/1.0\r\nConnection: keep-alive\r\n\r\n{hidden}",
+    "no protocol": "GET /liveness\r\n{hidden}",
+    "a password that is none": "POST /switchover HTTP/1.1\r\nAuthorization: Basic Og==\r\nContent-Length: {size}\r\n\r\n{hidden}",
+}
+
+
+def said(site: Site, host: str, text: str) -> str:
+    """All that Patroni on a host answers to what is sent, to whoever has the certificate of HAProxy's checks."""
+    context = ssl.create_default_context(cafile=site.secrets / "postgres-ca.crt")
+    pair = site.secrets / f"{PROXY}-haproxy-client"
+    context.load_cert_chain(f"{pair}.crt", f"{pair}.key")
+    answer = b""
+    plain = socket.create_connection((ADDRESS[host], 8008), timeout=10)
+    with context.wrap_socket(plain, server_hostname=host) as connection, suppress(OSError):
+        connection.sendall(text.encode("latin-1"))
+        connection.settimeout(3)
+        while part := connection.recv(65536):
+            answer += part
+    return answer.decode(errors="replace")
+
+
+@pytest.mark.parametrize("way", SMUGGLED)
+def test_no_order_to_patroni_is_smuggled_by_a_proxys_certificate(site: Site, way: str) -> None:
+    leader, replica = site.leader(), site.replicas()[0]
+    order = f'{{"leader": "{leader}", "candidate": "{replica}"}}'
+    hidden = HIDDEN.format(length=len(order), order=order)
+    answer = said(site, leader, SMUGGLED[way].format(hidden=hidden, size=len(hidden)))
+    # It is an answer, to one request, and no word of a switchover in it.
+    assert len(re.findall(r"HTTP/1\.[01] \d{3}", answer)) <= 1, answer
+    assert "witched over" not in answer and "witchover" not in answer, answer
+    assert said(site, leader, HIDDEN.format(length=len(order), order=order)).split()[1] == "401"  # as it is, it is refused
+    assert site.leader() == leader and status(site)["healthy"]
+
+
+# Run as a service's user for $1 seconds: wherever it may write, whatever appears there that it did not make is taken away, and a
+# link to a file of its choice put in its place. Prints what it has replaced.
+RACE = """
+import os, sys, time
+until, victim = time.monotonic() + float(sys.argv[1]), sys.argv[2]
+places = [d for top in sys.argv[3:] for d, _, _ in os.walk(top) if os.access(d, os.W_OK)]
+before = {place: set(os.listdir(place)) for place in places}
+print("ready", len(places), flush=True)
+while time.monotonic() < until:
+    for place in places:
+        try:
+            new = set(os.listdir(place)) - before[place]
+        except OSError:
+            continue
+        for name in new:
+            path = os.path.join(place, name)
+            before[place].add(name)
+            try:
+                owner = os.lstat(path).st_uid
+                if os.path.isdir(path) and not os.path.islink(path):
+                    os.rename(path, path + ".gone")
+                else:
+                    os.unlink(path)
+                os.symlink(victim, path)
+                print("replaced", owner, path, flush=True)
+            except OSError:
+                continue
+    time.sleep(0.002)
+"""
+# Where users and services may write on a host, but for their own data.
+PLACES = "/tmp /var/tmp /dev/shm /run /etc /opt /var/cache /var/lib/haproxy /var/log /srv"
+RACERS = [(DATABASES[0], "nobody"), (DATABASES[0], "etcd"), (DATABASES[0], "postgres"), (PROXY, "nobody"), (PROXY, "haproxy")]
+SECONDS = 60
+
+
+def test_a_deploy_follows_nothing_that_a_user_races_to_put_in_its_way(site: Site) -> None:
+    victim = "/root/victim"
+    made = f"echo untouched >{victim}; chmod 600 {victim}; sha256sum /etc/shadow /etc/passwd {victim}; stat -c '%U %a' {victim}"
+    before = site.on_all(made)
+    racing = [site.watch(host, f"exec runuser -u {user} -- python3 - {SECONDS} {victim} {PLACES}", RACE) for host, user in RACERS]
+    said = []
+    try:
+        with (
+            site.edited("group_data/all.py", "failover_timing = {'connect_ms': 600}"),
+            site.edited("group_data/etcd.py", "etcd_compaction_hours = 2"),
+        ):
+            site.deployed()
+    finally:
+        for process in racing:
+            said.append(process.communicate(timeout=3 * SECONDS)[0])
+    print("\n".join(said))
+    assert all(output.startswith("ready") for output in said)
+    assert not any(re.search(r"^replaced 0 ", output, re.MULTILINE) for output in said), "it took away what was root's"
+    assert site.on_all(made.partition("; ")[2].partition("; ")[2]) == before
+    site.deployed()
+    assert site.changes() == 0
+    assert status(site)["healthy"]
