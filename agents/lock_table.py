@@ -18,20 +18,24 @@ from agents.specification import Specification
 
 NOTE = "/run/pgquorum-agents/locks.json"
 LOOK_SECONDS = 5.0
-# PostgreSQL promises as many locks as this product says, and has some more in reserve.
+# PostgreSQL promises as many locks as this product says, and has some more in reserve. Those count that have a place in that
+# table: an object once for all who lock it, and no predicate locks (SIReadLock), which have another.
 PREPARE = """
 set idle_session_timeout = 0;
 prepare locks as
+  with held as materialized (
+    select pid, concat_ws('/', locktype, database, relation, page, tuple, virtualxid, transactionid, classid, objid,
+        objsubid) as object
+    from pg_lock_status() where not fastpath and mode <> 'SIReadLock')
   select json_build_object(
     'at', extract(epoch from clock_timestamp()),
     'capacity', current_setting('max_locks_per_transaction')::bigint
         * (current_setting('max_connections')::bigint + current_setting('max_prepared_transactions')::bigint),
-    'used', coalesce(sum(l.locks), 0),
+    'used', (select count(distinct object) from held),
     'holders', coalesce(json_agg(json_build_object('pid', l.pid, 'locks', l.locks,
         'since', extract(epoch from coalesce(pg_stat_get_backend_xact_start(b.id), pg_stat_get_backend_start(b.id))))
-      order by l.locks desc) filter (where l.place <= 3), '[]'))
-  from (select pid, count(*) as locks, row_number() over (order by count(*) desc) as place
-        from pg_lock_status() where not fastpath group by pid) l
+      order by l.locks desc), '[]'))
+  from (select pid, count(distinct object) as locks from held group by pid order by locks desc limit 3) l
   left join (select id, pg_stat_get_backend_pid(id) as pid from pg_stat_get_backend_idset() as id) b on b.pid = l.pid;
 """
 

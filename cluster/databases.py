@@ -50,6 +50,8 @@ select json_build_object(
   'connectable', (select json_agg(datname) from pg_database where datallowconn),
   'with_login_trigger', (select coalesce(json_agg(datname order by datname), '[]') from pg_database
     where datallowconn and dathasloginevt),
+  'shut_out', (select coalesce(json_agg(rolname order by rolname), '[]') from pg_roles
+    where rolname in ('replicator', 'rewinder', 'pg_monitor') and not has_database_privilege(oid, 'postgres', 'connect')),
   'logical', current_setting('wal_level') = 'logical',
   'slots', (select coalesce(json_agg(slot_name), '[]') from pg_replication_slots),
   'databases', (select json_object_agg(datname, pg_get_userbyid(datdba)) from pg_database))
@@ -108,6 +110,7 @@ def statements(cluster: Cluster, vault: Vault, live: dict[str, Any], guarded: Co
         *_weaker_commit_statements(cluster, live, guarded),
         *_database_statements(cluster, live["databases"]),
         *_closing_statements(live["open"]),
+        *(f'grant connect on database postgres to "{role}";' for role in live["shut_out"]),
         *_schema_statements(live),
         *_slot_statements(cluster, live),
     ]

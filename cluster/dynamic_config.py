@@ -93,7 +93,8 @@ def postgres_parameters(cluster: Cluster) -> Json:
         "log_checkpoints": "on",
         # Who logs in, and who tries to, from where: through HAProxy from its address and a port, by which its log has the client.
         "log_connections": "authorization" if cluster.postgres.version >= 18 else "on",
-        "log_line_prefix": "%m [%p] %q%u@%d %r ",
+        # Neither role nor database: a stranger could end a line with either.
+        "log_line_prefix": "%m [%p] %q%r ",
         "track_io_timing": "on",
         **cluster.postgres.parameters,
         **(LOGICAL if cluster.postgres.slots else {}),

@@ -126,8 +126,9 @@ class Vault:
 
     def _refuse_loose_parents(self) -> None:
         """Nobody else may put another directory in the place of this one. In one like /tmp they can't (its sticky bit)."""
-        for path in self.directory.resolve().parents:
-            others = 0o022 if path == self.directory.resolve().parent else 0o002
+        real, named = self.directory.resolve(), self.directory.absolute()
+        for path in dict.fromkeys((*real.parents, *named.parents)):
+            others = 0o022 if path in (real.parent, named.parent) else 0o002
             mode = path.stat().st_mode if path.exists() else 0
             if mode & others and not mode & stat.S_ISVTX:
                 raise ClusterError(

@@ -30,7 +30,7 @@ postgres_parameters = {
     "maintenance_work_mem": "64MB",
     "max_wal_size": "2GB",
     "max_slot_wal_keep_size": "8GB",
-    "temp_file_limit": "4GB",
+    "temp_file_limit": "4GB",  # of one session, whoever it is: a large index may need more when it is made
     "log_min_duration_statement": "1s",
 }
 

@@ -30,6 +30,7 @@ CATALOGUE: dict[str, Condition] = {
     "host.unreachable": _problem("a host does not answer over SSH, or what was asked of it there failed"),
     "host.not-deployed": _problem("a host of the inventory has nothing of the cluster's on it"),
     "host.other-cluster": _problem("a host belongs to another cluster than the inventory's"),
+    "host.unseen": _warning("a host could not say something that it was asked for"),
     "deploy.unfinished": _problem("a deploy has begun on a host and has never come to its end there"),
     "deploy.missing": _problem("no host that answers has been deployed to"),
     "clocks.apart": _warning("the clocks of the hosts differ"),

@@ -75,7 +75,7 @@ def host_view(name: str, output: str, at: float) -> HostView:
         patroni=part("patroni", lambda said: patroni_state(said, document["time"])),
         postgres=part("postgres", postgres_state),
         proxy=part("haproxy", proxy_state),
-        salvage=part("salvage", lambda found: tuple(Salvage(**one) for one in found)) or (),
+        salvage=part("salvage", lambda found: tuple(salvage(one) for one in found)) or (),
         disks=part("disks", lambda found: tuple(Disk(**one) for one in found)) or (),
         locks=part("locks", lambda said: lock_table(said, document["time"])),
         watchdog=part("watchdog", lambda found: Watchdog(**found)),
@@ -157,8 +157,23 @@ def connections(said: dict[str, Any]) -> Connections:
 
 
 def lock_table(said: dict[str, Any], now: float) -> LockTable:
-    holders = (LockHolder(h["pid"], h["session"], h["locks"], now - h["since"]) for h in said["holders"] if h["since"])
-    return LockTable(now - said["at"], said["used"], said["capacity"], tuple(holders))
+    """Raises TypeError, ValueError or KeyError for what can't be the agent's: its file is PostgreSQL's user's."""
+    return LockTable(
+        now - float(said["at"]), int(said["used"]), int(said["capacity"]), tuple(lock_holder(one, now) for one in said["holders"])
+    )
+
+
+def lock_holder(said: dict[str, Any], now: float) -> LockHolder:
+    pid, since = said["pid"], said["since"]
+    return LockHolder(
+        None if pid is None else int(pid), str(said["session"]), int(said["locks"]), None if since is None else now - float(since)
+    )
+
+
+def salvage(said: dict[str, Any]) -> Salvage:
+    """Raises TypeError or ValueError for what can't be the agent's."""
+    words = {name: str(value) for name, value in said.items() if name not in ("timeline", "commits", "size")}
+    return Salvage(**words, timeline=int(said["timeline"]), commits=int(said["commits"]), size=int(said["size"]))
 
 
 def certificate_days(found: dict[str, str]) -> dict[str, int]:

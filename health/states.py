@@ -102,12 +102,13 @@ class Connections:
 
 @dataclass(frozen=True)
 class LockHolder:
-    """A session with many locks. `since`: how long its transaction is open, or without one the session itself."""
+    """A session with many locks. `since`: how long its transaction is open, or without one the session itself; None where that is
+    not known. A prepared transaction has no `pid`."""
 
-    pid: int
+    pid: int | None
     session: str  # its role, database, client, and what it does, as PostgreSQL calls its process
     locks: int
-    since: float
+    since: float | None
 
 
 @dataclass(frozen=True)

@@ -139,12 +139,13 @@ def write(item: Managed) -> Iterator[StringCommand]:
     if item.content is None and item.owner == "root":
         yield StringCommand(f"install -d {owner} {path}")
     elif item.content is None:
-        # Where a directory on the way is the program's own, root must not follow what the program may have put there. `namei`
-        # lists all that is passed, behind links too: kind, owner, group, name.
+        # Where a directory on the way is a program's own, root must not follow what the program may have put there. `namei`
+        # lists all that is passed, behind links too: kind, owner, name.
         above = shlex.quote(str(Path(item.path).parent))
         as_owner = f"runuser -u {item.owner} -- sh -c {shlex.quote(f'mkdir -p {above} && install -d -m {item.mode} {path}')}"
-        passed = f"namei -o {above} | awk '$2 == \"{item.owner}\" {{ found = 1 }} END {{ exit !found }}'"
-        script = f"if {passed}; then {as_owner}; else install -d {owner} {path}; fi"
+        passed = f"namei -o {above} | awk 'NR > 1 && $2 != \"root\" {{ found = 1 }} END {{ exit !found }}'"
+        refused = f"echo {shlex.quote(f'{item.owner} may not make {item.path}: chown {item.owner} the directory above it')} >&2"
+        script = f"if {passed}; then {as_owner} || {{ {refused}; exit 1; }}; else install -d {owner} {path}; fi"
         yield StringCommand(f"sh -c {shlex.quote(script)}")
     else:
         text = item.content if item.content.endswith("\n") else item.content + "\n"

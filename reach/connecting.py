@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 
 import paramiko
 from paramiko.hostkeys import InvalidHostKey
@@ -132,10 +133,14 @@ def _why(error: Exception, target: Target, ring: Keyring) -> str:
         case paramiko.AuthenticationException():
             return _refused(target, ring)
         case paramiko.SSHException() if "found in known_hosts" in str(error):
-            keys = f"ssh-keyscan -p {target.port} {target.hostname}"
+            unknown = f"the host key of {target.where} is not in {known}"
+            if target.jumps or target.proxy_command:
+                return f"{unknown}: log in to it once by `ssh`, and compare the key that it shows with what the host itself says"
+            # What is compared is what is kept.
+            keys = f"ssh-keyscan -t ed25519 -p {target.port} {target.hostname} > new-host-key"
             return (
-                f"the host key of {target.where} is not in {known}: compare `{keys} | ssh-keygen -lf -` with what the host itself"
-                f" says (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then `{keys} >> {target.known_hosts[0]}`"
+                f"{unknown}: `{keys}; ssh-keygen -lf new-host-key`, compare that with what the host itself says (ssh-keygen -lf"
+                f" /etc/ssh/ssh_host_ed25519_key.pub), then `cat new-host-key >> {shlex.quote(str(target.known_hosts[0]))}`"
             )
         case TimeoutError():
             return f"{target.where} does not answer"

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -22,6 +23,9 @@ from typing import Any
 from agents import https
 
 SECONDS = 1.2
+MOST_SECONDS = 5.0  # for all parts together, some of which ask several times
+MOST_OF_A_NOTE = 65_536  # bytes
+MOST_SALVAGES = 100
 MOST_CONFIGURATIONS = 20
 
 # PostgreSQL shows many words in its own way (`iso, dmy` as `ISO, DMY`, `on` as `pglz`), and this session has its own search_path.
@@ -257,8 +261,18 @@ def disks(spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 def salvage(spec: dict[str, Any]) -> list[dict[str, Any]]:
     """Where a rewind has left what it threw away, and the note about it (agents/salvage.py)."""
-    notes = sorted(Path(spec["path"]).glob("*/salvage.json"))
-    return [{"path": str(note.parent), **json.loads(note.read_text())} for note in notes]
+    files = sorted(Path(spec["path"]).glob("*/salvage.json"))
+    return [{"path": str(file.parent), **note(file)} for file in files[-MOST_SALVAGES:]]
+
+
+def note(path: Path) -> Any:
+    """What stands in a file of JSON that a service's user wrote. It could have put anything there: of a plain file so much is
+    read as a note may have, and nothing else."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, encoding="utf-8") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path} is no plain file")
+        return json.loads(file.read(MOST_OF_A_NOTE))
 
 
 def failed_starts(spec: dict[str, Any]) -> list[str]:
@@ -285,9 +299,22 @@ def firewall(spec: dict[str, Any]) -> bool:
 
 
 def locks(spec: dict[str, Any]) -> Any:
-    """Who held most of PostgreSQL's locks when that could last be asked (agents/lock_table.py); None before that."""
-    path = Path(spec["path"])
-    return json.loads(path.read_text()) if path.exists() else None
+    """Who held most of PostgreSQL's locks when that could last be asked (agents/lock_table.py); None before that. Processes are
+    left out that are none of PostgreSQL's by now: what is told may be ended."""
+    try:
+        said = note(Path(spec["path"]))
+    except FileNotFoundError:
+        return None
+    return {**said, "holders": [one for one in said["holders"] if one["pid"] is None or of_postgres(int(one["pid"]))]}
+
+
+def of_postgres(pid: int) -> bool:
+    """Whether a process is one of PostgreSQL's."""
+    try:
+        process = Path(f"/proc/{pid}")
+        return process.owner() == "postgres" and (process / "cmdline").read_bytes().startswith(b"postgres: ")
+    except (OSError, KeyError):
+        return False
 
 
 def operator(spec: dict[str, Any]) -> str | None:
@@ -329,11 +356,13 @@ def collect(argument: dict[str, dict[str, Any]]) -> dict[str, Any]:
             told[part] = {"problem": getattr(error, "strerror", None) or str(error) or type(error).__name__}
 
     # Not concurrent.futures: to import that would be a third of all that this takes.
-    threads = [threading.Thread(target=ask, args=(part,)) for part in argument]
-    for thread in threads:
+    threads = {part: threading.Thread(target=ask, args=(part,), daemon=True) for part in argument}
+    until = time.monotonic() + MOST_SECONDS
+    for thread in threads.values():
         thread.start()
-    for thread in threads:
-        thread.join()
+    for part, thread in threads.items():
+        thread.join(max(0.0, until - time.monotonic()))
+        told.setdefault(part, {"problem": f"no answer within {MOST_SECONDS:g} s"})
     return {**told, "time": time.time()}
 
 

@@ -22,6 +22,7 @@ Rule = Callable[[ClusterView, Cluster], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
     machines.hosts,
     machines.unfinished,
+    machines.unseen,
     machines.clocks,
     machines.services,
     packages.held,

@@ -11,6 +11,8 @@ from ..states import LockTable
 from ..view import ClusterView
 
 NEARLY_FULL = 0.8
+# It is looked at every five seconds (agents/lock_table.py).
+STALE_SECONDS = 15.0
 # With what PostgreSQL refuses whoever comes then (dynahash finds no room for one more lock).
 OUT_OF_LOCKS = "out of shared memory"
 
@@ -27,11 +29,15 @@ def locks(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
 
 
 def _by(table: LockTable | None) -> str:
-    """Who has the most of them, to be put after a sentence."""
+    """Who has the most of them, to be put after a sentence; and how that one is ended, where it is surely the one."""
     if table is None or not table.holders:
         return ""
+    if table.age > STALE_SECONDS:
+        return f"; who held them was last seen {table.age:.0f} s ago, and may be others now"
     most = table.holders[0]
-    return (
-        f"; {most.locks} were held {table.age:.0f} s ago by process {most.pid} ({most.session}), which has been at it for"
-        f" {most.since:.0f} s: `kill -TERM {most.pid}` there ends it"
-    )
+    had = f"; {most.locks} of {table.used} were held {table.age:.0f} s ago by"
+    if most.pid is None:
+        return f"{had} a prepared transaction (pg_prepared_xacts)"
+    since = "" if most.since is None else f", which has been at it for {most.since:.0f} s"
+    end = f": `kill -TERM {most.pid}` there ends it" if 2 * most.locks > table.used else ""
+    return f"{had} process {most.pid} ({most.session}){since}{end}"

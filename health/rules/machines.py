@@ -42,6 +42,17 @@ def unfinished(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         yield finding("deploy.unfinished", "deploy", text)
 
 
+# What a host is asked for that has a rule of its own which says that there was no answer.
+TOLD_ELSEWHERE = {"host", "edited", "marker", "etcd", "patroni", "postgres", "haproxy"}
+
+
+def unseen(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """Everything a host was asked for it has answered. What is not seen must not pass for well."""
+    for name, host in view.hosts.items():
+        for part in sorted(host.problems.keys() - TOLD_ELSEWHERE) if host.deployed_by is not None else ():
+            yield finding("host.unseen", name, f"{part} could not be seen: {host.problems[part]}")
+
+
 def unreachable(view: ClusterView) -> tuple[Finding, ...]:
     """Those that were asked and do not answer."""
     silent = {name: host.problems["host"] for name, host in view.hosts.items() if not host.reachable}

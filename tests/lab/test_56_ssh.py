@@ -92,7 +92,7 @@ def test_a_host_key_that_is_unknown_or_another_one(site: Site, inventory: str, t
     known = site.folder / f".lab/{SPEC.name}/known_hosts"
     another(site, inventory, f".lab/{SPEC.name}/known_hosts", f"{tmp_path}/known_hosts")
     (tmp_path / "known_hosts").write_text("")
-    both_say(site, inventory, f"port 22 is not in {tmp_path}/known_hosts: compare `ssh-keyscan -p 22 ")
+    both_say(site, inventory, f"port 22 is not in {tmp_path}/known_hosts: `ssh-keyscan -t ed25519 -p 22 ")
     lines = [line.split(" ", 1) for line in known.read_text().splitlines()]
     others = [f"{names} {key}\n" for (names, _), (_, key) in zip(lines, lines[1:] + lines[:1], strict=True)]
     (tmp_path / "known_hosts").write_text("".join(others))

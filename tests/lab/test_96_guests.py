@@ -102,9 +102,7 @@ def test_who_came_through_haproxy_can_be_traced_to_its_address(site: Site) -> No
     def clients() -> dict[str, str]:
         """What PostgreSQL says of the role's logins, and the client of each by HAProxy's line about the same port."""
         proxied, found = journal(site, PROXY, "haproxy", since), {}
-        for port, said in re.findall(
-            rf"app@app {re.escape(ADDRESS[PROXY])}\((\d+)\) (.*)", journal(site, leader, "patroni", since)
-        ):
+        for port, said in re.findall(rf"\] {re.escape(ADDRESS[PROXY])}\((\d+)\) (.*)", journal(site, leader, "patroni", since)):
             client = re.search(rf"^(\S+):\d+ on port 5000 is \S+:{port} at {leader} ", proxied, re.MULTILINE)
             found |= {kind: client[1] for kind in ("authentication failed", "connection authorized") if client and kind in said}
         return found

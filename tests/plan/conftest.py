@@ -34,7 +34,7 @@ haproxy = [_host(name, address) for name, address in {[(name, HOSTS[name]) for n
 SETTINGS = "cluster_name = 'shop'\nclient_networks = ['10.0.0.0/24']\n"
 # What a server that was just made says of its roles and databases (cluster/databases.py).
 NO_DATABASES = json.dumps({
-    "roles": {}, "databases": {}, "rewind": [], "logical": False, "slots": [], "open": [],
+    "roles": {}, "databases": {}, "rewind": [], "logical": False, "slots": [], "open": [], "shut_out": [],
     "overrides": [], "altered": None, "connectable": ["postgres"], "with_login_trigger": [],
 })  # fmt: skip
 ROLES = "postgres_roles = [{'name': 'app'}]\npostgres_databases = [{'name': 'app', 'owner': 'app'}]\n"

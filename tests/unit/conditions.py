@@ -277,6 +277,10 @@ WORTH_KNOWING = {
         primary(altered={"fsync": "off"}),
         "db1: has fsync = off by ALTER SYSTEM: what is written there may be lost in a failover or a crash (`alter system",
     ),
+    "a host that does not say all": (
+        views.view(db1=views.database("db1", problems={"disks": "no answer within 5 s"})),
+        "db1: disks could not be seen: no answer within 5 s",
+    ),
     "a house that is nearly full": (
         primary(connections=Connections(90, 92, (Holder("app", "10.0.0.9", 88), Holder("ops", "local", 2)))),
         "db1: 90 of 92 connections are open: 88 of app from 10.0.0.9, 2 of ops from local (connection_limit in postgres_roles",
@@ -287,7 +291,7 @@ WORTH_KNOWING = {
     ),
     "a session with nearly all locks": (
         views.view(db1=views.database("db1", locks=LockTable(2.0, 5_120, 6_400, (HOLDER,)))),
-        "db1: 5120 locks are held, and PostgreSQL promises 6400; 5110 were held 2 s ago by process 4711 (app shop local idle)",
+        "db1: 5120 locks are held, and PostgreSQL promises 6400; 5110 of 5120 were held 2 s ago by process 4711",
     ),
     "a stranger in HAProxy": (
         views.view(proxy1=views.proxy(proxy=ProxyState("3.2.5", {**BACKENDS, "read": (*BACKENDS["read"], STRANGER)}))),

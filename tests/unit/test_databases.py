@@ -19,6 +19,7 @@ ROLES = [{"name": "app", "connection_limit": 20}, {"name": "reports", "member_of
 
 
 AS_COMMITTED: dict[str, Any] = {
+    "shut_out": [],
     "overrides": [],
     "altered": None,
     "connectable": ["postgres", "template1"],
@@ -110,6 +111,9 @@ def test_the_systems_databases_are_closed_after_who_needs_them_was_let_in(shop: 
         "revoke connect on database template1 from public;",
     ]
     assert "datname in ('postgres', 'template1')" in QUERY
+    assert statements(shop, vault, as_wanted(shop, vault) | {"shut_out": ["rewinder"]}) == [
+        'grant connect on database postgres to "rewinder";'
+    ]
 
 
 @pytest.mark.parametrize(

@@ -178,10 +178,29 @@ def test_what_a_failed_start_has_left_is_named_with_how_it_is_removed() -> None:
 
 
 def test_whoever_has_filled_the_table_of_locks_is_named_though_nobody_can_log_in() -> None:
-    table = LockTable(3.0, 24_590, 6_400, (HOLDER,))
+    table = LockTable(3.0, 5_590, 6_400, (HOLDER,))
     locked_out = views.database("db1", postgres=None, problems={"postgres": OUT_OF_LOCKS}, locks=table)
     (line,) = [one for one in told(views.view(db1=locked_out)) if "locks" in one]
     assert "`kill -TERM 4711` there ends it" in line and "app shop local idle" in line
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (LockTable(16.0, 5_590, 6_400, (HOLDER,)), "; who held them was last seen 16 s ago, and may be others now ("),
+        (LockTable(2.0, 24_590, 6_400, (HOLDER,)), "by process 4711 (app shop local idle), which has been at it for 60 s ("),
+        (LockTable(2.0, 24_590, 6_400, (replace(HOLDER, since=None),)), "by process 4711 (app shop local idle) ("),
+        (
+            LockTable(2.0, 5_590, 6_400, (replace(HOLDER, pid=None),)),
+            "5110 of 5590 were held 2 s ago by a prepared transaction (pg",
+        ),
+    ],
+)
+def test_nobody_is_to_be_ended_who_is_not_surely_the_one(table: LockTable, said: str) -> None:
+    locked_out = views.database("db1", postgres=None, problems={"postgres": OUT_OF_LOCKS}, locks=table)
+    (line,) = [one for one in told(views.view(db1=locked_out)) if "locks" in one]
+    assert said in line
+    assert "kill" not in line
 
 
 def test_a_table_of_locks_that_is_just_not_nearly_full_is_no_matter() -> None:

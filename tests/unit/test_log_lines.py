@@ -74,6 +74,13 @@ def test_what_the_journal_itself_calls_a_warning_is_one() -> None:
     assert line("etcd.service: Failed with result", "etcd", priority=4).is_error
 
 
+def test_what_patroni_says_itself_is_as_bad_as_it_says() -> None:
+    """To the journal all of it is a warning."""
+    assert not line(f"{PATRONI}INFO: no action", priority=4).is_error
+    assert line(f"{PATRONI}ERROR: unexpected", priority=4).is_error
+    assert line("patroni.service: Failed with result 'exit-code'.", priority=4).is_error
+
+
 def test_an_error_is_told_with_what_goes_on_from_it() -> None:
     wanted = selection(None, errors=True)
     lines = [
@@ -107,8 +114,10 @@ def test_haproxy_is_told_once_but_again_when_it_says_so_again() -> None:
         line(f"[WARNING]  (465) : {down}", "haproxy", 20.0),
         line("twice by Patroni", at=20.0),
         line("twice by Patroni", at=20.0),
+        line("10.0.0.9:4711 on port 7000 is answered 401", "haproxy", 21.0),
+        line("10.0.0.9:4711 on port 7000 is answered 401", "haproxy", 21.1),
     ]
-    assert [first(one) for one in lines] == [True, False, True, True, True, True]
+    assert [first(one) for one in lines] == [True, False, True, True, True, True, True, True]
 
 
 def test_the_last_lines_are_shown_and_what_is_left_out_is_said() -> None:

@@ -152,3 +152,42 @@ def test_a_program_that_takes_too_long_is_told_without_its_command(monkeypatch: 
     monkeypatch.setattr(collector, "SECONDS", -0.9)
     monkeypatch.setitem(collector.PARTS, "units", lambda spec: collector.run("sleep", "9"))
     assert collector.collect({"units": {}})["units"] == {"problem": "no answer within 0.1 s"}
+
+
+LOCKS: dict[str, Any] = {"at": 1.0, "used": 9, "capacity": 99}
+
+
+def test_a_process_that_is_none_of_postgresqls_is_never_told(tmp_path: Path) -> None:
+    note = tmp_path / "locks.json"
+    holders = [{"pid": pid, "session": "app shop", "locks": 9, "since": 1.0} for pid in (os.getpid(), 1, 2**22 + 1, None)]
+    note.write_text(json.dumps(LOCKS | {"holders": holders}))
+    assert run({"locks": {"path": str(note)}})["locks"] == {"is": LOCKS | {"holders": holders[-1:]}}
+    note.write_text(json.dumps(LOCKS | {"holders": [{"pid": "1; true"}]}))
+    assert "invalid literal" in run({"locks": {"path": str(note)}})["locks"]["problem"]
+    assert run({"locks": {"path": str(tmp_path / "none")}})["locks"] == {"is": None}
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "endless", "directory", "long"])
+def test_what_a_services_user_has_put_there_holds_nothing_up(tmp_path: Path, kind: str) -> None:
+    note = tmp_path / "salvage" / "one" / "salvage.json"
+    note.parent.mkdir(parents=True)
+    match kind:
+        case "fifo":
+            os.mkfifo(note)
+        case "link":
+            tmp_path.joinpath("victim").write_text("{}")
+            note.symlink_to(tmp_path / "victim")
+        case "endless":
+            note.symlink_to("/dev/zero")
+        case "directory":
+            note.mkdir()
+        case "long":
+            note.write_text('["' + "x" * 10_000_000 + '"]')
+    said = run({"salvage": {"path": str(tmp_path / "salvage")}, "locks": {"path": str(note)}})
+    assert set(said["salvage"]) == set(said["locks"]) == {"problem"}
+
+
+def test_the_room_on_a_disk_is_told_once_for_all_that_is_there(tmp_path: Path) -> None:
+    (disk,) = run({"disks": {"paths": [str(tmp_path / "none"), str(tmp_path), str(tmp_path)]}})["disks"]["is"]
+    assert disk["path"] == str(tmp_path)
+    assert 0 < disk["free"] <= disk["size"]

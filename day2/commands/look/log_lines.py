@@ -50,7 +50,9 @@ class Line:
     def is_error(self) -> bool:
         """Whether it says itself that it is a warning or worse, or tells of trouble in other words."""
         level = LEVELS.get(self.unit, LEVELS["patroni"])
-        return self.priority <= WARNING or bool(level.search(self.text)) or is_trouble(self.unit, self.text)
+        # All of Patroni's own are warnings to the journal (templates/patroni/patroni.yml.j2).
+        called_bad = self.priority <= WARNING and not (self.unit == "patroni" and HEADED.search(self.text))
+        return called_bad or bool(level.search(self.text)) or is_trouble(self.unit, self.text)
 
     @property
     def goes_on(self) -> bool:
@@ -93,16 +95,18 @@ def selection(component: Name | None, *, errors: bool) -> Callable[[Line], bool]
 
 def once() -> Callable[[Line], bool]:
     """Whether a line is not HAProxy's second one about the same. To be asked of every line in its order."""
-    said: dict[tuple[str, str], float] = {}
+    said: dict[tuple[str, str, bool], float] = {}
 
     def first(line: Line) -> bool:
         if line.unit != "haproxy":
             return True
-        what = (line.host, HAPROXY_LEVEL.sub("", line.text))
-        if line.at - said.get(what, 0.0) < TWICE_SECONDS:
+        for what in [what for what, at in said.items() if line.at - at > TWICE_SECONDS]:
             del said[what]
+        text = HAPROXY_LEVEL.sub("", line.text)
+        with_level = text != line.text
+        if said.pop((line.host, text, not with_level), None) is not None:
             return False
-        said[what] = line.at
+        said[line.host, text, with_level] = line.at
         return True
 
     return first
