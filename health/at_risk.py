@@ -36,7 +36,7 @@ def script(cluster: Cluster) -> str:
     binaries, log = paths.postgres_binaries(cluster.postgres.version), f"{cluster.postgres.data_directory}/pg_wal"
     query = shlex.quote(" ".join(PLACE.format(slots=slots).split()))
     psql = f"{binaries}/psql -XAtq -F ' ' -h {paths.POSTGRES_SOCKETS} -p {cluster.postgres.port} postgres -c {query}"
-    dump = f"timeout {SECONDS} {binaries}/pg_waldump --quiet --rmgr=Transaction --path={shlex.quote(log)}"
+    dump = f"timeout {SECONDS} {binaries}/pg_waldump --rmgr=Transaction --path={shlex.quote(log)}"
     count = f"log=$(runuser -u postgres -- {dump} --timeline=$3 --start=$1 --end=$2)"
     return (
         f"said=$(runuser -u postgres -- {psql}) || exit; set -- $said; [ $# = 4 ] || exit 0; echo $4\n"

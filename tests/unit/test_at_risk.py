@@ -55,7 +55,7 @@ def test_the_script_counts_commits_from_where_replicas_are(tmp_path: Path) -> No
     assert answered(tmp_path, "true", "exit 1") == ""
 
 
-WALDUMP = "--quiet --rmgr=Transaction --path=/var/lib/postgresql/18/pgquorum/pg_wal --timeline=3 --start=0/10 --end=0/90"
+WALDUMP = "--rmgr=Transaction --path=/var/lib/postgresql/18/pgquorum/pg_wal --timeline=3 --start=0/10 --end=0/90"
 
 
 def test_the_places_are_those_of_the_clusters_own_slots() -> None:
