@@ -72,6 +72,10 @@ _REFUSE_NO_MORE = f"""
 begin;
 drop event trigger if exists {TRIGGER};
 drop function if exists {SCHEMA}.refuse_weaker_commits();
+do $$ begin
+  drop schema {SCHEMA};
+exception when dependent_objects_still_exist then null;  -- somebody has put something there
+end $$;
 commit;"""
 
 

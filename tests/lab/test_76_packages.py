@@ -33,10 +33,11 @@ def test_another_apt_at_work_is_waited_for(site: Site) -> None:
     """As after a deploy that was interrupted while it installed, or beside a host's own upgrades."""
     host = site.replicas()[0]
     lock = "import fcntl, time; held = open('/var/lib/dpkg/lock-frontend', 'w'); fcntl.lockf(held, fcntl.LOCK_EX); time.sleep(12)"
-    site.on(host, f'systemd-run --quiet python3 -c "{lock}"')
-    wait_until(lambda: "lock" in site.on(host, "apt-mark hold patroni 2>&1 || true"), "dpkg is locked")
+    site.on(host, f'apt-mark unhold patroni; systemd-run --quiet python3 -c "{lock}"')
+    wait_until(lambda: "lock" in site.on(host, "apt-mark hold patroni 2>&1 || true"), "dpkg is locked", 10)
     code, out, err = invoke(site, "packages.hold")
     assert code == 0 and f"{host}: held" in out, out + err
+    assert "patroni" in site.on(host, "apt-mark showhold")
 
 
 def test_a_host_of_another_cluster_is_refused_by_name(site: Site) -> None:

@@ -124,6 +124,13 @@ def test_a_flood_of_lines_in_postgresqls_log_takes_none_of_patronis(site: Site) 
     kept = int(site.on(leader, f"journalctl -q -u patroni -o cat --since=@{int(since) - 60} | grep -c 'flood ' || true"))
     assert 0 < kept < 200_000, "the journal was to drop some"
 
+    def written_again() -> bool:
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            site.connect(5000, password="wrong")
+        return "authentication failed" in site.on(leader, "journalctl -q -u patroni -o cat --since '5 s ago'")
+
+    wait_until(written_again, "the journal takes PostgreSQL's lines again")
+
 
 def test_who_is_refused_at_the_statistics_is_noted(site: Site) -> None:
     since = f"{time.time() - 1:.0f}"

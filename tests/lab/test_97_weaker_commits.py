@@ -95,6 +95,7 @@ def test_sessions_that_begin_with_it_are_refused_where_the_settings_say_so(site:
     finally:
         site.psql(site.leader(), RESET)
     assert not any(guarded(site, name) for name in ("app", "postgres", "template1", "pgquorum", "made_later"))
+    assert site.psql(site.leader(), "select count(*) from pg_namespace where nspname = 'pgquorum'", "app") == "0"
     site.psql(site.leader(), "drop database made_later")
     assert site.changes() == 0
 
