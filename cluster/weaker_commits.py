@@ -74,7 +74,7 @@ drop event trigger if exists {TRIGGER};
 drop function if exists {SCHEMA}.refuse_weaker_commits();
 do $$ begin
   drop schema {SCHEMA};
-exception when dependent_objects_still_exist then null;  -- somebody has put something there
+exception when dependent_objects_still_exist or invalid_schema_name then null;  -- somebody has put something there, or taken it
 end $$;
 commit;"""
 
