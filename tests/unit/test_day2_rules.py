@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from dataclasses import replace
 
 import pytest
@@ -10,8 +11,9 @@ import views
 from clusters import cluster
 from conditions import BROKEN, HOLDER, OUT_OF_LOCKS, WORTH_KNOWING, config, primary
 
+import health.rules
 from health.deployed import unmet
-from health.rules import RULES, findings, healthy, holders, locks, machines, packages, service, settings, slots, weaker_commits
+from health.rules import RULES, findings, healthy
 from health.states import Disk, LockTable, Override
 from health.view import ClusterView
 
@@ -109,17 +111,7 @@ def test_an_etcd_that_is_never_compacted_is_a_warning() -> None:
 def test_every_rule_that_is_written_is_asked() -> None:
     written = {
         rule
-        for module in (
-            holders,
-            locks,
-            machines,
-            packages,
-            service,
-            settings,
-            slots,
-            weaker_commits,
-            importlib.import_module("health.rules.takeover"),
-        )
+        for module in (importlib.import_module(f"health.rules.{one.name}") for one in pkgutil.iter_modules(health.rules.__path__))
         for name, rule in vars(module).items()
         if not name.startswith("_")
         and getattr(rule, "__annotations__", {}).get("return") == "Iterator[Finding]"

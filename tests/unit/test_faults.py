@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import views
 from clusters import cluster, hosts
+from repository import ROOT
 
 from cluster.building import RawHost, build
 from cluster.dynamic_config import wanted_config
@@ -273,3 +275,14 @@ def test_every_fault_that_is_written_can_be_chosen() -> None:
 def test_that_reads_find_no_server_is_predicted_where_the_cluster_can_not_serve_them() -> None:
     unread = {name for name in FAULTS if made(name).prediction().unread}
     assert unread == {"kill", "replicas-off", "haproxy-kill"}
+
+
+def test_the_documentation_has_every_fault_with_its_effect_and_bound() -> None:
+    text = (ROOT / "docs/proof.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[a-z].*?`) \| .*? \| (.*) \| ([\d.]+) s \|$", text, re.MULTILINE)
+    told = {name: (effect, float(bound)) for names, effect, bound in rows for name in re.findall(r"`(\S+?)`", names)}
+    assert set(told) == set(FAULTS)
+    for name, (effect, bound) in told.items():
+        said = prediction(name)
+        assert effect.startswith(said.effect.value.split()[0]), name
+        assert bound == pytest.approx(said.within, abs=0.05), name
