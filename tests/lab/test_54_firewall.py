@@ -151,7 +151,7 @@ def test_it_goes_with_its_setting_and_comes_back(site: Site) -> None:
 def starving(
     site: Site, where: str, word: str, count: int, targets: list[tuple[str, int]], connections: int = 1000
 ) -> Iterator[None]:
-    """So many connections at a time to each of some ports for SECONDS, by `count` addresses of a host, which say a word or none."""
+    """So many connections at a time to each of some ports for SECONDS, by `count` addresses of a host, which say a word."""
     with addresses(site, where, count) as own:
         running = []
         try:
