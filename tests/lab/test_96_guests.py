@@ -94,7 +94,7 @@ def journal(site: Site, host: str, unit: str, since: str) -> str:
 
 def test_who_came_through_haproxy_can_be_traced_to_its_address(site: Site) -> None:
     leader, since = site.leader(), f"{time.time() - 1:.0f}"
-    time.sleep(11)  # of more than twenty connections within ten seconds no more is written
+    time.sleep(11)  # of more than twenty connections within ten seconds not each is written
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         site.connect(5000, password="wrong")
     site.connect(5000).close()
@@ -110,6 +110,17 @@ def test_who_came_through_haproxy_can_be_traced_to_its_address(site: Site) -> No
     came = wait_until(lambda: len(found := clients()) == 2 and found, "both are traced")
     own = subprocess.run(["hostname", "--all-ip-addresses"], capture_output=True, text=True, check=True).stdout.split()
     assert set(came.values()) <= set(own)
+
+
+def test_of_many_connections_some_are_written_and_none_is_kept_waiting(site: Site) -> None:
+    since, took = f"{time.time():.0f}", []
+    for _ in range(200):
+        began = time.monotonic()
+        site.connect(5000).close()
+        took.append(time.monotonic() - began)
+    written = wait_until(lambda: len(re.findall(" on port 5000 is ", journal(site, PROXY, "haproxy", since))), "some are written")
+    assert 20 <= written <= 150
+    assert sum(one > 2.9 for one in took) <= 3, "as long as HAProxy waits for a client's first word"
 
 
 def test_a_flood_of_lines_in_postgresqls_log_takes_none_of_patronis(site: Site) -> None:
