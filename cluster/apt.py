@@ -15,9 +15,9 @@ def apt_get() -> str:
     return " ".join(("apt-get -q -y --no-install-recommends", *(f"-o {option}" for option in options)))
 
 
-def apt_mark(verb: str, names: Iterable[str]) -> str:
+def apt_mark(verb: str, names: Iterable[str], seconds: int = PATIENCE) -> str:
     """A shell script that marks packages as `hold` or `unhold`. apt-mark itself does not wait for another that is at work."""
     return (
-        f"for n in $(seq {PATIENCE // 2}); do said=$(LC_ALL=C apt-mark {verb} {shlex.join(names)} 2>&1) && exit; "
-        'case $said in *lock*locked*) sleep 2;; *) break;; esac; done; echo "$said" >&2; exit 1'
+        f"end=$(($(date +%s) + {seconds})); until said=$(LC_ALL=C apt-mark {verb} {shlex.join(names)} 2>&1); do "
+        'case $said in *lock*locked*) [ $(date +%s) -lt $end ] && sleep 2 && continue;; esac; echo "$said" >&2; exit 1; done'
     )

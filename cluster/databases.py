@@ -47,9 +47,9 @@ select json_build_object(
     where setting like 'synchronous_commit=%'),
   'altered', (select setting from pg_file_settings where name = 'synchronous_commit'
     and sourcefile like '%/postgresql.auto.conf' order by seqno desc limit 1),
-  'connectable', (select json_agg(datname) from pg_database where datallowconn),
+  'connectable', (select json_agg(datname) from pg_database where datallowconn and datconnlimit <> -2),
   'with_login_trigger', (select coalesce(json_agg(datname order by datname), '[]') from pg_database
-    where datallowconn and dathasloginevt),
+    where datallowconn and datconnlimit <> -2 and dathasloginevt),
   'shut_out', (select coalesce(json_agg(rolname order by rolname), '[]') from pg_roles
     where rolname in ('replicator', 'rewinder', 'pg_monitor') and not has_database_privilege(oid, 'postgres', 'connect')),
   'logical', current_setting('wal_level') = 'logical',

@@ -30,6 +30,11 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def plain(database: str) -> bool:
+    """Whether a database's name is one to psql's \\connect, too, and no connection string or further lines."""
+    return database.isprintable() and "=" not in database and "://" not in database
+
+
 def reset(role: str | None, database: str | None) -> str:
     """The statement that takes back what ALTER ROLE or ALTER DATABASE has set; None stands for all roles or databases."""
     if role is None and database is not None:
@@ -46,9 +51,13 @@ def mending(live: dict[str, Any]) -> Iterator[str]:
         yield f"alter system reset {PARAMETER};\nselect pg_catalog.pg_reload_conf() \\g /dev/null"
 
 
-# A database's owner could have made a schema of that name, and in it what a superuser would then run.
-_REFUSE = f"""
-begin;
+# The superuser's session is in a database whose owner decides where names are looked for, as whom it begins and whether it may
+# write; and who could have made a schema of that name, and in it what a superuser would then run.
+_BEGIN = """
+begin read write;
+set local role none;
+set local search_path = pg_catalog, pg_temp;"""
+_REFUSE = f"""{_BEGIN}
 create schema if not exists {SCHEMA};
 do $$ begin
   if exists (select from pg_catalog.pg_namespace where nspname = '{SCHEMA}' and nspowner <> 10) then
@@ -68,8 +77,7 @@ drop event trigger if exists {TRIGGER};
 create event trigger {TRIGGER} on login execute function {SCHEMA}.refuse_weaker_commits();
 alter event trigger {TRIGGER} enable always;
 commit;"""
-_REFUSE_NO_MORE = f"""
-begin;
+_REFUSE_NO_MORE = f"""{_BEGIN}
 drop event trigger if exists {TRIGGER};
 drop function if exists {SCHEMA}.refuse_weaker_commits();
 do $$ begin
@@ -81,8 +89,8 @@ commit;"""
 
 def refusing(databases: Collection[str], guarded: Collection[str], *, wanted: bool) -> Iterator[str]:
     """The SQL by which those of `databases` refuse sessions that begin with such a value (`wanted`), or do so no more.
-    `guarded` are the ones that do."""
-    for name in sorted(databases):
+    `guarded` are the ones that do. One with a name that psql would not take for a name is left alone."""
+    for name in sorted(filter(plain, databases)):
         if wanted != (name in guarded):
             title = f"-- database {quoted(name)} refuses sessions with a weaker {PARAMETER}{'' if wanted else ' no more'}"
             yield f"{title}\n\\connect {quoted(name)}{_REFUSE if wanted else _REFUSE_NO_MORE}\n\\connect postgres"

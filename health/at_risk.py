@@ -1,7 +1,8 @@
 """How much of what the primary has acknowledged a failover would lose, while something has a weaker synchronous_commit. Pure.
 
 Counted in the primary's write-ahead log, from where so many replicas have it on disk as the durability asks for. Whose a
-transaction is does not stand there: one that still waits for a replica is counted, too, so the number is a bound.
+transaction is does not stand there: one that still waits for a replica is counted, too, so the number is a bound. What the
+primary itself does not have on disk yet can't be read there: of that only the size is told.
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ with replicas as (
   from pg_replication_slots slot left join pg_stat_replication receives on receives.pid = slot.active_pid
   where slot_type = 'physical' and slot_name in ({slots}))
 select place, pg_current_wal_flush_lsn(), ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int,
-  pg_current_wal_insert_lsn() - place
+  pg_current_wal_insert_lsn() - place, pg_current_wal_insert_lsn() - pg_current_wal_flush_lsn()
 from replicas where place is not null order by place desc
 offset coalesce(substring(current_setting('synchronous_standby_names') from '([0-9]+) *[(]')::int, 1) - 1 limit 1
 """
 
 
 def script(cluster: Cluster) -> str:
-    """A shell script for the primary's host, as root. It prints how many bytes are at risk, and how many transactions in them;
-    the second is left out where they are too many to count, both where no replica's place is known."""
+    """A shell script for the primary's host, as root. It prints how many bytes are at risk, how many of them are not on its own
+    disk, and how many transactions in the others; the last is left out where they are too many to count, all where no replica's
+    place is known."""
     slots = ", ".join(f"'{slot_name(host.name)}'" for host in cluster.postgres_hosts)
     binaries, log = paths.postgres_binaries(cluster.postgres.version), f"{cluster.postgres.data_directory}/pg_wal"
     query = shlex.quote(" ".join(PLACE.format(slots=slots).split()))
@@ -39,7 +41,7 @@ def script(cluster: Cluster) -> str:
     dump = f"timeout {SECONDS} {binaries}/pg_waldump --rmgr=Transaction --path={shlex.quote(log)}"
     count = f"log=$(runuser -u postgres -- {dump} --timeline=$3 --start=$1 --end=$2)"
     return (
-        f"said=$(runuser -u postgres -- {psql}) || exit; set -- $said; [ $# = 4 ] || exit 0; echo $4\n"
+        f"said=$(runuser -u postgres -- {psql}) || exit; set -- $said; [ $# = 5 ] || exit 0; echo $4; echo $5\n"
         '[ "$1" = "$2" ] && { echo 0; exit 0; }\n'
         f'{count} || exit 0; echo "$log" | grep -c COMMIT || true\n'
     )
@@ -51,11 +53,12 @@ def at_risk(output: str) -> Finding:
     if not numbers:
         text = "no replica is known to have anything of what is acknowledged: a failover would lose it"
         return finding("acknowledged.at-risk", "acknowledged", text)
-    size, commits = numbers[0], numbers[1] if len(numbers) > 1 else None
-    if not size or commits == 0:
+    size, unwritten, commits = numbers[0], numbers[1], numbers[2] if len(numbers) > 2 else None
+    if not size or (commits == 0 and not unwritten):
         return ok("acknowledged", "acknowledged", "replicas have all that the primary has acknowledged until now")
     many = "more transactions than could be counted" if commits is None else f"at most {commits} transactions"
-    text = f"a failover now would lose {many} that the primary may have acknowledged alone ({size} bytes)"
+    more = f", and those in {unwritten} bytes that are not on its own disk yet" if unwritten else ""
+    text = f"a failover now would lose {many} that the primary may have acknowledged alone ({size} bytes{more})"
     return finding("acknowledged.at-risk", "acknowledged", text)
 
 

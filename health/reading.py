@@ -56,7 +56,7 @@ def host_view(name: str, output: str, at: float) -> HostView:
             return None
         try:
             return parse(said["is"]) if said["is"] is not None else None
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             problems[of] = f"an answer that is not understood ({type(error).__name__}: {error})"
             return None
 
@@ -157,7 +157,7 @@ def connections(said: dict[str, Any]) -> Connections:
 
 
 def lock_table(said: dict[str, Any], now: float) -> LockTable:
-    """Raises TypeError, ValueError or KeyError for what can't be the agent's: its file is PostgreSQL's user's."""
+    """Raises KeyError, TypeError, ValueError or OverflowError for what can't be the agent's: its file is PostgreSQL's user's."""
     return LockTable(
         now - float(said["at"]), int(said["used"]), int(said["capacity"]), tuple(lock_holder(one, now) for one in said["holders"])
     )
@@ -171,7 +171,7 @@ def lock_holder(said: dict[str, Any], now: float) -> LockHolder:
 
 
 def salvage(said: dict[str, Any]) -> Salvage:
-    """Raises TypeError or ValueError for what can't be the agent's."""
+    """Raises KeyError, TypeError, ValueError or OverflowError for what can't be the agent's."""
     words = {name: str(value) for name, value in said.items() if name not in ("timeline", "commits", "size")}
     return Salvage(**words, timeline=int(said["timeline"]), commits=int(said["commits"]), size=int(said["size"]))
 

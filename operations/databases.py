@@ -12,7 +12,7 @@ from pyinfra.api import FactBase, StringCommand, operation
 
 from cluster import paths
 from cluster.databases import QUERY, statements
-from cluster.weaker_commits import GUARDED, quoted
+from cluster.weaker_commits import GUARDED, plain, quoted
 
 from .context import Run
 
@@ -42,7 +42,8 @@ class Guarded(FactBase[list[str]]):
     """Those of the named databases that refuse sessions with a weaker synchronous_commit."""
 
     def command(self, port: int, names: tuple[str, ...]) -> str:
-        return psql(port, "-At", *(part for name in names for part in ("-c", f"\\connect {quoted(name)}", "-c", GUARDED)))
+        asked = (part for name in names for part in ("-c", f"\\connect {quoted(name)}", "-c", GUARDED))
+        return f"env PGOPTIONS='-c search_path=pg_catalog' {psql(port, '-At', *asked)}"
 
     def process(self, output: list[str]) -> list[str]:
         return output
@@ -57,7 +58,7 @@ def ensure(run: Run) -> Generator[StringCommand]:
         if not state.is_executing and run.new_cluster and run.host == run.first(run.cluster.postgres_hosts):
             yield StringCommand("true")  # what a dry run tells of: the first PostgreSQL will have none of them
         return
-    suspected = tuple(live["with_login_trigger"])
+    suspected = tuple(filter(plain, live["with_login_trigger"]))
     guarded = host.get_fact(Guarded, port=port, names=suspected) if suspected else None
     sql = statements(run.cluster, run.vault, live, guarded or ())
     for statement in sql:

@@ -140,10 +140,10 @@ def write(item: Managed) -> Iterator[StringCommand]:
         yield StringCommand(f"install -d {owner} {path}")
     elif item.content is None:
         # Where a directory on the way is a program's own, root must not follow what the program may have put there. `namei`
-        # lists all that is passed, behind links too: kind, owner, name.
+        # lists all that is passed, behind links too: kind, owner, group, name; of what is not there yet a `-`.
         above = shlex.quote(str(Path(item.path).parent))
         as_owner = f"runuser -u {item.owner} -- sh -c {shlex.quote(f'mkdir -p {above} && install -d -m {item.mode} {path}')}"
-        passed = f"namei -o {above} | awk 'NR > 1 && $2 != \"root\" {{ found = 1 }} END {{ exit !found }}'"
+        passed = f'namei -o {above} | awk \'NR > 1 && $2 != "root" && $2 != "-" {{ found = 1 }} END {{ exit !found }}\''
         refused = f"echo {shlex.quote(f'{item.owner} may not make {item.path}: chown {item.owner} the directory above it')} >&2"
         script = f"if {passed}; then {as_owner} || {{ {refused}; exit 1; }}; else install -d {owner} {path}; fi"
         yield StringCommand(f"sh -c {shlex.quote(script)}")

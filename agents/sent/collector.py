@@ -85,7 +85,7 @@ SELECT json_build_object(
       'synchronous_commit', subsynccommit) ORDER BY subname), '[]')
       FROM pg_subscription JOIN pg_database d ON d.oid = subdbid WHERE subenabled),
   'unguarded', (SELECT coalesce(json_agg(datname ORDER BY datname), '[]') FROM pg_database
-      WHERE datallowconn AND NOT dathasloginevt),
+      WHERE datallowconn AND datconnlimit <> -2 AND NOT dathasloginevt),
   'oldest_transaction', (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(xact_start)), 0)::float
       FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()),
   'base_backups', (SELECT count(*) FROM pg_stat_progress_basebackup),

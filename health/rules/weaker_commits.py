@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from cluster.parameters import BOOLEANS, DURABLE
 from cluster.topology import Cluster
-from cluster.weaker_commits import PARAMETER, reset, weaker
+from cluster.weaker_commits import PARAMETER, plain, quoted, reset, weaker
 
 from ..finding import Finding, finding
 from ..states import Override, PostgresState
@@ -25,7 +25,7 @@ def weaker_commits(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         return
     refuses = cluster.weaker_commits == "refuse"
     for one in loose(view.primary):
-        meanwhile = "its sessions are refused" if refuses else "what it writes may be lost in a failover"
+        meanwhile = "new sessions are refused" if refuses else "what it writes may be lost in a failover"
         mended = " or a deploy" if cluster.weaker_commits == "mend" else ""
         text = f"{_whose(one)} has {one.setting.replace('=', ' = ')}: {meanwhile} (`{reset(one.role, one.database)}`{mended})"
         yield finding("settings.overridden", "settings", text)
@@ -33,11 +33,12 @@ def weaker_commits(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         if weaker(sub.synchronous_commit):
             text = f"subscription {sub.name} in database {sub.database} has {PARAMETER} = {sub.synchronous_commit}"
             lost = "a failover may lose changes that its publisher will not send again"
-            remedy = f"alter subscription {sub.name} set ({PARAMETER} = on);"
+            remedy = f"alter subscription {quoted(sub.name)} set ({PARAMETER} = on);"
             yield finding("settings.overridden", "settings", f"{text}: {lost} (`{remedy}`)")
     for database in view.primary.unguarded if refuses else ():
-        text = f"database {database} does not refuse sessions with a weaker {PARAMETER}, as the settings say: deploy"
-        yield finding("settings.unguarded", "settings", text)
+        text = f"database {database} does not refuse sessions with a weaker {PARAMETER}, as the settings say"
+        remedy = "deploy" if plain(database) else "rename it, for a deploy can't go into one with such a name"
+        yield finding("settings.unguarded", "settings", f"{text}: {remedy}")
 
 
 def undermined(state: PostgresState | None, cluster: Cluster) -> dict[str, str]:

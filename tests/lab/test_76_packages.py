@@ -32,11 +32,12 @@ def test_packages_are_released_on_one_host_and_held_again(site: Site) -> None:
 def test_another_apt_at_work_is_waited_for(site: Site) -> None:
     """As after a deploy that was interrupted while it installed, or beside a host's own upgrades."""
     host = site.replicas()[0]
-    lock = "import fcntl, time; held = open('/var/lib/dpkg/lock-frontend', 'w'); fcntl.lockf(held, fcntl.LOCK_EX); time.sleep(12)"
-    site.on(host, f'apt-mark unhold patroni; systemd-run --quiet python3 -c "{lock}"')
-    wait_until(lambda: "lock" in site.on(host, "apt-mark hold patroni 2>&1 || true"), "dpkg is locked", 10)
+    lock = "import fcntl, time; held = open('/var/lib/dpkg/lock-frontend', 'w'); fcntl.lockf(held, fcntl.LOCK_EX); time.sleep(30)"
+    site.on(host, f'apt-mark unhold patroni; systemd-run --quiet --collect --unit=another-apt python3 -c "{lock}"')
+    wait_until(lambda: "lock" in site.on(host, "dpkg --configure -a 2>&1 || true"), "dpkg is locked", 20)
     code, out, err = invoke(site, "packages.hold")
     assert code == 0 and f"{host}: held" in out, out + err
+    assert site.on(host, "systemctl is-active another-apt || true") == "inactive", "it has not waited"
     assert "patroni" in site.on(host, "apt-mark showhold")
 
 

@@ -15,17 +15,22 @@ from health.at_risk import PLACE, at_risk, script
 @pytest.mark.parametrize(
     ("printed", "level", "text"),
     [
-        ("0\n0\n", "ok", "replicas have all that the primary has acknowledged until now"),
-        ("56\n0\n", "ok", "replicas have all that the primary has acknowledged until now"),
+        ("0\n0\n0\n", "ok", "replicas have all that the primary has acknowledged until now"),
+        ("56\n0\n0\n", "ok", "replicas have all that the primary has acknowledged until now"),
         (
-            "7320\n53\n",
+            "7320\n0\n53\n",
             "warning",
             "a failover now would lose at most 53 transactions that the primary may have acknowledged alone (7320",
         ),
         (
-            "9000000000\n",
+            "9000000000\n0\n",
             "warning",
             "a failover now would lose more transactions than could be counted that the primary may have",
+        ),
+        (
+            "56\n56\n0\n",
+            "warning",
+            "a failover now would lose at most 0 transactions that the primary may have acknowledged alone (56 ",
         ),
         ("", "warning", "no replica is known to have anything of what is acknowledged: a failover would lose it"),
     ],
@@ -49,9 +54,13 @@ def answered(tmp_path: Path, psql: str, log: str) -> str:
 
 def test_the_script_counts_commits_from_where_replicas_are(tmp_path: Path) -> None:
     commits = "echo 'rmgr: Transaction desc: COMMIT x'; echo 'rmgr: Transaction desc: ABORT'; echo 'desc: COMMIT y'"
-    assert answered(tmp_path, "echo 0/10 0/90 3 128", f'[ "$*" = "{WALDUMP}" ] || exit 1; {commits}').split() == ["128", "2"]
-    assert answered(tmp_path, "echo 0/90 0/90 3 0", "exit 1").split() == ["0", "0"]
-    assert answered(tmp_path, "echo 0/10 0/90 3 128", "exit 1").split() == ["128"]
+    assert answered(tmp_path, "echo 0/10 0/90 3 128 8", f'[ "$*" = "{WALDUMP}" ] || exit 1; {commits}').split() == [
+        "128",
+        "8",
+        "2",
+    ]
+    assert answered(tmp_path, "echo 0/90 0/90 3 0 0", "exit 1").split() == ["0", "0", "0"]
+    assert answered(tmp_path, "echo 0/10 0/90 3 128 0", "exit 1").split() == ["128", "0"]
     assert answered(tmp_path, "true", "exit 1") == ""
 
 

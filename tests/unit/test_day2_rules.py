@@ -144,7 +144,7 @@ def test_what_is_done_about_a_weaker_commit_is_told_with_it() -> None:
     assert said["tell"] == [f"{whose}: what it writes may be lost in a failover (`{command}`)"]
     assert said["mend"] == [f"{whose}: what it writes may be lost in a failover (`{command}` or a deploy)"]
     assert said["refuse"] == [
-        f"{whose}: its sessions are refused (`{command}`)",
+        f"{whose}: new sessions are refused (`{command}`)",
         "database shop does not refuse sessions with a weaker synchronous_commit, as the settings say: deploy",
     ]
 
