@@ -28,6 +28,7 @@ def guarded(site: Site, database: str) -> bool:
 def test_how_much_a_failover_would_lose_is_counted(site: Site) -> None:
     leader, replicas = site.leader(), site.replicas()
     with site.connect(5000) as app:
+        app.execute("drop table if exists unconfirmed")
         app.execute("create table unconfirmed (n int)")
     site.psql(leader, "alter role app set synchronous_commit = off")
     try:
