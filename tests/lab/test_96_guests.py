@@ -212,5 +212,8 @@ def test_root_makes_no_directory_where_a_service_user_has_put_a_link(site: Site)
         (command,) = write(data_directory("/srv/data/own/deep", "postgres"))
         site.on(host, str(command))
         assert site.on(host, "stat -c '%U %a' /srv/data/own/deep") == "postgres 700"
+        (command,) = write(data_directory("/srv/blank/own/deep", "postgres"))  # nobody but root could have made any of it
+        site.on(host, str(command))
+        assert site.on(host, "stat -c '%U %a' /srv/blank/own /srv/blank/own/deep").split("\n") == ["root 755", "postgres 700"]
     finally:
-        site.on(host, "rm -rf /srv/target /srv/data")
+        site.on(host, "rm -rf /srv/target /srv/data /srv/blank")
