@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
+from cluster.printable import printable
 from day2.trials.result import Proof, Trial
 
 from . import wording
@@ -54,7 +56,7 @@ def page(proof: Proof) -> str:
     summaries = by_fault(proof)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        trim_blocks=True, lstrip_blocks=True, finalize=_shown,
     )  # fmt: skip
     return environment.get_template("page.html.j2").render(
         proof=proof,
@@ -69,6 +71,11 @@ def page(proof: Proof) -> str:
         open_trials=OPEN_TRIALS,
         most_log_lines=MOST_LOG_LINES,
     )
+
+
+def _shown(value: Any) -> Any:
+    """A value as it stands on the page: what hosts have said commands no terminal on which somebody reads the file either."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def flat(settings: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:

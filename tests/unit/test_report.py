@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,7 +23,7 @@ from cluster.errors import ClusterError
 from day2.predictions.prediction import Effect, Prediction
 from day2.report import document, files, html, summary, terminal, timeline_chart, wording
 from day2.report.wording import Verdict
-from day2.trials.result import Phase, Proof, Throughput, Trial
+from day2.trials.result import LogLine, Phase, Proof, Throughput, Trial
 from day2.trials.timeline import KEYS
 from day2.ui.console import to_json
 
@@ -291,3 +292,12 @@ def test_reads_that_found_no_server_are_told_with_when_and_why_it_was_to_be_expe
     expecting = dataclasses.replace(proofs.trial().prediction, unread="nobody serves them until then")
     said = {name: text for name, _, text in wording.result_rows(proofs.trial(reads=reads, prediction=expecting))}["reads"]
     assert said.endswith(" after the fault. Expected: nobody serves them until then")
+
+
+@pytest.mark.parametrize("form", [html.page, terminal.text, files._json])
+def test_what_hosts_have_said_commands_no_terminal_that_a_report_is_read_on(form: Callable[[Proof], str]) -> None:
+    evil = "\x1b]0;PWNED\x07\x1b[2J"
+    trial = proofs.trial(healthy_again=None, problems=(evil,), log=(LogLine(0.5, "pg-sv01", "patroni", evil),), hosts=(evil,))
+    text = form(proofs.proof(trial))
+    assert "PWNED" in text
+    assert not [char for char in text if not char.isprintable() and char not in "\n\t"]

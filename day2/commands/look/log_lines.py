@@ -31,7 +31,7 @@ LEVELS = {
 @dataclass(frozen=True)
 class Line:
     """One line of a journal. `at` is seconds since 1970 by the host's clock, `priority` the level that the journal has for it:
-    of what a program prints, always that of an information."""
+    of what a program prints that of an information, unless it says another (HAProxy by the line, Patroni the same for all)."""
 
     at: float
     host: str
