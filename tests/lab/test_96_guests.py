@@ -113,14 +113,19 @@ def test_who_came_through_haproxy_can_be_traced_to_its_address(site: Site) -> No
 
 
 def test_of_many_connections_some_are_written_and_none_is_kept_waiting(site: Site) -> None:
+    def written() -> int:
+        return len(re.findall(" on port 5000 is ", journal(site, PROXY, "haproxy", since)))
+
+    time.sleep(11)  # the first twenty within ten seconds are written
     since, took = f"{time.time():.0f}", []
     for _ in range(200):
         began = time.monotonic()
         site.connect(5000).close()
         took.append(time.monotonic() - began)
-    written = wait_until(lambda: len(re.findall(" on port 5000 is ", journal(site, PROXY, "haproxy", since))), "some are written")
+    wait_until(lambda: written() >= 20, "some are written")
     if sum(took) < 60:  # else they were too few at a time for any to be left out
-        assert 20 <= written < 200
+        time.sleep(2)  # what the journal may still have before it
+        assert written() < 200
     # HAProxy waits so long for a client's first word; each twentieth of these has once waited to the end of it.
     assert sum(2.9 < one < 3.4 for one in took) <= 5
 
