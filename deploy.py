@@ -15,6 +15,7 @@ from operations import (
     package_files,
     packages,
     patroni,
+    pgbackrest,
     sources,
     verify,
     without_replica,
@@ -40,7 +41,7 @@ if run.sources:
     sources.read(name="Read the package sources", run=run, names=needed)
 if run.package_files:
     package_files.bring(name="Bring package files", run=run, names=needed)
-packages.install(name="Install packages", names=needed, files={one.package: one.on_host for one in run.package_files})
+packages.install(name="Install packages", run=run, names=needed, files={one.package: one.on_host for one in run.package_files})
 if run.sources or run.package_files:
     sources.refuse_old(name="Packages are new enough", names=needed)
 packages.hold(name="Keep packages at their version", names=cluster.packages(me))
@@ -69,6 +70,11 @@ if me in cluster.postgres_hosts:
     database_host.apply(name="Leave PostgreSQL its shared memory and Patroni the watchdog")
     manage(name="Configure Patroni", wanted=patroni.files(run), remove=patroni.FORMER)
     patroni.judge_parameters(name="PostgreSQL takes the parameters", run=run)
+if me in cluster.backup_hosts:
+    pgbackrest.make_user(name="Make the user of pgBackRest")
+if me in cluster.pgbackrest_hosts:
+    manage(name="Configure pgBackRest", wanted=pgbackrest.files(run))
+    pgbackrest.start(name="Start pgBackRest", run=run)
 barrier(name="PostgreSQL would start")
 # An empty cluster begins on its first host by name. Later this order means nothing: whoever runs is left running.
 if me == cluster.postgres_hosts[0]:
@@ -77,6 +83,13 @@ barrier(name="The first PostgreSQL runs")
 if me in cluster.postgres_hosts:
     patroni.start(name="Start PostgreSQL", run=run)
     patroni.reload_if_outdated(name="Reload Patroni if outdated", run=run)
+# There has to be a place for the archive before PostgreSQL is told to archive.
+if cluster.backup_hosts:
+    barrier(name="PostgreSQL can be backed up")
+if me in cluster.backup_hosts:
+    pgbackrest.make_stanza(name="Make room for backups", run=run)
+if cluster.backup_hosts:
+    barrier(name="There is room for backups")
 if me == run.first(cluster.postgres_hosts):
     patroni.apply_dynamic_config(name="Apply the dynamic configuration", run=run)
 if me in cluster.postgres_hosts:
@@ -87,6 +100,11 @@ if me in cluster.postgres_hosts:
         patroni.keep_leaders_apart(name="Keep the leaders of etcd and PostgreSQL apart")
 barrier(name="PostgreSQL runs")
 
+if me in cluster.backup_hosts:
+    pgbackrest.archive(name="Archive the write-ahead log", run=run)
+    pgbackrest.keep_backing_up(name="Back up", run=run)
+elif me in cluster.postgres_hosts and not cluster.backup_hosts:
+    pgbackrest.leave(name="Archive no more")
 if me in cluster.haproxy_hosts:
     manage(name="Configure HAProxy", wanted=haproxy.files(run))
     haproxy.start_or_reload(name="Start or reload HAProxy", run=run)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
-from day2.commands import begin, change, connect, lab, look, prove
+from day2.commands import backups, begin, change, connect, lab, look, prove
 
 namespace = Collection(
     *begin.COMMANDS,
@@ -28,5 +28,8 @@ namespace = Collection(
 namespace.add_collection(Collection("etcd", *change.ETCD_COMMANDS))
 namespace.add_collection(Collection("host", *change.HOST_COMMANDS))
 namespace.add_collection(Collection("packages", *look.PACKAGES_COMMANDS, *change.PACKAGES_COMMANDS))
+backup = Collection("backup", *backups.COMMANDS)
+backup.add_task(backups.DEFAULT, default=True)
+namespace.add_collection(backup)
 namespace.add_collection(Collection("lab", *lab.COMMANDS))
 namespace.configure({"inventory": "inventory.py"})

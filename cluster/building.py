@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from . import settings as s
-from .components import GROUPS
+from .components import GROUPS, OPTIONAL_GROUPS
 from .contradictions import contradictions
 from .errors import SettingsError, did_you_mean
 from .timing import PROFILES, Timing
@@ -39,7 +39,11 @@ def build(hosts: dict[str, RawHost]) -> Cluster:
     """The cluster that `hosts` (by name) describe. Raises SettingsError with every mistake found."""
     problems: list[str] = [*_unknown_keys(hosts)]
     members = {group: sorted(n for n, h in hosts.items() if group in h.groups) for group in GROUPS}
-    problems += [f"group {group!r} of the inventory has no hosts" for group in GROUPS if not members[group]]
+    problems += [
+        f"group {group!r} of the inventory has no hosts"
+        for group in GROUPS
+        if not members[group] and group not in OPTIONAL_GROUPS
+    ]
 
     built = {name: _host(name, raw, problems, hosts) for name, raw in hosts.items() if set(GROUPS) & raw.groups}
     sections = {group: _section(group, hosts, members.get(group) or sorted(hosts), problems) for group in ("all", *GROUPS)}
@@ -49,9 +53,11 @@ def build(hosts: dict[str, RawHost]) -> Cluster:
     cluster = Cluster(
         name=getattr(general, "cluster_name", ""), all=general, timing=_timing(general, problems),
         etcd=sections["etcd"], postgres=sections["postgres"], haproxy=sections["haproxy"],
+        backup=sections["backup"],
         etcd_hosts=tuple(built[n] for n in members["etcd"]),
         postgres_hosts=tuple(built[n] for n in members["postgres"]),
         haproxy_hosts=tuple(built[n] for n in members["haproxy"]),
+        backup_hosts=tuple(built[n] for n in members["backup"]),
     )  # fmt: skip
     problems += list(contradictions(cluster, whole=not problems))
     if problems:

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from .certificates import End
 
-Name = Literal["etcd", "postgres", "patroni", "haproxy"]
+Name = Literal["etcd", "postgres", "patroni", "haproxy", "pgbackrest"]
 NAMES: tuple[Name, ...] = get_args(Name)
 
 
@@ -35,7 +35,8 @@ class Component:
     tried; another one is a warning. `units`: run on every host of the group.
     `beside`: small services of ours that it goes on without, at a price. `masked`: brought by the packages, never to run.
     `ports`: settings of the ports it listens on. `directories`: settings of where its data lies; one may be None.
-    `passwords`: of the system, not of roles.
+    `passwords`: of the system, not of roles. `also`: another group whose hosts carry it as well, and are dialled by it; what lies
+    in `directories` does so on hosts of its own group alone.
     """
 
     name: Name
@@ -50,6 +51,7 @@ class Component:
     directories: tuple[str, ...] = ()
     certificates: tuple[Certificate, ...] = ()
     passwords: tuple[str, ...] = ()
+    also: str = ""
 
     def packages_for(self, version: int) -> list[str]:
         """The packages with PostgreSQL's major version put in."""
@@ -105,8 +107,25 @@ COMPONENTS = (
         certificates=(Certificate("haproxy-client", "postgres", CLIENT), Certificate("haproxy", "haproxy", SERVER)),
         passwords=("haproxy_stats",),
     ),
+    Component(
+        name="pgbackrest",
+        group="backup",
+        packages=("pgbackrest",),
+        minimum=("2.59.3",),  # below, what it encrypts has weak keys
+        tested=("2.60",),
+        units=("pgbackrest.service",),
+        ports=("backup_port",),
+        directories=("backup_directory",),
+        certificates=(Certificate("pgbackrest", "backup", BOTH),),  # each end dials the other
+        passwords=("backup_cipher",),
+        also="postgres",
+    ),
 )
 # On hosts that carry etcd and PostgreSQL: moves the leadership of etcd off the primary's host.
 APART_TIMER = "pgquorum-leaders-apart.timer"
 FIREWALL_UNIT = "pgquorum-firewall.service"  # on every host, where the settings ask for it
 GROUPS = tuple(dict.fromkeys(component.group for component in COMPONENTS))
+OPTIONAL_GROUPS = ("backup",)  # a cluster may do without
+# Which backups pgBackRest makes, the fuller the first; and those that a timer makes.
+BACKUP_TYPES = ("full", "diff", "incr")
+BACKUP_TIMERS = {kind: f"pgquorum-backup-{kind}.timer" for kind in ("full", "incr")}

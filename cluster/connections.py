@@ -13,6 +13,7 @@ EVERY_HOST = "every host"
 
 ETCD_CERTIFICATE = "client certificate of the etcd authority"
 POSTGRES_CERTIFICATE = "client certificate of the postgres authority"
+BACKUP_CERTIFICATE = "client certificate of the backup authority, by its name"
 SCRAM = "SCRAM password, from client_networks"
 
 
@@ -53,12 +54,22 @@ CONNECTIONS = (
         "haproxy", "postgres", "postgres_port", "PostgreSQL, TLS", "the client's, whose TLS session is passed through",
         "HAProxy passes on writes and reads",
     ),
+    Connection(
+        "postgres", "backup", "backup_port", "pgBackRest, TLS",
+        BACKUP_CERTIFICATE, "the primary archives its write-ahead log; all ask for what is archived",
+    ),
+    Connection("backup", "postgres", "backup_port", "pgBackRest, TLS", BACKUP_CERTIFICATE, "a backup reads the data"),
     Connection(CLIENTS, "haproxy", "haproxy_write_port", "PostgreSQL, TLS", SCRAM, "writes; a deploy ends with one"),
     Connection(CLIENTS, "haproxy", "haproxy_read_port", "PostgreSQL, TLS", SCRAM, "reads; a deploy ends with one"),
     Connection(CLIENTS, "haproxy", "haproxy_stats_port", "HTTPS", "password, from client_networks", "HAProxy's statistics"),
     Connection(CLIENTS, "postgres", "postgres_port", "PostgreSQL, TLS", SCRAM, "to one server, past HAProxy"),
     Connection(OPERATOR, EVERY_HOST, "ssh_port", "SSH", "key of ssh_user, root or with sudo", "the deploy and the tasks"),
 )  # fmt: skip
+
+
+def used(cluster: Cluster) -> tuple[Connection, ...]:
+    """Those that there are in a cluster, which may have no hosts in a group."""
+    return tuple(one for one in CONNECTIONS if one.source in (CLIENTS, OPERATOR) or cluster.members(one.source))
 
 
 def reached_from(cluster: Cluster, host: Host) -> tuple[tuple[Host, int], ...]:

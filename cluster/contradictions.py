@@ -26,6 +26,19 @@ def contradictions(cluster: Cluster, *, whole: bool = True) -> Iterator[str]:
             yield from rule(cluster)
 
 
+def _backup_problems(cluster: Cluster) -> Iterator[str]:
+    if len(cluster.backup_hosts) > 1:
+        names = ", ".join(host.name for host in cluster.backup_hosts)
+        yield f"group 'backup' has {len(cluster.backup_hosts)} hosts ({names}): should be one, or none"
+    for host in cluster.backup_hosts:
+        if host in cluster.postgres_hosts:
+            yield f"host {host.name} is in groups 'backup' and 'postgres': backups should lie where the data does not"
+    for name in sorted(OF_ARCHIVING & cluster.postgres.parameters.keys()) if cluster.backup_hosts else ():
+        value = cluster.postgres.parameters[name]
+        why = "group 'backup' has a host, to which pgBackRest archives: take one of both out"
+        yield f"postgres_parameters[{name}] = {value!r}: {why}"
+
+
 def _timing_problems(cluster: Cluster) -> Iterator[str]:
     yield from (f"failover timing: {problem}" for problem in cluster.timing.problems())
 
@@ -66,7 +79,7 @@ def _parameter_problems(cluster: Cluster) -> Iterator[str]:
 
 
 def _port_problems(cluster: Cluster) -> Iterator[str]:
-    ports = [(port, _port(cluster, port), cluster.members(c.group)) for c in COMPONENTS for port in c.ports]
+    ports = [(port, _port(cluster, port), cluster.carriers(c)) for c in COMPONENTS for port in c.ports]
     for (one, number, hosts), (other, number_too, hosts_too) in itertools.combinations(ports, 2):
         shared = {h.name for h in hosts} & {h.name for h in hosts_too}
         if number is not None and number == number_too and shared:
@@ -127,6 +140,9 @@ def _slot_problems(cluster: Cluster) -> Iterator[str]:
         yield f"postgres_parameters[max_replication_slots] = {most}: the hosts and postgres_slots need {count}"
 
 
+# What pgBackRest needs as it is, where it archives.
+OF_ARCHIVING = {"archive_mode", "archive_command", "archive_library"}
+
 # What asks for one setting alone is a rule of its own, so that it is judged whatever is wrong with others.
 RULES: tuple[Callable[[Cluster], Iterator[str]], ...] = (
     _timing_problems,
@@ -139,4 +155,5 @@ RULES: tuple[Callable[[Cluster], Iterator[str]], ...] = (
     package_files.contradictions,
     _client_problems,
     _filter_problems,
+    _backup_problems,
 )

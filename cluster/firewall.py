@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
-from .connections import CLIENTS, CONNECTIONS, OPERATOR
+from .connections import CLIENTS, OPERATOR, used
 from .topology import Cluster, Host
 
 SSH_PORT = 22
@@ -58,7 +58,7 @@ def doors(cluster: Cluster, host: Host) -> tuple[Door, ...]:
 def _dialled(cluster: Cluster, host: Host) -> dict[str, list[str]]:
     """The settings of the ports that a host is dialled at, with who dials it there."""
     sources: dict[str, list[str]] = {}
-    for one in CONNECTIONS:
+    for one in used(cluster):
         if one.source != OPERATOR and host in cluster.members(one.target):
             sources.setdefault(one.port, []).append(one.source)
     return sources

@@ -75,7 +75,7 @@ def _without_ipv6(cluster: Cluster, name: str, survey: HostSurvey) -> Iterator[s
 
 def _misplaced(cluster: Cluster, name: str, survey: HostSurvey) -> Iterator[str]:
     """Data that a link would lead to where none can be."""
-    needed = {setting for component in cluster.components(cluster.host(name)) for setting in component.directories}
+    needed = cluster.directories(cluster.host(name))
     for setting, path in survey.places:
         why = paths.why_no_data(path)
         if setting in needed and why:

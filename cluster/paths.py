@@ -42,6 +42,13 @@ HAPROXY_STATES = "/var/lib/haproxy/server-state"  # what HAProxy knows of its se
 HAPROXY_DOWN = "/etc/haproxy/servers-down"  # the same with every server down
 RELOAD_HAPROXY = "/usr/local/lib/pgquorum/reload-haproxy"
 
+BACKUP_CONFIG = "/etc/pgbackrest/pgbackrest.conf"
+BACKUP_CIPHER = "/etc/pgbackrest/conf.d/cipher.conf"  # on the repository's host alone
+BACKUP_TLS = "/etc/pgbackrest/tls"  # ca.crt, server.{crt,key}: each host is server and client with the same
+BACKUP_SYSUSERS = "/etc/sysusers.d/pgquorum-backup.conf"
+BACKUP_LOCKS = "/run/pgbackrest"
+BACKUP_USER = "pgbackrest"  # on the repository's host; on database hosts it is postgres
+
 PROBE_DATABASE = "pgquorum"  # where the tool's own test writes go; nothing of the user's
 PROBE_ROLE = "pgquorum_probe"
 REPLICATION_ROLE = "replicator"
@@ -104,6 +111,11 @@ def etcdctl(endpoint: str) -> str:
         f"NO_PROXY='*' no_proxy='*' ETCDCTL_API=3 etcdctl --endpoints={endpoint} --cacert={ETCD_TLS}/ca.crt"
         f" --cert={ETCD_TLS}/server.crt --key={ETCD_TLS}/server.key"
     )
+
+
+def pgbackrest(cluster_name: str, user: str, command: str) -> str:
+    """A command of pgBackRest, which takes none from root, for the cluster's backups; as BACKUP_USER on the repository's host."""
+    return f"runuser -u {user} -- pgbackrest --stanza={cluster_name} {command}"
 
 
 def curl(tls: str) -> str:

@@ -23,6 +23,7 @@ from .values import (
     Parameters,
     Port,
     PostgresVersion,
+    Schedule,
     Sha256,
     Size,
     Url,
@@ -41,6 +42,7 @@ FilteredPort = Literal[
     "haproxy_write_port",
     "haproxy_read_port",
     "haproxy_stats_port",
+    "backup_port",
 ]
 
 RESERVED_ROLES = {"postgres", "replicator", "rewinder", "pgquorum_probe", "public", "none"}
@@ -163,6 +165,19 @@ class HaproxySettings(Settings):
     max_connections: Annotated[StrictInt, Field(ge=10, le=100_000)] = 1000
 
 
+class BackupSettings(Settings):
+    """group_data/backup.py"""
+
+    port: Port = 8432
+    directory: Directory = "/var/lib/pgbackrest"
+    full_schedule: Schedule = "Sun 01:00"
+    incr_schedule: Schedule = "Mon..Sat 01:00"
+    keep_full: Annotated[StrictInt, Field(ge=1, le=9999)] = 4
+    keep_days: Annotated[StrictInt, Field(ge=1, le=3650)] | None = None
+    max_age_hours: Annotated[StrictInt, Field(ge=1, le=8760)] = 30
+    max_archive_lag: Annotated[StrictInt, Field(ge=60, le=86_400)] = 300
+
+
 # The variable names of each group's file, as a user writes them, with the field behind each.
 VARIABLES: dict[str, tuple[type[Settings], dict[str, str]]] = {
     "all": (AllSettings, {field: field for field in AllSettings.model_fields}),
@@ -172,6 +187,7 @@ VARIABLES: dict[str, tuple[type[Settings], dict[str, str]]] = {
         {field if field.startswith("patroni_") else f"postgres_{field}": field for field in PostgresSettings.model_fields},
     ),
     "haproxy": (HaproxySettings, {f"haproxy_{field}": field for field in HaproxySettings.model_fields}),
+    "backup": (BackupSettings, {f"backup_{field}": field for field in BackupSettings.model_fields}),
 }
 
 # What the entries of lists are, by setting; and what there is in place of keys that people look for in them.

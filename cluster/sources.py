@@ -105,6 +105,9 @@ def problems(cluster: Cluster, member: Host, survey: HostSurvey) -> Iterator[str
         )
     if "etcd" in carried and etcd == "distribution" and "etcd" not in release.good:
         yield f"etcd_source = 'distribution', but etcd of {release.called} is too old: should be 'auto', 'debian' or 'files'"
+    if "pgbackrest" in carried and "pgbackrest" not in release.good:
+        need = "should be a release that has 2.59.3, or group 'backup' should have no hosts"
+        yield f"pgBackRest of {release.called} is too old: {need}"
     for source in sources(cluster, member, survey):
         if not source.uri:
             yield (

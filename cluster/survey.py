@@ -8,7 +8,6 @@ import shlex
 from dataclasses import dataclass
 
 from . import paths
-from .components import COMPONENTS
 from .releases import RELEASES, Release, release
 from .topology import Cluster
 
@@ -137,7 +136,7 @@ def _asked_for_mirror(cluster: Cluster) -> str:
 
 def _places(cluster: Cluster) -> dict[str, str]:
     """The directories of the data, by setting."""
-    settings = [setting for component in COMPONENTS for setting in component.directories]
+    settings = [setting for component in cluster.used_components for setting in component.directories]
     return {setting: path for setting in settings if (path := cluster.setting(setting))}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import Any
 
@@ -51,13 +51,20 @@ class Cluster:
     etcd_hosts: tuple[Host, ...]
     postgres_hosts: tuple[Host, ...]
     haproxy_hosts: tuple[Host, ...]
+    backup: s.BackupSettings = field(default_factory=s.BackupSettings)
+    backup_hosts: tuple[Host, ...] = ()  # one, or none: then nobody keeps backups
     # For messages: the file that describes it, as pyinfra is given it.
     inventory: str = "inventory.py"
 
     @property
     def hosts(self) -> tuple[Host, ...]:
-        by_name = {h.name: h for h in (*self.etcd_hosts, *self.postgres_hosts, *self.haproxy_hosts)}
+        by_name = {h.name: h for h in (*self.etcd_hosts, *self.postgres_hosts, *self.haproxy_hosts, *self.backup_hosts)}
         return tuple(by_name[name] for name in sorted(by_name))
+
+    @property
+    def pgbackrest_hosts(self) -> tuple[Host, ...]:
+        """The hosts between which write-ahead log and backups go; none without one that keeps them."""
+        return (*self.backup_hosts, *self.postgres_hosts) if self.backup_hosts else ()
 
     @property
     def waits_without_replica(self) -> bool:
@@ -102,11 +109,33 @@ class Cluster:
 
     def members(self, group: str) -> tuple[Host, ...]:
         """The hosts of a group of the inventory."""
-        return {"etcd": self.etcd_hosts, "postgres": self.postgres_hosts, "haproxy": self.haproxy_hosts}[group]
+        return {
+            "etcd": self.etcd_hosts,
+            "postgres": self.postgres_hosts,
+            "haproxy": self.haproxy_hosts,
+            "backup": self.backup_hosts,
+        }[group]
+
+    def carriers(self, component: Component) -> tuple[Host, ...]:
+        """The hosts that carry a component; none of one whose own group has no hosts."""
+        own = self.members(component.group)
+        others = self.members(component.also) if own and component.also else ()
+        return (*own, *(host for host in others if host not in own))
+
+    @property
+    def used_components(self) -> tuple[Component, ...]:
+        """The components that any host carries."""
+        return tuple(component for component in COMPONENTS if self.carriers(component))
 
     def components(self, host: Host) -> tuple[Component, ...]:
         """What a host carries."""
-        return tuple(component for component in COMPONENTS if host in self.members(component.group))
+        return tuple(component for component in COMPONENTS if host in self.carriers(component))
+
+    def directories(self, host: Host) -> dict[str, str]:
+        """Where the data of what a host carries lies, by setting."""
+        own = (component for component in COMPONENTS if host in self.members(component.group))
+        settings = itertools.chain.from_iterable(component.directories for component in own)
+        return {setting: path for setting in settings if (path := self.setting(setting))}
 
     def packages(self, host: Host) -> tuple[str, ...]:
         """The packages of what a host carries: the cluster's own programs, and what they need beside them."""

@@ -88,6 +88,12 @@ def _sha256(value: str) -> str:
     return value.lower()
 
 
+def _schedule(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9*:.,/~ -]{1,100}", value):
+        raise ValueError("should be a time as in a timer of systemd, such as 'Sun 01:00' (man systemd.time)")
+    return value
+
+
 def _postgres_version(value: int) -> int:
     if value in VERSIONS:
         return value
@@ -108,6 +114,7 @@ Sha256 = Annotated[str, AfterValidator(_sha256)]
 CertificateName = Annotated[str, AfterValidator(_dns_name_or_address)]
 VersionNumber = Annotated[Version, BeforeValidator(parse)]
 Parameters = Annotated[dict[str, ParameterValue], AfterValidator(_spelled)]
+Schedule = Annotated[str, AfterValidator(_schedule)]
 PostgresVersion = Annotated[StrictInt, AfterValidator(_postgres_version)]
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

@@ -5,11 +5,13 @@
         etcd-ca.{key,crt}         0600   who may join and read etcd
         postgres-ca.{key,crt}     0600   whom clients, replicas and HAProxy trust
         haproxy-ca.{key,crt}      0600   whom a browser of the statistics may trust
+        backup-ca.{key,crt}       0600   who may archive, and read and make backups: where there is a host in group `backup`
         <host>-<use>.{key,crt}    0600   what each host shows
 
 A password may come from the environment instead (PGQUORUM_PASSWORD_REPLICATION and so on); then it is never written here.
-Three authorities: who may talk to PostgreSQL must not thereby be able to write to etcd, and a HAProxy host that was taken over
-must not be able to pass for PostgreSQL.
+An authority for each: who may talk to PostgreSQL must not thereby be able to write to etcd, and a HAProxy host that was taken
+over must not be able to pass for PostgreSQL. `backup_cipher` among the passwords is what backups are encrypted with: without it
+nobody can read them.
 """
 
 from __future__ import annotations
@@ -29,16 +31,15 @@ from .components import COMPONENTS, Certificate
 from .errors import ClusterError
 from .topology import Cluster, Host
 
-SYSTEM_PASSWORDS = tuple(password for component in COMPONENTS for password in component.passwords)
 ENVIRONMENT_PREFIX = "PGQUORUM_PASSWORD_"
 MINIMUM_LENGTH = 12
-AUTHORITIES = tuple(dict.fromkeys(one.authority for component in COMPONENTS for one in component.certificates))
 FROM_ENVIRONMENT = ""  # what passwords.json holds in place of a password that came from the environment
 
 
 def password_names(cluster: Cluster) -> list[str]:
     """The names of all passwords the cluster needs: the system's own, and `role_<name>` for each role."""
-    return [*SYSTEM_PASSWORDS, *(f"role_{role.name}" for role in cluster.postgres.roles)]
+    systems = [password for component in cluster.used_components for password in component.passwords]
+    return [*systems, *(f"role_{role.name}" for role in cluster.postgres.roles)]
 
 
 class Vault:
@@ -56,6 +57,7 @@ class Vault:
             self._refuse_loose()
         self._unsaved: dict[str, bytes] = {}
         stored = self._read_passwords()
+        known = set(stored)
         self.cluster_id: str = stored.get("cluster_id") or str(uuid.uuid4())
         # Salts of SCRAM verifiers are derived from it (cluster/scram.py): they must not be guessed from a verifier's hash.
         self.scram_seed: str = stored.get("scram_seed") or secrets.token_urlsafe(24)
@@ -73,12 +75,15 @@ class Vault:
             else:
                 self._passwords[name] = stored[name] = stored.get(name) or secrets.token_urlsafe(24)
         # A role that was taken out of the settings keeps its password: putting the role back must not change it.
-        self.authorities = {name: self._authority(f"{name}-ca", f"{cluster.name} {name}") for name in AUTHORITIES}
+        self.authorities = {
+            name: self._authority(f"{name}-ca", f"{cluster.name} {name}", made_before=bool(passwords & known))
+            for name, passwords in _authorities(cluster).items()
+        }
         self._certificates = {
             (host.name, certificate.use): self._certificate(cluster, host, certificate)
             for component in COMPONENTS
             for certificate in component.certificates
-            for host in cluster.members(component.group)
+            for host in cluster.carriers(component)
         }
         # Last, for it is what makes the vault one: a save that was interrupted before it begins anew.
         stored = {"cluster_id": self.cluster_id, "scram_seed": self.scram_seed, **stored}
@@ -161,10 +166,10 @@ class Vault:
             return None
         return Pair(key.read_bytes(), certificate.read_bytes())
 
-    def _authority(self, stem: str, name: str) -> Pair:
+    def _authority(self, stem: str, name: str, *, made_before: bool) -> Pair:
         pair = self._stored_pair(stem)
         if pair is None:
-            if self.existed:
+            if made_before:
                 raise ClusterError(
                     f"{self.directory / stem}.key or .crt is missing beside passwords.json: restore the directory from a"
                     " backup; a new authority would not be trusted by the hosts that run"
@@ -184,6 +189,15 @@ class Vault:
         self._offer(f"{stem}.key", pair.key)
         self._offer(f"{stem}.crt", pair.certificate)
         return pair
+
+
+def _authorities(cluster: Cluster) -> dict[str, set[str]]:
+    """The authorities by name, each with the passwords that were made when it was: those of the components it signs for."""
+    found: dict[str, set[str]] = {}
+    for component in cluster.used_components:
+        for certificate in component.certificates:
+            found.setdefault(certificate.authority, set()).update(component.passwords)
+    return found
 
 
 def _names(cluster: Cluster, host: Host, use: str) -> tuple[str, ...]:

@@ -130,6 +130,15 @@ CATALOGUE: dict[str, Condition] = {
     "failover.no-majority": _problem("without the leader's host etcd would have no majority"),
     "failover.no-candidate": _problem("no replica could take over, and this is why one of them could not"),
     "failover.loss-to-accept": _problem("nobody may lead without a host that is missing, unless its owner accepts a loss"),
+    # Backups
+    "backups.silent": _problem("what backups there are could not be seen"),
+    "backups.none": _problem("there is no backup, and none is being made"),
+    "backups.too-old": _problem("the newest backup is older than backup_max_age_hours"),
+    "backups.failed": _problem("the last backup of a kind has failed, and none of that kind or a fuller one was made since"),
+    "backups.damaged": _problem("the newest backup has pages with wrong checksums"),
+    "backups.not-scheduled": _warning("a timer that begins backups does not run"),
+    "archive.failing": _problem("the primary fails to archive its write-ahead log"),
+    "archive.lagging": _problem("write-ahead log waits longer to be archived than backup_max_archive_lag"),
     # Settings
     "restart.pending": _warning("a setting waits for a restart of PostgreSQL"),
     "settings.not-in-etcd": _warning("Patroni's configuration in etcd is not what the settings say"),

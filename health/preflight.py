@@ -96,8 +96,7 @@ def judge(
 
 
 def _directories(cluster: Cluster, host: Host) -> dict[str, str]:
-    settings = (setting for component in cluster.components(host) for setting in component.directories)
-    return {setting: directory for setting in settings if (directory := cluster.setting(setting))}
+    return cluster.directories(host)
 
 
 def _connections(cluster: Cluster, host: Host) -> list[tuple[Host, int]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from cluster import paths
+from cluster.components import BACKUP_TIMERS, BACKUP_TYPES
 from cluster.dynamic_config import postgres_parameters
 from cluster.topology import Cluster, Host
 
@@ -43,6 +44,11 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
     if host in cluster.haproxy_hosts:
         asked["haproxy"] = {"socket": paths.HAPROXY_SOCKET}
         directories.append(paths.HAPROXY_TLS)
+    if host in cluster.backup_hosts:
+        asked["pgbackrest"] = backup_question(cluster)
+        data.append(cluster.backup.directory)
+    if host in cluster.pgbackrest_hosts:
+        directories.append(paths.BACKUP_TLS)
     asked["disks"] = {"paths": [*data, paths.JOURNALS]}
     asked["certificates"] = {"directories": directories}
     return asked
@@ -66,6 +72,16 @@ def postgres_question(cluster: Cluster) -> dict[str, Any]:
         "sockets": paths.POSTGRES_SOCKETS,
         "port": cluster.postgres.port,
         "parameters": list(postgres_parameters(cluster)),
+    }
+
+
+def backup_question(cluster: Cluster) -> dict[str, Any]:
+    """How to ask for the backups on the host that keeps them, and for the units that make them."""
+    return {
+        "info": paths.pgbackrest(cluster.name, paths.BACKUP_USER, "info --output=json"),
+        "version": f"runuser -u {paths.BACKUP_USER} -- pgbackrest version",
+        "runs": {kind: f"pgquorum-backup@{kind}.service" for kind in BACKUP_TYPES},
+        "timers": list(BACKUP_TIMERS.values()),
     }
 
 

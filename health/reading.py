@@ -12,6 +12,10 @@ from cluster.quorum import parse, promotion
 
 from .dcs import Configurations
 from .states import (
+    Archiver,
+    Backup,
+    BackupRun,
+    BackupState,
     Connections,
     Disk,
     EtcdState,
@@ -75,6 +79,7 @@ def host_view(name: str, output: str, at: float) -> HostView:
         patroni=part("patroni", lambda said: patroni_state(said, document["time"])),
         postgres=part("postgres", postgres_state),
         proxy=part("haproxy", proxy_state),
+        backups=part("pgbackrest", lambda said: backup_state(said, document["time"])),
         salvage=part("salvage", lambda found: tuple(salvage(one) for one in found)) or (),
         disks=part("disks", lambda found: tuple(Disk(**one) for one in found)) or (),
         locks=part("locks", lambda said: lock_table(said, document["time"])),
@@ -144,6 +149,7 @@ def postgres_state(said: dict[str, Any]) -> PostgresState:
         "pending_restart": tuple(said["pending_restart"]),
         "senders": tuple(Sender(**sender) for sender in said["senders"]),
         "slots": tuple(Slot(**slot) for slot in said["slots"]),
+        "archiver": Archiver(**said["archiver"]),
         "connections": connections(said["connections"]),
         "refused": tuple(RefusedSetting(**one) for one in said["refused"]),
         "overrides": tuple(Override(**one) for one in said["overrides"]),
@@ -174,6 +180,42 @@ def salvage(said: dict[str, Any]) -> Salvage:
     """Raises KeyError, TypeError, ValueError or OverflowError for what can't be the agent's."""
     words = {name: str(value) for name, value in said.items() if name not in ("timeline", "commits", "size")}
     return Salvage(**words, timeline=int(said["timeline"]), commits=int(said["commits"]), size=int(said["size"]))
+
+
+def backup_state(said: dict[str, Any], now: float) -> BackupState:
+    """From pgBackRest's JSON, and what systemd shows of the units; `now` is the host's clock."""
+    (stanza,) = said["info"] or [{}]
+    archives = [one for one in stanza.get("archive", []) if one.get("max")]
+    return BackupState(
+        version=said["version"].split()[-1],
+        backups=tuple(backup(one, now) for one in stanza.get("backup", [])),
+        runs=tuple(backup_run(kind, unit) for kind, unit in said["runs"].items()),
+        timers=said["timers"],
+        archive_first=archives[0]["min"] if archives else None,
+        archive_last=archives[-1]["max"] if archives else None,
+    )
+
+
+def backup(said: dict[str, Any], now: float) -> Backup:
+    started, ended = said["timestamp"]["start"], said["timestamp"]["stop"]
+    return Backup(
+        label=said["label"],
+        kind=said["type"],
+        started=started,
+        ended=ended,
+        age=now - ended,
+        size=said["info"]["size"],
+        stored=said["info"]["repository"]["delta"],
+        wal_first=said["archive"]["start"],
+        wal_last=said["archive"]["stop"],
+        damaged=bool(said.get("error")),
+    )
+
+
+def backup_run(kind: str, unit: dict[str, str]) -> BackupRun:
+    ended = unit["ExecMainExitTimestamp"].removeprefix("@")
+    state = unit["ActiveState"]
+    return BackupRun(kind, state in ("activating", "active"), state == "failed", int(ended) if ended.isdigit() else None)
 
 
 def certificate_days(found: dict[str, str]) -> dict[str, int]:

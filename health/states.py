@@ -150,6 +150,19 @@ class Subscription:
 
 
 @dataclass(frozen=True)
+class Archiver:
+    """How archiving goes on one host, as PostgreSQL tells: what the last file was that got to the archive, and the last that did
+    not; how long ago that was, None for never. `waiting` files are to follow, the first of them since `oldest` seconds."""
+
+    archived_wal: str | None
+    archived: float | None
+    failed_wal: str | None
+    failed: float | None
+    waiting: int
+    oldest: float | None
+
+
+@dataclass(frozen=True)
 class PostgresState:
     """PostgreSQL's own word on one host. `receiver`: state of its connection to the primary, None for none."""
 
@@ -175,6 +188,7 @@ class PostgresState:
     backup_bytes: int  # how much of them has been sent
     synchronous_standby_names: str
     synchronous_commit: str
+    archiver: Archiver
     senders: tuple[Sender, ...]
     slots: tuple[Slot, ...]
 
@@ -199,6 +213,48 @@ class ProxyState:
 
     version: str
     backends: dict[str, tuple[Server, ...]]
+
+
+@dataclass(frozen=True)
+class Backup:
+    """One backup. `kind` is one of BACKUP_TYPES; `started`, `ended`: seconds since 1970, `age` since the end. `size` is that of
+    the data, `stored` what of it this backup has itself. It needs the write-ahead log from `wal_first` to `wal_last`. `damaged`:
+    pages in it have wrong checksums."""
+
+    label: str
+    kind: str
+    started: int
+    ended: int
+    age: float
+    size: int
+    stored: int
+    wal_first: str
+    wal_last: str
+    damaged: bool
+
+
+@dataclass(frozen=True)
+class BackupRun:
+    """What systemd knows of the last run of one kind of backup. `ended`: seconds since 1970, None for never, as far as it
+    remembers: until a reboot."""
+
+    kind: str
+    running: bool
+    failed: bool
+    ended: int | None
+
+
+@dataclass(frozen=True)
+class BackupState:
+    """The backups of the cluster, oldest first, as the host says that keeps them; `archive_first` and `archive_last` are files
+    of the write-ahead log. `timers`: by unit, its state."""
+
+    version: str
+    backups: tuple[Backup, ...]
+    runs: tuple[BackupRun, ...]
+    timers: dict[str, str]
+    archive_first: str | None
+    archive_last: str | None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,19 @@ from dataclasses import dataclass, field, replace
 from cluster.components import COMPONENTS
 
 from .dcs import Dcs, parse_dcs
-from .states import Disk, EtcdState, LockTable, Package, PatroniState, PostgresState, ProxyState, Salvage, Sender, Watchdog
+from .states import (
+    BackupState,
+    Disk,
+    EtcdState,
+    LockTable,
+    Package,
+    PatroniState,
+    PostgresState,
+    ProxyState,
+    Salvage,
+    Sender,
+    Watchdog,
+)
 
 UNITS = tuple(unit for one in COMPONENTS for unit in (*one.units, *one.masked, *one.beside))
 RUNNING = ("active", "reloading")  # as systemd says it: a unit that is being reloaded serves on
@@ -33,6 +45,7 @@ class HostView:
     patroni: PatroniState | None = None
     postgres: PostgresState | None = None
     proxy: ProxyState | None = None
+    backups: BackupState | None = None
     edited: tuple[str, ...] = ()  # files that are not as the deploy wrote them
     salvage: tuple[Salvage, ...] = ()
     packages: dict[str, Package] = field(default_factory=dict)  # of the components, those that are installed

@@ -85,7 +85,8 @@ def inventory(spec: LabSpec) -> str:
         "ssh_known_hosts_file": str(at / "known_hosts"),
     }
     lines = [f'"""The hosts of lab {spec.name}. Written by `invoke lab.up`."""', ""]
-    for group, kind in (("etcd", "database"), ("postgres", "database"), ("haproxy", "proxy")):
+    groups = [("etcd", "database"), ("postgres", "database"), ("haproxy", "proxy")]
+    for group, kind in [*groups, ("backup", "backup")] if spec.backup else groups:
         lines.append(f"{group} = [")
         for host in spec.hosts:
             if host.kind == kind:

@@ -8,12 +8,13 @@ from typing import Literal, get_args
 
 from lab.command import LabError
 
-Kind = Literal["database", "proxy"]
+Kind = Literal["database", "proxy", "backup"]
 # Which addresses hosts have. In a lab that is dual the cluster uses IPv4, and clients may come by either.
 Addresses = Literal["ipv4", "ipv6", "dual"]
 
 FIRST_DATABASE = 11
 FIRST_PROXY = 21
+BACKUP = 31  # there is one at most, and in the smallest subnet none
 MAX_PER_KIND = FIRST_PROXY - FIRST_DATABASE
 # A network interface carries the name of the lab behind "pgq-", and the kernel allows 15 characters.
 NAME = re.compile(r"[a-z][a-z0-9]{0,10}")
@@ -44,7 +45,7 @@ class LabSpec:
 
     `suite` is the code name of a Debian release, or several with commas between, which hosts of a kind then take in turn.
     `subnet` is IPv4, and what the IPv6 network of the lab is made from. `databases` and `proxies` are numbers of hosts;
-    `mirror` is anything mmdebstrap takes as a mirror, None its default.
+    `mirror` is anything mmdebstrap takes as a mirror, None its default. `backup`: whether there is a host for backups.
     """
 
     name: str = "demo"
@@ -54,6 +55,7 @@ class LabSpec:
     proxies: int = 1
     addresses: Addresses = "ipv4"
     mirror: str | None = None
+    backup: bool = False
 
     def __post_init__(self) -> None:
         for field, usable, right in (
@@ -63,6 +65,7 @@ class LabSpec:
             ("databases", self.databases in range(1, MAX_PER_KIND + 1), f"1 to {MAX_PER_KIND} hosts"),
             ("addresses", self.addresses in get_args(Addresses), f"one of {', '.join(get_args(Addresses))}"),
             ("proxies", self.proxies in range(MAX_PER_KIND + 1), f"0 to {MAX_PER_KIND} hosts"),
+            ("backup", not (self.backup and self.network.num_addresses <= BACKUP + 1), "a subnet of /26 or larger with it"),
         ):
             if not usable:
                 raise LabError(f"lab {field} {getattr(self, field)!r} is not usable: give {right}")
@@ -96,10 +99,10 @@ class LabSpec:
 
     @property
     def hosts(self) -> tuple[LabHost, ...]:
-        """All hosts, databases first: pg-sv01, pg-sv02, … from .11 on; pg-haproxy, pg-haproxy2, … from .21 on."""
+        """All hosts, databases first: pg-sv01, pg-sv02, … from .11 on; pg-haproxy, pg-haproxy2, … from .21 on; pg-backup, .31."""
         databases = (self._host(f"pg-sv{n + 1:02}", FIRST_DATABASE, n, "database") for n in range(self.databases))
         proxies = (self._host(f"pg-haproxy{n + 1 if n else ''}", FIRST_PROXY, n, "proxy") for n in range(self.proxies))
-        return (*databases, *proxies)
+        return (*databases, *proxies, *([self._host("pg-backup", BACKUP, 0, "backup")] if self.backup else []))
 
     def _host(self, name: str, first: int, n: int, kind: Kind) -> LabHost:
         address, *further = (_numbered(network, first + n) for network in self.networks)
@@ -125,6 +128,8 @@ def refuse_unlike(up: LabSpec, asked: LabSpec) -> None:
         old, new = getattr(up, field), getattr(asked, field)
         if new < old:
             raise LabError(f"lab {up.name} has {old} {field}; for only {new}, `invoke lab.down` first")
+    if up.backup and not asked.backup:
+        raise LabError(f"lab {up.name} has a host for backups; for one without, `invoke lab.down` first")
 
 
 def _numbered(network: ipaddress.IPv4Network | ipaddress.IPv6Network, number: int) -> str:

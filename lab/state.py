@@ -30,7 +30,11 @@ class State:
         """Write it to the lab's directory, whole or not at all."""
         folder = directory(self.spec.name)
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({**dataclasses.asdict(self), "owner": str(self.owner)}, indent=2)
+        spec = dataclasses.asdict(self.spec)
+        # Not in `spec`: an older checkout, which does not know it, would take the lab for none, and its image for one to remove.
+        backup = spec.pop("backup")
+        known = {"spec": spec, "backup": backup, "owner": str(self.owner), "images": self.images}
+        text = json.dumps(known, indent=2)
         write_whole(folder / "state.json", text + "\n", 0o644)
 
 
@@ -43,7 +47,7 @@ def load(lab: str) -> State | None:
     """The state of a lab; None if there is no such lab, or what is left of it cannot be read as one."""
     try:
         raw = json.loads((directory(lab) / "state.json").read_text())
-        spec = LabSpec(**raw["spec"])
+        spec = LabSpec(**raw["spec"], backup=raw.get("backup", False))
         images = raw["images"] if "images" in raw else {spec.suite: raw["image"]}  # 0.1.0 knew labs of one release alone
         return State(spec, Path(raw["owner"]), {suite: str(images[suite]) for suite in spec.suites})
     except (FileNotFoundError, ValueError, KeyError, TypeError, LabError):

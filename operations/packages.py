@@ -11,13 +11,16 @@ from pyinfra.api import FactBase, StringCommand, operation
 
 from cluster import paths
 from cluster.apt import apt_get, apt_mark
-from cluster.components import COMPONENTS
 from cluster.topology import Cluster, Host
 
+from .context import Run
 from .managed import Managed, directory, file_text
 
-# What would start by itself when its package is unpacked: etcd a lone member of its own, PostgreSQL a server nobody asked for.
-KEPT_FROM_STARTING = tuple(unit for component in COMPONENTS for unit in (*component.units, *component.masked))
+
+def kept_from_starting(cluster: Cluster) -> tuple[str, ...]:
+    """What would start by itself when its package is unpacked: etcd a lone member of its own, PostgreSQL a server nobody asked
+    for."""
+    return tuple(unit for component in cluster.used_components for unit in (*component.units, *component.masked))
 
 
 def packages_of(cluster: Cluster, member: Host) -> list[str]:
@@ -84,7 +87,7 @@ def missing(names: list[str]) -> list[str]:
 
 
 @operation()
-def install(names: list[str], files: Mapping[str, str] = MappingProxyType({})) -> Generator[StringCommand]:
+def install(run: Run, names: list[str], files: Mapping[str, str] = MappingProxyType({})) -> Generator[StringCommand]:
     """Installs what is missing, with every service of ours masked until the deploy itself starts it (services.first_start).
     `files` are the paths on the host of packages that come from files, by name.
 
@@ -92,14 +95,16 @@ def install(names: list[str], files: Mapping[str, str] = MappingProxyType({})) -
     elsewhere an installation should not depend on every configured source answering.
     """
     if wanted := missing(names):
-        yield StringCommand(f"sh -c {shlex.quote(apt_script([files.get(name, name) for name in wanted]))}")
+        yield StringCommand(
+            f"sh -c {shlex.quote(apt_script([files.get(name, name) for name in wanted], kept_from_starting(run.cluster)))}"
+        )
         if files:
             yield StringCommand(f"rm -rf {paths.PACKAGE_FILES}")
 
 
-def apt_script(names: list[str]) -> str:
-    """The shell script that installs packages, none of whose services starts."""
-    masked = " ".join(KEPT_FROM_STARTING)
+def apt_script(names: list[str], units: Iterable[str]) -> str:
+    """The shell script that installs packages, of whose services none of `units` starts."""
+    masked = " ".join(units)
     # An installation that was cut off may still be at work, or have died half way: apt waits for it, dpkg then mends it.
     return (
         f"export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1; exec 3>&2 2>&1; "

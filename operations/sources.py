@@ -16,7 +16,7 @@ from health.preflight import FLOORS, too_old
 
 from .context import Run
 from .managed import Managed, directory, render
-from .packages import apt_script, installed, missing
+from .packages import apt_script, installed, kept_from_starting, missing
 from .refusal import stop
 
 
@@ -47,7 +47,8 @@ def bring_keys(run: Run, names: list[str]) -> Generator[StringCommand]:
         return
     for one in run.sources:
         if one.key_package and not one.there:
-            yield StringCommand(f"sh -c {shlex.quote(f'[ -e {one.signed_by} ] || {{ {apt_script([one.key_package])}; }}')}")
+            script = apt_script([one.key_package], kept_from_starting(run.cluster))
+            yield StringCommand(f"sh -c {shlex.quote(f'[ -e {one.signed_by} ] || {{ {script}; }}')}")
 
 
 @operation()

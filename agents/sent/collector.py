@@ -90,6 +90,12 @@ SELECT json_build_object(
       FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()),
   'base_backups', (SELECT count(*) FROM pg_stat_progress_basebackup),
   'backup_bytes', (SELECT coalesce(sum(backup_streamed), 0)::bigint FROM pg_stat_progress_basebackup),
+  'archiver', (SELECT json_build_object('archived_wal', last_archived_wal, 'failed_wal', last_failed_wal,
+      'archived', extract(epoch FROM clock_timestamp() - last_archived_time)::float,
+      'failed', extract(epoch FROM clock_timestamp() - last_failed_time)::float, 'waiting', waiting, 'oldest', oldest)
+      FROM pg_stat_archiver, (SELECT count(*) AS waiting,
+          extract(epoch FROM clock_timestamp() - min(modification))::float AS oldest
+          FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready') ready),
   'slots', (SELECT coalesce(json_agg(json_build_object('name', slot_name, 'type', slot_type, 'active', active,
       'wal_status', wal_status, 'room', safe_wal_size,
       'retained', greatest(coalesce(coalesce(now.lsn, pg_last_wal_replay_lsn()) - restart_lsn, 0), 0),
@@ -199,6 +205,19 @@ def haproxy(spec: dict[str, Any]) -> Any:
     wanted = ("pxname", "svname", "status", "check_status", "last_chk", "scur")
     rows = [row for row in csv.DictReader(table.splitlines()) if row["svname"] not in ("FRONTEND", "BACKEND")]
     return {"version": version, "servers": [{key: row[key] for key in wanted} for row in rows]}
+
+
+def pgbackrest(spec: dict[str, Any]) -> dict[str, Any]:
+    """What it says of the cluster's backups, its version, and the units that make them."""
+    shown = {kind: _properties(unit, "ActiveState,ExecMainExitTimestamp") for kind, unit in spec["runs"].items()}
+    timers = {unit: _properties(unit, "ActiveState")["ActiveState"] for unit in spec["timers"]}
+    info, version = (run("sh", "-c", spec[question]) for question in ("info", "version"))
+    return {"info": json.loads(info), "version": version.strip(), "runs": shown, "timers": timers}
+
+
+def _properties(unit: str, names: str) -> dict[str, str]:
+    shown = run("systemctl", "show", "--timestamp=unix", f"--property={names}", unit)
+    return dict(line.split("=", 1) for line in shown.splitlines())
 
 
 def units(spec: dict[str, Any]) -> dict[str, str]:
@@ -337,7 +356,7 @@ def run(*command: str, given: str = "") -> str:
     return done.stdout
 
 
-OF_SERVICES = (etcd, patroni, postgres, haproxy, units, packages, watchdog, firewall)
+OF_SERVICES = (etcd, patroni, postgres, haproxy, pgbackrest, units, packages, watchdog, firewall)
 OF_FILES = (certificates, disks, marker, edited, salvage, failed_starts, locks, operator)
 PARTS: dict[str, Any] = {f.__name__: f for f in (*OF_SERVICES, *OF_FILES)}
 

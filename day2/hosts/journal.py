@@ -36,6 +36,7 @@ TROUBLE = {
         r"leader failed to send out heartbeat",
     ),
     "haproxy": (*SYSTEMD_TROUBLE, r" is DOWN", r"backend \w+ has no server available"),
+    "pgbackrest": (*SYSTEMD_TROUBLE, r"^(P\d\d +)?ERROR: "),
 }
 PROGRESS = {
     "patroni": (
@@ -51,6 +52,7 @@ PROGRESS = {
     ),
     "etcd": (*SYSTEMD, r"elected leader", r"leadership transfer finished", r"peer became active"),
     "haproxy": (*SYSTEMD, r" is UP"),
+    "pgbackrest": SYSTEMD,
 }
 # Patroni says this in every round.
 EVERY_ROUND = r"^(?!.*no action\. I am)"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from agents.sent import shipped
-from cluster.topology import Cluster
+from cluster.topology import Cluster, Host
 from health.questions import questions
 from health.reading import host_view, no_answer
 from health.view import ClusterView, HostView
@@ -23,16 +24,16 @@ def observe_once(cluster: Cluster) -> ClusterView:
         return observe(fleet, cluster)
 
 
-def observe(fleet: Fleet, cluster: Cluster) -> ClusterView:
-    """A view over a fleet's connections."""
+def observe(fleet: Fleet, cluster: Cluster, hosts: Iterable[Host] | None = None) -> ClusterView:
+    """A view over a fleet's connections: of all hosts, or of those that are named."""
     began = time.monotonic()
     commands = {}
     source = ""
-    for host in cluster.hosts:
+    for host in cluster.hosts if hosts is None else hosts:
         commands[host.name], source = shipped("collector", questions(cluster, host))
     answers = fleet.run_all(commands, source, ANSWER_SECONDS)
-    hosts = {name: view_of(answer) for name, answer in sorted(answers.items())}
-    return ClusterView(hosts, time.monotonic() - began)
+    seen = {name: view_of(answer) for name, answer in sorted(answers.items())}
+    return ClusterView(seen, time.monotonic() - began)
 
 
 def view_of(answer: Answer) -> HostView:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cluster.components import APART_TIMER, FIREWALL_UNIT
+from cluster.components import APART_TIMER, BACKUP_TIMERS, FIREWALL_UNIT
 from cluster.topology import Cluster
 from health.rules import candidates
 from health.view import ClusterView
@@ -69,6 +69,8 @@ def _steps(view: ClusterView, cluster: Cluster, host: str) -> Iterator[Step]:
     units = tuple(unit for unit in names if seen.units.get(unit, "not-found") != "not-found")
     if "patroni.service" in units and one in cluster.etcd_hosts:
         units = (APART_TIMER, *units)
+    if units and one in cluster.backup_hosts:
+        units = (*BACKUP_TIMERS.values(), *units)
     if units:
         yield StopUnits(host, units)
     if one in cluster.etcd_hosts:

@@ -42,6 +42,8 @@ def steps(view: ClusterView, cluster: Cluster, component: Component, *, pending_
             return tuple(_etcd(view, cluster))
         case "haproxy":
             return tuple(ReloadUnit(host.name, "haproxy.service") for host in cluster.haproxy_hosts)
+        case "pgbackrest":
+            return tuple(RestartUnit(host.name, "pgbackrest.service") for host in cluster.pgbackrest_hosts)
         case "postgres":
             return tuple(_members(view, cluster, RestartPostgres, pending_only=pending_only))
         case "patroni":

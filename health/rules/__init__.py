@@ -12,7 +12,7 @@ from cluster.topology import Cluster
 
 from ..finding import Finding, finding, healthy
 from ..view import ClusterView
-from . import holders, locks, machines, packages, service, settings, slots, weaker_commits
+from . import backups, holders, locks, machines, packages, service, settings, slots, weaker_commits
 from .takeover import Candidate, blockers, candidates, obstacles, takeover
 
 __all__ = ["Candidate", "Finding", "blockers", "candidates", "findings", "healthy", "obstacles"]
@@ -40,6 +40,8 @@ RULES: tuple[Rule, ...] = (
     service.connections,
     locks.locks,
     service.pending_restart,
+    backups.backups,
+    backups.archive,
     settings.drift,
     settings.by_hand,
     weaker_commits.weaker_commits,

@@ -73,7 +73,7 @@ def clocks(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
 
 def services(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """The cluster's units run. The packaged PostgreSQL service, which would start a server of its own, does not."""
-    wanted = [(unit, view.hosts[h.name]) for one in COMPONENTS for unit in one.units for h in cluster.members(one.group)]
+    wanted = [(unit, view.hosts[h.name]) for one in COMPONENTS for unit in one.units for h in cluster.carriers(one)]
     wrong = [
         finding("services.not-active", host.name, f"{unit} is {state}")
         for unit, host in wanted

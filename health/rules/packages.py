@@ -46,3 +46,5 @@ def version_that_runs(host: HostView, component: Name) -> str | None:
             return host.patroni.version if host.patroni else None
         case "haproxy":
             return host.proxy.version if host.proxy else None
+        case "pgbackrest":
+            return host.backups.version if host.backups else None

@@ -91,8 +91,8 @@ def whole_lab(alone: None, kept: Path | None, tmp_path_factory: pytest.TempPathF
     folder = copy_checkout(kept or tmp_path_factory.mktemp("checkout"))
     lab = Lab(SPEC, folder)
     try:
-        lab.up()
         site = Site(lab, folder)
+        site.up()
         # What listens behind the packet filter is tested from here, too.
         here = [gateway.partition("/")[0] for gateway in SPEC.gateways]
         also = dict.fromkeys(("etcd_client_port", "etcd_peer_port", "patroni_port"), here)

@@ -196,10 +196,24 @@ class Site(Hosts):
         states = dict(line.removeprefix("read,").split(",") for line in said.splitlines())
         return sorted(name for name, state in states.items() if state.startswith("UP"))
 
+    def up(self) -> None:
+        """The lab, up. Its inventory is written anew by that: the host that is to keep backups is in it once it has joined."""
+        joined = self.keeps_backups
+        self.lab.up()
+        if not joined:
+            inventory = self.folder / INVENTORY
+            inventory.write_text(inventory.read_text().partition("backup = [")[0])
+
+    @property
+    def keeps_backups(self) -> bool:
+        """Whether a host has joined that keeps backups."""
+        inventory = self.folder / INVENTORY
+        return inventory.exists() and "backup = [" in inventory.read_text()
+
     def heal(self) -> None:
         """Every host on and the cluster whole, whatever the test before has left."""
         if not all(host.power and host.cable and host.ssh for host in self.lab.status()):
-            self.lab.up()
+            self.up()
         with suppress(AssertionError, psycopg.Error, OSError, ValueError):
             if self.healthy():
                 return
@@ -211,7 +225,7 @@ class Site(Hosts):
             self.lab.off(host)
             disk.unmount_all(SPEC.name, host)
             shutil.rmtree(disk.folder(SPEC.name, host))
-        self.lab.up()
+        self.up()
 
     def connect(self, port: int, **differs: Any) -> psycopg.Connection[Any]:
         """A connection through HAProxy as an application makes it: verify-full, with the role and database of the settings."""

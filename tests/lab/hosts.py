@@ -27,19 +27,26 @@ class Kind(NamedTuple):
     addresses: Addresses
     suite: str
     postgres: int
+    backup: bool = False
 
 
 # Each process of a parallel run has a lab of its own: one has IPv6, too, and one nothing else; on two Debian 13 runs, on one
-# both releases; on one PostgreSQL 17. With LAB_SUITE=trixie all of them run that, with LAB_POSTGRES=17 that. A run in one
-# process has the plainest.
+# both releases; on one PostgreSQL 17; one has a host for backups, which joins in a test. With LAB_SUITE=trixie all of them run
+# that, with LAB_POSTGRES=17 that. A run in one process has the plainest.
 KINDS = (
     Kind("ipv4", "trixie", 17),
     Kind("dual", "forky,trixie", 18),
-    Kind("ipv4", "forky", 18),
+    Kind("ipv4", "forky", 18, backup=True),
     Kind("ipv6", "trixie", 18),
 )
 LABS = [
-    LabSpec(f"test{n}", subnet=f"10.77.{16 + n}.0/24", addresses=kind.addresses, suite=os.environ.get("LAB_SUITE") or kind.suite)
+    LabSpec(
+        f"test{n}",
+        subnet=f"10.77.{16 + n}.0/24",
+        addresses=kind.addresses,
+        suite=os.environ.get("LAB_SUITE") or kind.suite,
+        backup=kind.backup,
+    )
     for n, kind in enumerate(KINDS)
 ]
 MINE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw2").removeprefix("gw"))
@@ -57,7 +64,9 @@ DATA = f"/var/lib/postgresql/{POSTGRES}/pgquorum"
 MACHINES = LabSpec(name="lt", subnet="10.77.2.0/24", databases=1, proxies=1)
 DATABASES = [host.name for host in SPEC.hosts if host.kind == "database"]
 (PROXY,) = (host.name for host in SPEC.hosts if host.kind == "proxy")
-HOSTS = [host.name for host in SPEC.hosts]
+# Which of the lab's hosts keeps backups, once a test has put it into the inventory; None where there is none.
+KEEPER = next((host.name for host in SPEC.hosts if host.kind == "backup"), None)
+HOSTS = [*DATABASES, PROXY]
 ADDRESS = {host.name: host.address for host in SPEC.hosts}
 # The same as it stands in a URL or before a port.
 IN_URL = {name: f"[{address}]" if ":" in address else address for name, address in ADDRESS.items()}

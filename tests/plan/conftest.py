@@ -25,6 +25,8 @@ from cluster.version import own
 DATABASES = [f"@fake/db{n}" for n in (1, 2, 3)]
 PROXIES = ["@fake/proxy1", "@fake/proxy2"]
 HOSTS = {name: f"10.0.0.{n}" for n, name in enumerate([*DATABASES, *PROXIES], 1)}
+KEEPER = "@fake/keep1"
+WITH_KEEPER = f'backup = [("{KEEPER}", {{"address": "10.0.0.8"}})]\n'
 INVENTORY = f"""
 def _host(name, address):
     return name, {{"address": address}}
@@ -40,6 +42,7 @@ NO_DATABASES = json.dumps({
 ROLES = "postgres_roles = [{'name': 'app'}]\npostgres_databases = [{'name': 'app', 'owner': 'app'}]\n"
 PASSWORDS = ("REPLICATION", "REWIND", "REST_API", "HAPROXY_STATS", "PROBE", "ROLE_APP")
 GIVEN = {f"PGQUORUM_PASSWORD_{name}": f"rehearsed-{name.lower()}-0123456789" for name in PASSWORDS}
+CIPHER = {"PGQUORUM_PASSWORD_BACKUP_CIPHER": "rehearsed-backup-cipher-0123456789"}  # where a host keeps backups
 
 # Pattern of the host's name, of the command, the answer; and whether only while executing, or only before (rehearse.py).
 Answers = list[tuple[str, str, list[str] | None] | tuple[str, str, list[str] | None, bool]]
@@ -86,6 +89,9 @@ def document(cluster: Cluster) -> dict[str, dict[str, Any]]:
     ]
     proxy = {"units": {"haproxy.service": "active"}, "haproxy": {"version": "3.2.5", "servers": servers}}
     parts |= dict.fromkeys(PROXIES, proxy)
+    if cluster.backup_hosts:
+        parts[KEEPER] = {"units": {"pgbackrest.service": "active"}, "pgbackrest": backup_part()}
+        active["pgbackrest.service"] = "active"
     return {
         name: {"time": time.time(), "marker": {"is": {"cluster": "shop"}}} | {part: {"is": said} for part, said in of.items()}
         for name, of in parts.items()
@@ -121,9 +127,21 @@ def postgres_part(cluster: Cluster, name: str) -> dict[str, Any]:
         "oldest_transaction": 0.0, "base_backups": 0, "backup_bytes": 0, "synchronous_commit": "on",
         "connections": {"used": 9, "limit": 92, "holders": []}, "altered": {}, "refused": [], "overrides": [],
         "subscriptions": [], "unguarded": [],
+        "archiver": {
+            "archived_wal": "000000010000000000000003", "archived": 10.0, "failed_wal": None, "failed": None,
+            "waiting": 0, "oldest": None,
+        },
         "synchronous_standby_names": f'ANY 1 ("{DATABASES[1]}","{DATABASES[2]}")',
         "senders": [] if replica else senders, "slots": [],
     }  # fmt: skip
+
+
+def backup_part() -> dict[str, Any]:
+    """While the first backup is being made."""
+    runs = {kind: {"ActiveState": "inactive", "ExecMainExitTimestamp": ""} for kind in ("full", "diff", "incr")}
+    timers = {f"pgquorum-backup-{kind}.timer": "active" for kind in ("full", "incr")}
+    making = runs | {"full": {"ActiveState": "activating", "ExecMainExitTimestamp": ""}}
+    return {"version": "pgBackRest 2.60.0", "info": [{"name": "shop"}], "runs": making, "timers": timers}
 
 
 @dataclass(frozen=True)
@@ -170,6 +188,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.settings: dict[str, Any] = {}  # those of a test, which the cluster has at last
+        self.keeps_backups = False
         for name in ("agents", "cluster", "health", "operations", "reach", "templates", "files", "deploy.py", "config.py"):
             (folder / name).symlink_to(ROOT / name)
         for name in ("pyproject.toml", "CHANGELOG.md"):  # which tests change
@@ -181,6 +200,11 @@ class Stage:
         self.write("inventory.py", INVENTORY)
         self.write("group_data/all.py", SETTINGS)
         self.write("group_data/postgres.py", ROLES)
+
+    def keep_backups(self) -> None:
+        """Adds a host for backups."""
+        self.keeps_backups = True
+        self.write("inventory.py", INVENTORY + WITH_KEEPER)
 
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text)
@@ -195,7 +219,7 @@ class Stage:
         done = subprocess.run(
             [sys.executable, str(Path(__file__).with_name("rehearse.py")), "answers.json", "record.jsonl",
              inventory, operation, *arguments],
-            cwd=self.folder, env=os.environ | GIVEN, stdin=subprocess.DEVNULL,
+            cwd=self.folder, env=os.environ | GIVEN | CIPHER, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=PATIENCE
         )  # fmt: skip
         record = (self.folder / "record.jsonl").read_text().splitlines()
@@ -210,7 +234,9 @@ class Stage:
             **self.settings,
         }
         groups = {name: {"etcd", "postgres"} if name in DATABASES else {"haproxy"} for name in HOSTS}
-        return build({name: RawHost(frozenset(groups[name]), {"address": HOSTS[name], **settings}) for name in HOSTS})
+        hosts = {name: RawHost(frozenset(groups[name]), {"address": HOSTS[name], **settings}) for name in HOSTS}
+        kept = {KEEPER: RawHost(frozenset({"backup"}), {"address": "10.0.0.8", **settings})} if self.keeps_backups else {}
+        return build(hosts | kept)
 
     def deployed_before(self) -> Vault:
         """The secrets of an earlier deploy, saved where the next one looks for them."""

@@ -17,7 +17,7 @@ FILE = "inventories/shop/inventory.py"
 def own(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """A checkout as it is shipped, with a cluster of its owner's beside the lab's."""
     ship(stage.folder / "shipped")
-    for name in ("inventory.py", *(f"group_data/{group}.py" for group in ("all", "etcd", "postgres", "haproxy"))):
+    for name in ("inventory.py", *(f"group_data/{group}.py" for group in ("all", "etcd", "postgres", "haproxy", "backup"))):
         (stage.folder / "shipped" / name).replace(stage.folder / name)
     monkeypatch.chdir(stage.folder)
     hosts = {

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import views
 
 from health.states import (
+    Archiver,
+    BackupRun,
     Connections,
     Disk,
     Holder,
@@ -40,6 +43,34 @@ BROKEN = {
     "a disk that is full": (
         views.view(db1=views.database("db1", disks=(Disk("/data", 100 * 1024**3, 4 * 1024**3),))),
         "db1: 4.0 GiB are free of 100.0 on the disk of /data (docs/runbook.md, A disk fills up)",
+    ),
+    "backups that can't be seen": (
+        views.backed_up(keep1=views.keeper(backups=None, problems={"pgbackrest": "no answer within 2.2 s"})),
+        "keep1: what backups there are could not be seen: no answer within 2.2 s",
+    ),
+    "no backup": (
+        views.backed_up(keep1=views.keeper(backups=replace(views.backups(), backups=()))),
+        "keep1: there is no backup: `invoke backup`",
+    ),
+    "an old backup": (
+        views.backed_up(keep1=views.keeper(backups=views.backups(views.backup(age=31 * 3600.0)))),
+        "keep1: the newest backup is 31 hours old; backup_max_age_hours is 30: `invoke backup`",
+    ),
+    "a backup that failed": (
+        views.backed_up(keep1=views.keeper(backups=views.backups(runs=(BackupRun("incr", False, True, 1_000_000),)))),
+        "keep1: the last backup of type incr has failed: `invoke logs --component pgbackrest`",
+    ),
+    "a backup of damaged pages": (
+        views.backed_up(keep1=views.keeper(backups=views.backups(views.backup(damaged=True)))),
+        "keep1: the backup label-996400 has pages with wrong checksums",
+    ),
+    "a file that can't be archived": (
+        views.backed_up(Archiver("A8", 90.0, "A9", 5.0, 1, 60.0)),
+        "db1: archiving A9 has failed 5 s ago; the last that got there is A8: `invoke backup.check` says why",
+    ),
+    "files that wait to be archived": (
+        views.backed_up(Archiver("A8", 400.0, None, None, 25, 390.0)),
+        "db1: 25 files wait to be archived, the first since 390 s; the last that got there is A8; backup_max_archive_lag is 300",
     ),
     "no lock is left": (
         views.view(db1=views.database("db1", postgres=None, problems={"postgres": OUT_OF_LOCKS})),
@@ -206,6 +237,10 @@ BROKEN = {
 }
 
 WORTH_KNOWING = {
+    "backups that nothing begins": (
+        views.backed_up(keep1=views.keeper(backups=views.backups(timers={"pgquorum-backup-incr.timer": "inactive"}))),
+        "keep1: pgquorum-backup-incr.timer is inactive: a deploy starts it",
+    ),
     "a clock that differs": (views.view(db3=views.database("db3", clock=-4.0)), "db3: its clock is 4.0 s behind"),
     "the packaged service": (
         views.view(db3=views.database("db3", units=views.database("db3").units | {"postgresql.service": "active"})),

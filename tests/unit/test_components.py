@@ -27,6 +27,7 @@ Question = Callable[[Component], Iterator[str]]
 SERVICES = "tests/lab/test_40_services.py"
 SYSTEMD = (SERVICES, "test_systemd_finds_nothing_wrong_with_its_unit")
 PATRONI = (SERVICES, "test_patroni_finds_nothing_wrong_with_its_files")
+BACKUPS = "tests/lab/test_91_backups.py"
 HAPROXY = (SERVICES, "test_haproxy_finds_nothing_wrong_with_its_files")
 # For each template of a component, the test in which the program that reads it does so: it says what it thinks of it, or
 # works as it should.
@@ -60,6 +61,11 @@ READ_BY_ITS_PROGRAM = {
         "test_haproxy_starts_with_every_server_down",
     ),
     "haproxy/statistics-users.cfg.j2": HAPROXY,
+    "pgbackrest/backup.timer.j2": (BACKUPS, "test_systemd_finds_nothing_wrong_with_its_units"),
+    "pgbackrest/cipher.conf.j2": (BACKUPS, "test_a_backup_is_encrypted_and_nobody_else_may_read_its_password"),
+    "pgbackrest/pgbackrest.conf.j2": (BACKUPS, "test_a_full_and_an_incremental_backup_are_made_and_listed"),
+    "pgbackrest/pgbackrest.service.j2": (BACKUPS, "test_systemd_finds_nothing_wrong_with_its_units"),
+    "pgbackrest/pgquorum-backup@.service.j2": (BACKUPS, "test_systemd_finds_nothing_wrong_with_its_units"),
 }
 MADE_UP = Component(
     name="pooler",  # type: ignore[arg-type]
@@ -140,7 +146,7 @@ def kept_from_others(component: Component) -> Iterator[str]:
 def in_the_lab(component: Component) -> Iterator[str]:
     """Its packages are in the image of the lab, where there is no network, and a test looks at its units."""
     yield from (f"lab/recipe.py: {name}" for name in component.packages_for(18) if name not in ROLE_PACKAGES)
-    looked_at = text(SERVICES)
+    looked_at = text(SERVICES) + text(BACKUPS)
     for unit in (*component.units, *component.beside, *component.masked):
         if f'"{unit.removesuffix(".service")}"' not in looked_at:
             yield f"{SERVICES}: {unit}"
@@ -154,7 +160,7 @@ def rehearsed(component: Component) -> Iterator[str]:
 
 def asked(component: Component) -> Iterator[str]:
     """Hosts are asked for its own word."""
-    of = cluster()
+    of = cluster(backup=True)
     if any(component.name not in questions(of, host) for host in of.members(component.group)):
         yield f"day2/hosts/observe.py: {component.name}"
 
@@ -169,9 +175,9 @@ def rules(component: Component) -> Iterator[str]:
 
 def complaints(group: str, unit: str, state: str) -> Iterator[Finding]:
     """What the rules find wrong where one host of a group differs from good health in one unit."""
-    of = cluster()
-    host = views.view().hosts[of.members(group)[-1].name]
-    seen = views.view(**{host.name: replace(host, units={**host.units, unit: state})})
+    of = views.BACKED_UP
+    host = views.backed_up().hosts[of.members(group)[-1].name]
+    seen = views.backed_up(**{host.name: replace(host, units={**host.units, unit: state})})
     return (found for found in findings(seen, of) if found.level != "ok")
 
 

@@ -15,6 +15,7 @@ from clusters import cluster
 from offline import cut_off
 from repository import ROOT
 
+import day2.commands.backups.listing as listing
 import day2.commands.change.rolling_restart as rolling_restart
 import day2.commands.change.switchover as switchover
 import day2.commands.look.config as config
@@ -52,6 +53,7 @@ TEST = {
     "fault": "switchover", "repeat": 1, "soak": None, "seed": None, "yes": True, "writers": 1, "rate": 0.0, "readers": 1,
     "hop": None, "directory": None,
 }  # fmt: skip
+KEPT = {"keeper": lambda cluster: views.BACKED_UP.host("keep1"), "observe": lambda *asked: views.backed_up()}
 NOTHING_TO_DO = {"steps": lambda *seen, **options: ()}
 # What each command prints: its name, the kind of document, the module with the body, the body's options, what is replaced in it.
 CASES: list[tuple[str, str, ModuleType, dict[str, Any], dict[str, Any]]] = [
@@ -61,6 +63,7 @@ CASES: list[tuple[str, str, ModuleType, dict[str, Any], dict[str, Any]]] = [
     ("wal-lag", "wal-lag", wal_lag, {"watch": False, "max_bytes": None, "max_seconds": None}, {"BETWEEN_SECONDS": 0}),
     ("config", "config", config, {}, {}),
     ("packages.list", "packages", packages, {}, {}),
+    ("backup.list", "backups", listing, {}, KEPT),
     ("rolling-restart", "rolling-restart", rolling_restart, ROLL | {"dry": False}, {"measured": lambda *way: None}),
     ("rolling-restart", "plan", rolling_restart, ROLL | {"dry": True}, {}),
     ("rolling-restart", "plan", rolling_restart, ROLL | {"dry": False}, NOTHING_TO_DO),

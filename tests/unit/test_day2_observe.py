@@ -26,6 +26,7 @@ POSTGRES: dict[str, Any] = {
     "refused": [{"name": "x", "value": "y", "file": "f", "error": "e"}],
     "oldest_transaction": 0.0, "base_backups": 0, "backup_bytes": 0,
     "synchronous_standby_names": "", "synchronous_commit": "on", "subscriptions": [], "unguarded": [],
+    "archiver": {"archived_wal": "A8", "archived": 5.0, "failed_wal": None, "failed": None, "waiting": 1, "oldest": 2.0},
     "senders": [{"name": "db2", "state": "streaming", "sync_state": "quorum", "received_lag": 0, "replayed_lag": 8,
                  "received_seconds": 0.0, "replayed_seconds": 0.1}],
     "slots": [{"name": "db2", "type": "physical", "active": True, "wal_status": "reserved", "retained": 0, "room": None}],

@@ -127,6 +127,12 @@ def test_etcds_leader_is_restarted_last_and_leads_no_more_by_then() -> None:
     ]
 
 
+def test_pgbackrest_is_restarted_where_it_runs() -> None:
+    found = [str(step) for step in steps(views.backed_up(), views.BACKED_UP, "pgbackrest", pending_only=False)]
+    assert found == [f"restart pgbackrest.service on {name}" for name in ("keep1", "db1", "db2", "db3")]
+    assert plan(views.view(), "pgbackrest") == []
+
+
 def test_haproxy_is_reloaded() -> None:
     assert plan(views.view(), "haproxy") == ["reload haproxy.service on proxy1"]
 

@@ -178,3 +178,12 @@ def test_one_that_is_lost_and_others_that_do_not_answer_keep_nobody_from_noting_
 def test_that_nobody_could_note_it_is_an_error() -> None:
     with pytest.raises(ClusterError, match="that db3 is out could not be noted"):
         forgotten(Hosts(), "db3", reachable=False)
+
+
+def test_who_keeps_the_backups_may_go_and_makes_no_more() -> None:
+    view = views.backed_up()
+    assert list(objections(view, views.BACKED_UP, "keep1")) == []
+    assert [str(step) for step in steps(view, views.BACKED_UP, "keep1")] == [
+        "stop pgquorum-backup-full.timer, pgquorum-backup-incr.timer, pgbackrest.service on keep1, for good",
+        "note on all hosts that keep1 is no part of the cluster any more",
+    ]

@@ -224,3 +224,25 @@ def test_a_lab_that_is_brought_up_again_is_what_it_was(monkeypatch: pytest.Monke
     State(LabSpec(name="shop", suite="trixie", addresses="dual"), HERE, {"trixie": "trixie-1"}).save()
     found = [kept(name, checkout) for name, checkout in (("shop", HERE), ("shop", ELSEWHERE), ("other", HERE))]
     assert [(one.suite, one.addresses) for one in found] == [("trixie", "dual"), ("forky", "ipv4"), ("forky", "ipv4")]
+
+
+def test_a_host_for_backups_is_there_when_it_is_asked_for_and_in_a_group_of_its_own() -> None:
+    spec = LabSpec(subnet="10.77.31.0/24", backup=True)
+    assert [(host.name, host.address, host.kind) for host in spec.hosts][-1] == ("pg-backup", "10.77.31.31", "backup")
+    assert "backup = [" in access.inventory(spec) and "backup" not in access.inventory(LabSpec())
+    with pytest.raises(LabError, match="lab backup True is not usable: give a subnet of /26 or larger with it"):
+        LabSpec(subnet="10.77.31.0/27", backup=True)
+    with pytest.raises(LabError, match="has a host for backups"):
+        refuse_unlike(spec, LabSpec(subnet="10.77.31.0/24"))
+    refuse_unlike(LabSpec(subnet="10.77.31.0/24"), spec)
+
+
+def test_a_lab_with_a_host_for_backups_is_one_for_a_checkout_that_knows_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It would take away the image of a lab that it can't read."""
+    monkeypatch.setattr(state, "LABS", tmp_path)
+    State(LabSpec(backup=True), HERE, {"forky": "forky-1"}).save()
+    assert "backup" not in json.loads((tmp_path / "demo/state.json").read_text())["spec"]
+    found = state.load("demo")
+    assert found and found.spec.backup and found.images == {"forky": "forky-1"}

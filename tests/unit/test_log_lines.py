@@ -46,6 +46,8 @@ def test_lines_of_the_same_moment_stay_as_they_came() -> None:
         ("patroni", "\tselect 1 from a long statement", "postgres"),
         ("patroni", "Traceback (most recent call last):", "patroni"),
         ("pgquorum-wake-patroni", "Patroni is told", "patroni"),
+        ("pgbackrest", "Started pgbackrest.service - pgBackRest, for the backups of cluster shop.", "pgbackrest"),
+        ("pgquorum-backup@full", "P00   INFO: backup start archive = 000000010000000000000006, lsn = 0/6000028", "pgbackrest"),
     ],
 )
 def test_who_wrote_it(unit: str, text: str, component: str) -> None:
@@ -137,3 +139,16 @@ def test_a_component_by_name() -> None:
 
 def test_only_a_stream_that_goes_on_is_cut_on_the_host() -> None:
     assert "--lines" not in command("10 min ago") and command("10 min ago", 200).endswith("--lines=200")
+
+
+@pytest.mark.parametrize(
+    ("text", "bad"),
+    [
+        ("P00   INFO: new backup label = 20261129-032902F", False),
+        ("WARN: a timeline switch has occurred since the 20261129-032902F backup, enabling delta checksum", True),
+        ("ERROR: [103]: unable to find a valid repository:", True),
+        ("P00  ERROR: [056]: unable to find primary cluster - cannot proceed", True),
+    ],
+)
+def test_pgbackrest_says_how_bad_a_line_is_on_its_standard_error_and_elsewhere(text: str, bad: bool) -> None:
+    assert line(text, unit="pgquorum-backup@incr").is_error == bad

@@ -52,7 +52,9 @@ def test_a_connection_names_what_there_is(one) -> None:
     if one.target == EVERY_HOST:
         assert one.port in HostSettings.model_fields
     else:
-        assert one.port in [port for component in COMPONENTS if component.group == one.target for port in component.ports]
+        assert one.port in [
+            port for component in COMPONENTS if one.target in (component.group, component.also) for port in component.ports
+        ]
 
 
 def test_no_connection_is_there_twice() -> None:

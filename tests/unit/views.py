@@ -12,10 +12,25 @@ from cluster.dynamic_config import postgres_parameters, wanted_config
 from cluster.quorum import parse
 from cluster.version import own
 from health.dcs import Configurations
-from health.states import Connections, EtcdState, Holder, PatroniState, PostgresState, ProxyState, Sender, Server, Slot
+from health.states import (
+    Archiver,
+    Backup,
+    BackupRun,
+    BackupState,
+    Connections,
+    EtcdState,
+    Holder,
+    PatroniState,
+    PostgresState,
+    ProxyState,
+    Sender,
+    Server,
+    Slot,
+)
 from health.view import ClusterView, HostView
 
 SHOP = cluster()
+BACKED_UP = cluster(backup=True)
 VERSION = str(own())
 DATABASES = ("db1", "db2", "db3")
 RUNNING = {name: str(value) for name, value in postgres_parameters(SHOP).items()}
@@ -31,7 +46,7 @@ KEYS = {
     "members/db1": json.dumps({"state": "running", "role": "primary", "timeline": 3}),
 }
 BESIDE = ("pgquorum-wake-patroni", "pgquorum-confirm-quorum")
-UNITS = {f"{name}.service": "not-found" for name in ("etcd", "patroni", "haproxy", "postgresql", *BESIDE)}
+UNITS = {f"{name}.service": "not-found" for name in ("etcd", "patroni", "haproxy", "pgbackrest", "postgresql", *BESIDE)}
 
 
 def etcd(name: str, **differs: Any) -> EtcdState:
@@ -72,6 +87,7 @@ def postgres(name: str, **differs: Any) -> PostgresState:
         backup_bytes=0,
         synchronous_standby_names='ANY 1 ("db2","db3")',
         synchronous_commit="on",
+        archiver=Archiver(None, None, None, None, 0, None),
         senders=tuple(sender(other) for other in others) if primary else (),
         slots=tuple(Slot(other, "physical", True, "reserved", 0, None) for other in others) if primary else (),
     )
@@ -89,7 +105,7 @@ def patroni(name: str, **differs: Any) -> PatroniState:
 
 def database(name: str, **differs: Any) -> HostView:
     """A database host in good health."""
-    active = dict.fromkeys([unit for unit in UNITS if not unit.startswith(("haproxy", "postgresql"))], "active")
+    active = dict.fromkeys([unit for unit in UNITS if not unit.startswith(("haproxy", "postgresql", "pgbackrest"))], "active")
     units = UNITS | active | {"postgresql.service": "masked"}
     view = HostView(
         name, {}, 0.0, "shop", VERSION, None, units, {"/etc/etcd/tls/server.crt": 700}, etcd(name), patroni(name), postgres(name)
@@ -134,3 +150,39 @@ def with_keys(**keys: str | None) -> ClusterView:
     """The shop with other values under Patroni's keys in etcd; None takes a key away."""
     merged = {key: value for key, value in {**KEYS, **keys}.items() if value is not None}
     return view(**{name: database(name, etcd=etcd(name, keys=merged)) for name in DATABASES})
+
+
+def backup(kind: str = "full", age: float = 3600.0, **differs: Any) -> Backup:
+    """A backup that took a minute and ended so many seconds ago, at a clock of 1,000,000."""
+    ended = 1_000_000 - int(age)
+    wal = "000000030000000000000005"
+    made = Backup(f"label-{ended}", kind, ended - 60, ended, age, 40_000_000, 5_000_000, wal, wal, damaged=False)
+    return replace(made, **differs)
+
+
+def backups(*there: Backup, **differs: Any) -> BackupState:
+    """What a keeper of these backups says, oldest first; nothing runs, and nothing has failed."""
+    runs = tuple(BackupRun(kind, running=False, failed=False, ended=None) for kind in ("full", "diff", "incr"))
+    timers = {f"pgquorum-backup-{kind}.timer": "active" for kind in ("full", "incr")}
+    state = BackupState("2.60.0", there or (backup(),), runs, timers, "000000030000000000000001", "000000030000000000000009")
+    return replace(state, **differs)
+
+
+def keeper(**differs: Any) -> HostView:
+    """The host that keeps the backups, in good health."""
+    units = UNITS | {"pgbackrest.service": "active"}
+    view = HostView("keep1", {}, 0.0, "shop", VERSION, units=units, backups=backups())
+    return replace(view, **differs)
+
+
+def backed_up(archiver: Archiver | None = None, **hosts: HostView) -> ClusterView:
+    """The shop with a host that keeps its backups, in good health but for what is given."""
+    parameters = {name: str(value) for name, value in postgres_parameters(BACKED_UP).items()}
+    archiving = archiver or Archiver("000000030000000000000009", 20.0, None, None, 0, None)
+    keys = KEYS | {"config": json.dumps(wanted_config(BACKED_UP))}
+    well: dict[str, HostView] = {}
+    for name in DATABASES:
+        state = postgres(name, parameters=parameters, archiver=archiving)
+        host = database(name, postgres=state, etcd=etcd(name, keys=keys))
+        well[name] = replace(host, units=host.units | {"pgbackrest.service": "active"})
+    return ClusterView(well | {"proxy1": proxy(), "keep1": keeper()} | hosts)

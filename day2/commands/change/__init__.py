@@ -52,7 +52,7 @@ def _failover(c: Context, accept_loss: str | None = None, yes: bool = False) -> 
 
 @command(
     help={
-        "component": "postgres (default), patroni, etcd or haproxy",
+        "component": "postgres (default), patroni, etcd, haproxy or pgbackrest",
         "pending-only": "only members with a setting that waits for a restart",
         "dry": DRY,
         "from": BY_WAY,

@@ -48,6 +48,7 @@ def kept(name: str, checkout: Path) -> LabSpec:
         "subnet": "network of the lab",
         "ipv6": "hosts that have IPv6 addresses only",
         "dual": "hosts that have both: the cluster uses IPv4, clients may come by either",
+        "backup": "a host for backups beside them, in group backup of the inventory",
     }
 )
 def _up(
@@ -59,6 +60,7 @@ def _up(
     subnet: str = "10.77.0.0/24",
     ipv6: bool = False,
     dual: bool = False,
+    backup: bool = False,
 ) -> None:
     """Start a lab: real hosts (systemd, sshd) on this machine, with inventory.py's addresses by default."""
     from day2.ui.console import call
@@ -69,7 +71,7 @@ def _up(
             raise LabError("--ipv6 and --dual: choose one, hosts have IPv6 addresses only or both")
         old = kept(name, Path.cwd())
         addresses: Addresses = "ipv6" if ipv6 else "dual" if dual else old.addresses
-        spec = LabSpec(name, subnet, suite or old.suite, databases, proxies, addresses)
+        spec = LabSpec(name, subnet, suite or old.suite, databases, proxies, addresses, backup=backup or old.backup)
         Lab(spec, Path.cwd()).up()
 
     call(body, errors=(LabError,))

@@ -75,7 +75,7 @@ def _config(c: Context, json: bool = False) -> None:
 @command(
     help={
         "host": "one host only",
-        "component": "etcd, postgres, patroni or haproxy only",
+        "component": "etcd, postgres, patroni, haproxy or pgbackrest only",
         "errors": "only what is a warning or worse",
         "since": "how far back: '10 min ago' (default), '12:30', '2031-05-17 08:00'",
         "lines": "how many at most, the last ones (0: all)",

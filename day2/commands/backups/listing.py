@@ -1,0 +1,83 @@
+"""`invoke backup.list`: the backups there are."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from cluster.errors import ClusterError
+from cluster.topology import Cluster
+from day2.hosts.observe import CONNECT_SECONDS, observe
+from day2.hosts.ssh import Fleet
+from day2.ui.console import BAD_NEWS, FINE, console, print_json, size
+from health.states import Backup
+
+from .keeper import keeper
+
+FORMAT = "pgquorum backups 1"
+
+
+def listing(cluster: Cluster, *, as_json: bool) -> int:
+    """0 when there is a backup, 1 when there is none, or it could not be seen."""
+    host = keeper(cluster)
+    with Fleet([host], CONNECT_SECONDS) as fleet:
+        seen = observe(fleet, cluster, [host]).hosts[host.name]
+    if seen.backups is None:
+        raise ClusterError(
+            f"{host.name}: {seen.problems.get('host') or seen.problems.get('pgbackrest', 'nothing is deployed there')}"
+        )
+    state = seen.backups
+    if as_json:
+        running = [run.kind for run in state.runs if run.running]
+        rows = [as_row(one) for one in state.backups]
+        archive = {"first": state.archive_first, "last": state.archive_last}
+        print_json(FORMAT, {"cluster": cluster.name, "host": host.name, "backups": rows, "running": running, "archive": archive})
+        return FINE if state.backups else BAD_NEWS
+    out = console()
+    table = Table(
+        "backup", "type", "ended (UTC)", "age", "data", "stored", "write-ahead log",
+        box=None, header_style="dim", padding=(0, 2, 0, 0),
+    )  # fmt: skip
+    table.columns[0].no_wrap = True  # what pgBackRest is told
+    for one in state.backups:
+        table.add_row(*map(escape, cells(one)))
+    out.print(table)
+    if state.archive_first:
+        out.print(f"archived: {state.archive_first} to {state.archive_last}")
+    for run in state.runs:
+        if run.running:
+            out.print(f"[cyan]note[/]     a backup of type {run.kind} is being made, or waits for its turn")
+    return FINE if state.backups else BAD_NEWS
+
+
+def as_row(one: Backup) -> dict[str, Any]:
+    """A backup as it is in JSON."""
+    row = asdict(one) | {"started": _moment(one.started).isoformat(), "ended": _moment(one.ended).isoformat()}
+    return {"label": row.pop("label"), "type": row.pop("kind"), **row}
+
+
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def cells(one: Backup) -> tuple[str, ...]:
+    """A row of the table."""
+    ended = f"{_moment(one.ended):%Y-%m-%d %H:%M:%S}"
+    return one.label, one.kind, ended, age(one.age), size(one.size), size(one.stored), f"{one.wal_first} to {one.wal_last}"
+
+
+def age(seconds: float) -> str:
+    """How old something is, as people say it."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def in_words(one: Backup) -> str:
+    """A backup that was just made."""
+    return f"{one.label}: {size(one.size)} of data, {size(one.stored)} stored, in {one.ended - one.started} s"

@@ -1,0 +1,74 @@
+"""Rules about backups and the archive of the write-ahead log, where the inventory has a host for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cluster.components import BACKUP_TYPES
+from cluster.topology import Cluster
+
+from ..finding import Finding, finding, ok
+from ..states import BackupRun, BackupState
+from ..view import ClusterView, HostView
+
+
+def backups(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """There is a backup that is not too old, the last that was tried has come to its end, and more will follow."""
+    for host in (view.hosts[one.name] for one in cluster.backup_hosts):
+        if host.backups:
+            wrong = [*_backups(host, host.backups, cluster.backup.max_age_hours)]
+            yield from wrong or [ok("backups", host.name, _told(host.backups))]
+        elif "pgbackrest" in host.problems and host.runs("pgbackrest"):
+            text = f"what backups there are could not be seen: {host.problems['pgbackrest']}"
+            yield finding("backups.silent", host.name, text)
+
+
+def _told(state: BackupState) -> str:
+    if not state.backups:
+        return "the first backup is being made"
+    newest = state.backups[-1]
+    return f"{len(state.backups)} there, the newest ({newest.kind}) {newest.age / 3600:.1f} hours old"
+
+
+def _backups(host: HostView, state: BackupState, hours: int) -> Iterator[Finding]:
+    running = any(run.running for run in state.runs)
+    if not state.backups and not running:
+        yield finding("backups.none", host.name, "there is no backup: `invoke backup`")
+    elif state.backups and (newest := state.backups[-1]).age > hours * 3600:
+        text = f"the newest backup is {newest.age / 3600:.0f} hours old; backup_max_age_hours is {hours}"
+        yield finding("backups.too-old", host.name, f"{text}: `invoke backup`")
+    if state.backups and state.backups[-1].damaged:
+        text = f"the backup {state.backups[-1].label} has pages with wrong checksums: look at it with `pgbackrest info --set`"
+        yield finding("backups.damaged", host.name, text)
+    for run in state.runs:
+        if run.failed and not _made_up_for(run, state):
+            text = f"the last backup of type {run.kind} has failed: `invoke logs --component pgbackrest`, then `invoke backup`"
+            yield finding("backups.failed", host.name, text)
+    for timer, word in state.timers.items():
+        if word != "active":
+            yield finding("backups.not-scheduled", host.name, f"{timer} is {word}: a deploy starts it")
+
+
+def _made_up_for(run: BackupRun, state: BackupState) -> bool:
+    """Whether a backup that is at least as full has ended since."""
+    as_full = BACKUP_TYPES[: BACKUP_TYPES.index(run.kind) + 1]
+    return any(one.kind in as_full and one.ended >= (run.ended or 0) for one in state.backups)
+
+
+def archive(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """What the primary writes gets to the archive, and soon."""
+    state = view.primary
+    if not cluster.backup_hosts or state is None:
+        return
+    name, archiver, limit = view.writable[0], state.archiver, cluster.backup.max_archive_lag
+    last = f"the last that got there is {archiver.archived_wal}" if archiver.archived_wal else "nothing ever got there"
+    late = archiver.oldest is not None and archiver.oldest > limit
+    failing = archiver.failed is not None and (archiver.archived is None or archiver.failed < archiver.archived)
+    if failing:
+        text = f"archiving {archiver.failed_wal} has failed {archiver.failed:.0f} s ago; {last}: `invoke backup.check` says why"
+        yield finding("archive.failing", name, text)
+    if late:
+        text = f"{archiver.waiting} files wait to be archived, the first since {archiver.oldest:.0f} s; {last}"
+        yield finding("archive.lagging", name, f"{text}; backup_max_archive_lag is {limit}")
+    if not (failing or late):
+        yield ok("archive", name, f"{archiver.waiting} files wait to be archived; {last}")

@@ -1,0 +1,186 @@
+"""pgBackRest: its server on the hosts that carry it, what the backups lie in, the first one, and the timers of those after it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from pyinfra import host
+from pyinfra.api import FactBase, StringCommand, operation
+
+from cluster import paths
+from cluster.components import BACKUP_TIMERS
+
+from .context import Run
+from .managed import Managed, data_directory, directory, render, secret
+from .services import Unit, UnitFact, first_start, or_journal
+
+UNIT = "pgbackrest.service"
+UNIT_FILE = f"/etc/systemd/system/{UNIT}"
+TLS_FILES = tuple(f"{paths.BACKUP_TLS}/{name}" for name in ("server.key", "server.crt", "ca.crt"))
+BACKUP_UNIT = "pgquorum-backup@{}.service"
+BACKUP_FILE = "/etc/systemd/system/pgquorum-backup@.service"
+# A new archive_command is in force when Patroni has come round to it; then a file has to get to the archive.
+CHECKS, CHECK_SECONDS = 15, 20
+
+
+def files(run: Run) -> list[Managed]:
+    """Everything pgBackRest reads on this host, and where the backups lie, if here."""
+    return [
+        directory("/etc/pgbackrest"),
+        directory("/etc/pgbackrest/conf.d"),
+        directory(paths.BACKUP_TLS, _user(run), "750"),
+        *_tls(run),
+        Managed(paths.BACKUP_CONFIG, render("pgbackrest/pgbackrest.conf.j2", cluster=run.cluster, host=run.host)),
+        Managed(UNIT_FILE, render("pgbackrest/pgbackrest.service.j2", cluster=run.cluster, user=_user(run))),
+        *(_repository(run) if run.host in run.cluster.backup_hosts else []),
+    ]
+
+
+def _user(run: Run) -> str:
+    """Who runs it: whoever can read the data, and on the repository's host nobody else's user."""
+    return paths.BACKUP_USER if run.host in run.cluster.backup_hosts else "postgres"
+
+
+def _tls(run: Run) -> list[Managed]:
+    pair = run.vault.certificate(run.host.name, "pgbackrest")
+    return [
+        secret(f"{paths.BACKUP_TLS}/server.key", pair.key, _user(run)),
+        Managed(f"{paths.BACKUP_TLS}/server.crt", pair.certificate.decode()),
+        Managed(f"{paths.BACKUP_TLS}/ca.crt", run.vault.authorities["backup"].certificate.decode()),
+    ]
+
+
+def _repository(run: Run) -> list[Managed]:
+    backup = run.cluster.backup
+    schedules = {"full": backup.full_schedule, "incr": backup.incr_schedule}
+    return [
+        secret(paths.BACKUP_CIPHER, render("pgbackrest/cipher.conf.j2", vault=run.vault), paths.BACKUP_USER),
+        data_directory(backup.directory, paths.BACKUP_USER),
+        Managed(BACKUP_FILE, render("pgbackrest/pgquorum-backup@.service.j2", cluster=run.cluster)),
+        *(
+            Managed(
+                f"/etc/systemd/system/{timer}",
+                render("pgbackrest/backup.timer.j2", cluster=run.cluster, kind=kind, schedule=schedules[kind]),
+                check=f"systemd-analyze calendar {shlex.quote(schedules[kind])} >/dev/null",
+            )
+            for kind, timer in BACKUP_TIMERS.items()
+        ),
+    ]
+
+
+class HasUser(FactBase[bool]):
+    """Whether the user is there to whom the backups belong."""
+
+    def command(self) -> str:
+        return f"id -u {paths.BACKUP_USER} 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> bool:
+        return bool(output)
+
+
+@operation()
+def make_user() -> Generator[StringCommand]:
+    """Makes the user to whom the backups belong: nobody's but pgBackRest's."""
+    if not host.get_fact(HasUser):
+        options = "--system --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin"
+        yield StringCommand(f"useradd {options} {paths.BACKUP_USER}")
+
+
+@operation()
+def start(run: Run) -> Generator[StringCommand]:
+    """Starts the server where it does not run, and lets it read files that are newer than what it runs with."""
+    unit = host.get_fact(UnitFact, unit=UNIT, files=(paths.BACKUP_CONFIG, paths.BACKUP_CIPHER, *TLS_FILES)) or Unit()
+    if unit.stale:
+        yield StringCommand("systemctl daemon-reload")
+    if not (unit.active and unit.enabled):
+        yield or_journal(first_start(UNIT), UNIT)
+    elif f"--tls-server-port={run.cluster.backup.port} " not in unit.command_line:
+        yield or_journal(f"systemctl restart {UNIT}", UNIT)  # a reload would go on listening where it does
+    elif unit.reload_due:
+        yield or_journal(f"systemctl reload {UNIT}", UNIT)
+
+
+class Written(FactBase[bool]):
+    """Whether the host has a configuration of pgBackRest that the deploy has written."""
+
+    def command(self) -> str:
+        return f"grep -ls '^# Written by the deploy' {paths.BACKUP_CONFIG} || true"
+
+    def process(self, output: list[str]) -> bool:
+        return bool(output)
+
+
+@operation()
+def leave() -> Generator[StringCommand]:
+    """Ends the server on a host of a cluster that has no host for backups any more."""
+    if host.get_fact(Written):
+        yield StringCommand(f"systemctl disable --now --quiet {UNIT}")
+        yield StringCommand(f"rm -f {paths.BACKUP_CONFIG} {UNIT_FILE} {' '.join(TLS_FILES)}")
+        yield StringCommand("systemctl daemon-reload")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """What there is on the host that keeps the backups: `stanza`, what pgBackRest calls the place of one cluster's; `archived`,
+    anything in its archive; `backed_up`, a backup, or one that is being made."""
+
+    stanza: bool = False
+    archived: bool = False
+    backed_up: bool = False
+
+
+class RepositoryFact(FactBase[Repository]):
+    """The Repository of this host."""
+
+    def command(self, directory: str, stanza: str) -> str:
+        making = " ".join(BACKUP_UNIT.format(kind) for kind in BACKUP_TIMERS)
+        script = (
+            f"[ -e {directory}/archive/{stanza}/archive.info ] && [ -e {directory}/backup/{stanza}/backup.info ] && echo stanza;"
+            f" ls -A {directory}/archive/{stanza}/*/ 2>/dev/null | grep -q . && echo archived;"
+            f" [ -e {directory}/backup/{stanza}/latest ] && echo backed_up;"
+            f" systemctl is-active {making} | grep -q activating && echo backed_up; true"
+        )
+        return f"sh -c {shlex.quote(script)}"
+
+    def process(self, output: list[str]) -> Repository:
+        return Repository(**{name: name in output for name in Repository.__dataclass_fields__})
+
+
+def _repository_here(run: Run) -> Repository:
+    found = host.get_fact(RepositoryFact, directory=run.cluster.backup.directory, stanza=run.cluster.name)
+    return found or Repository()
+
+
+@operation()
+def make_stanza(run: Run) -> Generator[StringCommand]:
+    """Makes the place for this cluster's backups, before anything is archived there. PostgreSQL has to run."""
+    if not _repository_here(run).stanza:
+        yield StringCommand(paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, "stanza-create"))
+
+
+@operation()
+def archive(run: Run) -> Generator[StringCommand]:
+    """Waits until the first file of the write-ahead log is in the archive; stops with the reason where none gets there."""
+    if not _repository_here(run).archived:
+        check = paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, f"check --archive-timeout={CHECK_SECONDS}")
+        failed = f'[ $n -lt {CHECKS} ] || {{ echo "$said" >&2; exit 1; }}'
+        script = f"n=0; until said=$({check} 2>&1); do n=$((n+1)); {failed}; sleep 2; done"
+        yield StringCommand(f"sh -c {shlex.quote(script)}")
+
+
+@operation()
+def keep_backing_up(run: Run) -> Generator[StringCommand]:
+    """Starts the timers, and begins the first full backup where there is none: how long that takes is for no deploy to wait."""
+    units = {timer: host.get_fact(UnitFact, unit=timer, files=()) or Unit() for timer in BACKUP_TIMERS.values()}
+    off = [timer for timer, unit in units.items() if not (unit.active and unit.enabled)]
+    stale = [timer for timer, unit in units.items() if unit.stale and timer not in off]
+    if off or stale:
+        yield StringCommand("systemctl daemon-reload")
+    if off:
+        yield StringCommand(f"systemctl enable --now --quiet {' '.join(off)}")
+    if stale:
+        yield StringCommand(f"systemctl restart {' '.join(stale)}")
+    if not _repository_here(run).backed_up:
+        yield StringCommand(f"systemctl start --no-block {BACKUP_UNIT.format('full')}")

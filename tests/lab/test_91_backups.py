@@ -1,0 +1,186 @@
+"""Backups: a host for them joins a cluster that lives; what gets there, and that it can be read again without this tool."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from commands import invoke, status
+from helpers import Site
+from hosts import DATABASES, KEEPER, SPEC, wait_until
+
+pytestmark = [
+    pytest.mark.usefixtures("healed"),
+    pytest.mark.skipif(KEEPER is None or SPEC.suite != "forky", reason="no host for backups, or one whose pgBackRest is too old"),
+]
+HOST = KEEPER or ""
+# What is restored without this tool, and where: beside the data of a replica.
+SCRATCH, PORT = "/var/lib/postgresql/scratch", 5999
+UNITS = ("pgbackrest", "pgquorum-backup@full")
+
+
+def as_keeper(site: Site, command: str) -> str:
+    return site.on(HOST, f"runuser -u pgbackrest -- pgbackrest --stanza={SPEC.name} {command}", timeout=180)
+
+
+def info(site: Site) -> dict[str, Any]:
+    """What pgBackRest itself says of the backups."""
+    (stanza,) = json.loads(as_keeper(site, "info --output=json"))
+    return dict(stanza)
+
+
+def labels(site: Site) -> list[str]:
+    return [backup["label"] for backup in info(site)["backup"]]
+
+
+def archived(site: Site) -> str:
+    """The last file of the write-ahead log in the archive."""
+    return str(info(site)["archive"][-1]["max"])
+
+
+def written(site: Site) -> str:
+    """The name of the file of the write-ahead log that the primary has just ended."""
+    name = site.psql(site.leader(), "select pg_walfile_name(pg_current_wal_lsn())")
+    site.psql(site.leader(), "select pg_switch_wal()")
+    return name
+
+
+def rules(site: Site) -> set[str]:
+    return {finding["rule"] for finding in status(site)["findings"]}
+
+
+@pytest.fixture(scope="module")
+def joined(site: Site) -> Site:
+    """The cluster with the host for backups, which has joined while it lived."""
+    before = site.postmasters()
+    if not site.keeps_backups:
+        site.psql(site.leader(), "create table if not exists kept (n int)")
+        site.lab.up()  # its inventory has the host
+    site.deployed()
+    assert site.postmasters() == before
+    return site
+
+
+def test_a_host_for_backups_joins_a_living_cluster_and_a_second_deploy_changes_nothing(joined: Site) -> None:
+    wait_until(lambda: labels(joined), "the first full backup, which the deploy has begun")
+    assert joined.changes() == 0
+    assert rules(joined) & {"backups.none", "archive.failing", "files.edited"} == set()
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_finds_nothing_wrong_with_its_units(joined: Site, name: str) -> None:
+    done = joined.eyes(HOST).run(f"systemd-analyze verify --man=no {name}.service")
+    assert done.rc == 0, done.stderr
+    assert name not in done.stderr
+    assert joined.eyes(HOST).service("pgquorum-backup-full.timer").is_enabled
+    for host in (HOST, *DATABASES):
+        assert joined.eyes(host).service("pgbackrest").is_running
+
+
+def test_a_backup_is_encrypted_and_nobody_else_may_read_its_password(joined: Site) -> None:
+    secret = joined.vault.password("backup_cipher")
+    assert info(joined)["cipher"] == "aes-256-cbc"
+    assert joined.on(HOST, "stat -c '%a %U %G' /etc/pgbackrest/conf.d/cipher.conf") == "640 root pgbackrest"
+    for host in (HOST, *DATABASES):
+        found = joined.on(host, "grep -rlF -f - /etc /run/pgbackrest 2>/dev/null || true", stdin=secret)
+        assert found == ("/etc/pgbackrest/conf.d/cipher.conf" if host == HOST else ""), host
+    assert secret not in joined.on(HOST, "journalctl --no-pager --boot")
+    assert joined.on(HOST, "grep -ac backup: /var/lib/pgbackrest/backup/*/backup.info || true") == "0"
+
+
+def test_a_full_and_an_incremental_backup_are_made_and_listed(joined: Site) -> None:
+    for kind in ("full", "incr"):
+        code, out, err = invoke(joined, "backup", "--type", kind)
+        assert code == 0, out + err
+    made = info(joined)["backup"][-2:]
+    assert [backup["type"] for backup in made] == ["full", "incr"]
+    assert made[1]["prior"] == made[0]["label"]
+    code, out, _ = invoke(joined, "backup.list", "--json")
+    document = json.loads(out)
+    assert code == 0 and document["format"] == "pgquorum backups 1"
+    assert [row["label"] for row in document["backups"]] == labels(joined)
+    assert document["archive"]["last"] == archived(joined)
+    # From a replica: whoever takes writes was asked for nothing but where the backup begins and ends.
+    journal = joined.on(HOST, "journalctl --no-pager --unit 'pgquorum-backup@full.service'")
+    assert "wait for replay on the standby to reach" in journal
+
+
+def test_two_backups_are_never_made_at_once(joined: Site) -> None:
+    before = labels(joined)
+    joined.on(HOST, "systemctl start --no-block pgquorum-backup@full pgquorum-backup@incr")
+    wait_until(lambda: len(labels(joined)) == len(before) + 2, "one is made after the other")
+    times = [(b["timestamp"]["start"], b["timestamp"]["stop"]) for b in info(joined)["backup"][-2:]]
+    assert times[0][1] <= times[1][0]
+    assert joined.on(HOST, "systemctl is-failed 'pgquorum-backup@*' || true") == "" or "backups.failed" not in rules(joined)
+
+
+def test_archiving_goes_on_after_a_switchover(joined: Site) -> None:
+    old = joined.leader()
+    code, out, err = invoke(joined, "switchover", "--yes")
+    assert code == 0, out + err
+    assert joined.leader() != old
+    name = written(joined)
+    wait_until(lambda: archived(joined) >= name, "what the new primary has written is archived")
+    assert invoke(joined, "backup.check")[0] == 0
+    assert rules(joined) & {"archive.failing", "archive.lagging"} == set()
+
+
+@pytest.fixture
+def cut_off(joined: Site) -> Iterator[Site]:
+    """The cluster, none of whose hosts reaches the one that keeps the backups."""
+    joined.on(HOST, "systemctl stop pgbackrest")
+    try:
+        yield joined
+    finally:
+        joined.on(HOST, "systemctl start pgbackrest")
+
+
+def test_writes_go_on_while_archiving_fails_and_it_is_told_until_it_works_again(joined: Site, cut_off: Site) -> None:
+    name = written(joined)
+    with joined.connect(5000) as connection:
+        connection.execute("select 1")
+    wait_until(lambda: {"archive.failing", "services.not-active"} <= rules(joined), "that archiving fails is told")
+    assert invoke(joined, "backup.check")[0] == 1
+    joined.on(HOST, "systemctl start pgbackrest")
+    written(joined)  # PostgreSQL tries again at once when a file is ended, and each minute
+    wait_until(lambda: archived(joined) >= name, "what was written meanwhile is archived")
+    wait_until(lambda: "archive.failing" not in rules(joined), "and nothing is told of it any more")
+
+
+def test_a_row_is_there_again_after_a_plain_restore(joined: Site) -> None:
+    """By pgBackRest and PostgreSQL alone, on a replica's host, beside its data."""
+    joined.psql(joined.leader(), "insert into kept values (4711)")
+    assert invoke(joined, "backup")[0] == 0
+    joined.psql(joined.leader(), "insert into kept values (4712)")
+    name = written(joined)
+    wait_until(lambda: archived(joined) >= name, "the last row is archived")
+    host = joined.replicas()[0]
+    restore = f"pgbackrest --stanza={SPEC.name} --pg1-path={SCRATCH} --archive-mode=off --target-timeline=current restore"
+    quiet = "-c config_file=$D/mine.conf -c hba_file=$D/mine.hba"
+    start = f"""set -e; D={SCRATCH}; rm -rf $D; mkdir -m 700 $D; {restore}
+    printf "listen_addresses = ''\\nport = {PORT}\\nunix_socket_directories = '$D'\\nhot_standby = off\\n" >$D/mine.conf
+    echo 'local all all trust' >$D/mine.hba
+    /usr/lib/postgresql/18/bin/pg_ctl -D $D -o "{quiet}" -l $D/log --wait --timeout=120 start || {{ cat $D/log >&2; exit 1; }}
+    """
+    try:
+        joined.on(host, "runuser -u postgres -- bash", stdin=start, timeout=180)
+        query = "select n from kept where n > 4000 order by n"
+        ask = f"runuser -u postgres -- psql -XAtq -h {SCRATCH} -p {PORT} -d postgres -c '{query}'"
+        assert wait_until(lambda: joined.on(host, ask), "the restored server answers").split() == ["4711", "4712"]
+    finally:
+        stop = f"/usr/lib/postgresql/18/bin/pg_ctl -D {SCRATCH} -m immediate stop; rm -rf {SCRATCH}"
+        joined.on(host, f"runuser -u postgres -- bash -c '{stop}' || true")
+
+
+def test_a_backup_that_fails_is_told_until_one_is_made(joined: Site) -> None:
+    joined.on(HOST, "mv /etc/pgbackrest/conf.d/cipher.conf /root/")
+    try:
+        code, out, _ = invoke(joined, "backup", "--type", "diff")
+        assert code == 1 and "has failed" in out
+    finally:
+        joined.on(HOST, "mv /root/cipher.conf /etc/pgbackrest/conf.d/")
+    assert "backups.failed" in rules(joined)
+    assert invoke(joined, "backup", "--type", "diff")[0] == 0
+    assert "backups.failed" not in rules(joined)

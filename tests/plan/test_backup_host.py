@@ -1,0 +1,110 @@
+"""The deploy of a cluster that has a host for backups, and of one that has none, in rehearsals."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from conftest import BLANK_HOST, CIPHER, DATABASES, KEEPER, SURVEY, Answers, Rehearsal, Stage, living
+
+from cluster.dynamic_config import difference, wanted_config
+
+SETTING_UP = re.compile(
+    r"stanza-create|pgquorum-backup|mktemp /etc/pgbackrest|apt-get .*pgbackrest|mask .*pgbackrest|archive-push"
+)
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
+    """A deploy to blank hosts, one of which is to keep backups."""
+    stage = Stage(tmp_path_factory.mktemp("backups"))
+    stage.keep_backups()
+    answers: Answers = [("db1", "/config --fail", ["{}"])]
+    run = stage.rehearse("-y", "-vvv", "--diff", answers=answers)
+    assert run.exit_code == 0, run.output
+    return run
+
+
+def test_a_cluster_without_such_a_host_hears_nothing_of_it(first_deploy: Rehearsal) -> None:
+    about = [c.command for c in first_deploy.commands if c.executing and SETTING_UP.search(c.command)]
+    assert about == []
+
+
+def test_the_place_for_backups_is_there_before_postgresql_is_told_to_archive(first: Rehearsal) -> None:
+    for host in (KEEPER, *DATABASES):
+        assert first.last("enable --now --quiet pgbackrest.service", host) < first.first("enable --now --quiet patroni.service")
+    made = first.first("stanza-create", KEEPER)
+    assert first.last("enable --now --quiet patroni.service") < made < first.first("--request PATCH")
+    assert first.first("--request PATCH") < first.first(" check --archive-timeout", KEEPER)
+
+
+def test_the_first_backup_begins_last_and_nobody_waits_for_it(first: Rehearsal) -> None:
+    begun = first.first("systemctl start --no-block pgquorum-backup@full.service", KEEPER)
+    assert begun > first.first(" check --archive-timeout", KEEPER)
+    assert begun > first.first("enable --now --quiet pgquorum-backup-full.timer pgquorum-backup-incr.timer", KEEPER)
+
+
+def test_nothing_of_pgbackrests_runs_as_root(first: Rehearsal) -> None:
+    commands = [c.command for c in first.commands if "pgbackrest --stanza" in c.command and "curl" not in c.command]
+    assert commands
+    for command in commands:
+        assert command.count("pgbackrest --stanza") == command.count("runuser -u pgbackrest -- pgbackrest --stanza"), command
+
+
+def test_the_cipher_gets_to_the_keeper_alone_and_is_shown_nowhere(first: Rehearsal) -> None:
+    (cipher,) = CIPHER.values()
+    assert {c.host for c in first.commands if cipher in c.stdin} == {KEEPER}
+    assert not any(cipher in c.command for c in first.commands)
+    assert cipher not in first.output
+
+
+def settled(stage: Stage, said: list[str]) -> Answers:
+    """A living cluster whose hosts are as they should be, but for what the keeper says is in its repository."""
+    vault = stage.deployed_before()
+    cluster = stage.cluster()
+    config = json.dumps(wanted_config(cluster))
+    assert difference(wanted_config(cluster), json.loads(config)) == {}
+    return [
+        (".", SURVEY, living(vault)),
+        (KEEPER, "backup_info|archive.info", said),
+        ("db1", "/config --fail", [config]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("there", "done"),
+    [
+        ([], {"stanza-create", "check --archive-timeout", "start --no-block"}),
+        (["stanza"], {"check --archive-timeout", "start --no-block"}),
+        (["stanza", "archived"], {"start --no-block"}),
+        (["stanza", "archived", "backed_up"], set()),
+    ],
+)
+def test_what_is_there_of_a_repository_is_not_made_again(stage: Stage, there: list[str], done: set[str]) -> None:
+    stage.keep_backups()
+    run = stage.rehearse("-y", answers=settled(stage, there))
+    assert run.exit_code == 0, run.output
+    words = ("stanza-create", "check --archive-timeout", "start --no-block")
+    assert {word for word in words if run.executed(word, KEEPER)} == done
+
+
+def test_a_host_may_join_that_keeps_backups_and_the_others_are_told_to_archive(stage: Stage) -> None:
+    """Whoever lives keeps its secrets, and gets an authority more."""
+    vault = stage.deployed_before()
+    without = json.dumps(wanted_config(stage.cluster()))
+    stage.keep_backups()
+    answers: Answers = [(KEEPER, SURVEY, BLANK_HOST), (".", SURVEY, living(vault)), ("db1", "/config --fail", [without])]
+    run = stage.rehearse("-y", answers=answers)
+    assert run.exit_code == 0, run.output
+    (patch,) = (run.commands[n].command for n in run.executed("--request PATCH"))
+    assert "archive-push" in patch and '"archive_mode": ' not in patch
+    assert run.first("stanza-create", KEEPER) < run.first("--request PATCH")
+
+
+def test_the_server_ends_where_no_host_keeps_backups_any_more(stage: Stage) -> None:
+    vault = stage.deployed_before()
+    answers: Answers = [(".", SURVEY, living(vault)), ("db", "Written by the deploy", ["/etc/pgbackrest/pgbackrest.conf"])]
+    run = stage.rehearse("-y", answers=answers)
+    for host in DATABASES:
+        assert run.executed("disable --now --quiet pgbackrest.service", host)

@@ -1,0 +1,215 @@
+"""Backups without a host: what the settings may be, what is archived, what is read of the keeper, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import views
+from clusters import KEEPERS, NEEDED, cluster, hosts, problems
+
+from agents.sent import collector
+from cluster.building import RawHost
+from cluster.components import COMPONENTS
+from cluster.dynamic_config import postgres_parameters
+from cluster.errors import ClusterError
+from cluster.firewall import doors
+from cluster.layout import layout_of
+from cluster.vault import Vault, password_names
+from day2.commands.backups.keeper import keeper
+from day2.commands.backups.listing import age, as_row, cells
+from health.deployed import unmet
+from health.questions import questions
+from health.reading import host_view
+from health.rules import findings
+from health.states import Archiver, BackupRun
+
+WITHOUT, WITH = cluster(), cluster(backup=True)
+PGBACKREST = next(component for component in COMPONENTS if component.name == "pgbackrest")
+# What `pgbackrest info --output=json` of 2.60 prints, but for what nobody reads.
+INFO = [{
+    "archive": [{"database": {"id": 1, "repo-key": 1}, "id": "18-1", "max": "00000002000000000000000B",
+                 "min": "000000010000000000000004"}],
+    "backup": [
+        {"archive": {"start": "000000010000000000000004", "stop": "000000010000000000000005"}, "error": False,
+         "info": {"delta": 23_000_000, "repository": {"delta": 3_000_000, "delta-map": 12}, "size": 23_000_000},
+         "label": "20261129-031500F", "timestamp": {"start": 1_000_000, "stop": 1_000_010}, "type": "full"},
+        {"archive": {"start": "00000002000000000000000A", "stop": "00000002000000000000000B"}, "error": False,
+         "info": {"delta": 90_000, "repository": {"delta": 10_000, "delta-map": 8}, "size": 23_000_000},
+         "label": "20261129-031500F_20261129-032000I", "timestamp": {"start": 1_000_100, "stop": 1_000_103}, "type": "incr"},
+    ],
+    "name": "shop", "status": {"code": 0, "message": "ok"},
+}]  # fmt: skip
+RUNS = {
+    "full": {"ActiveState": "inactive", "ExecMainExitTimestamp": "@1000010"},
+    "diff": {"ActiveState": "activating", "ExecMainExitTimestamp": ""},
+    "incr": {"ActiveState": "failed", "ExecMainExitTimestamp": "@1000200"},
+}
+
+
+def test_without_a_host_for_them_a_cluster_is_what_it_was() -> None:
+    assert WITHOUT.backup_hosts == WITHOUT.pgbackrest_hosts == WITHOUT.carriers(PGBACKREST) == ()
+    assert "pgbackrest" not in {package for host in WITHOUT.hosts for package in WITHOUT.packages(host)}
+    assert postgres_parameters(WITHOUT)["archive_command"] == "/bin/true"
+    assert "archive_timeout" not in postgres_parameters(WITHOUT)
+    assert "backup_cipher" not in password_names(WITHOUT)
+    assert all(8432 not in [door.port for door in doors(WITHOUT, host)] for host in WITHOUT.hosts)
+    assert {name for host in WITHOUT.hosts for name in questions(WITHOUT, host)} & {"pgbackrest"} == set()
+    assert "backup" not in str(layout_of(WITHOUT))
+
+
+def test_with_one_the_database_hosts_carry_pgbackrest_too_and_the_proxy_does_not() -> None:
+    carriers = [host.name for host in WITH.hosts if "pgbackrest" in WITH.packages(host)]
+    assert carriers == ["db1", "db2", "db3", "keep1"]
+    assert {host.name: [door.port for door in doors(WITH, host)].count(8432) for host in WITH.hosts} == {
+        "db1": 1, "db2": 1, "db3": 1, "keep1": 1, "proxy1": 0,
+    }  # fmt: skip
+    assert WITH.directories(WITH.host("keep1")) == {"backup_directory": "/var/lib/pgbackrest"}
+    assert "backup_directory" not in WITH.directories(WITH.host("db1"))
+
+
+def test_postgresql_archives_by_pgbackrest_then_and_on_a_quiet_cluster_each_minute_unless_the_owner_says_otherwise() -> None:
+    parameters = postgres_parameters(WITH)
+    assert parameters["archive_mode"] == "on" and parameters["archive_timeout"] == "60s"
+    assert parameters["archive_command"] == "pgbackrest --stanza=shop archive-push %p"
+    slower = postgres_parameters(cluster(backup=True, postgres_parameters={"archive_timeout": "10min"}))
+    assert slower["archive_timeout"] == "10min"
+
+
+@pytest.mark.parametrize("name", ["archive_command", "archive_mode", "archive_library"])
+def test_a_way_to_archive_of_the_owners_and_ours_are_refused_together(name: str) -> None:
+    (problem,) = problems(hosts(backup=True, postgres_parameters={name: "on"}))
+    assert problem.startswith(f"postgres_parameters[{name}] = 'on': group 'backup' has a host, to which pgBackRest archives")
+    assert problems(hosts(postgres_parameters={name: "on"})) == []
+
+
+def test_two_hosts_for_backups_are_refused_and_one_that_has_the_data() -> None:
+    two = hosts(backup=True)
+    two["keep2"] = RawHost(frozenset({"backup"}), {"address": "10.0.0.7", **NEEDED})
+    assert problems(two) == ["group 'backup' has 2 hosts (keep1, keep2): should be one, or none"]
+    beside = hosts()
+    beside["db1"] = RawHost(beside["db1"].groups | {"backup"}, beside["db1"].data)
+    assert problems(beside) == ["host db1 is in groups 'backup' and 'postgres': backups should lie where the data does not"]
+
+
+def test_a_time_that_a_timer_would_not_take_is_refused() -> None:
+    (problem,) = problems(hosts(backup=True, backup_full_schedule="Sun 01:00; reboot"))
+    assert problem.startswith("backup_full_schedule = 'Sun 01:00; reboot': should be a time as in a timer of systemd")
+
+
+def test_the_secrets_of_a_cluster_that_lives_get_an_authority_when_backups_begin_and_it_can_not_be_lost(tmp_path: Path) -> None:
+    settings = {"secrets_directory": str(tmp_path / "secrets")}
+    before = Vault(cluster(**settings), {})
+    assert not any("backup" in name for name in before.save())
+    began = Vault(cluster(backup=True, **settings), {})
+    written = set(began.save())
+    assert {"backup-ca.key", "backup-ca.crt", "keep1-pgbackrest.key", "db1-pgbackrest.crt", "passwords.json"} <= written
+    assert not any(name.startswith("proxy1") or name.startswith("etcd") for name in written)
+    again = Vault(cluster(backup=True, **settings), {})
+    assert again.save() == [] and again.password("backup_cipher") == began.password("backup_cipher")
+    (tmp_path / "secrets/shop/backup-ca.key").unlink()
+    with pytest.raises(ClusterError, match=r"backup-ca\.key or \.crt is missing"):
+        Vault(cluster(backup=True, **settings), {})
+
+
+def test_what_the_keeper_says_is_read() -> None:
+    said = {"version": "pgBackRest 2.60.0", "info": INFO, "runs": RUNS, "timers": {"pgquorum-backup-full.timer": "active"}}
+    host = host_view("keep1", json.dumps({"time": 1_000_163.0, "pgbackrest": {"is": said}}), 0.0)
+    state = host.backups
+    assert state and state.version == "2.60.0" and state.archive_last == "00000002000000000000000B"
+    full, incr = state.backups
+    assert (full.kind, full.size, full.stored, full.wal_first) == ("full", 23_000_000, 3_000_000, "000000010000000000000004")
+    assert incr.age == 60.0 and not incr.damaged
+    assert [(run.kind, run.running, run.failed, run.ended) for run in state.runs] == [
+        ("full", False, False, 1_000_010), ("diff", True, False, None), ("incr", False, True, 1_000_200),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("info", [[], [{"name": "shop"}], [{"name": "shop", "backup": [], "archive": []}]])
+def test_a_keeper_that_has_nothing_yet_is_no_riddle(info: list[object]) -> None:
+    said = {"version": "pgBackRest 2.60.0", "info": info, "runs": {}, "timers": {}}
+    state = host_view("keep1", json.dumps({"time": 0.0, "pgbackrest": {"is": said}}), 0.0).backups
+    assert state and state.backups == () and state.archive_first is None
+
+
+def test_in_good_health_nothing_is_wrong_and_both_subjects_say_so() -> None:
+    found = findings(views.backed_up(), views.BACKED_UP)
+    assert [f for f in found if f.level != "ok"] == []
+    assert {"backups", "archive"} <= {f.rule for f in found}
+
+
+def test_while_the_first_backup_is_made_that_there_is_none_is_no_problem() -> None:
+    making = replace(views.backups(), backups=(), runs=(BackupRun("full", True, False, None),))
+    found = findings(views.backed_up(keep1=views.keeper(backups=making)), views.BACKED_UP)
+    assert [f.text for f in found if f.rule.startswith("backups")] == ["the first backup is being made"]
+
+
+@pytest.mark.parametrize(
+    ("failed", "made", "told"),
+    [("incr", "full", False), ("incr", "incr", False), ("full", "incr", True), ("diff", "incr", True), ("diff", "diff", False)],
+)
+def test_a_failed_backup_is_made_up_for_by_one_that_is_as_full(failed: str, made: str, told: bool) -> None:
+    state = views.backups(views.backup(made, age=10.0), runs=(BackupRun(failed, False, True, 999_980),))
+    found = findings(views.backed_up(keep1=views.keeper(backups=state)), views.BACKED_UP)
+    assert any(f.rule == "backups.failed" for f in found) == told
+
+
+@pytest.mark.parametrize(
+    ("archiver", "rules"),
+    [
+        (Archiver("A8", 5.0, "A8", 6.0, 0, None), set()),  # it got there at the second try
+        (Archiver(None, None, None, None, 0, None), set()),
+        (Archiver(None, None, "A1", 1.0, 1, 2.0), {"archive.failing"}),
+        (Archiver("A8", 400.0, "A9", 5.0, 9, 301.0), {"archive.failing", "archive.lagging"}),
+        (Archiver("A8", 400.0, None, None, 1, 300.0), set()),
+    ],
+)
+def test_archiving_fails_while_the_last_try_has_failed_and_lags_when_a_file_waits_too_long(
+    archiver: Archiver, rules: set[str]
+) -> None:
+    found = findings(views.backed_up(archiver), views.BACKED_UP)
+    assert {f.rule for f in found if f.rule.startswith("archive.")} == rules
+
+
+def test_a_deploy_waits_for_what_it_can_mend_alone() -> None:
+    old = views.backups(views.backup(age=10**6))
+    view = views.backed_up(Archiver("A8", 400.0, "A9", 5.0, 9, 301.0), keep1=views.keeper(backups=old))
+    assert {f.rule for f in unmet(findings(view, views.BACKED_UP))} == {"archive.failing"}
+
+
+def test_a_cluster_without_a_keeper_refuses_commands_about_backups() -> None:
+    assert keeper(WITH).name in KEEPERS
+    with pytest.raises(ClusterError, match=r"group 'backup' of inventory\.py has no host"):
+        keeper(WITHOUT)
+
+
+def test_a_backup_in_a_row_for_a_person_and_for_a_program() -> None:
+    one = views.backup("incr", age=7_300.0)
+    assert cells(one)[:4] == ("label-992700", "incr", "1970-01-12 11:45:00", "2 h")
+    row = as_row(one)
+    assert (row["label"], row["type"], row["ended"]) == ("label-992700", "incr", "1970-01-12T11:45:00+00:00")
+    assert "kind" not in row
+
+
+def test_an_age_is_in_the_unit_that_says_most() -> None:
+    assert [age(n) for n in (-1.0, 90.0, 3 * 60.0, 47 * 3600.0, 3 * 86_400.0)] == ["0 s", "90 s", "3 min", "47 h", "3 d"]
+
+
+def test_the_collector_asks_pgbackrest_and_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both as they answer on a host; what is asked is no command of root's."""
+    asked = questions(WITH, WITH.host("keep1"))["pgbackrest"]
+    assert asked["info"] == "runuser -u pgbackrest -- pgbackrest --stanza=shop info --output=json"
+    assert asked["version"].startswith("runuser -u pgbackrest -- ")
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text("#!/bin/sh\nprintf 'ActiveState=inactive\\nExecMainExitTimestamp=@1000010\\n'\n")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    spec = asked | {"info": f"echo {shlex.quote(json.dumps(INFO))}", "version": "echo pgBackRest 2.60.0"}
+    said = collector.collect({"pgbackrest": spec})["pgbackrest"]["is"]
+    assert said["info"] == INFO and said["version"] == "pgBackRest 2.60.0"
+    assert said["timers"] == {"pgquorum-backup-full.timer": "inactive", "pgquorum-backup-incr.timer": "inactive"}
+    assert said["runs"]["diff"] == {"ActiveState": "inactive", "ExecMainExitTimestamp": "@1000010"}
