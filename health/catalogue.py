@@ -131,6 +131,7 @@ CATALOGUE: dict[str, Condition] = {
     "failover.no-candidate": _problem("no replica could take over, and this is why one of them could not"),
     "failover.loss-to-accept": _problem("nobody may lead without a host that is missing, unless its owner accepts a loss"),
     # Backups
+    "backups.not-serving": _problem("pgBackRest does not run on a host that keeps backups, or is backed up"),
     "backups.silent": _problem("what backups there are could not be seen"),
     "backups.none": _problem("there is no backup, and none is being made"),
     "backups.too-old": _problem("the newest backup is older than backup_max_age_hours"),

@@ -18,7 +18,7 @@ from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
 from health.questions import judge_question
 from health.reading import refusals
-from health.rules import candidates, findings
+from health.rules import blocking, candidates, findings
 from health.rules.holders import not_spared
 from health.states import Server
 from health.view import ClusterView
@@ -186,12 +186,12 @@ class Actions:
             raise ClusterError(f"{host}: {'; '.join(against)}; nothing was stopped")
 
     def await_healthy(self, also: Callable[[ClusterView], bool] = lambda view: True) -> ClusterView:
-        """The view once no rule finds a problem and `also` holds. Raises ClusterError with what is still wrong."""
+        """The view once nothing is blocking and `also` holds. Raises ClusterError with what is still wrong."""
         deadline = time.monotonic() + HEALTHY_SECONDS
         while True:
             self._interrupts.check()
             view = self.view()
-            problems = [f"{f.about}: {f.text}" for f in findings(view, self._cluster) if f.level == "problem"]
+            problems = [f"{f.about}: {f.text}" for f in blocking(findings(view, self._cluster), self._cluster)]
             if not problems and also(view):
                 return view
             if time.monotonic() > deadline:

@@ -47,7 +47,7 @@ def execute(step: Step, actions: Actions) -> None:
             _move_etcd_leader(to, actions)
         case RestartUnit(host, unit):
             actions.systemctl(host, "restart", unit)
-            actions.await_healthy()
+            actions.await_healthy(lambda view: view.hosts[host].runs(unit.removesuffix(".service")))
         case ReloadUnit(host, unit):
             actions.systemctl(host, "reload", unit)
             actions.await_healthy()

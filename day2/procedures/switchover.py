@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from health.finding import Finding
+from health.rules import blocking
 from health.rules.slots import lost_with
 from health.rules.takeover import candidates
 from health.view import ClusterView
@@ -47,7 +48,7 @@ def objections(view: ClusterView, cluster: Cluster, found: tuple[Finding, ...], 
     """Everything that speaks against a switchover to `to` now, one sentence each."""
     if len(cluster.postgres_hosts) < 2:
         yield "there is only one PostgreSQL host"
-    yield from (f"{f.about}: {f.text}" for f in found if f.level == "problem")
+    yield from (f"{f.about}: {f.text}" for f in blocking(found, cluster))
     yield from (f"{to} {reason}" for c in candidates(view, cluster) if c.name == to for reason in c.reasons)
     if view.primary and view.primary.oldest_transaction > LONG_SECONDS:
         yield f"a transaction has been open for {view.primary.oldest_transaction:.0f} s on {view.leader}: it would be lost"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from cluster.timing import Timing
 from cluster.topology import Cluster
-from health.rules import findings
+from health.rules import blocking, findings
 from health.view import ClusterView
 
 
 def problems_of(view: ClusterView, cluster: Cluster) -> tuple[str, ...]:
-    """Every problem that the rules find, as sentences."""
-    return tuple(f"{f.about}: {f.text}" for f in findings(view, cluster) if f.level == "problem")
+    """Every problem that the rules find but those of backups, as sentences."""
+    return tuple(f"{f.about}: {f.text}" for f in blocking(findings(view, cluster), cluster))
 
 
 def live_timing(cluster: Cluster, view: ClusterView) -> Timing:

@@ -6,8 +6,9 @@ to which HAProxy sends writes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
+from cluster.components import GROUPS
 from cluster.topology import Cluster
 
 from ..finding import Finding, finding, healthy
@@ -15,7 +16,7 @@ from ..view import ClusterView
 from . import backups, holders, locks, machines, packages, service, settings, slots, weaker_commits
 from .takeover import Candidate, blockers, candidates, obstacles, takeover
 
-__all__ = ["Candidate", "Finding", "blockers", "candidates", "findings", "healthy", "obstacles"]
+__all__ = ["Candidate", "Finding", "blockers", "blocking", "candidates", "findings", "healthy", "obstacles"]
 
 Rule = Callable[[ClusterView, Cluster], Iterator[Finding]]
 
@@ -65,3 +66,13 @@ def findings(view: ClusterView, cluster: Cluster) -> tuple[Finding, ...]:
         begun = [*machines.unfinished(view, cluster)]
         return (*unreachable, *(begun or ([blank] if answering else [])))
     return tuple(found for rule in RULES for found in rule(view, cluster))
+
+
+def blocking(found: Iterable[Finding], cluster: Cluster) -> tuple[Finding, ...]:
+    """The problems for which a planned change is refused, and for whose end each of its steps waits: all but those of backups, on
+    which neither a write nor a failover depends."""
+    serving = {host.name for group in GROUPS if group != "backup" for host in cluster.members(group)}
+    aside = {host.name for host in cluster.backup_hosts} - serving
+    return tuple(
+        f for f in found if f.level == "problem" and f.about not in aside and not f.rule.startswith(("backups.", "archive."))
+    )

@@ -11,14 +11,19 @@ from ..finding import Finding, finding, ok
 from ..states import BackupRun, BackupState
 from ..view import ClusterView, HostView
 
+UNIT = "pgbackrest.service"
+
 
 def backups(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """There is a backup that is not too old, the last that was tried has come to its end, and more will follow."""
+    for host in (view.hosts[one.name] for one in cluster.pgbackrest_hosts):
+        if host.reachable and not host.blank and not host.runs("pgbackrest"):
+            yield finding("backups.not-serving", host.name, f"{UNIT} is {host.units.get(UNIT, 'unknown')}")
     for host in (view.hosts[one.name] for one in cluster.backup_hosts):
         if host.backups:
             wrong = [*_backups(host, host.backups, cluster.backup.max_age_hours)]
             yield from wrong or [ok("backups", host.name, _told(host.backups))]
-        elif "pgbackrest" in host.problems and host.runs("pgbackrest"):
+        elif "pgbackrest" in host.problems:
             text = f"what backups there are could not be seen: {host.problems['pgbackrest']}"
             yield finding("backups.silent", host.name, text)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from cluster.certificates import RENEW_DAYS
-from cluster.components import COMPONENTS
+from cluster.components import COMPONENTS, OPTIONAL_GROUPS
 from cluster.paths import WATCHDOG
 from cluster.topology import Cluster
 
@@ -73,7 +73,8 @@ def clocks(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
 
 def services(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """The cluster's units run. The packaged PostgreSQL service, which would start a server of its own, does not."""
-    wanted = [(unit, view.hosts[h.name]) for one in COMPONENTS for unit in one.units for h in cluster.carriers(one)]
+    serving = [one for one in COMPONENTS if one.group not in OPTIONAL_GROUPS]  # rules/backups.py sees to the other
+    wanted = [(unit, view.hosts[h.name]) for one in serving for unit in one.units for h in cluster.carriers(one)]
     wrong = [
         finding("services.not-active", host.name, f"{unit} is {state}")
         for unit, host in wanted

@@ -44,6 +44,10 @@ BROKEN = {
         views.view(db1=views.database("db1", disks=(Disk("/data", 100 * 1024**3, 4 * 1024**3),))),
         "db1: 4.0 GiB are free of 100.0 on the disk of /data (docs/runbook.md, A disk fills up)",
     ),
+    "a host that gives nothing to be backed up": (
+        views.backed_up(keep1=views.keeper(units=views.keeper().units | {"pgbackrest.service": "failed"})),
+        "keep1: pgbackrest.service is failed",
+    ),
     "backups that can't be seen": (
         views.backed_up(keep1=views.keeper(backups=None, problems={"pgbackrest": "no answer within 2.2 s"})),
         "keep1: what backups there are could not be seen: no answer within 2.2 s",

@@ -25,8 +25,8 @@ from day2.commands.backups.listing import age, as_row, cells
 from health.deployed import unmet
 from health.questions import questions
 from health.reading import host_view
-from health.rules import findings
-from health.states import Archiver, BackupRun
+from health.rules import blocking, findings
+from health.states import Archiver, BackupRun, Disk
 
 WITHOUT, WITH = cluster(), cluster(backup=True)
 PGBACKREST = next(component for component in COMPONENTS if component.name == "pgbackrest")
@@ -179,6 +179,19 @@ def test_a_deploy_waits_for_what_it_can_mend_alone() -> None:
     old = views.backups(views.backup(age=10**6))
     view = views.backed_up(Archiver("A8", 400.0, "A9", 5.0, 9, 301.0), keep1=views.keeper(backups=old))
     assert {f.rule for f in unmet(findings(view, views.BACKED_UP))} == {"archive.failing"}
+
+
+def test_what_is_wrong_with_backups_is_in_nobodys_way_and_what_else_is_wrong_is() -> None:
+    off = views.unreachable("keep1")
+    ill = views.keeper(
+        units=views.keeper().units | {"pgbackrest.service": "failed"}, disks=(Disk("/var/lib/pgbackrest", 100 * 1024**3, 0),)
+    )
+    for keep1 in (off, ill):
+        found = findings(views.backed_up(Archiver("A8", 400.0, "A9", 5.0, 9, 301.0), keep1=keep1), views.BACKED_UP)
+        assert {"host.unreachable", "backups.not-serving"} & {f.rule for f in found if f.level == "problem"}
+        assert blocking(found, views.BACKED_UP) == ()
+    one_less = views.backed_up(db3=views.unreachable("db3"))
+    assert {f.about for f in blocking(findings(one_less, views.BACKED_UP), views.BACKED_UP)} >= {"db3"}
 
 
 def test_a_cluster_without_a_keeper_refuses_commands_about_backups() -> None:

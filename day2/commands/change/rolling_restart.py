@@ -27,7 +27,7 @@ from day2.procedures.steps import Plan, Step, SwitchOver, documents
 from day2.report.planned import of_writes
 from day2.report.wording import many
 from day2.ui.console import BAD_NEWS, FINE, INTERRUPTED, confirm, console, print_json
-from health.rules import findings
+from health.rules import blocking, findings
 from health.rules.slots import lost_with
 from health.view import ClusterView
 
@@ -104,8 +104,8 @@ def rolling_restart(
 
 
 def refuse_unless_healthy(view: ClusterView, cluster: Cluster) -> None:
-    """Raises ClusterError with every problem there is."""
-    problems = [f"  - {f.about}: {f.text}" for f in findings(view, cluster) if f.level == "problem"]
+    """Raises ClusterError with every problem that speaks against it."""
+    problems = [f"  - {f.about}: {f.text}" for f in blocking(findings(view, cluster), cluster)]
     if problems:
         raise ClusterError("\n".join(["no rolling restart now, nothing was touched:", *problems]))
 
