@@ -5,8 +5,8 @@ their disks, and notes it: from then on a candidate need not care any more about
 program nothing is lost: the promotion gate then asks for a quorum in all of them.
 
 As the one program of ours that always runs on every database host, it also keeps the promotion gate at hand (gate_server.py),
-tidies up after it (timelines.py), says for which replicas logical slots wait (standby_slots.py), and notes who holds PostgreSQL's
-locks (lock_table.py).
+tidies up after it (timelines.py), says for which replicas logical slots wait (standby_slots.py), keeps what is not archived yet
+(archive_slot.py), and notes who holds PostgreSQL's locks (lock_table.py).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agents import gate_server, lock_table
+from agents.archive_slot import ArchiveSlot
 from agents.etcd import Etcd, EtcdError
 from agents.keys import ClusterKeys, Keys
 from agents.session import Session
@@ -113,11 +114,14 @@ def main(specification: Specification) -> int:
     session = Session(specification)
     standbys = StandbySlots(specification.name, session) if specification.logical_slots else None
     confirmer = Confirmer(specification.name, keys, Primary(session), standbys)
+    kept = ArchiveSlot(session) if specification.archives else None
     told = ""
     while True:
         with suppress(OSError):  # as long as there is no PostgreSQL
             for number in timelines.release():
                 print(f"timeline {number} is not reserved any more: the promotion did not come", file=sys.stderr, flush=True)
+            if kept:
+                kept.settle()
         try:
             confirmer.step()
             told = ""

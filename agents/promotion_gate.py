@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents import https
+from agents import https, unarchived
 from agents.etcd import Etcd, EtcdError
 from agents.keys import ClusterKeys, Keys
 from agents.specification import Specification
@@ -158,7 +158,18 @@ def judge(specification: Specification) -> tuple[int, str]:
     except (EtcdError, OSError, ValueError, KeyError, TypeError) as error:
         through, why = False, f"that can't be judged: {error}"
     verdict = "may" if through else "must not"
-    return 0 if through else 1, f"promotion gate: {specification.name} {verdict} be promoted: {why}"
+    said = f"promotion gate: {specification.name} {verdict} be promoted: {why}"
+    if through and specification.archives:
+        said += _hand_on(Path(specification.wal))
+    return 0 if through else 1, said
+
+
+def _hand_on(pg_wal: Path) -> str:
+    """What is said of the write-ahead log that this member archives in place of the former primary. It is no reason to wait."""
+    try:
+        return f"; {unarchived.mark(pg_wal)} files wait to be archived"
+    except (OSError, ValueError) as error:
+        return f"; what the former primary has not archived may be missing in the archive: {error}"
 
 
 def main(specification: Specification) -> int:

@@ -17,7 +17,8 @@ DATABASE = "postgres"
 class Specification:
     """`name`: this member. `etcd`: where its members are asked, the nearest first, as host:port. `patroni`: each member's name
     to where its REST API is. `tls`: the directory of Patroni's certificates. `psql`, `sockets`, `port`, `wal`: this host's
-    PostgreSQL, and where its write-ahead log is. `logical_slots`: whether there are consumers of logical slots.
+    PostgreSQL, and where its write-ahead log is. `logical_slots`: whether there are consumers of logical slots. `archives`:
+    whether write-ahead log is archived.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Specification:
     port: int
     wal: str
     logical_slots: bool = False
+    archives: bool = False
 
     @classmethod
     def read(cls, file: str) -> Specification:

@@ -135,9 +135,12 @@ def _slot_problems(cluster: Cluster) -> Iterator[str]:
         value = postgres.parameters.get(name, needed)
         if value not in (needed, needed == "on"):
             yield f"postgres_parameters[{name}] = {value!r}: with postgres_slots it is {needed!r}"
-    most, count = postgres.parameters.get("max_replication_slots", 10), len(members) + len(postgres.slots)
+    most, count = (
+        postgres.parameters.get("max_replication_slots", 10),
+        len(members) + len(postgres.slots) + len(cluster.backup_hosts),
+    )
     if isinstance(most, int) and count > most:
-        yield f"postgres_parameters[max_replication_slots] = {most}: the hosts and postgres_slots need {count}"
+        yield f"postgres_parameters[max_replication_slots] = {most}: the hosts, postgres_slots and backups need {count}"
 
 
 # What pgBackRest needs as it is, where it archives.

@@ -11,7 +11,7 @@ from typing import Any
 
 from . import paths, tls
 from .parameters import LOGICAL
-from .slots import NOT_YET, STANDBYS_FIRST
+from .slots import ARCHIVE, NOT_YET, STANDBYS_FIRST
 from .topology import RESERVED_CONNECTIONS, Cluster
 
 Json = dict[str, Any]
@@ -39,6 +39,7 @@ def wanted_config(cluster: Cluster) -> Json:
         "synchronous_mode_strict": cluster.all.without_replica == "wait",
         "synchronous_node_count": synchronous_node_count(cluster),
         "postgresql": {"use_pg_rewind": True, "use_slots": True, "parameters": parameters},
+        **({"slots": {ARCHIVE: {"type": "physical"}}} if cluster.backup_hosts else {}),
         MEMORY: {"parameters": sorted(parameters)},
     }
 
@@ -127,6 +128,8 @@ def difference(wanted: Json, live: Json) -> Json:
     gone = {name: None for name in set_before - set(wanted["postgresql"]["parameters"]) if name in running}
     if gone:
         patch.setdefault("postgresql", {}).setdefault("parameters", {}).update(gone)
+    if ARCHIVE in (live.get("slots") or {}) and "slots" not in wanted:
+        patch["slots"] = {ARCHIVE: None}
     return patch
 
 

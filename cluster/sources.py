@@ -84,8 +84,8 @@ def sources(cluster: Cluster, member: Host, survey: HostSurvey) -> tuple[Source,
         return ()
     carried = {component.name for component in cluster.components(member)}
     found = []
-    if "postgres" in carried and _from_project(cluster, release):
-        found.append(_project(cluster, release, survey))
+    if wanted := _of_project(cluster, carried, release):
+        found.append(_project(cluster, release, survey, wanted))
     if "etcd" in carried and _etcd_from_debian(cluster, release):
         found.append(_debian(cluster, survey))
     return tuple(found)
@@ -105,9 +105,9 @@ def problems(cluster: Cluster, member: Host, survey: HostSurvey) -> Iterator[str
         )
     if "etcd" in carried and etcd == "distribution" and "etcd" not in release.good:
         yield f"etcd_source = 'distribution', but etcd of {release.called} is too old: should be 'auto', 'debian' or 'files'"
-    if "pgbackrest" in carried and "pgbackrest" not in release.good:
-        need = "should be a release that has 2.59.3, or group 'backup' should have no hosts"
-        yield f"pgBackRest of {release.called} is too old: {need}"
+    if "pgbackrest" in carried and postgres == "distribution" and "pgbackrest" not in release.good:
+        need = "should be 'auto' or 'pgdg', or group 'backup' should have no hosts"
+        yield f"postgres_source = 'distribution', but pgBackRest of {release.called} is too old: {need}"
     for source in sources(cluster, member, survey):
         if not source.uri:
             yield (
@@ -149,9 +149,16 @@ def _has_postgres(cluster: Cluster, release: Release) -> bool:
     return release.postgres == cluster.postgres.version and {"postgres", "patroni"} <= release.good
 
 
-def _from_project(cluster: Cluster, release: Release) -> bool:
-    choice = cluster.postgres.source
-    return choice == "pgdg" or (choice == "auto" and not _has_postgres(cluster, release))
+def _of_project(cluster: Cluster, carried: Collection[str], release: Release) -> tuple[str, ...]:
+    """The packages that a host takes from the PostgreSQL project's repository."""
+    choice, version = cluster.postgres.source, cluster.postgres.version
+    wanted: list[str] = []
+    if "postgres" in carried and (choice == "pgdg" or (choice == "auto" and not _has_postgres(cluster, release))):
+        wanted += [f"postgresql-{version}", f"postgresql-client-{version}", "postgresql-common", "postgresql-client-common"]
+        wanted += ["patroni", "python3-psycopg2"]
+    if "pgbackrest" in carried and (choice == "pgdg" or (choice == "auto" and "pgbackrest" not in release.good)):
+        wanted += ["pgbackrest"]
+    return (*wanted, "libpq5") if wanted else ()
 
 
 def _etcd_from_debian(cluster: Cluster, release: Release) -> bool:
@@ -159,25 +166,23 @@ def _etcd_from_debian(cluster: Cluster, release: Release) -> bool:
     return choice == "debian" or (choice == "auto" and "etcd" not in release.good)
 
 
-def _project(cluster: Cluster, release: Release, survey: HostSurvey) -> Source:
-    version, key = cluster.postgres.version, cluster.postgres.source_key
+def _project(cluster: Cluster, release: Release, survey: HostSurvey, wanted: tuple[str, ...]) -> Source:
+    key = cluster.postgres.source_key
+    programs = {"patroni": f"PostgreSQL {cluster.postgres.version} and Patroni", "pgbackrest": "pgBackRest"}
     return Source(
         name="pgdg",
         what="the PostgreSQL project's repository",
-        purpose=f"PostgreSQL {version} and Patroni",
+        purpose=", and ".join(said for package, said in programs.items() if package in wanted),
         uri=cluster.postgres.source_url,
         suite=f"{release.codename}-pgdg",
         signed_by=f"{KEYS}/pgquorum-pgdg.asc" if key else POSTGRES_KEY,
         pin="o=apt.postgresql.org",
-        packages=(
-            f"postgresql-{version}", f"postgresql-client-{version}", "postgresql-common", "postgresql-client-common", "libpq5",
-            "patroni", "python3-psycopg2",
-        ),
+        packages=wanted,
         rest=ONLY_AS_DEPENDENCY,
         key=key,
         key_package=None if key else release.key_package,
         there=survey.postgres_source,
-    )  # fmt: skip
+    )
 
 
 def _debian(cluster: Cluster, survey: HostSurvey) -> Source:

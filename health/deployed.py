@@ -15,7 +15,9 @@ PASSED, READ_FAILS = "probe passed", "read fails"  # what the probe of a client 
 # Only warnings for a cluster at work, but a deploy has just asked for them: it is done when they are there.
 DEMANDED = frozenset({"settings.not-in-etcd", "settings.not-running", "durability.other-mode", "durability.other-count"})
 # Problems that the owner has chosen: by `invoke pause`, or by the number of hosts; and those that no deploy mends, nor has made.
-OF_BACKUPS = frozenset({"backups.none", "backups.too-old", "backups.failed", "backups.damaged", "archive.lagging"})
+OF_BACKUPS = frozenset(
+    {"backups.none", "backups.too-old", "backups.failed", "backups.damaged", "archive.failing", "archive.lagging"}
+)
 ACCEPTED = frozenset({"patroni.paused", "failover.paused", "failover.no-majority"}) | OF_BACKUPS
 
 

@@ -50,4 +50,5 @@ def _specification(run: Run) -> dict[str, object]:
         "port": cluster.postgres.port,
         "wal": f"{cluster.postgres.data_directory}/pg_wal",
         "logical_slots": bool(cluster.postgres.slots),
+        "archives": bool(cluster.backup_hosts),
     }

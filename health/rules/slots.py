@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cluster.slots import slot_name
+from cluster.slots import ARCHIVE, slot_name
 from cluster.topology import Cluster
 
 from ..finding import Finding, finding
@@ -17,7 +17,7 @@ def physical(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     left_out = {slot_name(name) for name in view.left_out}
     ours = {slot_name(host.name) for host in cluster.postgres_hosts}
     for slot in view.primary.slots if view.primary else ():
-        if slot.name in left_out:
+        if slot.name in left_out or slot.name == ARCHIVE:  # that is idle by nature, and made anew when it has lost something
             continue
         if slot.wal_status in ("lost", "unreserved"):
             text = f"slot {slot.name} is {slot.wal_status}: its replica needs `invoke reinit`"

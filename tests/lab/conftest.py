@@ -147,3 +147,15 @@ def site(whole_lab: Site, first_deploy: Deploy) -> Site:
 def healed(site: Site) -> None:
     """For tests that break something: the cluster is whole when each of them begins, whatever the one before has left."""
     site.heal()
+
+
+@pytest.fixture(scope="module")
+def joined(site: Site) -> Site:
+    """The cluster with the host for backups, which has joined while it lived."""
+    before = site.postmasters()
+    if not site.keeps_backups:
+        site.psql(site.leader(), "create table if not exists kept (n int)")
+        site.lab.up()  # its inventory has the host
+    site.deployed()
+    assert site.postmasters() == before
+    return site

@@ -4,63 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
+from backups import HOST, NEEDS_A_KEEPER, archived, info, labels, restored, written
 from commands import invoke, status
 from helpers import Site
-from hosts import DATABASES, KEEPER, SPEC, wait_until
+from hosts import DATABASES, wait_until
 
-pytestmark = [
-    pytest.mark.usefixtures("healed"),
-    pytest.mark.skipif(KEEPER is None or SPEC.suite != "forky", reason="no host for backups, or one whose pgBackRest is too old"),
-]
-HOST = KEEPER or ""
-# What is restored without this tool, and where: beside the data of a replica.
-SCRATCH, PORT = "/var/lib/postgresql/scratch", 5999
+pytestmark = [pytest.mark.usefixtures("healed"), NEEDS_A_KEEPER]
 UNITS = ("pgbackrest", "pgquorum-backup@full")
-
-
-def as_keeper(site: Site, command: str) -> str:
-    return site.on(HOST, f"runuser -u pgbackrest -- pgbackrest --stanza={SPEC.name} {command}", timeout=180)
-
-
-def info(site: Site) -> dict[str, Any]:
-    """What pgBackRest itself says of the backups."""
-    (stanza,) = json.loads(as_keeper(site, "info --output=json"))
-    return dict(stanza)
-
-
-def labels(site: Site) -> list[str]:
-    return [backup["label"] for backup in info(site)["backup"]]
-
-
-def archived(site: Site) -> str:
-    """The last file of the write-ahead log in the archive."""
-    return str(info(site)["archive"][-1]["max"])
-
-
-def written(site: Site) -> str:
-    """The name of the file of the write-ahead log that the primary has just ended."""
-    name = site.psql(site.leader(), "select pg_walfile_name(pg_current_wal_lsn())")
-    site.psql(site.leader(), "select pg_switch_wal()")
-    return name
 
 
 def rules(site: Site) -> set[str]:
     return {finding["rule"] for finding in status(site)["findings"]}
-
-
-@pytest.fixture(scope="module")
-def joined(site: Site) -> Site:
-    """The cluster with the host for backups, which has joined while it lived."""
-    before = site.postmasters()
-    if not site.keeps_backups:
-        site.psql(site.leader(), "create table if not exists kept (n int)")
-        site.lab.up()  # its inventory has the host
-    site.deployed()
-    assert site.postmasters() == before
-    return site
 
 
 def test_a_host_for_backups_joins_a_living_cluster_and_a_second_deploy_changes_nothing(joined: Site) -> None:
@@ -156,22 +112,8 @@ def test_a_row_is_there_again_after_a_plain_restore(joined: Site) -> None:
     joined.psql(joined.leader(), "insert into kept values (4712)")
     name = written(joined)
     wait_until(lambda: archived(joined) >= name, "the last row is archived")
-    host = joined.replicas()[0]
-    restore = f"pgbackrest --stanza={SPEC.name} --pg1-path={SCRATCH} --archive-mode=off --target-timeline=current restore"
-    quiet = "-c config_file=$D/mine.conf -c hba_file=$D/mine.hba"
-    start = f"""set -e; D={SCRATCH}; rm -rf $D; mkdir -m 700 $D; {restore}
-    printf "listen_addresses = ''\\nport = {PORT}\\nunix_socket_directories = '$D'\\nhot_standby = off\\n" >$D/mine.conf
-    echo 'local all all trust' >$D/mine.hba
-    /usr/lib/postgresql/18/bin/pg_ctl -D $D -o "{quiet}" -l $D/log --wait --timeout=120 start || {{ cat $D/log >&2; exit 1; }}
-    """
-    try:
-        joined.on(host, "runuser -u postgres -- bash", stdin=start, timeout=180)
-        query = "select n from kept where n > 4000 order by n"
-        ask = f"runuser -u postgres -- psql -XAtq -h {SCRATCH} -p {PORT} -d postgres -c '{query}'"
-        assert wait_until(lambda: joined.on(host, ask), "the restored server answers").split() == ["4711", "4712"]
-    finally:
-        stop = f"/usr/lib/postgresql/18/bin/pg_ctl -D {SCRATCH} -m immediate stop; rm -rf {SCRATCH}"
-        joined.on(host, f"runuser -u postgres -- bash -c '{stop}' || true")
+    query = "select n from kept where n > 4000 order by n"
+    assert restored(joined, joined.replicas()[0], query).split() == ["4711", "4712"]
 
 
 def test_a_backup_that_fails_is_told_until_one_is_made(joined: Site) -> None:

@@ -176,9 +176,9 @@ def test_archiving_fails_while_the_last_try_has_failed_and_lags_when_a_file_wait
 
 
 def test_a_deploy_waits_for_what_it_can_mend_alone() -> None:
-    old = views.backups(views.backup(age=10**6))
-    view = views.backed_up(Archiver("A8", 400.0, "A9", 5.0, 9, 301.0), keep1=views.keeper(backups=old))
-    assert {f.rule for f in unmet(findings(view, views.BACKED_UP))} == {"archive.failing"}
+    old, failed = views.backups(views.backup(age=10**6)), views.keeper().units | {"pgbackrest.service": "failed"}
+    view = views.backed_up(Archiver("A8", 400.0, "A9", 5.0, 9, 301.0), keep1=views.keeper(backups=old, units=failed))
+    assert {f.rule for f in unmet(findings(view, views.BACKED_UP))} == {"backups.not-serving"}
 
 
 def test_what_is_wrong_with_backups_is_in_nobodys_way_and_what_else_is_wrong_is() -> None:

@@ -10,6 +10,7 @@ from clusters import cluster
 
 from cluster.dynamic_config import described, difference, durability_of, promise_of, wanted_config, without_replica_of
 from cluster.parameters import OWNED, known_parameters
+from cluster.slots import ARCHIVE
 
 Json = dict[str, Any]
 
@@ -145,3 +146,12 @@ def test_a_patch_in_words() -> None:
     live = {"ttl": 20, "postgresql": {"parameters": {"work_mem": "4MB"}}}
     patch = {"ttl": 30, "postgresql": {"parameters": {"work_mem": "8MB", "jit": None}}, "pgquorum": {"parameters": []}}
     assert list(described(patch, live)) == ["ttl: 20 -> 30", "work_mem: 4MB -> 8MB", "jit: unset -> unset"]
+
+
+def test_the_slot_of_the_archive_is_there_with_backups_and_goes_with_them() -> None:
+    with_backups, without = wanted_config(cluster(backup=True)), wanted_config(cluster())
+    assert difference(with_backups, without | {"slots": {"mine": {"type": "physical"}}})["slots"] == {
+        ARCHIVE: {"type": "physical"}
+    }
+    assert difference(without, with_backups)["slots"] == {ARCHIVE: None}
+    assert "slots" not in difference(without, without | {"slots": {"mine": {"type": "physical"}}})

@@ -1,0 +1,68 @@
+"""Has what a former primary may not have archived any more archived by the one that takes over.
+
+A replica marks each file of the write-ahead log that it has received as archived (`.done`): the primary sees to that. When that
+primary is lost, what it had not archived yet would never be, and nobody could restore beyond (walreceiver.c,
+XLogArchiveForceDone). So just before a promotion all of it is marked as waiting (`.ready`). What was archived is archived once
+more, with the same content, which pgBackRest takes for done.
+
+Only that may be: a file whose rest somebody else has written differently would be refused, and hold up all that follow. Of a
+timeline that was left in the middle of a file, that file is not whole here. So only files that end where the log has gone on from
+there are marked: those of this server's own line of timelines, up to where each was left.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from agents.timelines import HISTORY, MARK
+
+SEGMENT = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})")
+LEFT = re.compile(r"^\s*(\d+)\s+([0-9A-F]+)/([0-9A-F]+)", re.MULTILINE)
+
+
+def left_at(history: str) -> dict[int, int]:
+    """From the text of a history file: where (bytes) each earlier timeline of its line was left."""
+    return {int(number): (int(high, 16) << 32) + int(low, 16) for number, high, low in LEFT.findall(history)}
+
+
+def on_the_line(names: Iterable[str], timeline: int, left: Mapping[int, int], segment_size: int) -> list[str]:
+    """Those of `names`, files of the write-ahead log, that every server on `timeline` has with the same content: whole files
+    (`segment_size` bytes each) up to where each timeline was `left`, and the history files."""
+    line = {timeline, *left}
+    wanted = []
+    for name in sorted(names):
+        if found := HISTORY.fullmatch(name):
+            if int(found[1], 16) in line:
+                wanted.append(name)
+        elif found := SEGMENT.fullmatch(name):
+            number, high, low = (int(part, 16) for part in found.groups())
+            end = (high << 32) + (low + 1) * segment_size
+            if number == timeline or end <= left.get(number, 0):
+                wanted.append(name)
+    return wanted
+
+
+def mark(pg_wal: Path) -> int:
+    """Marks what waits in `pg_wal` from now on, on disk. Returns how many files that are. Raises OSError, and ValueError for a
+    history file that is none."""
+    status, names = pg_wal / "archive_status", [file.name for file in pg_wal.iterdir()]
+    segments = [name for name in names if SEGMENT.fullmatch(name)]
+    histories = [name for name in names if HISTORY.fullmatch(name) and MARK not in (pg_wal / name).read_bytes()]
+    # The newest is the one that this server is on: numbers are never used twice (timelines.py).
+    timeline = max((int(name[:8], 16) for name in (*segments, *histories)), default=0)
+    history = pg_wal / f"{timeline:08X}.history"
+    left = left_at(history.read_text(encoding="utf-8")) if history.name in histories else {}
+    size = (pg_wal / max(segments)).stat().st_size if segments else 0
+    done = [file.stem for file in status.iterdir() if file.suffix == ".done"]
+    marked = on_the_line(done, timeline, left, size)
+    for name in marked:
+        (status / f"{name}.done").rename(status / f"{name}.ready")
+    directory = os.open(status, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return len(marked)

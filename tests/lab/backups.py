@@ -1,0 +1,62 @@
+"""What is in the repository, seen by pgBackRest's own programs; and what comes of it in a server that knows nothing else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from helpers import Site
+from hosts import BINARIES, KEEPER, SPEC, wait_until
+
+NEEDS_A_KEEPER = pytest.mark.skipif(
+    KEEPER is None or SPEC.suite != "forky", reason="no host for backups, or one whose pgBackRest is too old"
+)
+HOST = KEEPER or ""
+# What is restored without this tool, and where: beside the data of a replica.
+SCRATCH, PORT = "/var/lib/postgresql/scratch", 5999
+
+
+def as_keeper(site: Site, command: str) -> str:
+    return site.on(HOST, f"runuser -u pgbackrest -- pgbackrest --stanza={SPEC.name} {command}", timeout=180)
+
+
+def info(site: Site) -> dict[str, Any]:
+    """What pgBackRest itself says of the backups."""
+    (stanza,) = json.loads(as_keeper(site, "info --output=json"))
+    return dict(stanza)
+
+
+def labels(site: Site) -> list[str]:
+    return [backup["label"] for backup in info(site)["backup"]]
+
+
+def archived(site: Site) -> str:
+    """The last file of the write-ahead log in the archive."""
+    return str(info(site)["archive"][-1]["max"])
+
+
+def written(site: Site) -> str:
+    """The name of the file of the write-ahead log that the primary has just ended."""
+    name = site.psql(site.leader(), "select pg_walfile_name(pg_current_wal_lsn())")
+    site.psql(site.leader(), "select pg_switch_wal()")
+    return name
+
+
+def restored(site: Site, host: str, query: str, timeline: str = "current") -> str:
+    """The answer to a query, by a server that pgBackRest and PostgreSQL alone have made of the newest backup and the archive, on
+    `host`, beside the data there."""
+    restore = f"pgbackrest --stanza={SPEC.name} --pg1-path={SCRATCH} --archive-mode=off --target-timeline={timeline} restore"
+    quiet = "-c config_file=$D/mine.conf -c hba_file=$D/mine.hba"
+    start = f"""set -e; D={SCRATCH}; rm -rf $D; mkdir -m 700 $D; {restore}
+    printf "listen_addresses = ''\\nport = {PORT}\\nunix_socket_directories = '$D'\\nhot_standby = off\\n" >$D/mine.conf
+    echo 'local all all trust' >$D/mine.hba
+    {BINARIES}/pg_ctl -D $D -o "{quiet}" -l $D/log --wait --timeout=120 start || {{ cat $D/log >&2; exit 1; }}
+    """
+    try:
+        site.on(host, "runuser -u postgres -- bash", stdin=start, timeout=180)
+        ask = f"runuser -u postgres -- psql -XAtq -h {SCRATCH} -p {PORT} -d postgres -c '{query}'"
+        return wait_until(lambda: site.on(host, ask), "the restored server answers")
+    finally:
+        stop = f"{BINARIES}/pg_ctl -D {SCRATCH} -m immediate stop; rm -rf {SCRATCH}"
+        site.on(host, f"runuser -u postgres -- bash -c '{stop}' || true")
