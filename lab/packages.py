@@ -24,14 +24,18 @@ TOOLS = "build-essential,ca-certificates,fakeroot,gnupg"
 @dataclass(frozen=True)
 class Stable:
     """A stable release: what the PostgreSQL project appends to versions for it, what hosts may install of its own besides what
-    the newest PostgreSQL needs, and the release whose etcd is taken."""
+    the newest PostgreSQL needs, which programs of a later release run on it as they are, and that release, whose etcd is taken."""
 
     mark: str
     own: tuple[str, ...] = ()
+    runs: tuple[str, ...] = ()
     later: str = "forky"
 
 
-STABLE = {"bookworm": Stable("pgdg12+1"), "trixie": Stable("pgdg13+1", own=("postgresql-17", "postgresql-client-17"))}
+STABLE = {
+    "bookworm": Stable("pgdg12+1"),  # its C library is too old for forky's pgBackRest
+    "trixie": Stable("pgdg13+1", own=("postgresql-17", "postgresql-client-17"), runs=("pgbackrest", "libxml2-16")),
+}
 
 
 def name(suite: str) -> str | None:
@@ -39,7 +43,7 @@ def name(suite: str) -> str | None:
     if suite not in STABLE:
         return None
     stable = STABLE[suite]
-    made_by = repr((stable.mark, stable.later, SCRIPT.read_text(), TOOLS))
+    made_by = repr((stable.mark, stable.later, stable.runs, SCRIPT.read_text(), TOOLS))
     return f"packages-{suite}-{hashlib.sha256(made_by.encode()).hexdigest()[:12]}"
 
 
@@ -62,7 +66,7 @@ def ensure(suite: str, mirror: str | None, say: Callable[[str], None]) -> None:
     delete(draft)
     draft.mkdir(parents=True)
     stable = STABLE[suite]
-    arguments = f"{suite} {stable.mark} {stable.later}"
+    arguments = " ".join((suite, stable.mark, stable.later, *stable.runs))
     command = [
         "mmdebstrap", "--mode=root", "--variant=minbase", "--format=null", f"--include={TOOLS}",
         '--aptopt=APT::Install-Recommends "false"', "--dpkgopt=force-unsafe-io",

@@ -7,6 +7,7 @@
 # versions that the project would give it.
 set -eu
 suite=$1 mark=$2 later=$3
+shift 3  # what is left: more packages of the later release that the project has, too
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 DEB_BUILD_PROFILES="nocheck nodoc pkg.postgresql.nollvm"
 export DEB_BUILD_OPTIONS="nocheck nodoc noautodbgsym parallel=$(nproc)"
 pgdg=/srv/lab/pgdg debian=/srv/lab/debian work=/srv/work
@@ -63,6 +64,10 @@ renamed() {
 }
 fetch "patroni/$later" "postgresql-common/$later" "postgresql-client-common/$later"
 renamed "$work"/patroni_*.deb "$work"/postgresql-common_*.deb "$work"/postgresql-client-common_*.deb
+for name in "$@"; do
+    fetch "$name/$later"
+    renamed "$work/$name"_*.deb
+done
 for name in python3-ydiff python3-cdiff; do  # Patroni's, where the release has none
     apt-cache madison "$name" | grep -q "$suite" && continue
     fetch "$name/$later"

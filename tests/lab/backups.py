@@ -10,7 +10,7 @@ from helpers import Site
 from hosts import BINARIES, KEEPER, SPEC, wait_until
 
 NEEDS_A_KEEPER = pytest.mark.skipif(
-    KEEPER is None or SPEC.suite != "forky", reason="no host for backups, or one whose pgBackRest is too old"
+    KEEPER is None or "bookworm" in SPEC.suites, reason="no host for backups, or of a release whose pgBackRest is too old"
 )
 HOST = KEEPER or ""
 # What is restored without this tool, and where: beside the data of a replica.
