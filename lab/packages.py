@@ -24,7 +24,7 @@ TOOLS = "build-essential,ca-certificates,fakeroot,gnupg"
 @dataclass(frozen=True)
 class Stable:
     """A stable release: what the PostgreSQL project appends to versions for it, what hosts may install of its own besides what
-    the newest PostgreSQL needs, which programs of a later release run on it as they are, and that release, whose etcd is taken."""
+    the newest PostgreSQL needs, what `runs` on it as a later release has it, and that release, whose etcd is taken."""
 
     mark: str
     own: tuple[str, ...] = ()

@@ -43,7 +43,7 @@ def written(site: Site) -> str:
     return name
 
 
-def restored(site: Site, host: str, query: str, timeline: str = "current") -> str:
+def restored(site: Site, host: str, query: str, database: str = "postgres", timeline: str = "current") -> str:
     """The answer to a query, by a server that pgBackRest and PostgreSQL alone have made of the newest backup and the archive, on
     `host`, beside the data there."""
     restore = f"pgbackrest --stanza={SPEC.name} --pg1-path={SCRATCH} --archive-mode=off --target-timeline={timeline} restore"
@@ -55,7 +55,7 @@ def restored(site: Site, host: str, query: str, timeline: str = "current") -> st
     """
     try:
         site.on(host, "runuser -u postgres -- bash", stdin=start, timeout=180)
-        ask = f"runuser -u postgres -- psql -XAtq -h {SCRATCH} -p {PORT} -d postgres -c '{query}'"
+        ask = f"runuser -u postgres -- psql -XAtq -h {SCRATCH} -p {PORT} -d {database} -c '{query}'"
         return wait_until(lambda: site.on(host, ask), "the restored server answers")
     finally:
         stop = f"{BINARIES}/pg_ctl -D {SCRATCH} -m immediate stop; rm -rf {SCRATCH}"

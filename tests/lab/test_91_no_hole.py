@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 from backups import HOST, NEEDS_A_KEEPER, archived, as_keeper, restored, written
+from commands import invoke
 from helpers import Site
 from hosts import DATABASES, wait_until
 
@@ -34,24 +35,54 @@ def repository_off(site: Site) -> Iterator[None]:
         as_keeper(site, "start")
 
 
-def test_the_one_that_takes_over_archives_what_the_lost_primary_could_not(joined: Site) -> None:
+def recycle(site: Site) -> None:
+    """Every server gives up the write-ahead log that it needs no longer."""
+    for _ in range(2):
+        for host in (site.leader(), *site.replicas()):
+            site.psql(host, "checkpoint")
+
+
+def in_the_archive(site: Site) -> str:
+    return site.on(HOST, "find /var/lib/pgbackrest/archive -type f -printf '%f\\n'")
+
+
+def missing(site: Site, files: list[str]) -> list[str]:
+    """Which of `files` are not archived, once all that the primary has is."""
+    last = written(site)
+    wait_until(lambda: archived(site) >= last, "all that the primary has is archived")
+    there = in_the_archive(site)
+    return [name for name in files if name not in there]
+
+
+@pytest.fixture
+def table(joined: Site) -> None:
     with joined.connect(5000) as app:
         app.execute("drop table if exists acknowledged")
         app.execute("create table acknowledged (n int primary key)")
+
+
+@pytest.mark.usefixtures("table")
+def test_a_switchover_while_the_repository_is_away_leaves_no_hole(joined: Site) -> None:
+    with repository_off(joined):
+        files = write(joined, range(5))
+        recycle(joined)
+        assert invoke(joined, "switchover", "--yes")[0] == 0
+    assert missing(joined, files) == []
+
+
+@pytest.mark.usefixtures("table")
+def test_what_a_primary_that_is_lost_for_good_could_not_archive_is_archived_by_the_one_that_takes_over(joined: Site) -> None:
     lost = joined.leader()
     with repository_off(joined):
         files = write(joined, range(10))
         assert archived(joined) < min(files), "the repository was to take nothing"
+        recycle(joined)
         joined.lab.off(lost)
         wait_until(lambda: joined.leader() != lost and joined.connect(5000).close() is None, "another one takes writes")
-    leader = joined.leader()
-    (other,) = {*DATABASES} - {leader, lost}
-    last = written(joined)
-    wait_until(lambda: archived(joined) >= last, "all that it has is archived")
-    listed = joined.on(HOST, "cd /var/lib/pgbackrest/archive/*/18-1; find . -type f -printf '%f\\n'")
-    assert [name for name in files if name not in listed] == []
-    timeline = int(last[:8], 16)
-    assert restored(joined, other, "select count(*) from acknowledged", str(timeline)) == "10"
+    assert missing(joined, files) == []
+    (other,) = {*DATABASES} - {joined.leader(), lost}
+    timeline = str(int(written(joined)[:8], 16))
+    assert restored(joined, other, "select count(*) from acknowledged", database="app", timeline=timeline) == "10"
     joined.replace_with_blank(lost)
     joined.deployed()
     wait_until(joined.healthy, "the cluster is whole")
