@@ -2,9 +2,15 @@
 
 import sys
 
-from . import deploy, failover, gate, prove, tasks
+from . import archive, deploy, failover, gate, prove, tasks
 
-BENCHMARKS = {"deploy": deploy.main, "failover": failover.main, "gate": gate.main, "tasks": tasks.main}
+BENCHMARKS = {
+    "archive": archive.main,
+    "deploy": deploy.main,
+    "failover": failover.main,
+    "gate": gate.main,
+    "tasks": tasks.main,
+}
 ON_REQUEST = {"prove": prove.main}  # takes long
 
 names = sys.argv[1:] or list(BENCHMARKS)

@@ -24,9 +24,9 @@ SSL_REQUEST = bytes.fromhex("0000000804d2162f")
 
 
 @contextmanager
-def blank_lab() -> Iterator[Lab]:
-    """Four blank hosts; gone again afterwards, with the secrets of their cluster."""
-    lab = Lab(SPEC, CHECKOUT, lambda line: None)
+def blank_lab(spec: LabSpec = SPEC) -> Iterator[Lab]:
+    """Blank hosts, four if `spec` says nothing else; gone again afterwards, with the secrets of their cluster."""
+    lab = Lab(spec, CHECKOUT, lambda line: None)
     lab.up()
     lab.down()
     lab.up()
