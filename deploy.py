@@ -8,6 +8,7 @@ from pyinfra import host
 from operations import (
     database_host,
     databases,
+    drills,
     etcd,
     firewall,
     haproxy,
@@ -45,7 +46,7 @@ packages.install(name="Install packages", run=run, names=needed, files={one.pack
 if run.sources or run.package_files:
     sources.refuse_old(name="Packages are new enough", names=needed)
 packages.hold(name="Keep packages at their version", names=cluster.packages(me))
-if me in cluster.postgres_hosts:
+if me in cluster.postgres_hosts or me in cluster.backup_hosts:
     packages.mask_postgres(name="Mask postgresql.service")
 manage(name="Configure the kernel", wanted=kernel.files())
 kernel.apply(name="Apply the kernel's settings")
@@ -103,6 +104,7 @@ barrier(name="PostgreSQL runs")
 if me in cluster.backup_hosts:
     pgbackrest.archive(name="Archive the write-ahead log", run=run)
     pgbackrest.keep_backing_up(name="Back up", run=run)
+    drills.schedule(name="Schedule drills of backups", run=run)
 elif me in cluster.postgres_hosts and not cluster.backup_hosts:
     pgbackrest.leave(name="Archive no more")
 if me in cluster.haproxy_hosts:

@@ -22,6 +22,7 @@ namespace = Collection(
     *begin.COMMANDS,
     *look.COMMANDS,
     *change.COMMANDS,
+    *backups.TOP,
     *prove.COMMANDS,
     *connect.COMMANDS,
 )

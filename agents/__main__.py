@@ -23,12 +23,25 @@ def program(name: str) -> Callable[[Specification], int]:
         from agents import salvage
 
         return lambda specification: salvage.main(specification, sys.argv[3:])
+    if name == "hold-replay":
+        from agents import held_replay
+
+        return lambda specification: held_replay.main(specification, sys.argv[3:])
     if name == "wake-patroni":
         from agents import wake_patroni
 
         return lambda specification: wake_patroni.main(specification, Path(sys.argv[3]))
-    raise ValueError(f"{name}: should be promotion-gate, confirm-quorum, salvage or wake-patroni")
+    raise ValueError(f"{name}: should be promotion-gate, confirm-quorum, salvage, hold-replay or wake-patroni")
+
+
+def main(name: str, file: str) -> int:
+    """Runs a program with its file. A drill has one of its own: it runs where there is no member of the cluster, too."""
+    if name == "drill":
+        from agents import drill
+
+        return drill.main(drill.Plan.read(file))
+    return program(name)(Specification.read(file))
 
 
 if __name__ == "__main__":
-    sys.exit(program(sys.argv[1])(Specification.read(sys.argv[2])))
+    sys.exit(main(sys.argv[1], sys.argv[2]))

@@ -36,7 +36,7 @@ class Component:
     `beside`: small services of ours that it goes on without, at a price. `masked`: brought by the packages, never to run.
     `ports`: settings of the ports it listens on. `directories`: settings of where its data lies; one may be None.
     `passwords`: of the system, not of roles. `also`: another group whose hosts carry it as well, and are dialled by it; what lies
-    in `directories` does so on hosts of its own group alone.
+    in `directories` does so on hosts of its own group alone. `own_packages`: what those have besides.
     """
 
     name: Name
@@ -52,10 +52,15 @@ class Component:
     certificates: tuple[Certificate, ...] = ()
     passwords: tuple[str, ...] = ()
     also: str = ""
+    own_packages: tuple[str, ...] = ()
 
     def packages_for(self, version: int) -> list[str]:
         """The packages with PostgreSQL's major version put in."""
         return [package.format(version=version) for package in self.packages]
+
+    def own_packages_for(self, version: int) -> list[str]:
+        """The same of those that hosts of its own group have besides."""
+        return [package.format(version=version) for package in self.own_packages]
 
 
 BOTH: frozenset[End] = frozenset(("server", "client"))
@@ -119,6 +124,7 @@ COMPONENTS = (
         certificates=(Certificate("pgbackrest", "backup", BOTH),),  # each end dials the other
         passwords=("backup_cipher",),
         also="postgres",
+        own_packages=("postgresql-{version}", "postgresql-client-{version}"),  # a drill runs it on a backup
     ),
 )
 # On hosts that carry etcd and PostgreSQL: moves the leadership of etcd off the primary's host.
@@ -128,4 +134,5 @@ GROUPS = tuple(dict.fromkeys(component.group for component in COMPONENTS))
 OPTIONAL_GROUPS = ("backup",)  # a cluster may do without
 # Which backups pgBackRest makes, the fuller the first; and those that a timer makes.
 BACKUP_TYPES = ("full", "diff", "incr")
+DRILL_UNIT, DRILL_TIMER = "pgquorum-backup-drill.service", "pgquorum-backup-drill.timer"
 BACKUP_TIMERS = {kind: f"pgquorum-backup-{kind}.timer" for kind in ("full", "incr")}

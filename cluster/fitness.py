@@ -60,6 +60,8 @@ def _unfit(survey: HostSurvey) -> Iterator[str]:
         said = survey.sudo or "without a word"
         yield denial(survey.user, survey.sudo) or f"{survey.user} is not root, and sudo fails ({said}): set ssh_user = 'root'"
         return  # the rest could not be seen
+    if survey.restoring:
+        yield "a restore of the cluster is under way or was interrupted: `invoke status` says how it goes on"
     if survey.init != "systemd":
         yield f"is run by {survey.init!r}: should be systemd"
     if survey.free_bytes < DISK_FREE_BYTES:

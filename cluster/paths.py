@@ -7,6 +7,8 @@ from pathlib import PurePosixPath
 MARKER = "/etc/pgquorum/cluster.json"  # which cluster this host belongs to, and which version of the tool deployed it
 MANIFEST = "/etc/pgquorum/files.sha256"  # every file the deploy wrote here
 REMOVED = "/etc/pgquorum/removed.json"  # what that is called on a host that was taken out of the cluster
+RESTORING = "/etc/pgquorum/restoring.json"  # while a restore is under way: Patroni is not started then
+HOLD_PATRONI = "/etc/systemd/system/patroni.service.d/pgquorum-restoring.conf"  # what sees to that
 LAYOUT = "/etc/pgquorum/layout.json"  # where everything of the cluster is, as it was deployed (cluster/layout.py)
 LOCK = "/run/pgquorum.lock"  # held by whoever is changing the cluster
 PACKAGE_FILES = "/var/cache/pgquorum"  # packages that are files, while they are installed
@@ -47,6 +49,11 @@ BACKUP_CIPHER = "/etc/pgbackrest/conf.d/cipher.conf"  # on the repository's host
 BACKUP_TLS = "/etc/pgbackrest/tls"  # ca.crt, server.{crt,key}: each host is server and client with the same
 BACKUP_SYSUSERS = "/etc/sysusers.d/pgquorum-backup.conf"
 BACKUP_LOCKS = "/run/pgbackrest"
+BACKUP_INCLUDED = "/etc/pgbackrest/conf.d"  # what pgBackRest reads besides
+DRILL = "/etc/pgquorum/drill.json"  # what a drill of a backup has to know of its host
+DRILL_CONFIG = "/etc/pgbackrest/drill.conf"  # pgBackRest's, for drills on the repository's host
+DRILL_RUNTIME = "/run/pgquorum-drill"  # the socket of the server on the copy
+DRILL_TMPFILES = "/etc/tmpfiles.d/pgquorum-drill.conf"
 BACKUP_USER = "pgbackrest"  # on the repository's host; on database hosts it is postgres
 
 PROBE_DATABASE = "pgquorum"  # where the tool's own test writes go; nothing of the user's
@@ -93,10 +100,21 @@ def salvage(data_directory: str) -> str:
     return f"{data_directory.rstrip('/')}-salvage"
 
 
+def drill(directory: str) -> str:
+    """Where drills of backups leave their results, and have their copy while they go on: beside the backups, or beside a database
+    host's data."""
+    return f"{directory.rstrip('/')}-drill"
+
+
 def of_failed_starts(data_directory: str, wal_directory: str | None) -> list[str]:
     """What Patroni calls the directories of a cluster whose first start has failed: it moves them away and begins anew."""
     directories = [data_directory, *([f"{wal_directory.rstrip('/')}/pg_wal"] if wal_directory else [])]
     return [f"{directory.rstrip('/')}.failed" for directory in directories]
+
+
+def of_data(data_directory: str, wal_directory: str | None) -> list[str]:
+    """The directories that are the data. What a restore moves aside is beside each, with the same suffix."""
+    return [data_directory.rstrip("/"), *([f"{wal_directory.rstrip('/')}/pg_wal"] if wal_directory else [])]
 
 
 def agent(program: str) -> str:

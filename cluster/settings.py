@@ -176,6 +176,9 @@ class BackupSettings(Settings):
     keep_days: Annotated[StrictInt, Field(ge=1, le=3650)] | None = None
     max_age_hours: Annotated[StrictInt, Field(ge=1, le=8760)] = 30
     max_archive_lag: Annotated[StrictInt, Field(ge=60, le=86_400)] = 300
+    drill_schedule: Schedule | None = "Sun 04:00"
+    drill_pause: Annotated[StrictInt, Field(ge=0, le=3600)] = 300
+    max_proven_days: Annotated[StrictInt, Field(ge=1, le=3650)] | None = 15
 
 
 # The variable names of each group's file, as a user writes them, with the field behind each.

@@ -84,7 +84,7 @@ def sources(cluster: Cluster, member: Host, survey: HostSurvey) -> tuple[Source,
         return ()
     carried = {component.name for component in cluster.components(member)}
     found = []
-    if wanted := _of_project(cluster, carried, release):
+    if wanted := _of_project(cluster, member, release):
         found.append(_project(cluster, release, survey, wanted))
     if "etcd" in carried and _etcd_from_debian(cluster, release):
         found.append(_debian(cluster, survey))
@@ -98,7 +98,7 @@ def problems(cluster: Cluster, member: Host, survey: HostSurvey) -> Iterator[str
     if release is None:
         return
     version, postgres, etcd = cluster.postgres.version, cluster.postgres.source, cluster.etcd.source
-    if "postgres" in carried and postgres == "distribution" and not _has_postgres(cluster, release):
+    if _needs_postgres(cluster, member) and postgres == "distribution" and not _has_postgres(cluster, release):
         yield (
             f"postgres_source = 'distribution', but {release.called} has no PostgreSQL {version} with a Patroni that will do:"
             " should be 'auto' or 'pgdg'"
@@ -145,18 +145,23 @@ def shadows_sysusers(survey: HostSurvey, needed: tuple[Source | PackageFile, ...
     return release is not None and release.systemd < READS_LOCKED_USERS and any(one.serves("etcd-server") for one in needed)
 
 
+def _needs_postgres(cluster: Cluster, member: Host) -> bool:
+    """Whether a host has PostgreSQL's programs: where its data is, and where drills of backups run it."""
+    return f"postgresql-{cluster.postgres.version}" in cluster.packages(member)
+
+
 def _has_postgres(cluster: Cluster, release: Release) -> bool:
     return release.postgres == cluster.postgres.version and {"postgres", "patroni"} <= release.good
 
 
-def _of_project(cluster: Cluster, carried: Collection[str], release: Release) -> tuple[str, ...]:
+def _of_project(cluster: Cluster, member: Host, release: Release) -> tuple[str, ...]:
     """The packages that a host takes from the PostgreSQL project's repository."""
     choice, version = cluster.postgres.source, cluster.postgres.version
-    wanted: list[str] = []
-    if "postgres" in carried and (choice == "pgdg" or (choice == "auto" and not _has_postgres(cluster, release))):
+    needed, wanted = cluster.packages(member), list[str]()
+    if _needs_postgres(cluster, member) and (choice == "pgdg" or (choice == "auto" and not _has_postgres(cluster, release))):
         wanted += [f"postgresql-{version}", f"postgresql-client-{version}", "postgresql-common", "postgresql-client-common"]
-        wanted += ["patroni", "python3-psycopg2"]
-    if "pgbackrest" in carried and (choice == "pgdg" or (choice == "auto" and "pgbackrest" not in release.good)):
+        wanted += ["patroni", "python3-psycopg2"] if "patroni" in needed else []
+    if "pgbackrest" in needed and (choice == "pgdg" or (choice == "auto" and "pgbackrest" not in release.good)):
         wanted += ["pgbackrest"]
     return (*wanted, "libpq5") if wanted else ()
 
@@ -168,11 +173,13 @@ def _etcd_from_debian(cluster: Cluster, release: Release) -> bool:
 
 def _project(cluster: Cluster, release: Release, survey: HostSurvey, wanted: tuple[str, ...]) -> Source:
     key = cluster.postgres.source_key
-    programs = {"patroni": f"PostgreSQL {cluster.postgres.version} and Patroni", "pgbackrest": "pgBackRest"}
+    version = cluster.postgres.version
+    programs = {f"postgresql-{version}": f"PostgreSQL {version}", "patroni": "Patroni", "pgbackrest": "pgBackRest"}
+    *others, last = (said for package, said in programs.items() if package in wanted)
     return Source(
         name="pgdg",
         what="the PostgreSQL project's repository",
-        purpose=", and ".join(said for package, said in programs.items() if package in wanted),
+        purpose=" and ".join([*filter(None, [", ".join(others)]), last]),
         uri=cluster.postgres.source_url,
         suite=f"{release.codename}-pgdg",
         signed_by=f"{KEYS}/pgquorum-pgdg.asc" if key else POSTGRES_KEY,

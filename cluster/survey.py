@@ -29,6 +29,7 @@ class HostSurvey:
     init: str = "systemd"
     marker: str = ""  # the content of paths.MARKER, empty when there is none
     layout: str = ""  # the same of paths.LAYOUT
+    restoring: bool = False  # a restore of the cluster is under way, or was interrupted
     postgres_data: str = "absent"  # absent, empty, cluster, foreign
     postgres_wal: bool = False  # the directory for the write-ahead log is not empty
     logical_slots: tuple[str, ...] = ()  # that PostgreSQL's data has
@@ -73,6 +74,7 @@ echo "uid $(id -u)"
 echo "init $(cat /proc/1/comm)"
 [ -e {marker} ] && echo "marker $(cat {marker} | tr -d '\\n')"
 [ -e {layout} ] && echo "layout $(cat {layout} | tr -d '\\n')"
+[ -e {restoring} ] && echo "restoring yes"
 if [ -e {data}/PG_VERSION ]; then echo "postgres_data cluster"
 elif [ -d {data} ] && [ -n "$(ls -A {data} 2>/dev/null)" ]; then echo "postgres_data foreign"
 elif [ -d {data} ]; then echo "postgres_data empty"; else echo "postgres_data absent"; fi
@@ -108,6 +110,7 @@ def survey_command(cluster: Cluster) -> str:
     script = _SURVEY.format(
         marker=paths.MARKER,
         layout=paths.LAYOUT,
+        restoring=paths.RESTORING,
         data=cluster.postgres.data_directory,
         wal=f"{cluster.postgres.wal_directory or '/nonexistent'}/pg_wal",
         etcd=cluster.etcd.data_directory,
@@ -155,6 +158,7 @@ def parse_survey(lines: list[str], now: float) -> HostSurvey:
         init=said.get("init", ""),
         marker=said.get("marker", ""),
         layout=said.get("layout", ""),
+        restoring=said.get("restoring") == "yes",
         postgres_data=said.get("postgres_data", "absent"),
         postgres_wal=said.get("postgres_wal") == "yes",
         logical_slots=tuple(said.get("logical_slots", "").split()),

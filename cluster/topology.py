@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import Any
 
+from . import paths
 from . import settings as s
 from .components import COMPONENTS, Component
 from .errors import ClusterError, did_you_mean
@@ -139,7 +140,18 @@ class Cluster:
 
     def packages(self, host: Host) -> tuple[str, ...]:
         """The packages of what a host carries: the cluster's own programs, and what they need beside them."""
-        return tuple(itertools.chain.from_iterable(one.packages_for(self.postgres.version) for one in self.components(host)))
+        version, found = self.postgres.version, self.components(host)
+        carried = itertools.chain.from_iterable(one.packages_for(version) for one in found)
+        own = itertools.chain.from_iterable(one.own_packages_for(version) for one in found if host in self.members(one.group))
+        return tuple(dict.fromkeys((*carried, *own)))
+
+    def drill_directory(self, host: Host) -> str:
+        """Where drills on a host that carries pgBackRest have their copy and their results."""
+        return paths.drill(self.backup.directory if host in self.backup_hosts else self.postgres.data_directory)
+
+    def backup_user(self, host: Host) -> str:
+        """Who runs pgBackRest there: whoever can read the data, and on the repository's host nobody else's user."""
+        return paths.BACKUP_USER if host in self.backup_hosts else "postgres"
 
     def setting(self, variable: str) -> Any:
         """The value of a setting by its name in group_data, such as `etcd_client_port`. Raises KeyError for another name."""

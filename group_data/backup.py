@@ -20,3 +20,14 @@ backup_keep_days = None
 # archived, in seconds.
 backup_max_age_hours = 30
 backup_max_archive_lag = 300
+
+# When the newest backup is proven: restored on the host that keeps it, and checked by a PostgreSQL that runs on the copy. It
+# needs room for the data there, for as long as it goes on. None: only by `invoke backup.drill`.
+backup_drill_schedule = "Sun 04:00"
+
+# `invoke backup.drill` compares every table with a replica, whose replay it keeps still for so many seconds at most. That goes on
+# acknowledging writes, and has no reads once it lags. What is not read by then is not compared. 0: compare nothing.
+backup_drill_pause = 300
+
+# `status` complains when no drill has proven a backup for so many days. None: never.
+backup_max_proven_days = 15

@@ -138,8 +138,11 @@ CATALOGUE: dict[str, Condition] = {
     "backups.failed": _problem("the last backup of a kind has failed, and none of that kind or a fuller one was made since"),
     "backups.damaged": _problem("the newest backup has pages with wrong checksums"),
     "backups.not-scheduled": _warning("a timer that begins backups does not run"),
+    "backups.drill-failed": _problem("the last drill has not proven its backup, or came to no end"),
+    "backups.not-proven": _warning("no drill has proven a backup for longer than backup_max_proven_days"),
     "archive.failing": _problem("the primary fails to archive its write-ahead log"),
     "archive.lagging": _problem("write-ahead log waits longer to be archived than backup_max_archive_lag"),
+    "restore.unfinished": _problem("a restore of the cluster is under way, or was interrupted"),
     # Settings
     "restart.pending": _warning("a setting waits for a restart of PostgreSQL"),
     "settings.not-in-etcd": _warning("Patroni's configuration in etcd is not what the settings say"),

@@ -16,7 +16,15 @@ PASSED, READ_FAILS = "probe passed", "read fails"  # what the probe of a client 
 DEMANDED = frozenset({"settings.not-in-etcd", "settings.not-running", "durability.other-mode", "durability.other-count"})
 # Problems that the owner has chosen: by `invoke pause`, or by the number of hosts; and those that no deploy mends, nor has made.
 OF_BACKUPS = frozenset(
-    {"backups.none", "backups.too-old", "backups.failed", "backups.damaged", "archive.failing", "archive.lagging"}
+    {
+        "backups.none",
+        "backups.too-old",
+        "backups.failed",
+        "backups.damaged",
+        "backups.drill-failed",
+        "archive.failing",
+        "archive.lagging",
+    }
 )
 ACCEPTED = frozenset({"patroni.paused", "failover.paused", "failover.no-majority"}) | OF_BACKUPS
 

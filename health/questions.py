@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from cluster import paths
-from cluster.components import BACKUP_TIMERS, BACKUP_TYPES
+from cluster.components import BACKUP_TIMERS, BACKUP_TYPES, DRILL_TIMER, DRILL_UNIT
 from cluster.dynamic_config import postgres_parameters
 from cluster.topology import Cluster, Host
 
@@ -39,6 +39,7 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
         asked["watchdog"] = {"device": paths.WATCHDOG, "unit": "patroni.service"}
         left = paths.of_failed_starts(cluster.postgres.data_directory, cluster.postgres.wal_directory)
         asked["failed_starts"] = {"paths": left}
+        asked["old_data"] = {"paths": paths.of_data(cluster.postgres.data_directory, cluster.postgres.wal_directory)}
         directories.append(paths.PATRONI_TLS)
         data += [one for one in (cluster.postgres.data_directory, cluster.postgres.wal_directory) if one]
     if host in cluster.haproxy_hosts:
@@ -80,8 +81,9 @@ def backup_question(cluster: Cluster) -> dict[str, Any]:
     return {
         "info": paths.pgbackrest(cluster.name, paths.BACKUP_USER, "info --output=json"),
         "version": f"runuser -u {paths.BACKUP_USER} -- pgbackrest version",
-        "runs": {kind: f"pgquorum-backup@{kind}.service" for kind in BACKUP_TYPES},
-        "timers": list(BACKUP_TIMERS.values()),
+        "runs": {**{kind: f"pgquorum-backup@{kind}.service" for kind in BACKUP_TYPES}, "drill": DRILL_UNIT},
+        "timers": [*BACKUP_TIMERS.values(), *([DRILL_TIMER] if cluster.backup.drill_schedule else [])],
+        "drills": f"{paths.drill(cluster.backup.directory)}/results",
     }
 
 

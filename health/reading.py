@@ -18,6 +18,7 @@ from .states import (
     BackupState,
     Connections,
     Disk,
+    Drill,
     EtcdState,
     Holder,
     LockHolder,
@@ -85,6 +86,7 @@ def host_view(name: str, output: str, at: float) -> HostView:
         locks=part("locks", lambda said: lock_table(said, document["time"])),
         watchdog=part("watchdog", lambda found: Watchdog(**found)),
         filtered=part("firewall", bool),
+        old_data=tuple(part("old_data", list) or ()),
         failed_starts=tuple(part("failed_starts", list) or ()),
     )
 
@@ -113,6 +115,7 @@ def etcd_state(said: dict[str, Any]) -> EtcdState:
         compaction=said["compaction"],
         keys=said["keys"],
         configurations=configurations(said["configurations"]),
+        restore=json.loads(said["configurations"]["notes"].get("restore", ["{}"])[0]),
     )
 
 
@@ -186,13 +189,30 @@ def backup_state(said: dict[str, Any], now: float) -> BackupState:
     """From pgBackRest's JSON, and what systemd shows of the units; `now` is the host's clock."""
     (stanza,) = said["info"] or [{}]
     archives = [one for one in stanza.get("archive", []) if one.get("max")]
+    runs = {kind: backup_run(kind, unit) for kind, unit in said["runs"].items()}
     return BackupState(
         version=said["version"].split()[-1],
         backups=tuple(backup(one, now) for one in stanza.get("backup", [])),
-        runs=tuple(backup_run(kind, unit) for kind, unit in said["runs"].items()),
+        runs=tuple(run for kind, run in runs.items() if kind != "drill"),
         timers=said["timers"],
         archive_first=archives[0]["min"] if archives else None,
         archive_last=archives[-1]["max"] if archives else None,
+        drills=tuple(drill(one, now) for one in said["drills"]),
+        drilling=runs.get("drill"),
+    )
+
+
+def drill(said: dict[str, Any], now: float) -> Drill:
+    """Raises KeyError, TypeError or ValueError for what can't be the agent's."""
+    return Drill(
+        backup=str(said["backup"]),
+        host=str(said["host"]),
+        passed=said["passed"] is True,
+        ended=float(said["ended"]),
+        age=now - float(said["ended"]),
+        failures=tuple(map(str, said["failures"])),
+        rto=None if said["rto"] is None else float(said["rto"]),
+        compared=said["compared"] is True,
     )
 
 

@@ -27,6 +27,7 @@ class EtcdState:
     keys: dict[str, str] = field(repr=False)  # Patroni's, without the cluster's prefix
     configurations: Configurations = NONE_KNOWN
     compaction: str = ""  # how much history it keeps, such as 1h; empty: all of it
+    restore: dict[str, Any] = field(default_factory=dict)  # the note of one that is under way; empty for none
 
     @property
     def leads(self) -> bool:
@@ -245,9 +246,25 @@ class BackupRun:
 
 
 @dataclass(frozen=True)
+class Drill:
+    """A drill of a backup on a host. `ended`: seconds since 1970, `age` since then. `failures`: why it has not `passed`. `rto`:
+    seconds from the beginning of the restore to a server that answers. `compared`: with a replica, table by table."""
+
+    backup: str
+    host: str
+    passed: bool
+    ended: float
+    age: float
+    failures: tuple[str, ...]
+    rto: float | None
+    compared: bool
+
+
+@dataclass(frozen=True)
 class BackupState:
     """The backups of the cluster, oldest first, as the host says that keeps them; `archive_first` and `archive_last` are files
-    of the write-ahead log. `timers`: by unit, its state."""
+    of the write-ahead log. `timers`: by unit, its state. `drills`, oldest first, as far as they have come to an end; `drilling`:
+    what systemd knows of the last one on that host."""
 
     version: str
     backups: tuple[Backup, ...]
@@ -255,6 +272,13 @@ class BackupState:
     timers: dict[str, str]
     archive_first: str | None
     archive_last: str | None
+    drills: tuple[Drill, ...] = ()
+    drilling: BackupRun | None = None
+
+    @property
+    def proven(self) -> dict[str, Drill]:
+        """By the label of a backup, the last drill of it, whatever has come of that."""
+        return {one.backup: one for one in self.drills}
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,22 @@ from .context import Run
 from .managed import ROOT, Managed, directory
 
 # As they lie in the repository: what they import from it lies beside them.
-OURS = ("__init__", "quorum", "slots")
+OURS = ("__init__", "quorum", "slots", "drill")
 SOURCES = (*(f"cluster/{name}.py" for name in OURS), *(f"agents/{f.name}" for f in sorted((ROOT / "agents").glob("*.py"))))
 MAIN = "agents/__main__.py"
 
 
 def files(run: Run) -> list[Managed]:
     """The programs, and the specification of this host."""
+    return [*programs(), Managed(paths.SPECIFICATION, json.dumps(_specification(run), indent=2) + "\n")]
+
+
+def programs() -> list[Managed]:
+    """The programs alone."""
     folders = [paths.AGENTS, *sorted({f"{paths.AGENTS}/{source.partition('/')[0]}" for source in SOURCES})]
     return [
         *(directory(folder) for folder in folders),
         *(Managed(_place(source), (ROOT / source).read_text(encoding="utf-8")) for source in SOURCES),
-        Managed(paths.SPECIFICATION, json.dumps(_specification(run), indent=2) + "\n"),
     ]
 
 

@@ -12,6 +12,7 @@ from pyinfra.api import FactBase, StringCommand, operation
 from cluster import paths
 from cluster.components import BACKUP_TIMERS
 
+from . import drills
 from .context import Run
 from .managed import Managed, data_directory, directory, render, secret
 from .services import Unit, UnitFact, first_start, or_journal
@@ -35,12 +36,12 @@ def files(run: Run) -> list[Managed]:
         Managed(paths.BACKUP_CONFIG, render("pgbackrest/pgbackrest.conf.j2", cluster=run.cluster, host=run.host)),
         Managed(UNIT_FILE, render("pgbackrest/pgbackrest.service.j2", cluster=run.cluster, user=_user(run))),
         *(_repository(run) if run.host in run.cluster.backup_hosts else []),
+        *drills.files(run),
     ]
 
 
 def _user(run: Run) -> str:
-    """Who runs it: whoever can read the data, and on the repository's host nobody else's user."""
-    return paths.BACKUP_USER if run.host in run.cluster.backup_hosts else "postgres"
+    return run.cluster.backup_user(run.host)
 
 
 def _tls(run: Run) -> list[Managed]:
@@ -117,7 +118,7 @@ def leave() -> Generator[StringCommand]:
     """Ends the server on a host of a cluster that has no host for backups any more."""
     if host.get_fact(Written):
         yield StringCommand(f"systemctl disable --now --quiet {UNIT}")
-        yield StringCommand(f"rm -f {paths.BACKUP_CONFIG} {UNIT_FILE} {' '.join(TLS_FILES)}")
+        yield StringCommand(f"rm -f {paths.BACKUP_CONFIG} {UNIT_FILE} {' '.join((*TLS_FILES, *drills.unit_and_all()))}")
         yield StringCommand("systemctl daemon-reload")
 
 

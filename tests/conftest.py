@@ -40,6 +40,7 @@ CLUSTERS = {
     "test_77_l": "proof",
     "test_80": "proof",
     "test_90": "faults",
+    "test_91": "seventeen",
     "test_95": "seventeen",
     "test_96": "faults",
     "test_97": "seventeen",

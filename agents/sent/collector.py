@@ -26,6 +26,7 @@ SECONDS = 1.2
 MOST_SECONDS = 5.0  # for all parts together, some of which ask several times
 MOST_OF_A_NOTE = 65_536  # bytes
 MOST_SALVAGES = 100
+MOST_DRILLS = 100
 MOST_CONFIGURATIONS = 20
 
 # PostgreSQL shows many words in its own way (`iso, dmy` as `ISO, DMY`, `on` as `pglz`), and this session has its own search_path.
@@ -212,7 +213,15 @@ def pgbackrest(spec: dict[str, Any]) -> dict[str, Any]:
     shown = {kind: _properties(unit, "ActiveState,ExecMainExitTimestamp") for kind, unit in spec["runs"].items()}
     timers = {unit: _properties(unit, "ActiveState")["ActiveState"] for unit in spec["timers"]}
     info, version = (run("sh", "-c", spec[question]) for question in ("info", "version"))
-    return {"info": json.loads(info), "version": version.strip(), "runs": shown, "timers": timers}
+    told = {"info": json.loads(info), "version": version.strip(), "runs": shown, "timers": timers}
+    return {**told, "drills": drills(Path(spec["drills"]))}
+
+
+def drills(directory: Path) -> list[dict[str, Any]]:
+    """What came of the last drills of backups (agents/drill.py), the newest last: of each what is judged."""
+    files = sorted(directory.glob("*.json"))[-MOST_DRILLS:] if directory.is_dir() else []
+    wanted = ("backup", "host", "passed", "ended", "failures", "rto")
+    return [{**{key: said[key] for key in wanted}, "compared": bool(said["compared"])} for said in map(note, files)]
 
 
 def _properties(unit: str, names: str) -> dict[str, str]:
@@ -299,6 +308,12 @@ def failed_starts(spec: dict[str, Any]) -> list[str]:
     return [path for path in spec["paths"] if Path(path).exists()]
 
 
+def old_data(spec: dict[str, Any]) -> list[str]:
+    """The directories with the data of before a restore that somebody may still want."""
+    found = [one for place in map(Path, spec["paths"]) for one in place.parent.glob(f"{place.name}.before-*")]
+    return sorted(str(one) for one in found if one.is_dir())
+
+
 def watchdog(spec: dict[str, Any]) -> dict[str, Any] | None:
     """Whose the device is, and whether the unit's main process has it open; None where there is none."""
     if not Path(spec["device"]).exists():
@@ -357,7 +372,7 @@ def run(*command: str, given: str = "") -> str:
 
 
 OF_SERVICES = (etcd, patroni, postgres, haproxy, pgbackrest, units, packages, watchdog, firewall)
-OF_FILES = (certificates, disks, marker, edited, salvage, failed_starts, locks, operator)
+OF_FILES = (certificates, disks, marker, edited, salvage, failed_starts, old_data, locks, operator)
 PARTS: dict[str, Any] = {f.__name__: f for f in (*OF_SERVICES, *OF_FILES)}
 
 

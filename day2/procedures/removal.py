@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cluster.components import APART_TIMER, BACKUP_TIMERS, FIREWALL_UNIT
+from cluster.components import APART_TIMER, BACKUP_TIMERS, DRILL_TIMER, FIREWALL_UNIT
 from cluster.topology import Cluster
 from health.rules import candidates
 from health.view import ClusterView
@@ -70,7 +70,8 @@ def _steps(view: ClusterView, cluster: Cluster, host: str) -> Iterator[Step]:
     if "patroni.service" in units and one in cluster.etcd_hosts:
         units = (APART_TIMER, *units)
     if units and one in cluster.backup_hosts:
-        units = (*BACKUP_TIMERS.values(), *units)
+        drills = (DRILL_TIMER,) if cluster.backup.drill_schedule else ()
+        units = (*BACKUP_TIMERS.values(), *drills, *units)
     if units:
         yield StopUnits(host, units)
     if one in cluster.etcd_hosts:

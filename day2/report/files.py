@@ -20,19 +20,19 @@ def write(directory: Path, proof: Proof) -> list[Path]:
 
     # JSON first: should a chart fail, the figures are kept.
     forms: tuple[tuple[str, Callable[[Proof], str]], ...] = (("report.json", _json), ("report.txt", text), ("report.html", page))
-    return [_put(directory / name, form(proof)) for name, form in forms]
+    return [put(directory / name, form(proof)) for name, form in forms]
 
 
 def keep(directory: Path, proof: Proof) -> Path:
     """Writes report.json alone, at once. Raises ClusterError where it can't: call it before there is anything to lose."""
-    return _put(directory / "report.json", _json(proof))
+    return put(directory / "report.json", _json(proof))
 
 
 def _json(proof: Proof) -> str:
     return to_json(document(proof)) + "\n"
 
 
-def _put(path: Path, content: str) -> Path:
+def put(path: Path, content: str) -> Path:
     """Writes a file in one step: whoever reads sees the old one or the new one."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

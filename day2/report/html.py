@@ -7,22 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
-from cluster.printable import printable
 from day2.trials.result import Proof, Trial
 
 from . import wording
 from .outage_chart import distribution, overview
+from .pages import render
 from .summary import FaultSummary, by_fault, headline_fault, totals
 from .timeline_chart import timeline_chart
 from .wording import Verdict
 
-TEMPLATES = Path(__file__).parents[2] / "templates" / "report"
 # Of the trials that failed, this many get a chart each: what went wrong is seen in the first ones.
 MOST_CHARTS_OF_FAILED = 2
 MOST_LOG_LINES = 120  # of a trial; report.json has all
@@ -54,11 +49,8 @@ class FaultSection:
 def page(proof: Proof) -> str:
     """The page as HTML."""
     summaries = by_fault(proof)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, finalize=_shown,
-    )  # fmt: skip
-    return environment.get_template("page.html.j2").render(
+    return render(
+        "page.html.j2",
         proof=proof,
         wording=wording,
         classes=CLASSES,
@@ -71,11 +63,6 @@ def page(proof: Proof) -> str:
         open_trials=OPEN_TRIALS,
         most_log_lines=MOST_LOG_LINES,
     )
-
-
-def _shown(value: Any) -> Any:
-    """A value as it stands on the page: what hosts have said commands no terminal on which somebody reads the file either."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def flat(settings: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:

@@ -43,6 +43,7 @@ RULES: tuple[Rule, ...] = (
     service.pending_restart,
     backups.backups,
     backups.archive,
+    backups.restores,
     settings.drift,
     settings.by_hand,
     weaker_commits.weaker_commits,

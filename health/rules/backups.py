@@ -21,7 +21,10 @@ def backups(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
             yield finding("backups.not-serving", host.name, f"{UNIT} is {host.units.get(UNIT, 'unknown')}")
     for host in (view.hosts[one.name] for one in cluster.backup_hosts):
         if host.backups:
-            wrong = [*_backups(host, host.backups, cluster.backup.max_age_hours)]
+            wrong = [
+                *_backups(host, host.backups, cluster.backup.max_age_hours),
+                *_drills(host, host.backups, cluster.backup.max_proven_days),
+            ]
             yield from wrong or [ok("backups", host.name, _told(host.backups))]
         elif "pgbackrest" in host.problems:
             text = f"what backups there are could not be seen: {host.problems['pgbackrest']}"
@@ -32,7 +35,9 @@ def _told(state: BackupState) -> str:
     if not state.backups:
         return "the first backup is being made"
     newest = state.backups[-1]
-    return f"{len(state.backups)} there, the newest ({newest.kind}) {newest.age / 3600:.1f} hours old"
+    proven = [one for one in state.drills if one.passed]
+    drilled = f"; {proven[-1].backup} was proven {proven[-1].age / 3600:.1f} hours ago" if proven else ""
+    return f"{len(state.backups)} there, the newest ({newest.kind}) {newest.age / 3600:.1f} hours old{drilled}"
 
 
 def _backups(host: HostView, state: BackupState, hours: int) -> Iterator[Finding]:
@@ -52,6 +57,32 @@ def _backups(host: HostView, state: BackupState, hours: int) -> Iterator[Finding
     for timer, word in state.timers.items():
         if word != "active":
             yield finding("backups.not-scheduled", host.name, f"{timer} is {word}: a deploy starts it")
+
+
+def _drills(host: HostView, state: BackupState, days: int | None) -> Iterator[Finding]:
+    """The last drill has proven its backup, and that is not too long ago. A repository that is younger has time to be proven."""
+    last = state.drills[-1] if state.drills else None
+    if last and not last.passed:
+        text = f"the last drill has not proven {last.backup or 'a backup'} (on {last.host}): {last.failures[0]}"
+        yield finding("backups.drill-failed", host.name, f"{text}: docs/runbook.md, A drill fails")
+    elif _cut_short(state):
+        text = "the last drill came to no end: `invoke logs --component pgbackrest`, then `invoke backup.drill`"
+        yield finding("backups.drill-failed", host.name, text)
+    if days is None or not state.backups:
+        return
+    proven = [one.age for one in state.drills if one.passed]
+    since = min(proven) if proven else state.backups[0].age
+    if since > days * 86_400:
+        text = f"for {since / 86_400:.0f} days no drill has proven a backup; backup_max_proven_days is {days}"
+        yield finding("backups.not-proven", host.name, f"{text}: `invoke backup.drill`")
+
+
+def _cut_short(state: BackupState) -> bool:
+    """Whether a drill on that host has failed and left no result, and none has passed since: whoever is killed leaves none."""
+    run = state.drilling
+    if run is None or not run.failed or run.ended is None:
+        return False
+    return not any(one.passed and one.ended > run.ended for one in state.drills)
 
 
 def _made_up_for(run: BackupRun, state: BackupState) -> bool:
@@ -77,3 +108,13 @@ def archive(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         yield finding("archive.lagging", name, f"{text}; backup_max_archive_lag is {limit}")
     if not (failing or late):
         yield ok("archive", name, f"{archiver.waiting} files wait to be archived; {last}")
+
+
+def restores(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """No restore is half done."""
+    notes = [etcd for host in view.hosts.values() if (etcd := host.etcd)]
+    best = max(notes, key=lambda etcd: (etcd.quorum, etcd.revision), default=None)
+    if best and best.restore:
+        to, began, host = (best.restore.get(name) for name in ("to", "began", "host"))
+        text = f"a restore to {to} on {host}, begun at {began}, is under way or was interrupted"
+        yield finding("restore.unfinished", "restore", f"{text}: `invoke restore --to {to!r}` goes on with it")

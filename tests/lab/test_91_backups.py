@@ -6,17 +6,13 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from backups import HOST, NEEDS_A_KEEPER, archived, info, labels, restored, written
-from commands import invoke, status
+from commands import invoke
 from helpers import Site
 from hosts import DATABASES, wait_until
+from keeping import HOST, ONLY_WITH_BACKUPS, archived, info, labels, recovered, rules, written
 
-pytestmark = [pytest.mark.usefixtures("healed"), NEEDS_A_KEEPER]
+pytestmark = [pytest.mark.usefixtures("healed"), ONLY_WITH_BACKUPS]
 UNITS = ("pgbackrest", "pgquorum-backup@full")
-
-
-def rules(site: Site) -> set[str]:
-    return {finding["rule"] for finding in status(site)["findings"]}
 
 
 def test_a_host_for_backups_joins_a_living_cluster_and_a_second_deploy_changes_nothing(joined: Site) -> None:
@@ -113,7 +109,7 @@ def test_a_row_is_there_again_after_a_plain_restore(joined: Site) -> None:
     name = written(joined)
     wait_until(lambda: archived(joined) >= name, "the last row is archived")
     query = "select n from kept where n > 4000 order by n"
-    assert restored(joined, joined.replicas()[0], query).split() == ["4711", "4712"]
+    assert recovered(joined, joined.replicas()[0], query).split() == ["4711", "4712"]
 
 
 def test_a_backup_that_fails_is_told_until_one_is_made(joined: Site) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from backups import HOST, NEEDS_A_KEEPER, archived, as_keeper, restored, written
 from commands import invoke
 from helpers import Site
 from hosts import DATABASES, wait_until
+from keeping import HOST, ONLY_WITH_BACKUPS, archived, as_keeper, recovered, written
 
-pytestmark = [pytest.mark.usefixtures("healed"), NEEDS_A_KEEPER]
+pytestmark = [pytest.mark.usefixtures("healed"), ONLY_WITH_BACKUPS]
 
 
 def write(site: Site, rows: range) -> list[str]:
@@ -82,7 +82,7 @@ def test_what_a_primary_that_is_lost_for_good_could_not_archive_is_archived_by_t
     assert missing(joined, files) == []
     (other,) = {*DATABASES} - {joined.leader(), lost}
     timeline = str(int(written(joined)[:8], 16))
-    assert restored(joined, other, "select count(*) from acknowledged", database="app", timeline=timeline) == "10"
+    assert recovered(joined, other, "select count(*) from acknowledged", database="app", timeline=timeline) == "10"
     joined.replace_with_blank(lost)
     joined.deployed()
     wait_until(joined.healthy, "the cluster is whole")

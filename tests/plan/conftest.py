@@ -141,7 +141,7 @@ def backup_part() -> dict[str, Any]:
     runs = {kind: {"ActiveState": "inactive", "ExecMainExitTimestamp": ""} for kind in ("full", "diff", "incr")}
     timers = {f"pgquorum-backup-{kind}.timer": "active" for kind in ("full", "incr")}
     making = runs | {"full": {"ActiveState": "activating", "ExecMainExitTimestamp": ""}}
-    return {"version": "pgBackRest 2.60.0", "info": [{"name": "shop"}], "runs": making, "timers": timers}
+    return {"version": "pgBackRest 2.60.0", "info": [{"name": "shop"}], "runs": making, "timers": timers, "drills": []}
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,31 @@ def test_the_first_backup_begins_last_and_nobody_waits_for_it(first: Rehearsal) 
     assert begun > first.first("enable --now --quiet pgquorum-backup-full.timer pgquorum-backup-incr.timer", KEEPER)
 
 
+def test_the_keeper_gets_postgresql_which_starts_nothing_and_drills_begin_by_a_timer(first: Rehearsal) -> None:
+    about = [first.commands[n].command for n in first.executed("postgresql-18", KEEPER)]
+    (install,) = (command for command in about if "apt-get" in command)
+    assert re.search(r"mask --runtime --quiet .*postgresql\.service.* install .*postgresql-18", install)
+    assert first.executed("mask --now --quiet postgresql.service", KEEPER)
+    assert not first.executed("enable --now --quiet patroni.service", KEEPER)
+    written = first.first("/etc/systemd/system/pgquorum-backup-drill.timer", KEEPER)
+    assert written < first.first("enable --now --quiet pgquorum-backup-drill.timer", KEEPER)
+    for host in DATABASES:
+        assert first.executed("/etc/systemd/system/pgquorum-backup-drill.service", host)
+        assert not first.executed("pgquorum-backup-drill.timer", host)
+
+
+def test_without_a_schedule_the_timer_goes(stage: Stage) -> None:
+    stage.keep_backups()
+    stage.settings["backup_drill_schedule"] = None
+    stage.write("group_data/backup.py", "backup_drill_schedule = None\n")
+    there = ["stanza", "archived", "backed_up"]
+    active: Answers = [(KEEPER, "systemctl show .*drill.timer", ["ActiveState=active", "UnitFileState=enabled"])]
+    run = stage.rehearse("-y", answers=[*active, *settled(stage, there)])
+    assert run.exit_code == 0, run.output
+    assert run.executed("disable --now --quiet pgquorum-backup-drill.timer", KEEPER)
+    assert not run.executed("enable --now --quiet pgquorum-backup-drill.timer", KEEPER)
+
+
 def test_nothing_of_pgbackrests_runs_as_root(first: Rehearsal) -> None:
     commands = [c.command for c in first.commands if "pgbackrest --stanza" in c.command and "curl" not in c.command]
     assert commands

@@ -38,6 +38,7 @@ def config(**settings: object) -> str:
     return json.dumps(json.loads(views.KEYS["config"]) | settings)
 
 
+INTERRUPTED = {"to": "0/5F6ADF0", "host": "db1", "began": "noon"}
 OUT_OF_LOCKS = "psql: error: connection to server on socket failed: FATAL:  out of shared memory"
 BROKEN = {
     "a disk that is full": (
@@ -64,6 +65,10 @@ BROKEN = {
         views.backed_up(keep1=views.keeper(backups=views.backups(runs=(BackupRun("incr", False, True, 1_000_000),)))),
         "keep1: the last backup of type incr has failed: `invoke logs --component pgbackrest`",
     ),
+    "a drill that failed": (
+        views.backed_up(keep1=views.keeper(backups=views.backups(drills=(views.drill(passed=False, failures=("zst error",)),)))),
+        "keep1: the last drill has not proven label-996400 (on keep1): zst error: docs/runbook.md, A drill fails",
+    ),
     "a backup of damaged pages": (
         views.backed_up(keep1=views.keeper(backups=views.backups(views.backup(damaged=True)))),
         "keep1: the backup label-996400 has pages with wrong checksums",
@@ -75,6 +80,11 @@ BROKEN = {
     "files that wait to be archived": (
         views.backed_up(Archiver("A8", 400.0, None, None, 25, 390.0)),
         "db1: 25 files wait to be archived, the first since 390 s; the last that got there is A8; backup_max_archive_lag is 300",
+    ),
+    "a restore that was interrupted": (
+        views.backed_up(db1=views.database("db1", etcd=views.etcd("db1", restore=INTERRUPTED))),
+        "restore: a restore to 0/5F6ADF0 on db1, begun at noon, is under way or was interrupted:"
+        " `invoke restore --to '0/5F6ADF0'` goes on with it",
     ),
     "no lock is left": (
         views.view(db1=views.database("db1", postgres=None, problems={"postgres": OUT_OF_LOCKS})),
@@ -241,6 +251,10 @@ BROKEN = {
 }
 
 WORTH_KNOWING = {
+    "backups that nobody has proven": (
+        views.backed_up(keep1=views.keeper(backups=views.backups(drills=(views.drill(age=16 * 86_400.0),)))),
+        "keep1: for 16 days no drill has proven a backup; backup_max_proven_days is 15: `invoke backup.drill`",
+    ),
     "backups that nothing begins": (
         views.backed_up(keep1=views.keeper(backups=views.backups(timers={"pgquorum-backup-incr.timer": "inactive"}))),
         "keep1: pgquorum-backup-incr.timer is inactive: a deploy starts it",

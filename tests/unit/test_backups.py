@@ -117,7 +117,13 @@ def test_the_secrets_of_a_cluster_that_lives_get_an_authority_when_backups_begin
 
 
 def test_what_the_keeper_says_is_read() -> None:
-    said = {"version": "pgBackRest 2.60.0", "info": INFO, "runs": RUNS, "timers": {"pgquorum-backup-full.timer": "active"}}
+    said = {
+        "version": "pgBackRest 2.60.0",
+        "info": INFO,
+        "runs": RUNS,
+        "timers": {"pgquorum-backup-full.timer": "active"},
+        "drills": [],
+    }
     host = host_view("keep1", json.dumps({"time": 1_000_163.0, "pgbackrest": {"is": said}}), 0.0)
     state = host.backups
     assert state and state.version == "2.60.0" and state.archive_last == "00000002000000000000000B"
@@ -131,7 +137,7 @@ def test_what_the_keeper_says_is_read() -> None:
 
 @pytest.mark.parametrize("info", [[], [{"name": "shop"}], [{"name": "shop", "backup": [], "archive": []}]])
 def test_a_keeper_that_has_nothing_yet_is_no_riddle(info: list[object]) -> None:
-    said = {"version": "pgBackRest 2.60.0", "info": info, "runs": {}, "timers": {}}
+    said = {"version": "pgBackRest 2.60.0", "info": info, "runs": {}, "timers": {}, "drills": []}
     state = host_view("keep1", json.dumps({"time": 0.0, "pgbackrest": {"is": said}}), 0.0).backups
     assert state and state.backups == () and state.archive_first is None
 
@@ -202,8 +208,8 @@ def test_a_cluster_without_a_keeper_refuses_commands_about_backups() -> None:
 
 def test_a_backup_in_a_row_for_a_person_and_for_a_program() -> None:
     one = views.backup("incr", age=7_300.0)
-    assert cells(one)[:4] == ("label-992700", "incr", "1970-01-12 11:45:00", "2 h")
-    row = as_row(one)
+    assert cells(one, None)[:4] == ("label-992700", "incr", "1970-01-12 11:45:00", "2 h")
+    row = as_row(one, None)
     assert (row["label"], row["type"], row["ended"]) == ("label-992700", "incr", "1970-01-12T11:45:00+00:00")
     assert "kind" not in row
 
@@ -221,8 +227,13 @@ def test_the_collector_asks_pgbackrest_and_systemd(tmp_path: Path, monkeypatch: 
     systemctl.write_text("#!/bin/sh\nprintf 'ActiveState=inactive\\nExecMainExitTimestamp=@1000010\\n'\n")
     systemctl.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    spec = asked | {"info": f"echo {shlex.quote(json.dumps(INFO))}", "version": "echo pgBackRest 2.60.0"}
+    spec = asked | {
+        "drills": str(tmp_path / "none"),
+        "info": f"echo {shlex.quote(json.dumps(INFO))}",
+        "version": "echo pgBackRest 2.60.0",
+    }
     said = collector.collect({"pgbackrest": spec})["pgbackrest"]["is"]
     assert said["info"] == INFO and said["version"] == "pgBackRest 2.60.0"
-    assert said["timers"] == {"pgquorum-backup-full.timer": "inactive", "pgquorum-backup-incr.timer": "inactive"}
+    assert said["timers"] == {f"pgquorum-backup-{kind}.timer": "inactive" for kind in ("full", "incr", "drill")}
+    assert said["drills"] == []
     assert said["runs"]["diff"] == {"ActiveState": "inactive", "ExecMainExitTimestamp": "@1000010"}

@@ -28,6 +28,7 @@ SERVICES = "tests/lab/test_40_services.py"
 SYSTEMD = (SERVICES, "test_systemd_finds_nothing_wrong_with_its_unit")
 PATRONI = (SERVICES, "test_patroni_finds_nothing_wrong_with_its_files")
 BACKUPS = "tests/lab/test_91_backups.py"
+DRILLS = "tests/lab/test_93_drill.py"
 HAPROXY = (SERVICES, "test_haproxy_finds_nothing_wrong_with_its_files")
 # For each template of a component, the test in which the program that reads it does so: it says what it thinks of it, or
 # works as it should.
@@ -63,6 +64,10 @@ READ_BY_ITS_PROGRAM = {
     "haproxy/statistics-users.cfg.j2": HAPROXY,
     "pgbackrest/backup.timer.j2": (BACKUPS, "test_systemd_finds_nothing_wrong_with_its_units"),
     "pgbackrest/cipher.conf.j2": (BACKUPS, "test_a_backup_is_encrypted_and_nobody_else_may_read_its_password"),
+    "pgbackrest/drill.conf.j2": (DRILLS, "test_a_drill_proves_the_newest_backup_and_all_of_it_is_told"),
+    "pgbackrest/drill.timer.j2": (DRILLS, "test_systemd_finds_nothing_wrong_with_what_a_drill_is_made_of"),
+    "pgbackrest/drill.tmpfiles.j2": (DRILLS, "test_systemd_finds_nothing_wrong_with_what_a_drill_is_made_of"),
+    "pgbackrest/pgquorum-backup-drill.service.j2": (DRILLS, "test_systemd_finds_nothing_wrong_with_what_a_drill_is_made_of"),
     "pgbackrest/pgbackrest.conf.j2": (BACKUPS, "test_a_full_and_an_incremental_backup_are_made_and_listed"),
     "pgbackrest/pgbackrest.service.j2": (BACKUPS, "test_systemd_finds_nothing_wrong_with_its_units"),
     "pgbackrest/pgquorum-backup@.service.j2": (BACKUPS, "test_systemd_finds_nothing_wrong_with_its_units"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+from dataclasses import asdict
 from types import ModuleType
 from typing import Any, get_args
 
@@ -15,6 +16,7 @@ from clusters import cluster
 from offline import cut_off
 from repository import ROOT
 
+import day2.commands.backups.drill as drill
 import day2.commands.backups.listing as listing
 import day2.commands.change.rolling_restart as rolling_restart
 import day2.commands.change.switchover as switchover
@@ -26,7 +28,9 @@ import day2.commands.look.verify as verify
 import day2.commands.look.wal_lag as wal_lag
 import day2.commands.prove.failover_test as failover_test
 import tasks
+from agents.drill import FORMAT, Result
 from day2.faults.fault import FaultContext
+from day2.procedures.drill import Moment
 from day2.procedures.steps import Step
 
 SHOP = cluster()
@@ -47,6 +51,34 @@ class Tried:
         return proofs.proof()
 
 
+class Drilled:
+    """A drill on a host that answers as one does."""
+
+    directory = "/d"
+
+    def __init__(self, fleet: Any, cluster: Any, choice: Any, say: Any) -> None:
+        self.choice = choice
+
+    def refuse_second(self) -> None: ...
+
+    def room(self) -> str:
+        return f"4096 {10**9} {10**9} {10**9}"
+
+    def moment(self, *asked: Any) -> tuple[Moment, str, float]:
+        return Moment("run", "0/1", "1", "db2", {}, 1.0), "000000010000000000000001", 0.0
+
+    def await_archived(self, *asked: Any) -> float:
+        return 12.3
+
+    def run(self, moment: Moment) -> dict[str, Any]:
+        result = Result("shop", "keep1", "1", "L", "full", passed=True)
+        return {"format": FORMAT, **asdict(result)}
+
+    def note(self, result: dict[str, Any]) -> None: ...
+
+    def forget(self, *asked: Any) -> None: ...
+
+
 ROLL = {"component": "haproxy", "pending_only": False, "yes": True, "hop": None}
 SWITCH = {"to": None, "force": False, "yes": True, "writers": 1, "hop": None}
 TEST = {
@@ -64,6 +96,7 @@ CASES: list[tuple[str, str, ModuleType, dict[str, Any], dict[str, Any]]] = [
     ("config", "config", config, {}, {}),
     ("packages.list", "packages", packages, {}, {}),
     ("backup.list", "backups", listing, {}, KEPT),
+    ("backup.drill", "drill", drill, {"backup": None, "host": None, "report": None}, KEPT | {"Drilling": Drilled}),
     ("rolling-restart", "rolling-restart", rolling_restart, ROLL | {"dry": False}, {"measured": lambda *way: None}),
     ("rolling-restart", "plan", rolling_restart, ROLL | {"dry": True}, {}),
     ("rolling-restart", "plan", rolling_restart, ROLL | {"dry": False}, NOTHING_TO_DO),

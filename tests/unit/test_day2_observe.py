@@ -103,6 +103,7 @@ def test_what_a_rewind_has_thrown_away() -> None:
     note = {"host": "db1", "at": "2026", "timeline": 3, "fork": "0/1", "end": "0/2", "commits": 7, "size": 16}
     host = view_of(answer(salvage={"is": [{"path": "/kept/here", **note}]}))
     assert [(one.path, one.timeline, one.commits) for one in host.salvage] == [("/kept/here", 3, 7)]
+    assert view_of(answer(old_data={"is": ["/data/shop.before-1"]})).old_data == ("/data/shop.before-1",)
     assert view_of(answer(failed_starts={"is": ["/data/shop.failed"]})).failed_starts == ("/data/shop.failed",)
     assert "salvage" in view_of(answer(salvage={"is": [{"path": "/kept/here"}]})).problems
 
@@ -151,7 +152,7 @@ def test_a_host_without_an_answer() -> None:
 
 def test_each_host_is_asked_by_its_roles() -> None:
     always = {"units", "packages", "marker", "edited", "operator", "certificates", "disks"}
-    of_databases = {"etcd", "patroni", "postgres", "salvage", "locks", "watchdog", "failed_starts"}
+    of_databases = {"etcd", "patroni", "postgres", "salvage", "locks", "watchdog", "failed_starts", "old_data"}
     assert set(questions(SHOP, SHOP.host("db1"))) == always | of_databases
     assert set(questions(SHOP, SHOP.host("proxy1"))) == always | {"haproxy"}
 

@@ -184,6 +184,7 @@ def test_who_keeps_the_backups_may_go_and_makes_no_more() -> None:
     view = views.backed_up()
     assert list(objections(view, views.BACKED_UP, "keep1")) == []
     assert [str(step) for step in steps(view, views.BACKED_UP, "keep1")] == [
-        "stop pgquorum-backup-full.timer, pgquorum-backup-incr.timer, pgbackrest.service on keep1, for good",
+        "stop pgquorum-backup-full.timer, pgquorum-backup-incr.timer, pgquorum-backup-drill.timer, pgbackrest.service on keep1,"
+        " for good",
         "note on all hosts that keep1 is no part of the cluster any more",
     ]

@@ -35,6 +35,13 @@ def judged(
     return refusals(shop, surveys, ID, secrets_existed, Version(0, 2, 0))
 
 
+def test_a_deploy_does_not_get_in_the_way_of_a_restore() -> None:
+    held = parse_survey(["uid 0", "system debian", "codename forky", "restoring yes", "clock 0"], 0.0)
+    assert held.restoring
+    (problem,) = judged({"db2": replace(LIVE, restoring=True)}, LIVE)
+    assert problem.startswith("host db2: a restore of the cluster is under way or was interrupted")
+
+
 def test_what_a_living_cluster_can_not_take_is_refused_whichever_host_has_noted_it() -> None:
     noted = replace(LIVE, layout=Note(2, layout_of(cluster(postgres_port=5433))).text)
     older = replace(LIVE, layout=Note(1, layout_of(cluster(patroni_port=9008))).text)

@@ -148,6 +148,14 @@ def test_what_a_failed_start_has_left_is_named(tmp_path: Path) -> None:
     assert collector.failed_starts({"paths": paths}) == paths[:1]
 
 
+def test_the_data_of_before_restores_is_found_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("shop", "shop.before-2", "shop.before-1", "shop.failed", "other.before-1"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "shop.before-3").touch()
+    found = collector.old_data({"paths": [str(tmp_path / "shop"), str(tmp_path / "none/pg_wal")]})
+    assert found == [str(tmp_path / "shop.before-1"), str(tmp_path / "shop.before-2")]
+
+
 def test_a_program_that_takes_too_long_is_told_without_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collector, "SECONDS", -0.9)
     monkeypatch.setitem(collector.PARTS, "units", lambda spec: collector.run("sleep", "9"))

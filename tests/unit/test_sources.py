@@ -71,13 +71,14 @@ def test_a_source_that_somebody_has_added_is_left_as_it_is_and_only_preferred_fo
     assert list(announced({"db1": [source]})) == []
 
 
-def test_pgbackrest_comes_from_the_project_where_the_release_has_an_old_one_and_alone_to_the_host_that_keeps_backups() -> None:
+def test_pgbackrest_comes_from_the_project_where_the_release_has_an_old_one() -> None:
     backed_up = cluster(backup=True)
     assert added("forky", backed_up) == added("forky", backed_up, "keep1") == {}
     assert added("trixie", backed_up)["pgdg"].serves("pgbackrest") and added("trixie", backed_up)["pgdg"].serves("patroni")
-    assert added("trixie", backed_up)["pgdg"].purpose == "PostgreSQL 18 and Patroni, and pgBackRest"
+    assert added("trixie", backed_up)["pgdg"].purpose == "PostgreSQL 18, Patroni and pgBackRest"
     keeper = added("trixie", backed_up, "keep1")["pgdg"]
-    assert keeper.packages == ("pgbackrest", "libpq5") and keeper.purpose == "pgBackRest"
+    assert keeper.serves("postgresql-18") and keeper.serves("pgbackrest") and not keeper.serves("patroni")
+    assert keeper.purpose == "PostgreSQL 18 and pgBackRest"  # drills run PostgreSQL there
     assert not added("trixie")["pgdg"].serves("pgbackrest")
 
 

@@ -18,6 +18,7 @@ from health.states import (
     BackupRun,
     BackupState,
     Connections,
+    Drill,
     EtcdState,
     Holder,
     PatroniState,
@@ -166,6 +167,11 @@ def backups(*there: Backup, **differs: Any) -> BackupState:
     timers = {f"pgquorum-backup-{kind}.timer": "active" for kind in ("full", "incr")}
     state = BackupState("2.60.0", there or (backup(),), runs, timers, "000000030000000000000001", "000000030000000000000009")
     return replace(state, **differs)
+
+
+def drill(age: float = 3600.0, **differs: Any) -> Drill:
+    """A drill that has proven its backup and ended so many seconds ago, at the same clock."""
+    return replace(Drill("label-996400", "keep1", True, 1_000_000 - age, age, (), 4.4, compared=True), **differs)
 
 
 def keeper(**differs: Any) -> HostView:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from invoke.context import Context
 
-from day2.commands.declare import JSON, command, on_cluster
+from day2.commands.declare import JSON, YES, command, on_cluster
 
 
 @command(help={"type": "full, diff (what changed since the last full one) or incr (since the last of any type)"})
@@ -31,5 +31,60 @@ def _check(c: Context) -> None:
     on_cluster(c, check)
 
 
-COMMANDS = (_list, _check)
+@command(help={"name": "letters, digits, _, . and -, a letter first"})
+def _mark(c: Context, name: str) -> None:
+    """Give this moment a name, to which `restore` can go back."""
+    from day2.commands.backups.mark import mark
+
+    on_cluster(c, mark, name=name)
+
+
+@command(
+    help={
+        "to": "a time with its zone, a position such as 0/5F6ADF0, the name of a mark, or latest: all there is",
+        "set": "the backup to begin with, as backup.list calls it; without it, the newest that leads there",
+        "timeline": "the timeline on which that lies; without it, the one that was written then",
+        "discard-old-data": "delete the old data at once, where there is no room for it beside the new",
+        "cancel": "call off one that was not finished: the old data is put back",
+        "dry": "print the steps and do nothing",
+        "yes": YES,
+    },
+)
+def _restore(
+    c: Context,
+    to: str | None = None,
+    set: str | None = None,
+    timeline: str | None = None,
+    discard_old_data: bool = False,
+    cancel: bool = False,
+    dry: bool = False,
+    yes: bool = False,
+) -> None:
+    """The cluster itself goes back to a moment in its archive; an interrupted one goes on by the same command."""
+    if cancel:
+        from day2.commands.backups.cancel import call_off
+
+        return on_cluster(c, call_off, to=to, dry=dry, yes=yes)
+    from day2.commands.backups.restore import restore
+
+    return on_cluster(c, restore, to=to, label=set, timeline=timeline, discard=discard_old_data, dry=dry, yes=yes)
+
+
+@command(
+    help={
+        "set": "the backup, by its label (backup.list has them); without it, the newest",
+        "host": "where it is restored: a replica's host; without it, the host that keeps the backups",
+        "report": "directory for the report: JSON, text and a page",
+        "json": JSON,
+    },
+)
+def _drill(c: Context, set: str | None = None, host: str | None = None, report: str | None = None, json: bool = False) -> None:
+    """Prove a backup: restored beside the cluster, compared with a replica row by row, checked. Exits 1 when it is not."""
+    from day2.commands.backups.drill import drill
+
+    on_cluster(c, drill, backup=set, host=host, report=report, as_json=json)
+
+
+COMMANDS = (_list, _check, _mark, _drill)
+TOP = (_restore,)
 DEFAULT = _make  # `backup` alone

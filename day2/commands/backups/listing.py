@@ -14,7 +14,7 @@ from cluster.topology import Cluster
 from day2.hosts.observe import CONNECT_SECONDS, observe
 from day2.hosts.ssh import Fleet
 from day2.ui.console import BAD_NEWS, FINE, console, print_json, size
-from health.states import Backup
+from health.states import Backup, Drill
 
 from .keeper import keeper
 
@@ -33,41 +33,51 @@ def listing(cluster: Cluster, *, as_json: bool) -> int:
     state = seen.backups
     if as_json:
         running = [run.kind for run in state.runs if run.running]
-        rows = [as_row(one) for one in state.backups]
+        rows = [as_row(one, state.proven.get(one.label)) for one in state.backups]
         archive = {"first": state.archive_first, "last": state.archive_last}
         print_json(FORMAT, {"cluster": cluster.name, "host": host.name, "backups": rows, "running": running, "archive": archive})
         return FINE if state.backups else BAD_NEWS
     out = console()
     table = Table(
-        "backup", "type", "ended (UTC)", "age", "data", "stored", "write-ahead log",
+        "backup", "type", "ended (UTC)", "age", "data", "stored", "proven", "write-ahead log",
         box=None, header_style="dim", padding=(0, 2, 0, 0),
     )  # fmt: skip
     table.columns[0].no_wrap = True  # what pgBackRest is told
     for one in state.backups:
-        table.add_row(*map(escape, cells(one)))
+        table.add_row(*map(escape, cells(one, state.proven.get(one.label))))
     out.print(table)
     if state.archive_first:
         out.print(f"archived: {state.archive_first} to {state.archive_last}")
     for run in state.runs:
         if run.running:
             out.print(f"[cyan]note[/]     a backup of type {run.kind} is being made, or waits for its turn")
+    if state.drilling and state.drilling.running:
+        out.print(f"[cyan]note[/]     a drill goes on on {host.name}")
     return FINE if state.backups else BAD_NEWS
 
 
-def as_row(one: Backup) -> dict[str, Any]:
-    """A backup as it is in JSON."""
+def as_row(one: Backup, drill: Drill | None) -> dict[str, Any]:
+    """A backup as it is in JSON, with the last drill of it."""
     row = asdict(one) | {"started": _moment(one.started).isoformat(), "ended": _moment(one.ended).isoformat()}
-    return {"label": row.pop("label"), "type": row.pop("kind"), **row}
+    drilled = asdict(drill) | {"ended": _moment(drill.ended).isoformat()} if drill else None
+    return {"label": row.pop("label"), "type": row.pop("kind"), **row, "drill": drilled}
 
 
-def _moment(seconds: int) -> datetime:
+def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def cells(one: Backup) -> tuple[str, ...]:
+def cells(one: Backup, drill: Drill | None) -> tuple[str, ...]:
     """A row of the table."""
-    ended = f"{_moment(one.ended):%Y-%m-%d %H:%M:%S}"
-    return one.label, one.kind, ended, age(one.age), size(one.size), size(one.stored), f"{one.wal_first} to {one.wal_last}"
+    ended, wal = f"{_moment(one.ended):%Y-%m-%d %H:%M:%S}", f"{one.wal_first} to {one.wal_last}"
+    return one.label, one.kind, ended, age(one.age), size(one.size), size(one.stored), proven(drill), wal
+
+
+def proven(drill: Drill | None) -> str:
+    """What came of the last drill of a backup, and how long ago."""
+    if drill is None:
+        return "-"
+    return f"{age(drill.age)} ago" if drill.passed else f"failed {age(drill.age)} ago"
 
 
 def age(seconds: float) -> str:

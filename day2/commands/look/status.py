@@ -90,6 +90,9 @@ def show(out: Console, cluster: Cluster, view: ClusterView, found: tuple[Finding
     for name, host in view.hosts.items():
         if host.salvage:
             out.print(f"[cyan]note[/]     [bold]{name}[/]: {escape(kept(host.salvage))}", soft_wrap=True)
+        if host.old_data:
+            text = f"the data of before a restore takes room in {' '.join(host.old_data)} (docs/runbook.md, After a restore)"
+            out.print(f"[cyan]note[/]     [bold]{name}[/]: {escape(text)}", soft_wrap=True)
     if line := other_versions(view, own()):
         out.print(f"[cyan]note[/]     {escape(line)}", soft_wrap=True)
     show_findings(out, (f for f in found if f.level != "ok"))

@@ -1,4 +1,4 @@
-"""What is in the repository, seen by pgBackRest's own programs; and what comes of it in a server that knows nothing else."""
+"""The host that keeps backups, as pgBackRest itself tells of it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import json
 from typing import Any
 
 import pytest
+from commands import status
 from helpers import Site
 from hosts import BINARIES, KEEPER, SPEC, wait_until
 
-NEEDS_A_KEEPER = pytest.mark.skipif(
+HOST = KEEPER or ""
+# What is recovered without this tool, and where: beside the data of a replica.
+SCRATCH, PORT = "/var/lib/postgresql/scratch", 5999
+ONLY_WITH_BACKUPS = pytest.mark.skipif(
     KEEPER is None or "bookworm" in SPEC.suites, reason="no host for backups, or of a release whose pgBackRest is too old"
 )
-HOST = KEEPER or ""
-# What is restored without this tool, and where: beside the data of a replica.
-SCRATCH, PORT = "/var/lib/postgresql/scratch", 5999
 
 
 def as_keeper(site: Site, command: str) -> str:
@@ -43,7 +44,11 @@ def written(site: Site) -> str:
     return name
 
 
-def restored(site: Site, host: str, query: str, database: str = "postgres", timeline: str = "current") -> str:
+def rules(site: Site) -> set[str]:
+    return {finding["rule"] for finding in status(site)["findings"]}
+
+
+def recovered(site: Site, host: str, query: str, database: str = "postgres", timeline: str = "current") -> str:
     """The answer to a query, by a server that pgBackRest and PostgreSQL alone have made of the newest backup and the archive, on
     `host`, beside the data there."""
     restore = f"pgbackrest --stanza={SPEC.name} --pg1-path={SCRATCH} --archive-mode=off --target-timeline={timeline} restore"

@@ -1,0 +1,297 @@
+"""A drill: a backup is restored beside the living cluster, PostgreSQL runs on it for nobody else, and what is there is checked.
+
+Run by pgquorum-drill.service, as the user whose the repository or the data is, on the host that keeps the backups or on one of
+PostgreSQL's; begun by its timer or by `invoke backup.drill`. What came of it is a file of JSON under `results`. The unit removes
+the copy, however this ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from agents.contents import ContentsError, contents
+from agents.recovery import Place, PrivateServer, RecoveryError, Target, outcome, restore_environment, restore_options, run
+from cluster.drill import Contents, Marker, Measured, compare, contents_of, failures, no_room, told
+
+FORMAT = "pgquorum drill 1"
+PORT = 5432  # names the socket, and nothing else: nobody listens on it
+MOST_RESULTS = 100  # files are kept, the newest
+MOST_KEPT = 100  # complaints and differences, in one of them
+INTERRUPTED = 130
+ORDER_SECONDS = 600  # between an order and its drill lies no more than the time of a command
+PROBE_DATABASE = "pgquorum"
+# When the last transaction was committed that recovery has replayed.
+NEWEST = "select to_char(pg_last_xact_replay_timestamp(), 'YYYY-MM-DD\"T\"HH24:MI:SS.US+00:00')"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the deploy has written for this host: `directory` is for the copy and the results, `config` pgBackRest's file and
+    `include` the directory of what is read with it, `runtime` a directory that ends with the unit."""
+
+    cluster: str
+    host: str
+    binaries: str
+    directory: str
+    config: str
+    include: str
+    runtime: str
+
+    @property
+    def backrest(self) -> list[str]:
+        """pgBackRest, which is not to be in the way of a backup's lock."""
+        named = [f"--config={self.config}", f"--config-include-path={self.include}", f"--lock-path={self.runtime}"]
+        return ["pgbackrest", f"--stanza={self.cluster}", *named, "--log-level-console=off", "--log-level-stderr=warn"]
+
+    @classmethod
+    def read(cls, file: str) -> Plan:
+        """Raises OSError, and ValueError or TypeError for a file that is none of the deploy's."""
+        return cls(**json.loads(Path(file).read_text(encoding="utf-8")))
+
+    @property
+    def copy(self) -> Path:
+        return Path(self.directory) / "copy"
+
+    @property
+    def results(self) -> Path:
+        return Path(self.directory) / "results"
+
+    @property
+    def order(self) -> Path:
+        return Path(self.directory) / "order.json"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for. Without any: the newest backup, to the end of the archive, compared with nobody.
+
+    `replica` is whose `contents` these are, at `lsn` on `timeline`; `marker` the run of two rows of the probe's, the first before
+    that moment and the second after it.
+    """
+
+    id: str = ""
+    backup: str = ""
+    lsn: str = ""
+    timeline: str = "latest"
+    replica: str = ""
+    contents: Contents | None = None
+    marker: str = ""
+
+
+@dataclass
+class Result:
+    """What came of a drill: moments are seconds since 1970, durations seconds, sizes bytes. docs/json.md explains each."""
+
+    cluster: str
+    host: str
+    id: str
+    backup: str = ""
+    type: str = ""
+    began: float = 0.0
+    ended: float = 0.0
+    passed: bool = False
+    failures: list[str] = field(default_factory=list)
+    size: int | None = None
+    restore_seconds: float | None = None
+    rate: float | None = None
+    recovery_seconds: float | None = None
+    rto: float | None = None
+    target: str | None = None
+    timeline: str | None = None
+    recovered_to: str | None = None
+    newest_transaction: str | None = None
+    amcheck_seconds: float | None = None
+    amcheck_complaints: list[str] | None = None
+    checksums_seconds: float | None = None
+    blocks: int | None = None
+    bad_blocks: int | None = None
+    compared: dict[str, Any] | None = None
+    # What `invoke backup.drill` knows of the cluster's side, and adds.
+    paused_seconds: float | None = None
+    exposed_seconds: float | None = None
+
+
+def main(plan: Plan) -> int:
+    """0 when the backup is proven, 1 when it is not, and the result says why."""
+    result = Result(plan.cluster, plan.host, "", began=time.time())
+    measured = Measured()
+    try:
+        order = take_order(plan)
+        result.id = order.id
+        measured = Drill(plan, order, result).run()
+    except (RecoveryError, ContentsError) as error:
+        measured = Measured(stopped=str(error))
+    except KeyboardInterrupt:
+        say("ended from outside, before it came to its end")
+        return INTERRUPTED
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        measured = Measured(stopped=f"the drill itself has failed: {type(error).__name__}: {error}")
+    result.failures = failures(measured)
+    result.passed = not result.failures
+    result.ended = time.time()
+    keep(plan, result)
+    for text in result.failures:
+        say(f"ERROR: {text}")
+    say(f"{result.backup or 'no backup'} is {'proven' if result.passed else 'not proven'}")
+    return 0 if result.passed else 1
+
+
+def take_order(plan: Plan) -> Order:
+    """What `invoke backup.drill` has left, once. One that nobody has begun a drill for is no order any more."""
+    try:
+        age = time.time() - plan.order.stat().st_mtime
+        text = plan.order.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Order()
+    plan.order.unlink()
+    if age > ORDER_SECONDS:
+        return Order()
+    said = json.loads(text)
+    contents = None if said.get("contents") is None else contents_of(said["contents"])
+    return Order(**{**said, "contents": contents})
+
+
+def keep(plan: Plan, result: Result) -> None:
+    """Writes the result in one step, and lets go of the oldest."""
+    plan.results.mkdir(mode=0o700, exist_ok=True)
+    file = plan.results / f"{int(result.began)}-{result.backup or 'none'}.json"
+    half = file.with_suffix(".half")
+    half.write_text(json.dumps({"format": FORMAT, **asdict(result)}, indent=2) + "\n", encoding="utf-8")
+    half.replace(file)
+    for old in sorted(plan.results.glob("*.json"))[:-MOST_RESULTS]:
+        old.unlink()
+
+
+def say(text: str) -> None:
+    """A line for the journal."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def timed() -> Iterator[Callable[[], float]]:
+    """Gives a function that says how long the block took, in seconds."""
+    began = time.monotonic()
+    ended: list[float] = []
+    yield lambda: round((ended[0] if ended else time.monotonic()) - began, 3)
+    ended.append(time.monotonic())
+
+
+class Drill:
+    """One drill, which fills in its result as it goes."""
+
+    def __init__(self, plan: Plan, order: Order, result: Result) -> None:
+        self.plan, self.order, self.result = plan, order, result
+        place = Place(plan.copy / "data", plan.copy / "tablespaces", Path(plan.runtime), PORT)
+        self.server = PrivateServer(plan.binaries, place)
+        self.target = Target(order.lsn, order.timeline)
+        self.processes = max(1, (os.cpu_count() or 1) // 2)
+
+    def run(self) -> Measured:
+        """All steps. Raises RecoveryError or ContentsError where one can't be done."""
+        result, order = self.result, self.order
+        self.choose()
+        self.restore()
+        try:
+            self.recover()
+            found = self.marker() if order.marker else None
+            differences = self.compare(order.contents) if order.contents is not None else None
+            complaints = self.amcheck()
+        finally:
+            self.server.stop()
+        bad = self.checksums()
+        result.amcheck_complaints = list(complaints[:MOST_KEPT])
+        return Measured("", found, complaints, bad, differences)
+
+    def choose(self) -> None:
+        """The backup: the one that is asked for, or the newest. Refuses where there is no room for it."""
+        plan, result = self.plan, self.result
+        said = json.loads(run([*plan.backrest, "info", "--output=json"]))
+        there = {one["label"]: one for stanza in said for one in stanza.get("backup", [])}
+        if not there:
+            raise RecoveryError("there is no backup")
+        result.backup = self.order.backup or list(there)[-1]
+        if result.backup not in there:
+            raise RecoveryError(f"there is no backup {result.backup}: should be one of {', '.join(there)}")
+        chosen = there[result.backup]
+        result.type, result.size = chosen["type"], int(chosen["info"]["size"])
+        about = os.statvfs(plan.directory)
+        disk = (about.f_blocks - about.f_bfree + about.f_bavail) * about.f_frsize
+        if why := no_room(result.size, about.f_bavail * about.f_frsize, disk):
+            raise RecoveryError(f"{plan.directory}: {why}")
+
+    def restore(self) -> None:
+        plan, result = self.plan, self.result
+        for directory in (plan.copy, self.server.place.data, self.server.place.tablespaces):
+            directory.mkdir(mode=0o700)
+        options = restore_options(self.server.place, result.backup, self.target, self.processes)
+        say(f"restoring {result.backup}, {result.size} bytes")
+        self.restore_began = time.monotonic()
+        with timed() as took:
+            run([*plan.backrest, *options, "restore"], restore_environment(self.server.place))
+        result.restore_seconds = took()
+        result.rate = round((result.size or 0) / max(result.restore_seconds, 0.001))
+
+    def recover(self) -> None:
+        result = self.result
+        say(f"recovering to {self.order.lsn or 'the end of the archive'}")
+        with timed() as took:
+            self.server.start()
+            self.server.await_recovered()
+        result.recovery_seconds = took()
+        result.rto = round(time.monotonic() - self.restore_began, 3)
+        result.target, result.timeline = self.order.lsn or None, self.order.timeline
+        result.recovered_to = self.server.recovered_to() or None
+        result.newest_transaction = self.server.ask(NEWEST) or None
+
+    def marker(self) -> Marker:
+        statement = f"select seq from public.probe where run = '{uuid.UUID(self.order.marker)}'"  # noqa: S608 - it is a UUID
+        found = self.server.ask(statement, PROBE_DATABASE).split()
+        return Marker(self.order.marker, "1" in found, "2" in found)
+
+    def compare(self, expected: Contents) -> tuple[str, ...]:
+        say(f"comparing with {self.order.replica}")
+        with timed() as took:
+            found = contents(self.server.program("psql"), self.server.connection(), like=expected)
+        comparison = compare(expected, found)
+        self.result.compared = {
+            "with": self.order.replica, "tables": comparison.tables, "rows": comparison.rows, "left_out": comparison.left_out,
+            "differences": comparison.differences[:MOST_KEPT], "seconds": took(),
+        }  # fmt: skip
+        return tuple(comparison.differences)
+
+    def amcheck(self) -> tuple[str, ...]:
+        """What pg_amcheck finds wrong with tables and indexes, in all databases."""
+        say("checking tables and indexes")
+        command = [
+            self.server.program("pg_amcheck"), "--all", "--install-missing", "--heapallindexed", "--parent-check",
+            "--checkunique", f"--jobs={self.processes}", "--no-password",
+        ]  # fmt: skip
+        with timed() as took:
+            code, out, err = outcome(command, self.server.connection())
+        self.result.amcheck_seconds = took()
+        if code not in (0, 2):
+            raise RecoveryError(f"pg_amcheck has failed: {told(tuple((err or out).split(chr(10))))}")
+        return tuple(line.strip() for line in out.splitlines() if line.strip()) if code else ()
+
+    def checksums(self) -> int | None:
+        """How many pages have a wrong checksum; None in a cluster without."""
+        say("checking the checksums of pages")
+        with timed() as took:
+            code, out, err = outcome([self.server.program("pg_checksums"), "--check", "-D", str(self.server.place.data)])
+        if "not enabled" in err:
+            return None
+        said = dict(line.split(":", 1) for line in out.splitlines() if ":" in line)
+        if code not in (0, 1) or "Bad checksums" not in said:
+            raise RecoveryError(f"pg_checksums has failed: {told(tuple(err.split(chr(10))))}")
+        self.result.checksums_seconds = took()
+        self.result.blocks, self.result.bad_blocks = int(said["Blocks scanned"]), int(said["Bad checksums"])
+        return self.result.bad_blocks

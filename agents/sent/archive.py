@@ -1,0 +1,62 @@
+"""What the archive of a cluster holds: `pgbackrest info`, and the history of each timeline. Runs on the host that keeps it.
+
+The input is a JSON object with `stanza` and `user`; the answer is one, too: `info`; `histories`, each number of a timeline to the
+text of its history file and when that got there (seconds since 1970); and `last`, when the last file of the newest timeline did,
+None where there is none. Exit code 1 with pgBackRest's words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from typing import Any
+
+SECONDS = 60
+
+
+def pgbackrest(spec: dict[str, Any], *words: str) -> str:
+    """What it prints. Raises OSError."""
+    command = ["runuser", "-u", spec["user"], "--", "pgbackrest", *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    if done.returncode:
+        raise OSError(" ".join((done.stderr or done.stdout).split())[:500] or f"{words[-1]} exited with {done.returncode}")
+    return done.stdout
+
+
+def histories(spec: dict[str, Any], place: str) -> dict[int, tuple[str, float]]:
+    """The history files in a directory of the archive, by the number of the timeline."""
+    listed = json.loads(pgbackrest(spec, "--output=json", r"--filter=\.history$", "repo-ls", place))
+    found = {}
+    for name, about in listed.items():
+        if number := re.fullmatch(r"([0-9A-F]{8})\.history", name):
+            text = pgbackrest(spec, f"--stanza={spec['stanza']}", "repo-get", f"{place}/{name}")
+            found[int(number[1], 16)] = (text, float(about["time"]))
+    return found
+
+
+def archived(spec: dict[str, Any], place: str, name: str | None) -> float | None:
+    """When a file of the write-ahead log got to a directory of the archive."""
+    if name is None:
+        return None
+    listed = json.loads(pgbackrest(spec, "--output=json", f"--filter=^{name}", "repo-ls", f"{place}/{name[:16]}"))
+    times = [float(about["time"]) for one, about in listed.items() if one.startswith(name)]
+    return max(times, default=None)
+
+
+def look(spec: dict[str, Any]) -> dict[str, Any]:
+    """The document."""
+    info = json.loads(pgbackrest(spec, f"--stanza={spec['stanza']}", "--output=json", "info"))
+    archives = [one for stanza in info for one in stanza.get("archive", ())]
+    if not archives:
+        return {"info": info, "histories": {}, "last": None}
+    place, newest = f"archive/{spec['stanza']}/{archives[-1]['id']}", archives[-1]["max"]
+    return {"info": info, "histories": histories(spec, place), "last": archived(spec, place, newest)}
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(look(json.loads(sys.stdin.read()))))
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        sys.exit(f"the archive could not be read: {error}")

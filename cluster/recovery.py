@@ -1,0 +1,248 @@
+"""Where a restore goes: the moment that was asked for, the timeline on which it lies, and the backup to begin from. Pure.
+
+The write-ahead log of a cluster is a tree. Each promotion begins a timeline: after a failover it goes on from the end of the one
+before, after a restore from somewhere in the middle of it. A moment lies on the timeline that was written then, or on one that
+goes on from that; never on one that a restore has begun further back.
+
+Positions are bytes since 0/0, times datetimes with a zone, or seconds since 1970 where an archive tells them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from .errors import ClusterError, did_you_mean
+
+Kind = Literal["time", "lsn", "name", "latest"]
+LSN = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
+# What PostgreSQL writes into a history file about a timeline that was begun where a recovery was told to stop.
+STOPPED = ("before ", "after ", "at restore point ")
+FORMS = (
+    "should be a time with its zone, such as '2026-11-29 07:00:00+00:00', a position in the write-ahead log, such as 0/5F6ADF0,"
+    " the name of a mark (`invoke backup.mark`), or latest"
+)
+
+
+def position(lsn: str) -> int:
+    """`0/5F6ADF0` in bytes."""
+    high, low = lsn.split("/")
+    return int(high, 16) * 2**32 + int(low, 16)
+
+
+def lsn(where: int) -> str:
+    """Bytes as PostgreSQL writes a position."""
+    return f"{where >> 32:X}/{where & 0xFFFFFFFF:X}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What was asked for: `text` as it was typed, and what of it its kind has."""
+
+    kind: Kind
+    text: str
+    time: datetime | None = None
+    lsn: int | None = None
+
+    @property
+    def value(self) -> str:
+        """What PostgreSQL is told; for a name that itself, for `latest` nothing."""
+        if self.time:
+            return f"{self.time.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00"
+        if self.kind == "lsn" and self.lsn is not None:
+            return lsn(self.lsn)
+        return self.text if self.kind == "name" else ""
+
+
+def parse_target(text: str) -> Target:
+    """The Target that `--to` says. Raises ClusterError for what is none, and for a time without a zone."""
+    text = text.strip()
+    if text == "latest":
+        return Target("latest", text)
+    if LSN.fullmatch(text):
+        return Target("lsn", text, lsn=position(text))
+    if re.match(r"\d{4}-?\d", text):
+        return _time(text)
+    if NAME.fullmatch(text):
+        return Target("name", text)
+    raise ClusterError(f"--to {text!r}: {FORMS}")
+
+
+def _time(text: str) -> Target:
+    try:
+        found = datetime.fromisoformat(re.sub(r"\s*(UTC|Z)$", "+00:00", text))
+    except ValueError:
+        raise ClusterError(f"--to {text!r}: {FORMS}") from None
+    if found.tzinfo is None:
+        raise ClusterError(f"--to {text!r} has no zone, so it could be any of many moments: such as '{text}+00:00' for UTC")
+    return Target("time", text, time=found)
+
+
+def parse_timeline(text: str | None) -> int | None:
+    """The number that `--timeline` says. Raises ClusterError."""
+    if text is None:
+        return None
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
+        raise ClusterError(f"--timeline {text!r}: should be a number, such as 3")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A named place in the write-ahead log (`invoke backup.mark`)."""
+
+    name: str
+    timeline: int
+    lsn: int
+    at: str
+
+
+@dataclass(frozen=True)
+class Fork:
+    """Where a timeline was left for the next one, and why, in PostgreSQL's words."""
+
+    timeline: int
+    lsn: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A timeline and those it comes from (`forks`, the oldest first). `began`: when its history got to the archive."""
+
+    number: int
+    forks: tuple[Fork, ...] = ()
+    began: float = 0.0
+
+    @property
+    def parent(self) -> int:
+        return self.forks[-1].timeline if self.forks else 0
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether a restore to an earlier moment has begun it: it lacks what its parent has after the fork."""
+        return bool(self.forks) and self.forks[-1].reason.startswith(STOPPED)
+
+    def has(self, timeline: int, where: int) -> bool:
+        """Whether the log of `timeline` up to `where` is part of this one's."""
+        return timeline == self.number or any(fork.timeline == timeline and where <= fork.lsn for fork in self.forks)
+
+
+def timelines(histories: Mapping[int, tuple[str, float]]) -> dict[int, Timeline]:
+    """All timelines there are, by number, from the archive's history files: number to text, and when that was archived."""
+    found = {1: Timeline(1)}
+    for number, (text, at) in sorted(histories.items()):
+        rows = [line.split(None, 2) for line in text.splitlines() if line.strip() and not line.startswith("#")]
+        forks = tuple(Fork(int(row[0]), position(row[1]), row[2].strip() if len(row) > 2 else "") for row in rows)
+        found[number] = Timeline(number, forks, at)
+    return found
+
+
+def goes_on(known: Mapping[int, Timeline], number: int) -> Timeline:
+    """The timeline `number`, or the last of those that go on from where it, and whatever followed it, ended."""
+    while True:
+        following = [one.number for one in known.values() if one.parent == number and not one.goes_back]
+        if not following:
+            return known[number]
+        number = max(following)
+
+
+def timeline_of(known: Mapping[int, Timeline], target: Target, mark: Mark | None, named: int | None) -> Timeline:
+    """The timeline to recover along. `named`: the one that `--timeline` says, None for none. Raises ClusterError."""
+    if named is not None:
+        if named not in known:
+            there = ", ".join(map(str, sorted(known)))
+            raise ClusterError(f"--timeline {named}: no such timeline is in the archive, which has {there}")
+        return known[named]
+    if target.time:
+        written = max(n for n, one in known.items() if one.began <= target.time.timestamp())
+        return goes_on(known, written)
+    if mark:
+        holding = [one for one in known.values() if one.has(mark.timeline, mark.lsn)]
+        return max(holding, key=lambda one: one.number)
+    return known[max(known)]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A backup: when it `ended`; where, on which timeline, its log ends that it needs; the data's `size` in bytes. `damaged`:
+    pages in it have wrong checksums."""
+
+    label: str
+    kind: str
+    ended: float
+    timeline: int
+    lsn: int
+    size: int
+    damaged: bool
+
+
+def bases(info: Iterable[Mapping[str, Any]]) -> tuple[Base, ...]:
+    """The backups of `pgbackrest info --output=json`, the oldest first, but for those of a major version that was left. Raises
+    KeyError and ValueError."""
+    return tuple(
+        Base(
+            label=one["label"],
+            kind=one["type"],
+            ended=float(one["timestamp"]["stop"]),
+            timeline=int(one["archive"]["stop"][:8], 16),
+            lsn=position(one["lsn"]["stop"]),
+            size=int(one["info"]["size"]),
+            damaged=bool(one["error"]),
+        )
+        for stanza in info
+        for one in stanza.get("backup", ())
+        if one["database"]["id"] == stanza["db"][-1]["id"]
+    )
+
+
+def unfit(base: Base, along: Timeline, target: Target, mark: Mark | None = None) -> str | None:
+    """Why a backup does not lead to the target along a timeline; None where it does."""
+    if not along.has(base.timeline, base.lsn):
+        return f"it is of timeline {base.timeline}, which does not lead there"
+    if target.time and base.ended > target.time.timestamp():
+        return f"it ended at {moment(base.ended)}, after that"
+    where = mark.lsn if mark else target.lsn
+    if where is not None and base.lsn > where:
+        return f"it ends at {lsn(base.lsn)}, after that"
+    return "pages in it have wrong checksums" if base.damaged else None
+
+
+def base_for(found: Iterable[Base], along: Timeline, target: Target, mark: Mark | None, label: str | None) -> Base:
+    """The newest backup that leads to the target, or the one called `label`. Raises ClusterError where there is none."""
+    there = tuple(found)
+    if label is not None:
+        named = next((one for one in there if one.label == label), None)
+        if named is None:
+            labels = [one.label for one in there]
+            raise ClusterError(f"--set {label}{did_you_mean(label, labels)}: should be one of `invoke backup.list`")
+        if why := unfit(named, along, target, mark):
+            raise ClusterError(f"--set {label} does not lead to {target.text}: {why}")
+        return named
+    fit = [one for one in there if unfit(one, along, target, mark) is None]
+    if fit:
+        return max(fit, key=lambda one: (one.ended, one.label))
+    lines = [f"no backup leads to {target.text}: one has to have ended before that moment", *(
+        f"  - {one.label}: {unfit(one, along, target, mark)}" for one in there
+    )]  # fmt: skip
+    raise ClusterError("\n".join(lines if there else ["there is no backup (`invoke backup.list`)"]))
+
+
+def mark_called(name: str, marks: Mapping[str, Mark]) -> Mark:
+    """The mark of that name. Raises ClusterError."""
+    if name in marks:
+        return marks[name]
+    known = f"there are {', '.join(sorted(marks))}" if marks else "there is none"
+    raise ClusterError(
+        f"--to {name}{did_you_mean(name, list(marks))}: no mark is called so ({known}); a restore point that was made by SQL is"
+        f" named by the position that pg_create_restore_point returned. It {FORMS}"
+    )
+
+
+def moment(seconds: float) -> str:
+    """Seconds since 1970 for a person."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,113 @@
+"""`invoke backup.drill`: proves a backup. It is restored beside the living cluster, PostgreSQL runs on it, and all is checked."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from cluster.drill import needed
+from cluster.errors import ClusterError
+from cluster.topology import Cluster
+from day2.hosts.observe import observe
+from day2.hosts.ssh import Fleet
+from day2.procedures.drill import Drilling, Moment
+from day2.procedures.drill_choice import Choice, choose, refuse_without_room
+from day2.report import drill as report_of
+from day2.ui.console import BAD_NEWS, FINE, console, print_json, size
+from health.view import ClusterView
+
+from .keeper import keeper
+
+
+def drill(cluster: Cluster, *, backup: str | None, host: str | None, report: str | None, as_json: bool) -> int:
+    """0 when the backup is proven, 1 when it is not. Raises ClusterError for what can't be drilled, and before there is anything
+    to lose where the report could not be written."""
+    out, kept_by = console(as_json=as_json), keeper(cluster)
+    directory = None if report is None else writable(report)
+    with Fleet(cluster.hosts) as fleet:
+        view = observe(fleet, cluster)
+        choice = choose(view, cluster, kept_by, backup, host)
+        drilling = Drilling(fleet, cluster, choice, lambda text: out.print(escape(text), soft_wrap=True))
+        drilling.refuse_second()
+        refuse_without_room(choice, drilling.directory, drilling.room())
+        announce(out, choice)
+        result = made(out, drilling, view)
+    for path in report_of.write(directory, result) if directory else ():
+        out.print(f"written: {path}", soft_wrap=True)
+    if as_json:
+        print_json(result["format"], {key: value for key, value in result.items() if key != "format"})
+    else:
+        show(out, result)
+    return FINE if result["passed"] else BAD_NEWS
+
+
+def announce(out: Console, choice: Choice) -> None:
+    """What is about to be done."""
+    one = choice.backup
+    room = f"{size(needed(one.size))} are needed there while it goes on"
+    out.print(f"{one.label} ({one.kind}, {size(one.size)} of data) is restored on {choice.where.name}: {room}", soft_wrap=True)
+    if choice.replica is None:
+        out.print(f"[yellow]warning[/]  nothing is compared with a replica: {escape(choice.uncompared)}", soft_wrap=True)
+
+
+def made(out: Console, drilling: Drilling, view: ClusterView) -> dict[str, Any]:
+    """The drill's result, noted on the host that keeps the backups."""
+    replica, exposed, moment = drilling.choice.replica, None, None
+    if replica is not None:
+        primary, marker = view.writable[0], str(uuid.uuid4())
+        out.print(f"reading every table of {replica.name}, whose replay is paused meanwhile")
+        try:
+            moment, segment, acknowledged = drilling.moment(primary, replica, marker)
+            out.print(f"it was paused for {moment.paused_seconds:.1f} s at {moment.lsn}; waiting until that is archived")
+            exposed = drilling.await_archived(segment, acknowledged, archive_timeout(view))
+            result = restored(out, drilling, moment)
+        finally:
+            drilling.forget(primary, marker)
+    else:
+        result = restored(out, drilling, None)
+    result |= {"exposed_seconds": exposed, "paused_seconds": moment.paused_seconds if moment else None}
+    drilling.note(result)
+    return result
+
+
+def restored(out: Console, drilling: Drilling, moment: Moment | None) -> dict[str, Any]:
+    where = drilling.choice.where.name
+    out.print(f"restoring and checking on {where}: `invoke logs --component pgbackrest --host {where} --follow` shows it")
+    return drilling.run(moment)
+
+
+def archive_timeout(view: ClusterView) -> float:
+    """After how many seconds PostgreSQL ends a file of its log by itself; 0 for never."""
+    assert view.primary
+    said = view.primary.parameters.get("archive_timeout", "0")
+    with suppress(ValueError):
+        return float(said)
+    return 0.0
+
+
+def show(out: Console, result: dict[str, Any]) -> None:
+    """The result for a person."""
+    for name, figure, note in report_of.rows(result):
+        out.print(f"[dim]{name:14}[/] {escape(figure)}  [dim]{escape(note)}[/]", soft_wrap=True)
+    for text in result["failures"]:
+        out.print(f"[red]problem[/]  {escape(text)}", soft_wrap=True)
+    colour = "green" if result["passed"] else "red"
+    out.print(f"[bold {colour}]{escape(report_of.headline(result))}[/]", soft_wrap=True)
+
+
+def writable(report: str) -> Path:
+    """The directory of a report. Raises ClusterError where nothing can be written to it."""
+    directory = Path(report)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ClusterError(f"--report {report}: can't be made: {error.strerror}") from None
+    if not os.access(directory, os.W_OK):
+        raise ClusterError(f"--report {report}: can't be written to: should be a directory of yours")
+    return directory

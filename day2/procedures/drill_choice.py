@@ -1,0 +1,98 @@
+"""What a drill is made of: which backup, on which host, and which replica it is compared with. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from cluster.drill import no_room
+from cluster.errors import ClusterError, did_you_mean
+from cluster.topology import Cluster, Host
+from health.states import Backup
+from health.view import ClusterView
+
+# Whose word the primary waits for last: a failover takes it last, too.
+SPARED_FIRST = ("async", "potential", "quorum", "sync")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """`replica`: who is compared with, or, where that is None, `uncompared`: why nobody is."""
+
+    keeper: Host
+    where: Host
+    backup: Backup
+    replica: Host | None
+    uncompared: str = ""
+
+
+def choose(view: ClusterView, cluster: Cluster, keeper: Host, backup: str | None, host: str | None) -> Choice:
+    """The drill of `backup` (a label; without one the newest) on `host` (a name; without one the keeper's).
+
+    Raises ClusterError for what can't be."""
+    state = view.hosts[keeper.name].backups
+    if state is None:
+        problems = view.hosts[keeper.name].problems
+        raise ClusterError(f"{keeper.name}: {problems.get('host') or problems.get('pgbackrest', 'nothing is deployed there')}")
+    if not state.backups:
+        raise ClusterError("there is no backup to prove: `invoke backup`")
+    by_label = {one.label: one for one in state.backups}
+    if backup is not None and backup not in by_label:
+        there = ", ".join(by_label)
+        raise ClusterError(f"--set {backup}: there is no such backup{did_you_mean(backup, by_label)}: should be one of {there}")
+    chosen = state.backups[-1] if backup is None else by_label[backup]
+    where = keeper if host is None else _named(view, cluster, keeper, host)
+    replica, why = _replica(view, cluster, where)
+    return Choice(keeper, where, chosen, replica, why)
+
+
+def _named(view: ClusterView, cluster: Cluster, keeper: Host, name: str) -> Host:
+    host = cluster.host(name, "--host")
+    others = [one.name for one in cluster.postgres_hosts if one.name not in (view.leader, *view.writable)]
+    right = f"should be {', '.join([keeper.name, *others])}"
+    if host not in cluster.pgbackrest_hosts:
+        raise ClusterError(f"--host {name}: has no PostgreSQL to run on a backup: {right}")
+    if host != keeper and name not in others:
+        raise ClusterError(f"--host {name}: is the primary, whose disk and processors are for applications: {right}")
+    if not view.hosts[name].reachable:
+        raise ClusterError(f"--host {name}: {view.hosts[name].problems['host']}")
+    return host
+
+
+def _replica(view: ClusterView, cluster: Cluster, where: Host) -> tuple[Host | None, str]:
+    """Who can be compared with: streams, and would be missed least while its replay is paused. Else why nobody can."""
+    if cluster.backup.drill_pause == 0:
+        return None, "backup_drill_pause is 0"
+    primary = view.primary
+    if primary is None:
+        return None, "no primary can be asked"
+    able = {}
+    for host in cluster.postgres_hosts:
+        state, sender = view.hosts[host.name].postgres, view.sender(host.name)
+        if state and sender and state.in_recovery and state.receiver == "streaming" and not state.replay_paused:
+            able[host] = sender.sync_state
+    if not able:
+        return None, "no replica streams"
+
+    def missed(host: Host) -> tuple[int, bool, str]:
+        state = able[host]
+        rank = SPARED_FIRST.index(state) if state in SPARED_FIRST else len(SPARED_FIRST)
+        return rank, host == where, host.name
+
+    return min(able, key=missed), ""
+
+
+def disk_of(said: str) -> tuple[int, int]:
+    """How many bytes are free and how many there are, from `stat -f -c '%S %b %f %a'`: what a user may have, not root. Raises
+    ClusterError."""
+    if not re.fullmatch(r"\d+ \d+ \d+ \d+", said.strip()):
+        raise ClusterError(f"how much room there is could not be seen: {said.strip()!r}")
+    block, blocks, free, available = map(int, said.split())
+    return available * block, (blocks - free + available) * block
+
+
+def refuse_without_room(choice: Choice, directory: str, said: str) -> None:
+    """Raises ClusterError where the copy finds no room; `said` as for disk_of."""
+    free, disk = disk_of(said)
+    if why := no_room(choice.backup.size, free, disk):
+        raise ClusterError(f"{choice.where.name}: {directory}: {why}: make room there, or name another host by --host")

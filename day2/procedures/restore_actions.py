@@ -1,0 +1,295 @@
+"""What is done to hosts in a step of a restore: each waits until it has worked, or raises ClusterError."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agents.sent import shipped
+from cluster import paths
+from cluster.dynamic_config import postgres_parameters
+from cluster.errors import ClusterError
+from cluster.recovery import Target, position
+from cluster.topology import Cluster
+from day2.hosts.interrupts import Interrupts
+from day2.hosts.observe import observe
+from day2.hosts.ssh import Fleet
+from health.finding import Finding
+from health.rules import findings
+from health.view import ClusterView
+
+from .restore_notes import LAST, NOTE, etcd, key, psql
+from .restoring import Arrival, Restore, astray, awaited
+
+LOOK_SECONDS = 1.0
+ANSWER_SECONDS = 60
+ARCHIVED_SECONDS = 180
+# What depends on the size of the data is waited for as long as it takes, as long as it goes on.
+STOP_SECONDS = DELETE_SECONDS = 3700.0
+LEADS_SECONDS = 300
+HEALTHY_SECONDS = 24 * 3600
+# The keys of Patroni's that say who led, who may vote, and how far they were. `initialize` and `config` stay.
+COURSE = ("leader", "optime/leader", "status", "sync", "failsafe", "failover", "history")
+OURS = ("confirmed", "promoted", "accepted_loss")
+
+
+class RestoreActions:
+    """`tell` is called with what goes on, in words."""
+
+    def __init__(self, fleet: Fleet, cluster: Cluster, interrupts: Interrupts, tell: Callable[[str], None]) -> None:
+        self._fleet, self._cluster, self._interrupts, self._tell = fleet, cluster, interrupts, tell
+
+    def view(self) -> ClusterView:
+        return observe(self._fleet, self._cluster)
+
+    def check_interrupted(self) -> None:
+        """Raises KeyboardInterrupt where that was asked for."""
+        self._interrupts.check()
+
+    # Notes in etcd
+
+    def note(self, restore: Restore) -> None:
+        """How far it is."""
+        etcd(self._fleet, self._cluster, f"put {key(self._cluster, NOTE)} {shlex.quote(restore.text)}")
+
+    def noted_done(self, restore: Restore) -> None:
+        """It is done: what stays is a note of where it went."""
+        etcd(self._fleet, self._cluster, f"put {key(self._cluster, LAST)} {shlex.quote(restore.text)}")
+        etcd(self._fleet, self._cluster, f"del {key(self._cluster, NOTE)}")
+
+    def noted_off(self) -> None:
+        """It was called off."""
+        etcd(self._fleet, self._cluster, f"del {key(self._cluster, NOTE)}")
+
+    def pass_over(self, timeline: int) -> None:
+        """As the promotion gate notes it of a server that nobody has followed: who is promoted next begins a later one."""
+        noted = json.dumps({"name": "a restore that was called off", "timeline": timeline})
+        etcd(self._fleet, self._cluster, f"put {key(self._cluster, 'promoted')} {shlex.quote(noted)}")
+
+    def forget_course(self, host: str) -> None:
+        """Takes out of etcd what would keep the new leader from leading, or let another one think that it should."""
+        system = self._do("identify", [host])[host]["system"]
+        patroni = f"/service/{self._cluster.name}"
+        for name in COURSE:
+            etcd(self._fleet, self._cluster, f"del {patroni}/{name}")
+        for name in OURS:
+            etcd(self._fleet, self._cluster, f"del {key(self._cluster, name)}")
+        etcd(self._fleet, self._cluster, f"del --prefix {patroni}/members/")
+        etcd(self._fleet, self._cluster, f"put {patroni}/initialize {system}")
+
+    # The servers that were
+
+    def end_archive(self, host: str) -> None:
+        """A marker is committed, behind which nothing is, and archived."""
+        query = (
+            "set synchronous_commit = local; select pg_current_xact_id(); select pg_walfile_name(pg_current_wal_lsn());"
+            " select pg_switch_wal()"
+        )
+        name = self._psql(host, query).split()[1]
+        deadline = time.monotonic() + ARCHIVED_SECONDS
+        while self._psql(host, "select last_archived_wal from pg_stat_archiver") < name:
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    f"{host}: {name} did not get to the archive within {ARCHIVED_SECONDS} s (`invoke backup.check`)"
+                )
+            self._interrupts.sleep(LOOK_SECONDS)
+
+    def hold(self, hosts: tuple[str, ...], id: str) -> None:
+        """Patroni is not started on these hosts until it is released."""
+        self._do("hold", hosts, id=id)
+
+    def stop(self, host: str) -> None:
+        """Patroni and PostgreSQL are down there."""
+        self._do("stop", [host], seconds=STOP_SECONDS)
+
+    def archive_rest(self, hosts: tuple[str, ...]) -> None:
+        """All that the servers have written is archived."""
+        self._do("archive_rest", hosts, seconds=STOP_SECONDS, system=self.archive()["system"])
+
+    def set_aside(self, host: str, suffix: str) -> None:
+        """No data is there any more under its name."""
+        self._do("set_aside", [host], seconds=DELETE_SECONDS, suffix=suffix)
+
+    def put_back(self, host: str, suffix: str) -> None:
+        """The old data is in its place."""
+        self._do("put_back", [host], seconds=DELETE_SECONDS, suffix=suffix)
+
+    # The one that will be
+
+    def fetch(self, host: str, label: str, timeline: int) -> None:
+        """The backup is in the data directory. It goes on when the connection ends, and one that does is waited for."""
+        said = self._do("look", [host])[host]
+        if said["active"] != "active" or said["doing"] != f"fetch {label}":
+            self._do("fetch", [host], seconds=DELETE_SECONDS, label=label, timeline=timeline)
+        while True:
+            said = self._do("look", [host])[host]
+            if said["active"] == "active" and said["sub"] == "exited":
+                return
+            if said["active"] not in ("active", "activating"):
+                raise ClusterError(f"{host}: backup {label} could not be restored: {_last(said['said'])}")
+            self._interrupts.sleep(LOOK_SECONDS)
+
+    def recover(self, host: str, restore: Restore, target: Target) -> Arrival:
+        """PostgreSQL was at the target, is on its new timeline, and stopped."""
+        spec: dict[str, Any] = {"settings": self._settings(restore), "taken": list(restore.taken), "timeline": restore.timeline}
+        said = self._do("look", [host])[host]
+        if said["active"] != "active":  # what an earlier try has left in the data directory is at no place that is known
+            self.fetch(host, restore.label, restore.timeline)
+            said = self._do("look", [host])[host]
+        if said["doing"] != "recover":
+            self._do("recover", [host], **spec)
+        told = ""
+        while True:
+            said = self._do("look", [host])[host]
+            server = said["server"]
+            if server and not server["recovering"] and not server["waiting"]:
+                break
+            if said["active"] not in ("active", "activating", "deactivating"):
+                raise ClusterError(f"{host}: PostgreSQL did not get there: {_why(said['said'])}")
+            if said["said"] and (line := str(said["said"][-1])) != told:
+                told = line
+                self._tell(line)
+            self._interrupts.sleep(LOOK_SECONDS)
+        arrival = arrived(server)
+        if why := astray(restore, target, arrival):
+            raise ClusterError(f"{host}: PostgreSQL is not where it should be: {why}")
+        self._do("finish", [host], seconds=STOP_SECONDS)
+        return arrival
+
+    def _settings(self, restore: Restore) -> dict[str, Any]:
+        """PostgreSQL's, as they are in etcd (recovery demands some of them), but for who may come in, and where it goes."""
+        dcs = self.view().dcs
+        wanted = dcs.config.get("postgresql", {}).get("parameters") if dcs else None
+        sought = {"recovery_target_inclusive": "on", f"recovery_target_{restore.kind}": restore.value} if restore.value else {}
+        return {
+            **postgres_parameters(self._cluster),
+            **(wanted or {}),
+            "archive_mode": "on",
+            "archive_command": f"pgbackrest --stanza={self._cluster.name} archive-push %p",
+            "restore_command": f'pgbackrest --stanza={self._cluster.name} archive-get %f "%p"',
+            "recovery_target_timeline": str(restore.timeline),
+            "recovery_target_action": "promote",
+            **sought,
+            "hot_standby": "off",  # as a replica it would refuse to go on where a parameter was raised since
+            "listen_addresses": "",
+            "ssl": "off",
+            "port": self._cluster.postgres.port,
+            "unix_socket_directories": "/run/pgquorum-restore",
+            "hba_file": "/run/pgquorum-restore/pg_hba.conf",
+            "external_pid_file": "",
+            "synchronous_standby_names": "",
+            "logging_collector": "off",
+        }
+
+    def lead(self, host: str) -> None:
+        """It leads, and takes writes."""
+        self._do("release", [host])
+        self._start(host)
+        deadline = time.monotonic() + LEADS_SECONDS
+        while (view := self.view()).leader != host or view.writable != (host,):
+            if time.monotonic() > deadline:
+                raise ClusterError(f"{host} does not lead after {LEADS_SECONDS} s (`invoke logs --host {host}`)")
+            self._interrupts.sleep(LOOK_SECONDS)
+
+    def start(self, hosts: tuple[str, ...]) -> None:
+        """Patroni runs there, or is about to: where there is no data, it copies it."""
+        self._do("release", hosts)
+        for host in hosts:
+            self._start(host)
+
+    def _start(self, host: str) -> None:
+        answer = self._fleet.run(host, "systemctl start --no-block patroni.service", seconds=ANSWER_SECONDS)
+        if not answer.ok:
+            raise ClusterError(f"{host}: Patroni could not be started: {answer.problem}")
+
+    def await_replicas(self) -> None:
+        """No rule finds a problem that the restore has made."""
+        deadline, told = time.monotonic() + HEALTHY_SECONDS, ""
+        while problems := awaited(findings(self.view(), self._cluster)):
+            if (first := _in_words(problems[0])) != told:
+                told = first
+                self._tell(first)
+            if time.monotonic() > deadline:
+                raise ClusterError(f"not healthy after {HEALTHY_SECONDS} s: {'; '.join(map(_in_words, problems))}")
+            self._interrupts.sleep(LOOK_SECONDS)
+
+    def begin_backup(self) -> None:
+        """A full backup is begun; how long that takes is not waited for."""
+        for host in self._cluster.backup_hosts:
+            answer = self._fleet.run(host.name, "systemctl start --no-block pgquorum-backup@full.service")
+            if not answer.ok:
+                raise ClusterError(f"{host.name}: no backup could be begun: {answer.problem}")
+
+    # Asking hosts
+
+    def survey(self) -> dict[str, dict[str, Any]]:
+        """What data there is, by database host."""
+        return self._do("survey", [one.name for one in self._cluster.postgres_hosts], seconds=DELETE_SECONDS)
+
+    def archive(self) -> dict[str, Any]:
+        """What agents/sent/archive.py tells, and `system`: the identifier of the cluster whose archive it is."""
+        (host,) = self._cluster.backup_hosts
+        command, source = shipped("archive", {})
+        asked = json.dumps({"stanza": self._cluster.name, "user": paths.BACKUP_USER})
+        answer = self._fleet.run(host.name, command, source + asked, ANSWER_SECONDS)
+        if not answer.ok:
+            raise ClusterError(f"{host.name}: {answer.problem}")
+        found: dict[str, Any] = json.loads(answer.output)
+        systems = [str(one["system-id"]) for stanza in found["info"] for one in stanza.get("db", ())]
+        return {**found, "system": systems[-1] if systems else ""}
+
+    def identify(self, host: str) -> dict[str, Any]:
+        """The `system` identifier and the `timeline` of the data there."""
+        return dict(self._do("identify", [host])[host])
+
+    def _psql(self, host: str, query: str) -> str:
+        return psql(self._fleet, self._cluster, host, query)
+
+    def _do(
+        self, deed: str, hosts: tuple[str, ...] | list[str], *, seconds: float = ANSWER_SECONDS, **more: Any
+    ) -> dict[str, Any]:
+        """A deed of agents/sent/restore.py on each of the hosts at once; what they answer."""
+        spec = {**self._spec(), **more}
+        command, source = shipped("restore", {"do": deed})
+        answers = self._fleet.run_all(dict.fromkeys(hosts, command), source + json.dumps(spec), seconds)
+        failed = [f"{answer.host}: {answer.problem or answer.code}" for answer in answers.values() if not answer.ok]
+        if failed:
+            raise ClusterError("; ".join(failed))
+        return {name: json.loads(answer.output) for name, answer in answers.items()}
+
+    def _spec(self) -> dict[str, Any]:
+        postgres = self._cluster.postgres
+        return {
+            "data": postgres.data_directory,
+            "wal": f"{postgres.wal_directory}/pg_wal" if postgres.wal_directory else "",
+            "binaries": paths.postgres_binaries(postgres.version),
+            "stanza": self._cluster.name,
+            "port": postgres.port,
+            "note": paths.RESTORING,
+            "drop_in": paths.HOLD_PATRONI,
+        }
+
+
+def arrived(server: Mapping[str, Any]) -> Arrival:
+    """Where a server is that was promoted at the end of a recovery, from what it says."""
+    rows = [line.split(None, 2) for line in server["history"].splitlines() if line.strip()]
+    last = rows[-1] if rows else ["0", "0/0", ""]
+    timeline = int(server["timeline"], 16)
+    return Arrival(timeline, position(last[1]), last[2].strip() if len(last) > 2 else "", server["last"])
+
+
+def _in_words(finding: Finding) -> str:
+    return f"{finding.about}: {finding.text}"
+
+
+def _last(lines: list[str]) -> str:
+    return " ".join(lines[-3:])[-500:] or "its journal says nothing"
+
+
+def _why(lines: list[str]) -> str:
+    """What PostgreSQL said of its end: that it was fatal, and how far it had come."""
+    telling = [line for line in lines if "FATAL" in line or "last completed transaction" in line or "PANIC" in line]
+    return " ".join(telling)[-700:] or _last(lines)

@@ -1,0 +1,97 @@
+"""Runs the steps of a restore, and notes after each that it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import assert_never
+
+from cluster.recovery import Target
+
+from .restore_actions import RestoreActions
+from .restore_steps import (
+    ArchiveRest,
+    AwaitReplicas,
+    BeginBackup,
+    EndArchive,
+    Fetch,
+    Follow,
+    ForgetCourse,
+    HoldPatroni,
+    Lead,
+    PassOver,
+    PutBack,
+    Recover,
+    RestoreStep,
+    SetAside,
+    StartPatroni,
+    StopMember,
+)
+from .restoring import Arrival, Restore, back, left
+
+
+def carry_out(restore: Restore, target: Target, actions: RestoreActions, say: Callable[[RestoreStep], None]) -> Arrival | None:
+    """Takes the steps that are left; where the recovery has arrived, if that was one of them.
+
+    Raises ClusterError and KeyboardInterrupt; what is done then is noted, and a second call goes on behind it.
+    """
+    arrival = None
+    actions.check_interrupted()
+    actions.note(restore)
+    for step in left(restore):
+        actions.check_interrupted()
+        say(step)
+        if isinstance(step, Recover):
+            arrival = actions.recover(step.host, restore, target)
+        else:
+            execute(step, actions)
+        restore = replace(restore, done=restore.done + 1)
+        actions.note(restore)
+    actions.noted_done(restore)
+    return arrival
+
+
+def call_off(restore: Restore, actions: RestoreActions, say: Callable[[RestoreStep], None]) -> None:
+    """Takes the steps that put all back, each of which may be done again. Raises as `carry_out` does."""
+    for step in back(restore):
+        actions.check_interrupted()
+        say(step)
+        execute(step, actions)
+    actions.noted_off()
+
+
+def execute(step: RestoreStep, actions: RestoreActions) -> None:
+    """Does a step other than Recover, which has to know more."""
+    match step:
+        case EndArchive(host):
+            actions.end_archive(host)
+        case HoldPatroni(hosts, id):
+            actions.hold(hosts, id)
+        case StopMember(host):
+            actions.stop(host)
+        case ArchiveRest(hosts):
+            actions.archive_rest(hosts)
+        case SetAside(host, suffix):
+            actions.set_aside(host, suffix)
+        case Fetch(host, label, timeline):
+            actions.fetch(host, label, timeline)
+        case ForgetCourse(host):
+            actions.forget_course(host)
+        case Lead(host):
+            actions.lead(host)
+        case Follow(hosts):
+            actions.start(hosts)
+        case AwaitReplicas():
+            actions.await_replicas()
+        case BeginBackup():
+            actions.begin_backup()
+        case PutBack(host, suffix):
+            actions.put_back(host, suffix)
+        case PassOver(timeline):
+            actions.pass_over(timeline)
+        case StartPatroni(hosts):
+            actions.start(hosts)
+        case Recover():
+            raise NotImplementedError(step)
+        case _:
+            assert_never(step)

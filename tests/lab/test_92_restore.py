@@ -1,0 +1,229 @@
+"""A restore of the cluster itself: a table that was dropped is there again on all hosts, and so is what was before a restore."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from commands import finish, invoke, start, status
+from helpers import Site
+from hosts import DATA, DATABASES, SPEC, wait_until
+from keeping import ONLY_WITH_BACKUPS, info, rules
+
+pytestmark = ONLY_WITH_BACKUPS
+PATIENT = 900
+
+
+def fulls(site: Site) -> list[str]:
+    return [backup["label"] for backup in info(site)["backup"] if backup["type"] == "full"]
+
+
+def now(site: Site) -> str:
+    """The primary's time, between what was committed before and what will be after."""
+    time.sleep(1)
+    said = site.psql(site.leader(), "select clock_timestamp() at time zone 'UTC'")
+    time.sleep(1)
+    return f"{datetime.fromisoformat(said).replace(tzinfo=UTC).isoformat()}"
+
+
+def rows(site: Site, host: str | None = None) -> list[int]:
+    """What table `orders` has, by the word of one host's own PostgreSQL."""
+    return [int(row) for row in site.psql(host or site.leader(), "select n from orders order by n").split()]
+
+
+def timeline(site: Site) -> int:
+    return int(site.psql(site.leader(), "select timeline_id from pg_control_checkpoint()"))
+
+
+def restored(site: Site, *words: str) -> str:
+    """A restore that must succeed, and what it said. After it the cluster is whole by others' words."""
+    before = fulls(site)
+    code, out, err = invoke(site, "restore", *words, "--yes", seconds=PATIENT)
+    assert code == 0, out + err
+    site.healthy()
+    assert sorted(site.states().values()) == ["leader", *["streaming"] * (len(DATABASES) - 1)]
+    with site.connect(5000) as connection:
+        connection.execute("select 1")
+    wait_until(lambda: set(fulls(site)) - set(before), "a new full backup")
+    return out
+
+
+def forget_old_data(site: Site) -> None:
+    site.on_all(f"rm -rf {DATA}.before-* /var/lib/pgquorum-wal/pgquorum/pg_wal.before-*", DATABASES)
+
+
+@pytest.fixture(scope="module")
+def joined(site: Site) -> Iterator[Site]:
+    """The cluster with its host for backups, a full backup and a table, with moments between its rows."""
+    if not site.keeps_backups:
+        site.lab.up()
+    site.deployed()
+    wait_until(lambda: fulls(site), "the first full backup")
+    site.psql(site.leader(), "drop table if exists orders; create table orders (n int); insert into orders values (1)")
+    yield site
+    forget_old_data(site)
+
+
+@pytest.fixture(scope="module")
+def moments(joined: Site) -> dict[str, str]:
+    """When there was one row, when there were two, and when there was no table."""
+    found = {"one": now(joined)}
+    joined.psql(joined.leader(), "insert into orders values (2)")
+    assert invoke(joined, "backup.mark", "two_rows")[0] == 0
+    found["two"] = now(joined)
+    joined.psql(joined.leader(), "drop table orders")
+    return found
+
+
+def test_what_can_not_be_is_refused_and_nothing_is_touched(moments: dict[str, str], joined: Site) -> None:
+    before = joined.postmasters()
+    for to, why in (
+        ("2001-01-01 00:00:00+00:00", "no backup leads to"),
+        ("2099-01-01 00:00:00+00:00", "lies in the future"),
+        (moments["two"].partition("+")[0], "has no zone"),
+        ("FFFF/0", "is after the last of the write-ahead log"),
+        ("three_rows", "no mark is called so (there are two_rows)"),
+    ):
+        code, _, err = invoke(joined, "restore", "--to", to, "--yes")
+        assert code == 2 and why in err, err
+    joined.lab.off(DATABASES[2])
+    try:
+        code, _, err = invoke(joined, "restore", "--to", moments["two"], "--yes")
+        assert code == 2 and f"{DATABASES[2]} does not answer" in err, err
+    finally:
+        joined.lab.on(DATABASES[2])
+        joined.heal()
+    del before[DATABASES[2]]
+    after = joined.postmasters()
+    assert {host: after[host] for host in before} == before
+
+
+def test_dry_prints_the_plan_and_does_nothing(moments: dict[str, str], joined: Site) -> None:
+    before = joined.postmasters()
+    code, out, err = invoke(joined, "restore", "--to", moments["two"], "--dry")
+    assert code == 0, err
+    assert "What was written since is lost:" in out and "begin a full backup" in out
+    assert joined.postmasters() == before
+
+
+def test_a_table_that_was_dropped_is_there_again(moments: dict[str, str], joined: Site) -> None:
+    before = timeline(joined)
+    out = restored(joined, "--to", moments["two"])
+    assert "transactions" in out
+    assert timeline(joined) > before
+    for host in DATABASES:
+        wait_until(lambda host=host: rows(joined, host) == [1, 2], f"{host} has the rows")
+    assert invoke(joined, "verify")[0] == 0
+    assert joined.changes() == 0
+    for host in DATABASES:
+        assert joined.on(host, f"ls -d {DATA}.before-*/PG_VERSION | wc -l") == "1"
+        assert joined.on(host, "ls /etc/systemd/system/patroni.service.d 2>/dev/null | wc -l") == "0"
+    # What is archived now is the new timeline's, and by whoever leads.
+    assert invoke(joined, "backup.check")[0] == 0
+    assert int(info(joined)["archive"][-1]["max"][:8], 16) == timeline(joined)
+
+
+def test_a_second_restore_goes_to_before_what_the_first_one_went_to(moments: dict[str, str], joined: Site) -> None:
+    joined.psql(joined.leader(), "insert into orders values (3)")
+    forget_old_data(joined)
+    restored(joined, "--to", moments["one"])
+    assert rows(joined) == [1]
+
+
+def test_a_mark_is_found_on_the_timeline_that_the_restores_have_left(joined: Site) -> None:
+    forget_old_data(joined)
+    restored(joined, "--to", "two_rows")
+    assert rows(joined) == [1, 2]
+
+
+def test_a_switchover_and_a_failover_go_on_after_it(joined: Site) -> None:
+    """The promotion gate, and what it has noted, are of the new course."""
+    joined.psql(joined.leader(), "insert into orders values (4)")
+    code, out, err = invoke(joined, "switchover", "--yes")
+    assert code == 0, out + err
+    old = joined.leader()
+    joined.lab.off(old)
+    try:
+        wait_until(lambda: joined.leader() != old and rows(joined) == [1, 2, 4], "another one leads")
+    finally:
+        joined.lab.on(old)
+        joined.heal()
+
+
+def test_one_that_is_cut_off_half_way_is_told_and_goes_on_by_the_same_command(joined: Site) -> None:
+    """Ctrl-C while the backup is copied or replayed: nobody leads, nobody can start Patroni, and the same command ends it."""
+    forget_old_data(joined)
+    process = start(joined, "restore", "--to", "latest", "--yes")
+    noted = f"get --print-value-only /pgquorum/{SPEC.name}/restore"
+    wait_until(lambda: json.loads(joined.etcdctl(DATABASES[0], noted, DATABASES))["done"] >= 9, "the data is aside")
+    process.send_signal(signal.SIGINT)
+    code, out, err = finish(joined, process, PATIENT)
+    assert code == 130, out + err
+    document = status(joined)
+    assert "restore.unfinished" in {finding["rule"] for finding in document["findings"]}
+    deploy = joined.deploy("-y")
+    assert deploy.exit_code != 0 and "a restore of the cluster is under way or was interrupted" in deploy.output
+    for host in DATABASES:
+        joined.on(host, "systemctl start patroni; ! systemctl is-active patroni")
+    out = restored(joined, "--to", "latest")
+    assert "and not finished" in out
+    assert rows(joined) == [1, 2, 4]
+    assert "restore.unfinished" not in {finding["rule"] for finding in status(joined)["findings"]}
+
+
+def test_where_the_operator_is_killed_it_goes_on_as_well(joined: Site) -> None:
+    joined.psql(joined.leader(), "insert into orders values (5)")
+    forget_old_data(joined)
+    process = start(joined, "restore", "--to", "latest", "--yes", "--discard-old-data")
+    noted = f"get --print-value-only /pgquorum/{SPEC.name}/restore"
+    wait_until(lambda: json.loads(joined.etcdctl(DATABASES[0], noted, DATABASES))["done"] >= 3, "it has begun")
+    process.kill()
+    process.communicate(timeout=60)
+    restored(joined, "--to", "latest", "--discard-old-data")
+    assert rows(joined) == [1, 2, 4, 5]
+    assert joined.on_all(f"ls -d {DATA}.before-* 2>/dev/null | wc -l", DATABASES) == dict.fromkeys(DATABASES, "0")
+
+
+def test_one_that_is_not_finished_can_be_called_off(joined: Site) -> None:
+    """Also where the restored server was promoted already, so that the archive has a history of its timeline."""
+    forget_old_data(joined)
+    moment = now(joined)
+    joined.psql(joined.leader(), "insert into orders values (7)")
+    before, old, host = rows(joined), timeline(joined), joined.leader()
+    process = start(joined, "restore", "--to", moment, "--yes")
+    promoted = "journalctl -u pgquorum-restore -o cat | grep -c 'archive recovery complete' || true"
+    seen = int(joined.on(host, promoted))
+    wait_until(lambda: int(joined.on(host, promoted)) > seen, "the restored server is promoted")
+    process.kill()
+    process.communicate(timeout=60)
+    code, out, err = invoke(joined, "restore", "--cancel", "--yes", seconds=PATIENT)
+    assert code == 0, out + err
+    assert rows(joined) == before and joined.healthy()
+    assert joined.on_all(f"ls -d {DATA}.before-* 2>/dev/null | wc -l", DATABASES) == dict.fromkeys(DATABASES, "0")
+    # The old course goes on, and its files do not clash in the archive with what the restored server has left there.
+    assert timeline(joined) > old
+    assert invoke(joined, "backup.check")[0] == 0
+    assert int(info(joined)["archive"][-1]["max"][:8], 16) == timeline(joined)
+
+
+def test_a_cluster_whose_database_hosts_are_all_lost_comes_back_from_the_archive(joined: Site) -> None:
+    """The host that keeps the backups, and the secrets directory, are all there is."""
+    joined.psql(joined.leader(), "insert into orders values (6)")
+    kept = rows(joined)
+    written = joined.psql(joined.leader(), "select pg_walfile_name(pg_current_wal_lsn())")
+    joined.psql(joined.leader(), "select pg_switch_wal()")
+    wait_until(lambda: info(joined)["archive"][-1]["max"] >= written, "all that was written is archived")
+    joined.replace_with_blank(*DATABASES)
+    joined.deployed()
+    wait_until(lambda: "archive.failing" in rules(joined), "what another cluster writes is not taken into the archive")
+    code, _, err = invoke(joined, "restore", "--to", datetime.now(UTC).isoformat(), "--yes")
+    assert code == 2 and "`--to latest` is all there is" in err, err
+    out = restored(joined, "--to", "latest")
+    assert "is another one than the archive is of" in out
+    assert rows(joined) == kept
+    joined.deployed()
+    assert joined.changes() == 0

@@ -1,0 +1,207 @@
+"""Drills of backups as an operator has them: what one is made of, what hosts are asked, and how its result is told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import views
+from clusters import cluster
+from drills import RESULT
+
+from agents import drill
+from cluster.errors import ClusterError
+from cluster.topology import Cluster
+from day2.commands.backups.listing import proven
+from day2.hosts.ssh import Answer
+from day2.procedures.drill import Drilling, Moment
+from day2.procedures.drill_choice import Choice, choose, disk_of, refuse_without_room
+from day2.report import drill as report
+from health.view import ClusterView
+
+WITH = views.BACKED_UP
+KEEPER = WITH.backup_hosts[0]
+GB = 1024**3
+NOTHING = {
+    **RESULT, "passed": False, "failures": ["pgbackrest has failed: <script>"], "restore_seconds": None, "rate": None,
+    "rto": None, "recovered_to": None, "amcheck_seconds": None, "checksums_seconds": None, "compared": None,
+    "exposed_seconds": None, "amcheck_complaints": None, "bad_blocks": None, "blocks": None,
+}  # fmt: skip
+
+
+def test_what_stat_says_of_a_disk_is_what_a_user_has_of_it() -> None:
+    assert disk_of("4096 1000 300 250\n") == (250 * 4096, 950 * 4096)
+    with pytest.raises(ClusterError, match="could not be seen: 'nonsense'"):
+        disk_of("nonsense")
+
+
+def chosen(of: Cluster = WITH, view: ClusterView | None = None, backup: str | None = None, host: str | None = None) -> Choice:
+    return choose(view or views.backed_up(), of, of.backup_hosts[0], backup, host)
+
+
+def test_without_options_the_newest_backup_is_restored_where_it_lies_and_compared_with_a_replica() -> None:
+    both = views.backups(views.backup(age=7200.0), views.backup("incr", age=60.0))
+    choice = chosen(view=views.backed_up(keep1=views.keeper(backups=both)))
+    assert choice.where == KEEPER and choice.backup == both.backups[-1]
+    assert choice.replica and choice.replica.name == "db2"
+    named = chosen(view=views.backed_up(keep1=views.keeper(backups=both)), backup=both.backups[0].label, host="db2")
+    assert named.backup == both.backups[0] and named.where.name == "db2"
+    assert named.replica and named.replica.name == "db3"  # the other one has nothing else to do
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ({"host": "db1"}, r"--host db1: is the primary.*should be keep1, db2, db3"),
+        ({"host": "proxy1"}, r"--host proxy1: has no PostgreSQL.*should be keep1, db2, db3"),
+        ({"host": "db9"}, r"--host: no host is called 'db9'"),
+        ({"backup": "label-996401"}, r"--set label-996401: there is no such backup.*should be one of label-996400"),
+    ],
+)
+def test_what_can_not_be_drilled_is_refused_with_what_would_be_right(words: dict[str, str], said: str) -> None:
+    with pytest.raises(ClusterError, match=said):
+        chosen(**words)  # type: ignore[arg-type]
+
+
+def test_a_keeper_without_backups_or_without_a_word_is_refused() -> None:
+    with pytest.raises(ClusterError, match="there is no backup to prove"):
+        chosen(view=views.backed_up(keep1=views.keeper(backups=replace(views.backups(), backups=()))))
+    with pytest.raises(ClusterError, match="keep1: unreachable"):
+        chosen(view=views.backed_up(keep1=views.unreachable("keep1")))
+
+
+def test_whom_the_primary_waits_for_last_is_compared_with() -> None:
+    waits = tuple(views.sender(name, sync_state=state) for name, state in (("db2", "sync"), ("db3", "async")))
+    before = views.backed_up()
+    primary = before.hosts["db1"]
+    assert primary.postgres
+    view = ClusterView({**before.hosts, "db1": replace(primary, postgres=replace(primary.postgres, senders=waits))})
+    replica = chosen(view=view).replica
+    assert replica and replica.name == "db3"
+
+
+def test_where_nobody_can_be_compared_with_it_is_said_why() -> None:
+    off = cluster(backup=True, backup_drill_pause=0)
+    assert chosen(off).uncompared == "backup_drill_pause is 0"
+    still = {
+        name: replace(host, postgres=replace(host.postgres, replay_paused=True))
+        for name, host in views.backed_up().hosts.items()
+        if host.postgres and name != "db1"
+    }
+    choice = chosen(view=views.backed_up(**still))
+    assert choice.replica is None and choice.uncompared == "no replica streams"
+
+
+def test_without_room_the_bytes_are_named_and_the_way_out() -> None:
+    choice = chosen()
+    refuse_without_room(choice, "/d", f"1 {GB} {GB} {GB}")
+    with pytest.raises(ClusterError, match=r"keep1: /d: the drill needs .* bytes .* --host"):
+        refuse_without_room(choice, "/d", "1 1000 1000 1000")
+
+
+def test_a_listed_backup_says_what_came_of_its_last_drill() -> None:
+    assert (proven(None), proven(views.drill(7300.0)), proven(views.drill(90.0, passed=False))) == (
+        "-",
+        "2 h ago",
+        "failed 90 s ago",
+    )
+
+
+def test_a_result_is_told_in_lines_a_text_and_a_page_that_needs_nothing_else() -> None:
+    figures = {name: (figure, note) for name, figure, note in report.rows(RESULT)}
+    assert figures["RTO"][0] == "4.4 s" and figures["RPO"][0] == "12.3 s"
+    assert figures["compared"] == ("276 tables with 186,643 rows are the same", "with db3")
+    assert "20261129-070434F is proven" in report.text(RESULT)
+    page = report.page(RESULT)
+    assert '<h1 class="good">20261129-070434F is proven</h1>' in page and "186,643" in page
+    assert "src=" not in page and "http" not in page
+
+
+def test_a_drill_that_came_to_nothing_has_its_reason_on_the_page_as_text() -> None:
+    assert [name for name, _, _ in report.rows(NOTHING)] == ["backup"]
+    page = report.page(NOTHING)
+    assert '<h1 class="bad">20261129-070434F is not proven</h1>' in page and "&lt;script&gt;" in page and "<script>" not in page
+    assert "problem: pgbackrest has failed" in report.text(NOTHING)
+
+
+def test_all_files_of_a_report_are_written(tmp_path: Path) -> None:
+    assert [path.name for path in report.write(tmp_path / "r", RESULT)] == ["drill.json", "drill.txt", "drill.html"]
+    assert json.loads((tmp_path / "r/drill.json").read_text()) == RESULT
+
+
+class Hosts:
+    """A fleet whose hosts answer a command by what is in it."""
+
+    def __init__(self, **answers: str) -> None:
+        self.answers, self.asked = answers, list[tuple[str, str, str]]()
+
+    def run(self, host: str, command: str, stdin: str = "", seconds: float = 30) -> Answer:
+        self.asked.append((host, command, stdin))
+        return Answer(host, 0, next((said for part, said in self.answers.items() if part in command), ""))
+
+
+def drilling(**answers: str) -> tuple[Drilling, Hosts]:
+    fleet = Hosts(**answers)
+    return Drilling(fleet, WITH, chosen(), print), fleet  # type: ignore[arg-type]
+
+
+MOMENT = Moment("4c2f", "0/9000108", "1", "db2", {"app": {"public.t": [3, "17"]}}, 2.5)
+
+
+def test_what_came_of_a_drill_is_the_result_of_the_order_that_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("day2.procedures.drill.uuid.uuid4", lambda: "1")
+    one, fleet = drilling(results=json.dumps(RESULT))
+    assert one.run(MOMENT) == {**RESULT, "paused_seconds": None}
+    (order,) = (json.loads(stdin) for _, command, stdin in fleet.asked if "order.json" in command)
+    assert order == {
+        "id": "1", "backup": "label-996400", "lsn": "0/9000108", "timeline": "1", "marker": "4c2f", "replica": "db2",
+        "contents": MOMENT.contents,
+    }  # fmt: skip
+    assert drill.Order(**order).backup == "label-996400"
+    assert {host for host, _, _ in fleet.asked} == {"keep1"}
+    one.note(RESULT)
+    assert "/var/lib/pgbackrest-drill/results/1000000-20261129-070434F.json" in fleet.asked[-1][1]
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (json.dumps(RESULT | {"id": "another"}), "came to no end"),
+        ("", "came to no end|not understood"),
+        (json.dumps(RESULT | {"rto": "soon"}), "a result that is not understood"),
+    ],
+)
+def test_another_result_is_none_of_this_drill(monkeypatch: pytest.MonkeyPatch, said: str, why: str) -> None:
+    monkeypatch.setattr("day2.procedures.drill.uuid.uuid4", lambda: "1")
+    with pytest.raises(ClusterError, match=why):
+        drilling(results=said)[0].run(None)
+
+
+@pytest.mark.parametrize("said", ["0/1; reboot 000000010000000000000001", "0/1 $(reboot)", "0/1", ""])
+def test_what_one_host_says_is_no_command_for_another(said: str) -> None:
+    one, fleet = drilling(insert=said)
+    with pytest.raises(ClusterError, match="db1: an answer that is not understood"):
+        one.moment("db1", WITH.host("db2"), "4c2f")
+    assert {host for host, _, _ in fleet.asked} == {"db1"}
+
+
+def test_how_long_a_row_was_in_no_archive_is_counted_from_its_acknowledgement(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter((107.0, 107.0))
+    monkeypatch.setattr("day2.procedures.drill.time.monotonic", lambda: next(now))
+    archive = json.dumps([{"archive": [{"max": "000000010000000000000005"}, {"max": None}]}])
+    assert drilling(info=archive)[0].await_archived("000000010000000000000005", 100.0, 60.0) == 7.0
+
+
+def test_a_file_that_does_not_come_by_itself_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("day2.procedures.drill.time.monotonic", lambda: 1000.0)
+    one, fleet = drilling(info=json.dumps([{"archive": []}]))
+    assert one.await_archived("000000010000000000000005", 100.0, 60.0) is None
+    assert fleet.asked[-1][1].startswith("runuser -u pgbackrest -- pgbackrest --stanza=shop check")
+
+
+def test_a_second_drill_on_a_host_waits_for_its_turn_with_the_operator() -> None:
+    drilling(ActiveState="inactive\n")[0].refuse_second()
+    with pytest.raises(ClusterError, match="keep1: a drill goes on there already"):
+        drilling(ActiveState="activating\n")[0].refuse_second()

@@ -1,0 +1,266 @@
+"""Drills of backups without a host: what proves one, what does not, what it is made of and how it is told."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import views
+from clusters import cluster, problems
+from clusters import hosts as inventory
+from drills import RESULT
+
+from agents import drill, recovery
+from agents.contents import Asked, ContentsError
+from agents.sent import collector
+from cluster.components import DRILL_TIMER
+from cluster.drill import Comparison, Contents, Marker, Measured, compare, contents_of, failures, needed, no_room
+from cluster.topology import Cluster
+from health.finding import Finding
+from health.questions import questions
+from health.reading import host_view
+from health.rules import findings
+from health.states import BackupRun, BackupState, Drill
+
+WITH = views.BACKED_UP
+KEEPER = WITH.backup_hosts[0]
+GB = 1024**3
+SEEN = Measured("", Marker("run", before=True, after=False), (), 0, ())
+PLACE = recovery.Place(Path("/d/copy/data"), Path("/d/copy/tablespaces"), Path("/run/d"), 5432)
+
+
+def test_a_drill_that_has_seen_nothing_wrong_proves_its_backup() -> None:
+    assert failures(SEEN) == failures(Measured()) == []
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        (replace(SEEN, stopped="pgbackrest has failed"), "pgbackrest has failed"),
+        (replace(SEEN, marker=Marker("run", before=False, after=False)), "a row is not there that was acknowledged"),
+        (replace(SEEN, marker=Marker("run", before=True, after=True)), "a row is there that was written after"),
+        (replace(SEEN, complaints=("index broken",)), "pg_amcheck complains: index broken"),
+        (replace(SEEN, bad_pages=2), "2 pages have wrong checksums"),
+        (replace(SEEN, differences=("app: t",)), "the copy differs from the replica at the same moment: app: t"),
+    ],
+)
+def test_each_thing_that_is_wrong_fails_it(measured: Measured, said: str) -> None:
+    (text,) = failures(measured)
+    assert text.startswith(said)
+
+
+def test_of_many_complaints_the_first_are_told_and_how_many_more_there_are() -> None:
+    (text,) = failures(replace(SEEN, complaints=tuple(f"c{n}" for n in range(50))))
+    assert "c19" in text and "c20" not in text and text.endswith("and 30 more")
+
+
+HERE: Contents = {"app": {"public.t": (3, "17"), "public.big": None, "public.u": (1, "5")}}
+
+
+@pytest.mark.parametrize(
+    ("there", "differences", "same"),
+    [
+        ({"app": {"public.t": (3, "17"), "public.big": (9, "1"), "public.u": (1, "5")}}, [], (2, 4, 1)),
+        ({"app": {"public.t": (2, "17"), "public.big": None, "public.u": (1, "5")}}, ["has 2 rows, and 3 on"], (1, 1, 1)),
+        ({"app": {"public.t": (3, "18"), "public.big": None, "public.u": (1, "5")}}, ["with other contents"], (1, 1, 1)),
+        ({"app": {"public.t": (3, "17"), "public.u": (1, "5")}}, ["public.big is on the replica alone"], (2, 4, 0)),
+        ({"app": HERE["app"] | {"public.x": (0, "0")}}, ["public.x is on the copy alone"], (2, 4, 1)),
+        ({}, ["database app is on the replica alone"], (0, 0, 0)),
+        (HERE | {"b": {}}, ["database b is on the copy alone"], (2, 4, 1)),
+    ],
+)
+def test_the_copy_is_compared_table_by_table(there: Contents, differences: list[str], same: tuple[int, int, int]) -> None:
+    found: Comparison = compare(HERE, there)
+    assert len(found.differences) == len(differences)
+    assert all(part in text for part, text in zip(differences, found.differences, strict=True))
+    assert (found.tables, found.rows, found.left_out) == same
+
+
+def test_contents_come_through_json_as_they_were() -> None:
+    assert contents_of(json.loads(json.dumps(HERE))) == HERE
+
+
+def test_room_is_what_the_data_takes_and_some_and_a_twentieth_of_the_disk_stays_free() -> None:
+    assert needed(10 * GB) > 11 * GB
+    assert no_room(10 * GB, needed(10 * GB) + 5 * GB, 100 * GB) is None
+    why = no_room(10 * GB, needed(10 * GB) + 5 * GB - 1, 100 * GB)
+    assert why and f"{needed(10 * GB):,} bytes for {10 * GB:,}" in why and f"{needed(10 * GB) - 1:,} are free" in why
+
+
+def test_the_restore_is_told_where_to_and_to_archive_nothing() -> None:
+    newest = recovery.restore_options(PLACE, "L", recovery.Target(), 2)
+    assert {"--pg1-path=/d/copy/data", "--set=L", "--archive-mode=off", "--tablespace-map-all=/d/copy/tablespaces"} <= set(newest)
+    assert {"--type=default", "--target-timeline=latest"} <= set(newest)
+    assert recovery.restore_environment(PLACE)["PGBACKREST_SPOOL_PATH"] == "/run/d"  # not the living server's
+    at = recovery.restore_options(PLACE, "L", recovery.Target("0/9", "3"), 2)
+    assert {"--type=lsn", "--target=0/9", "--target-exclusive", "--target-action=promote", "--target-timeline=3"} <= set(at)
+
+
+def test_the_server_on_the_copy_keeps_to_itself_and_has_what_its_log_asks_for() -> None:
+    control = "max_prepared_xacts setting:           7\nmax_locks_per_xact setting:           640\nother:  1\n"
+    options = recovery.parameters(PLACE, control)
+    quiet = {"listen_addresses": "", "archive_mode": "off", "max_wal_senders": "0", "max_logical_replication_workers": "0"}
+    assert quiet.items() <= options.items()
+    assert options["shared_preload_libraries"] == options["primary_conninfo"] == ""
+    assert (options["max_prepared_transactions"], options["max_locks_per_transaction"]) == ("7", "640")
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> drill.Plan:
+    runtime = tmp_path / "run"
+    runtime.mkdir()
+    return drill.Plan("shop", "keep1", str(tmp_path / "bin"), str(tmp_path), "/c", "/c.d", str(runtime))
+
+
+def backrest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """A pgbackrest that says so."""
+    bin = tmp_path / "bin"
+    bin.mkdir(exist_ok=True)
+    (bin / "pgbackrest").write_text(f"#!/bin/sh\n{script}\n")
+    (bin / "pgbackrest").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin}:{os.environ['PATH']}")
+
+
+def kept(plan: drill.Plan) -> dict[str, Any]:
+    (file,) = plan.results.glob("*.json")
+    return dict(json.loads(file.read_text()))
+
+
+THERE = json.dumps([{"backup": [{"label": "L1", "type": "full", "info": {"size": 100}}]}])
+
+
+def test_a_restore_that_fails_leaves_a_result_that_says_so(plan: drill.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = f"case \"$*\" in *info*) echo '{THERE}';; *) echo 'WARN: a' >&2; echo 'ERROR: [029] corrupt' >&2; exit 29;; esac"
+    backrest(Path(plan.directory), monkeypatch, script)
+    assert drill.main(plan) == 1
+    result = kept(plan)
+    assert result["failures"] == ["pgbackrest has failed: ERROR: [029] corrupt"] and result["passed"] is False
+    assert (result["backup"], result["size"], result["format"]) == ("L1", 100, "pgquorum drill 1")
+
+
+def test_an_order_is_taken_once_and_one_for_a_backup_that_is_gone_fails(
+    plan: drill.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backrest(Path(plan.directory), monkeypatch, f"echo '{THERE}'")
+    plan.order.write_text(json.dumps({"id": "mine", "backup": "L0", "contents": HERE}))
+    assert drill.main(plan) == 1
+    assert not plan.order.exists()
+    assert kept(plan)["id"] == "mine" and "there is no backup L0: should be one of L1" in kept(plan)["failures"][0]
+
+
+def test_an_order_that_nobody_waits_for_any_more_is_not_taken(plan: drill.Plan) -> None:
+    plan.order.write_text(json.dumps({"id": "old"}))
+    os.utime(plan.order, (1, 1))
+    assert drill.take_order(plan) == drill.Order()
+    assert not plan.order.exists()
+
+
+def test_a_query_that_takes_too_long_is_left_out_and_one_that_fails_is_told(tmp_path: Path) -> None:
+    """By a psql that answers as the real one does."""
+    psql = tmp_path / "psql"
+    psql.write_text(
+        "#!/bin/sh\nwhile read -r line; do case $line in"
+        " *slow*) echo 'ERROR: canceling statement due to statement timeout' >&2; echo;;"
+        " *bad*) echo 'ERROR: no such thing' >&2; echo;;"
+        " *good*) echo '[1]'; echo;; esac; done\n"
+    )
+    psql.chmod(0o755)
+    with Asked(str(psql), dict(os.environ)) as asked:
+        assert asked.json("good") == [1]
+        assert asked.json("slow", 1.0) is None
+        with pytest.raises(ContentsError, match="no such thing"):
+            asked.json("bad")
+        assert asked.json("good") == [1]
+
+
+def test_results_that_are_old_go(plan: drill.Plan) -> None:
+    for n in range(drill.MOST_RESULTS + 3):
+        drill.keep(plan, drill.Result("shop", "keep1", str(n), f"L{n}", began=1_000_000.0 + n))
+    there = sorted(plan.results.iterdir())
+    assert len(there) == drill.MOST_RESULTS and there[0].name == "1000003-L3.json"
+
+
+def told(state: BackupState, of: Cluster = WITH) -> list[Finding]:
+    found = findings(views.backed_up(keep1=views.keeper(backups=state)), of)
+    return [f for f in found if f.rule in ("backups.drill-failed", "backups.not-proven")]
+
+
+DAY = 86_400.0
+FAILED = views.drill(5.0, passed=False, failures=("x",))
+
+
+@pytest.mark.parametrize(
+    ("drills", "oldest", "days", "rules"),
+    [
+        ((), 14 * DAY, 15, []),  # a young repository has time
+        ((), 16 * DAY, 15, ["backups.not-proven"]),
+        ((), 16 * DAY, None, []),
+        ((views.drill(14 * DAY),), 99 * DAY, 15, []),
+        ((views.drill(16 * DAY),), 99 * DAY, 15, ["backups.not-proven"]),
+        ((views.drill(DAY, passed=False, failures=("x",)),), DAY, 15, ["backups.drill-failed"]),
+        ((views.drill(DAY, passed=False, failures=("x",)), views.drill(5.0)), DAY, 15, []),
+        ((views.drill(20 * DAY), FAILED), 99 * DAY, 15, ["backups.drill-failed", "backups.not-proven"]),
+    ],
+)  # fmt: skip
+def test_a_drill_that_failed_is_told_until_one_passes_and_none_for_too_long(
+    drills: tuple[Drill, ...], oldest: float, days: int | None, rules: list[str]
+) -> None:
+    state = views.backups(views.backup(age=oldest), views.backup(age=60.0), drills=drills)
+    assert [f.rule for f in told(state, cluster(backup=True, backup_max_proven_days=days))] == rules
+
+
+def test_a_drill_that_was_killed_is_told_until_another_comes_to_an_end() -> None:
+    killed = BackupRun("drill", running=False, failed=True, ended=999_900)
+    (found,) = told(views.backups(drills=(views.drill(DAY),), drilling=killed))
+    assert found.rule == "backups.drill-failed" and "came to no end" in found.text
+    assert told(views.backups(drills=(views.drill(50.0),), drilling=killed)) == []
+    assert told(views.backups(drills=(views.drill(DAY),), drilling=replace(killed, failed=False))) == []
+
+
+def test_what_the_keeper_says_of_drills_is_read() -> None:
+    said = {
+        "version": "pgBackRest 2.60.0", "info": [], "timers": {},
+        "runs": {"drill": {"ActiveState": "activating", "ExecMainExitTimestamp": ""}},
+        "drills": [{"backup": "L", "host": "db2", "passed": True, "ended": 1_000_000.0, "failures": [], "rto": 4.4,
+                    "compared": True}],
+    }  # fmt: skip
+    state = host_view("keep1", json.dumps({"time": 1_000_060.0, "pgbackrest": {"is": said}}), 0.0).backups
+    assert state and state.drills == (Drill("L", "db2", True, 1_000_000.0, 60.0, (), 4.4, compared=True),)
+    assert state.drilling == BackupRun("drill", running=True, failed=False, ended=None) and state.runs == ()
+
+
+def test_of_a_drill_so_much_is_collected_as_is_judged(tmp_path: Path) -> None:
+    for n in (1, 2):
+        (tmp_path / f"{n}-L.json").write_text(json.dumps({**RESULT, "backup": f"L{n}"}))
+    (tmp_path / "3-L.half").write_text("{")
+    first, second = collector.drills(tmp_path)
+    assert (first["backup"], second["backup"]) == ("L1", "L2")
+    assert first == {
+        "backup": "L1", "host": "keep1", "passed": True, "ended": 1_000_100.0, "failures": [], "rto": 4.4, "compared": True,
+    }  # fmt: skip
+    (tmp_path / "3-L.json").symlink_to(tmp_path / "1-L.json")
+    with pytest.raises(OSError):  # whose file it is could have put any path there
+        collector.drills(tmp_path)
+
+
+def test_the_timer_is_asked_for_where_the_settings_have_one() -> None:
+    assert DRILL_TIMER in questions(WITH, KEEPER)["pgbackrest"]["timers"]
+    none = cluster(backup=True, backup_drill_schedule=None)
+    assert DRILL_TIMER not in questions(none, none.backup_hosts[0])["pgbackrest"]["timers"]
+
+
+def test_the_keeper_has_postgresql_to_run_on_a_backup_and_other_hosts_have_it_once() -> None:
+    assert {"pgbackrest", "postgresql-18", "postgresql-client-18"} <= set(WITH.packages(KEEPER))
+    for host in WITH.hosts:
+        assert len(set(WITH.packages(host))) == len(WITH.packages(host))
+    assert "postgresql-18" not in WITH.packages(WITH.haproxy_hosts[0])
+
+
+@pytest.mark.parametrize(("setting", "value"), [("drill_pause", 3601), ("max_proven_days", 0), ("drill_schedule", "; rm")])
+def test_settings_that_mean_nothing_are_refused(setting: str, value: object) -> None:
+    (problem,) = problems(inventory(backup=True, **{f"backup_{setting}": value}))
+    assert problem.startswith(f"backup_{setting} = {value!r}: should be")

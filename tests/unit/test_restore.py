@@ -1,0 +1,369 @@
+"""A restore without a host: what stands in its way, its steps, how it is taken up again, and what the command says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import views
+from clusters import KEEPERS, cluster
+from offline import RecordingActions, cut_off
+
+import day2.commands.backups.cancel as cancel
+import day2.commands.backups.restore as command
+from cluster.errors import ClusterError
+from cluster.recovery import Base, Mark, Target, parse_target, position, timelines
+from day2.procedures import restore_steps
+from day2.procedures.restore_actions import arrived
+from day2.procedures.restore_executor import call_off, carry_out
+from day2.procedures.restoring import (
+    Arrival,
+    Restore,
+    Surveyed,
+    astray,
+    awaited,
+    back,
+    final,
+    instead,
+    left,
+    marks,
+    may_lead,
+    objections,
+    place,
+    planned,
+    reachable,
+    read,
+    steps,
+    surveyed,
+)
+from health.rules import findings
+from health.states import BackupRun
+from health.view import ClusterView
+
+SHOP = cluster(backup=True)
+MIB = 1024**2
+BASE = Base("20261129-010000F", "full", 500.0, 1, 0x2000000, 1000 * MIB, False)
+KNOWN = timelines({2: ("1\t0/3000000\tno recovery target specified\n", 1_000.0)})
+TIME = parse_target("2026-11-29 07:00:00Z")
+
+
+def made(**differs: Any) -> Restore:
+    restore = planned(
+        SHOP, TIME, BASE, KNOWN[2], KNOWN, 0, "db1",
+        id="20261129T080000Z", began="2026-11-29T08:00:00+00:00", before=2, live=True, keep=True,
+    )  # fmt: skip
+    return replace(restore, **differs)
+
+
+def data(**differs: Any) -> Surveyed:
+    return replace(Surveyed(there=True, size=1000 * MIB, free=5000 * MIB, tablespaces=(), mounted=False), **differs)
+
+
+def against(view: ClusterView | None = None, *, keep: bool = True, **hosts: Surveyed) -> list[str]:
+    surveys = {"db1": data(), "db2": data(), "db3": data()} | hosts
+    return list(objections(view or views.backed_up(), SHOP, surveys, BASE, "db1", keep=keep))
+
+
+def test_of_a_cluster_in_good_health_nothing_stands_in_the_way() -> None:
+    assert against() == [] and list(reachable(views.backed_up(), SHOP)) == []
+
+
+@pytest.mark.parametrize("host", ["db3", *KEEPERS])
+def test_all_hosts_with_data_have_to_answer(host: str) -> None:
+    (why,) = reachable(views.backed_up(**{host: views.unreachable(host)}), SHOP)
+    assert why.startswith(f"{host} does not answer (unreachable: it does not answer)")
+
+
+def test_a_proxy_need_not_answer_and_etcd_has_to() -> None:
+    assert list(reachable(views.backed_up(proxy1=views.unreachable("proxy1")), SHOP)) == []
+    deaf = {name: views.database(name, etcd=views.etcd(name, quorum=False)) for name in views.DATABASES}
+    assert list(reachable(views.backed_up(**deaf), SHOP)) == ["etcd has no majority (`invoke status`)"]
+
+
+def test_a_paused_cluster_and_a_backup_that_is_being_made_are_refused() -> None:
+    paused = json.dumps(json.loads(views.KEYS["config"]) | {"pause": True})
+    keys = views.KEYS | {"config": paused}
+    hosts = {name: views.database(name, etcd=views.etcd(name, keys=keys)) for name in views.DATABASES}
+    assert against(views.backed_up(**hosts)) == ["the cluster is paused: `invoke resume` first"]
+    making = views.backups(runs=(BackupRun("incr", True, False, None),))
+    (why,) = against(views.backed_up(keep1=views.keeper(backups=making)))
+    assert why == "a backup is being made on keep1: wait for its end (`invoke backup.list`)"
+
+
+def test_where_there_is_no_room_for_the_old_data_it_has_to_be_given_up_by_name() -> None:
+    (why,) = against(db2=data(free=1300 * MIB))
+    assert why == (
+        "db2 has no room for the old data beside the new: 1,356 MiB are needed and 1,300 MiB free;"
+        " --discard-old-data deletes the old data"
+    )
+    assert against(keep=False, db2=data(free=1300 * MIB)) == []
+    (why,) = against(keep=False, db2=data(size=100 * MIB, free=1200 * MIB))
+    assert why == "db2 has no room: 1,356 MiB are needed, and 1,300 MiB free without the old data"
+
+
+def test_tablespaces_and_mount_points_are_named() -> None:
+    (why,) = against(db1=data(tablespaces=("/srv/fast",)))
+    assert why.startswith("db1 has tablespaces (/srv/fast)")
+    (why,) = against(db1=data(mounted=True))
+    assert "is a mount point" in why and "--discard-old-data" in why
+    assert against(keep=False, db1=data(mounted=True)) == []
+
+
+def test_it_is_restored_where_the_cluster_was_led() -> None:
+    assert place(views.backed_up(), SHOP) == "db1"
+    nobody = {name: views.database(name, postgres=None, etcd=views.etcd(name, keys={})) for name in views.DATABASES}
+    assert place(views.backed_up(**nobody), SHOP) == "db1"
+
+
+def test_the_steps_of_a_restore() -> None:
+    assert [str(step) for step in steps(made())] == [
+        "write a marker on db1 and wait until it is archived",
+        "keep Patroni from being started on db1, db2, db3 until the end",
+        "stop Patroni and PostgreSQL on db2",
+        "stop Patroni and PostgreSQL on db3",
+        "stop Patroni and PostgreSQL on db1",
+        "archive what write-ahead log is left",
+        "move the data on db1 aside (*.before-20261129T080000Z)",
+        "move the data on db2 aside (*.before-20261129T080000Z)",
+        "move the data on db3 aside (*.before-20261129T080000Z)",
+        "restore backup 20261129-010000F on db1",
+        "replay timeline 2 on db1 up to time 2026-11-29 07:00:00.000000+00, and begin timeline 3 there",
+        "take out of etcd who led, who could vote, and how far they were",
+        "start Patroni on db1 and wait until it takes writes",
+        "start Patroni on db2, db3: each copies the data from db1",
+        "wait until all replicas stream and the cluster is healthy",
+        "begin a full backup",
+    ]
+    assert str(steps(made(keep=False))[6]) == "delete the data on db1"
+    assert not isinstance(steps(made(live=False))[0], restore_steps.EndArchive)
+
+
+def test_a_timeline_that_nobody_has_begun_is_taken_also_where_the_archive_does_not_know_of_all() -> None:
+    """The archive has 1, 2 and 5; somebody was let begin 7."""
+    gaps = timelines({2: ("1\t0/3000000\tx\n", 1.0), 5: ("2\t0/4000000\tx\n", 2.0)})
+    options: dict[str, Any] = {"id": "x", "began": "y", "before": 5, "live": True, "keep": True}
+    restore = planned(SHOP, TIME, BASE, gaps[2], gaps, 7, "db1", **options)
+    assert (restore.begins, restore.taken) == (8, (3, 4, 6, 7))
+    assert planned(SHOP, TIME, BASE, gaps[5], gaps, 0, "db1", **options).begins == 6
+
+
+def test_what_is_noted_can_be_read_again() -> None:
+    noted = made(done=5, taken=(3, 4))
+    assert read(noted.text) == noted
+    assert surveyed({"there": True, "size": 1, "free": 2, "tablespaces": ["a"], "mounted": False}).tablespaces == ("a",)
+    assert marks({"restore": "x", "marks/m": json.dumps({"name": "m", "timeline": 2, "lsn": 5, "at": ""})}) == {
+        "m": Mark("m", 2, 5, "")
+    }
+
+
+class Acting(RecordingActions):
+    """Notes how far it is; fails at the action called `fails`."""
+
+    def __init__(self, fails: str = "") -> None:
+        super().__init__()
+        self.noted: list[int] = []
+        self._fails = fails
+
+    def note(self, restore: Restore) -> None:
+        self.noted.append(restore.done)
+
+    def noted_done(self, restore: Restore) -> None:
+        self.calls.append(f"done {restore.done}")
+
+    def recover(self, host: str, restore: Restore, target: Target) -> Arrival:
+        self.calls.append(f"recover {host}")
+        return Arrival(3, 1, "before", None)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self._fails:
+            raise ClusterError("it fails")
+        return lambda *words: self.calls.append(name)
+
+
+def test_each_step_is_noted_when_it_is_done_and_not_before() -> None:
+    actions = Acting()
+    said: list[str] = []
+    arrival = carry_out(made(), TIME, actions, lambda step: said.append(str(step)))  # type: ignore[arg-type]
+    assert arrival and arrival.timeline == 3
+    assert actions.noted == [*range(17)] and len(said) == 16
+    assert actions.calls[-2:] == ["begin_backup", "done 16"]
+
+
+def test_a_step_that_failed_is_done_again_by_the_next_call() -> None:
+    failing = Acting("fetch")
+    with pytest.raises(ClusterError):
+        carry_out(made(), TIME, failing, lambda step: None)  # type: ignore[arg-type]
+    assert failing.noted[-1] == 9 and not any(call.startswith("done") for call in failing.calls)
+    again = Acting()
+    carry_out(made(done=9), TIME, again, lambda step: None)  # type: ignore[arg-type]
+    assert again.calls[0] == "fetch" and "set_aside" not in again.calls
+
+
+def test_another_target_in_place_of_one_that_was_not_finished_never_touches_the_old_data_again() -> None:
+    unfinished = made(done=11, host="db2")
+    latest = made(id="another", to="latest", kind="latest", value="", label="other", live=False)
+    going = instead(unfinished, latest)
+    assert (going.to, going.label, going.host, going.id) == ("latest", "other", "db2", unfinished.id)
+    assert str(left(going)[0]) == "restore backup other on db2"
+    early = instead(replace(unfinished, done=3), latest)
+    assert str(left(early)[0]) == str(left(replace(unfinished, done=3))[0])
+
+
+def test_one_that_may_lead_is_no_half_way_house_for_another() -> None:
+    assert [may_lead(made(done=done)) for done in (10, 11, 12, 13)] == [False, False, True, True]
+
+
+def test_only_what_it_has_made_itself_is_waited_for() -> None:
+    copying = views.backed_up(db3=views.database("db3", postgres=None, problems={"postgres": "it is copied"}))
+    assert {one.rule.partition(".")[0] for one in awaited(findings(copying, SHOP))} >= {"replication"}
+    old = views.backups(views.backup(age=10**6))
+    assert awaited(findings(views.backed_up(keep1=views.keeper(backups=old)), SHOP)) == []
+
+
+def test_one_can_be_called_off_until_etcd_forgets_or_data_is_deleted() -> None:
+    assert [final(made(done=done)) is None for done in (0, 5, 10, 11, 12)] == [True, True, True, False, False]
+    assert [final(made(done=done, keep=False)) is None for done in (0, 5, 6, 9)] == [True, True, False, False]
+    assert [str(step) for step in back(made(done=9))] == [
+        "move the old data on db1 back to its place",
+        "move the old data on db2 back to its place",
+        "move the old data on db3 back to its place",
+        "note that timeline 3 may have been begun",
+        "start Patroni on db1, db2, db3",
+        "wait until all replicas stream and the cluster is healthy",
+    ]
+    actions = Acting()
+    call_off(made(done=9), actions, lambda step: None)  # type: ignore[arg-type]
+    assert actions.calls == ["put_back"] * 3 + ["pass_over", "start", "await_replicas", "noted_off"]
+
+
+def test_what_can_not_be_called_off_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def cancelled(noted: dict[str, str], **options: Any) -> int:
+        cut_off(monkeypatch, cancel, views.backed_up(), notes=lambda fleet, cluster: noted)
+        return cancel.call_off(SHOP, **{"to": None, "dry": True, "yes": True} | options)
+
+    with pytest.raises(ClusterError, match="no restore is under way"):
+        cancelled({})
+    with pytest.raises(ClusterError, match="can't be called off, nothing was touched:\n  - what etcd had"):
+        cancelled({"restore": made(done=11).text})
+    with pytest.raises(ClusterError, match="should be one of them"):
+        cancelled({"restore": made(done=3).text}, to="latest")
+    assert cancelled({"restore": made(done=3).text}) == 0
+    assert "1. move the old data on db1 back" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("target", "arrival", "why"),
+    [
+        (TIME, Arrival(3, 5, "before 2026", 0.0), None),
+        (TIME, Arrival(3, 5, "before 2026", None), None),
+        (TIME, Arrival(4, 5, "before 2026", 0.0), None),  # a try before that has begun 3
+        (TIME, Arrival(2, 5, "before 2026", 0.0), "it is on timeline 2, and 3 was to begin"),
+        (TIME, Arrival(3, 5, "", 0.0), "its history does not say that it stopped there"),
+        (parse_target("0/5"), Arrival(3, 4, "after LSN", 0.0), "it has ended before that position"),
+        (parse_target("latest"), Arrival(3, 4, "", 0.0), None),
+    ],
+)
+def test_the_server_has_to_be_where_it_was_sent(target: Target, arrival: Arrival, why: str | None) -> None:
+    assert astray(made(), target, arrival) == why
+
+
+def test_a_transaction_from_after_the_time_is_one_too_many() -> None:
+    assert TIME.time
+    late = Arrival(3, 5, "before", TIME.time.timestamp() + 0.5)
+    assert astray(made(), TIME, late) == "it has a transaction that was committed 0.500000 s after that time"
+
+
+def test_where_a_server_has_arrived_is_read_from_its_history() -> None:
+    history = "1\t0/3000000\tno recovery target specified\n\n2\t0/5000000\tbefore 2026-11-29 07:00:01+00\n"
+    said = {"timeline": "00000003", "history": history, "last": 12.5}
+    assert arrived(said) == Arrival(3, position("0/5000000"), "before 2026-11-29 07:00:01+00", 12.5)
+
+
+ARCHIVE = {
+    "last": datetime(2026, 11, 1, tzinfo=UTC).timestamp(),
+    "system": views.KEYS["initialize"],
+    "histories": {"2": ["1\t0/3000000\tno recovery target specified\n", 1_000.0]},
+    "info": [{"db": [{"id": 1}], "backup": [{
+        "database": {"id": 1},
+        "archive": {"stop": "000000010000000000000005"}, "error": False, "info": {"size": 10}, "label": "20261129-010000F",
+        "lsn": {"stop": "0/2000000"}, "timestamp": {"stop": 500}, "type": "full",
+    }]}],
+}  # fmt: skip
+
+
+def run(monkeypatch: pytest.MonkeyPatch, to: str, view: ClusterView | None = None, **options: Any) -> tuple[int, list[str]]:
+    """The command, without a host: its exit code, and the steps that it took."""
+    taken: list[str] = []
+    actions = SimpleNamespace(
+        archive=lambda: ARCHIVE,
+        identify=lambda host: {"system": views.KEYS["initialize"]},
+        survey=lambda: {name: vars(data()) for name in views.DATABASES},
+    )
+
+    def carried(restore: Restore, target: Target, actions: Any, say: Any) -> Arrival:
+        taken.extend(str(step) for step in left(restore))
+        return Arrival(restore.begins, position("0/5000000"), "before 2026", 0.0)
+
+    cut_off(
+        monkeypatch, command, view or views.backed_up(), RestoreActions=lambda *parts: actions, carry_out=carried,
+        notes=lambda fleet, cluster: options.pop("noted", {}), verify=lambda cluster, **how: 0,
+        lost=lambda *asked: {"transactions": 3, "whole": True, "lsn": "0/4C0000"},
+    )  # fmt: skip
+    chosen = {"label": None, "timeline": None, "discard": False, "dry": False, "yes": True} | options
+    chosen.pop("noted", None)
+    return command.restore(SHOP, to=to, **chosen), taken
+
+
+def test_the_command_says_what_is_lost_and_what_becomes_of_the_old_data(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, taken = run(monkeypatch, "2026-11-01 07:00:00Z")
+    said = capsys.readouterr().out
+    assert code == 0 and len(taken) == 16
+    assert "hours, 3 transactions, 18.8 kB of write-ahead log" in said
+    assert "The old data is kept on each host, in /var/lib/postgresql/18/pgquorum.before-" in said
+    assert "`invoke restore --to latest --timeline 3`" in said
+
+
+def test_dry_prints_the_same_steps_and_takes_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    code, taken = run(monkeypatch, "latest", dry=True)
+    assert (code, taken) == (0, []) and "16. begin a full backup" in capsys.readouterr().out
+
+
+def test_what_can_not_be_is_refused_before_a_step_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    for to, why in (
+        ("2099-01-01 00:00:00Z", "lies in the future"),
+        ("1970-01-01 00:00:00Z", "no backup leads to"),
+        ("1/0", "is after the last of the write-ahead log, 0/4C4B40"),
+        ("release", "no mark is called so"),
+        ("2026-11-29 07:00:00", "has no zone"),
+    ):
+        with pytest.raises(ClusterError, match=why):
+            run(monkeypatch, to)
+    with pytest.raises(ClusterError, match="nothing was touched:\n  - db2 does not answer"):
+        run(monkeypatch, "latest", views.backed_up(db2=views.unreachable("db2")))
+    with pytest.raises(ClusterError, match=r"group 'backup' of .* has no host"):
+        command.restore(cluster(), to="latest", label=None, timeline=None, discard=False, dry=False, yes=True)
+
+
+def test_a_time_after_all_that_is_archived_is_refused_where_nobody_can_write_a_marker(monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody = {name: views.database(name, postgres=None) for name in views.DATABASES}
+    with pytest.raises(ClusterError, match=r"got to the archive at 2026-11-01 00:00:00 UTC, so nothing there is later"):
+        run(monkeypatch, "2026-11-01 00:00:02Z", views.backed_up(**nobody))
+    assert run(monkeypatch, "2026-11-01 00:00:01Z", views.backed_up(**nobody))[0] == 0
+    assert run(monkeypatch, "2026-11-01 00:00:02Z")[0] == 0
+
+
+def test_an_interrupted_one_goes_on_by_the_same_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, taken = run(monkeypatch, TIME.text, noted={"restore": made(done=10).text})
+    assert taken[0].startswith("replay timeline 2 on db1") and len(taken) == 6
+    assert "was begun at 2026-11-29T08:00:00+00:00 and not finished" in capsys.readouterr().out
+    _, taken = run(monkeypatch, "latest", noted={"restore": made(done=11).text})
+    assert taken[0] == "restore backup 20261129-010000F on db1"
+    assert "This goes to latest in its place." in capsys.readouterr().out

@@ -1,0 +1,175 @@
+"""The programs of a restore on a host: the data is moved or deleted as a whole, and nobody starts Patroni meanwhile."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.sent import archive, lost, restore
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data directory in which no server runs, its write-ahead log elsewhere."""
+    place, wal = tmp_path / "18" / "main", tmp_path / "wal" / "pg_wal"
+    place.mkdir(parents=True)
+    wal.mkdir(parents=True)
+    (place / "PG_VERSION").write_text("18\n")
+    (wal / "000000010000000000000001").write_text("log")
+    (place / "pg_wal").symlink_to(wal)
+    (place / "pg_tblspc").mkdir()
+    monkeypatch.setattr(restore, "runs", lambda spec: False)
+    return place
+
+
+def spec(data: Path, **more: Any) -> dict[str, Any]:
+    return {"data": str(data), **more}
+
+
+def test_data_is_moved_aside_with_its_log_and_can_be_read_there(data: Path) -> None:
+    restore.set_aside(spec(data, suffix=".before-1"))
+    aside = data.with_name("main.before-1")
+    assert not data.exists() and (aside / "pg_wal" / "000000010000000000000001").read_text() == "log"
+    assert (aside / "pg_wal").resolve().name == "pg_wal.before-1"
+    restore.set_aside(spec(data, suffix=".before-1"))  # once more changes nothing
+    assert (aside / "PG_VERSION").exists()
+
+
+def test_what_was_moved_aside_can_be_put_back_over_what_was_restored(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restore, "end_unit", lambda: None)
+    restore.put_back(spec(data, suffix=".before-1"))  # nothing was moved yet
+    restore.set_aside(spec(data, suffix=".before-1"))
+    data.mkdir()
+    (data / "new").touch()
+    wal = data.parent.parent / "wal" / "pg_wal"
+    wal.mkdir()
+    (data / "pg_wal").symlink_to(wal)
+    for _ in range(2):
+        restore.put_back(spec(data, suffix=".before-1"))
+        assert (data / "PG_VERSION").exists() and not (data / "new").exists()
+        assert (data / "pg_wal" / "000000010000000000000001").read_text() == "log" and (data / "pg_wal").resolve() == wal
+        assert [one.name for one in wal.parent.iterdir()] == ["pg_wal"] and [one.name for one in data.parent.iterdir()] == [
+            "main"
+        ]
+
+
+def test_a_move_that_was_cut_off_in_the_middle_is_ended_by_the_next(data: Path) -> None:
+    wal = (data / "pg_wal").resolve()
+    wal.rename(wal.with_name("pg_wal.before-1"))
+    restore.set_aside(spec(data, suffix=".before-1"))
+    assert (data.with_name("main.before-1") / "pg_wal" / "000000010000000000000001").exists()
+
+
+def test_what_was_moved_aside_is_never_written_over(data: Path) -> None:
+    data.with_name("main.before-1").mkdir()
+    with pytest.raises(OSError, match="is there already"):
+        restore.set_aside(spec(data, suffix=".before-1"))
+    assert (data / "PG_VERSION").exists() and (data / "pg_wal" / "000000010000000000000001").exists()
+
+
+def test_nothing_is_moved_under_a_server(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restore, "runs", lambda spec: True)
+    with pytest.raises(OSError, match="PostgreSQL runs in"):
+        restore.set_aside(spec(data, suffix=""))
+    assert (data / "PG_VERSION").exists()
+
+
+def test_data_is_deleted_where_that_was_asked_for_and_links_lead_to_nothing_else(data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "kept").touch()
+    (data / "pg_tblspc" / "1").symlink_to(other)
+    restore.set_aside(spec(data, suffix=""))
+    assert list(data.iterdir()) == [] and list((tmp_path / "wal" / "pg_wal").iterdir()) == []
+    assert (other / "kept").exists()
+
+
+def test_a_survey_tells_of_room_and_of_what_is_elsewhere(data: Path, tmp_path: Path) -> None:
+    (data / "pg_tblspc" / "1").symlink_to(tmp_path)
+    said = restore.survey(spec(data))
+    assert said["there"] and said["tablespaces"] == [str(tmp_path)] and said["free"] > 0 and not said["mounted"]
+    assert said["size"] > 0
+    assert restore.survey(spec(tmp_path / "none" / "at" / "all"))["there"] is False
+
+
+def test_patroni_is_held_by_a_condition_and_released(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(restore, "run", lambda *words, **how: asked.append(words))
+    note, drop_in = tmp_path / "etc/restoring.json", tmp_path / "patroni.service.d/restoring.conf"
+    held = {"note": str(note), "drop_in": str(drop_in), "id": "x"}
+    restore.hold(held)
+    restore.hold(held)
+    assert f"ConditionPathExists=!{note}" in drop_in.read_text() and json.loads(note.read_text()) == {"restore": "x"}
+    restore.release(held)
+    restore.release(held)
+    assert not note.exists() and not drop_in.parent.exists()
+    assert set(asked) == {("systemctl", "daemon-reload")}
+
+
+def test_what_was_not_archived_is_histories_first_and_marked_when_it_is(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = data / "pg_wal" / "archive_status"
+    status.mkdir()
+    names = ["000000010000000000000002", "00000002.history", "000000010000000000000001"]
+    for name in names:
+        (status / f"{name}.ready").touch()
+    pushed: list[str] = []
+    monkeypatch.setattr(restore, "as_postgres", lambda *words, **how: pushed.append(Path(words[-1]).name))
+    monkeypatch.setattr(restore, "identify", lambda spec: {"system": "7"})
+    assert restore.archive_rest(spec(data, stanza="shop", system="8")) == [] and pushed == []
+    restore.archive_rest(spec(data, stanza="shop", system="7"))
+    assert pushed == ["00000002.history", "000000010000000000000001", "000000010000000000000002"]
+    assert {file.suffix for file in status.iterdir()} == {".done"}
+
+
+def test_values_of_settings_are_quoted_as_postgresql_reads_them() -> None:
+    assert [restore.quoted(value) for value in ("on", True, 5, "it's", r"a\b")] == ["'on'", "'on'", "'5'", "'it''s'", r"'a\\b'"]
+
+
+WALDUMP = """\
+rmgr: Transaction len (rec/tot):     34/    34, tx:        750, lsn: 0/01977C40, prev 0/01977C00, desc: COMMIT \
+2026-11-29 07:00:00.500000 UTC
+rmgr: Transaction len (rec/tot):     66/    66, tx:        751, lsn: 0/01977D40, prev 0/01977C40, desc: COMMIT \
+2026-11-29 07:00:01.000000 UTC; inval msgs: catcache 80
+rmgr: Transaction len (rec/tot):     34/    34, tx:        752, lsn: 0/01977E40, prev 0/01977D40, desc: ABORT \
+2026-11-29 07:00:02.000000 UTC
+"""
+
+
+@pytest.mark.parametrize(
+    ("time", "told"),
+    [
+        ("2026-11-29 07:00:00.500000", {"transactions": 1, "lsn": "0/01977D40", "whole": True}),
+        ("2026-11-29 06:59:00", {"transactions": 2, "lsn": "0/01977C40", "whole": False}),
+        ("2026-11-29 08:00:00", {"transactions": 0, "lsn": None, "whole": True}),
+        (None, {"transactions": 2, "lsn": "0/01977C40", "whole": True}),
+    ],
+)
+def test_transactions_are_counted_from_the_moment_on(time: str | None, told: dict[str, Any]) -> None:
+    assert lost.counted(WALDUMP.splitlines(), lost.moment(time) if time else None) == told
+
+
+def test_where_a_file_of_the_log_begins() -> None:
+    assert lost.beginning("00000003000000010000000A", 16 * 1024**2) == "1/A000000"
+
+
+def test_the_archive_is_asked_as_its_own_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {
+        "info": json.dumps([{"archive": [{"id": "18-1", "max": "000000020000000000000007"}], "backup": []}]),
+        "archive/shop/18-1/0000000200000000": json.dumps({"000000020000000000000007-be00.zst": {"type": "file", "time": 9}}),
+        "repo-ls": json.dumps({"00000002.history": {"type": "file", "size": 1, "time": 5}, ".": {"type": "path"}}),
+        "repo-get": "1\t0/3000000\tno recovery target specified\n",
+    }
+    asked: list[tuple[str, ...]] = []
+
+    def pgbackrest(spec: dict[str, Any], *words: str) -> str:
+        asked.append(words)
+        return next(answer for name, answer in answers.items() if name in words)
+
+    monkeypatch.setattr(archive, "pgbackrest", pgbackrest)
+    said = archive.look({"stanza": "shop", "user": "pgbackrest"})
+    assert said["histories"] == {2: (answers["repo-get"], 5.0)}
+    assert ("--stanza=shop", "repo-get", "archive/shop/18-1/00000002.history") in asked
+    assert said["last"] == 9.0
