@@ -1,6 +1,6 @@
 """What a restore does on one database host, each a small deed that may be done again. Runs on the host, as root.
 
-The argument names the deed (`do`); the input is one JSON object with what it has to know (day2/procedures/restore_actions.py).
+The argument names the deed (`do`); the input is one JSON object with what it has to know (day2/recovery/actions.py).
 The answer is JSON. Exit code 1 with the reason.
 
 The data is called so wherever it lies: the data directory, and the directory of its write-ahead log where that is elsewhere.

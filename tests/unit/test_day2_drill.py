@@ -16,8 +16,8 @@ from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from day2.commands.backups.listing import proven
 from day2.hosts.ssh import Answer
-from day2.procedures.drill import Drilling, Moment
-from day2.procedures.drill_choice import Choice, choose, disk_of, refuse_without_room
+from day2.recovery.drill import Drilling, Moment
+from day2.recovery.drill_choice import Choice, choose, disk_of, refuse_without_room
 from day2.report import drill as report
 from health.view import ClusterView
 
@@ -151,7 +151,7 @@ MOMENT = Moment("4c2f", "0/9000108", "1", "db2", {"app": {"public.t": [3, "17"]}
 
 
 def test_what_came_of_a_drill_is_the_result_of_the_order_that_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("day2.procedures.drill.uuid.uuid4", lambda: "1")
+    monkeypatch.setattr("day2.recovery.drill.uuid.uuid4", lambda: "1")
     one, fleet = drilling(results=json.dumps(RESULT))
     assert one.run(MOMENT) == {**RESULT, "paused_seconds": None}
     (order,) = (json.loads(stdin) for _, command, stdin in fleet.asked if "order.json" in command)
@@ -174,7 +174,7 @@ def test_what_came_of_a_drill_is_the_result_of_the_order_that_was_given(monkeypa
     ],
 )
 def test_another_result_is_none_of_this_drill(monkeypatch: pytest.MonkeyPatch, said: str, why: str) -> None:
-    monkeypatch.setattr("day2.procedures.drill.uuid.uuid4", lambda: "1")
+    monkeypatch.setattr("day2.recovery.drill.uuid.uuid4", lambda: "1")
     with pytest.raises(ClusterError, match=why):
         drilling(results=said)[0].run(None)
 
@@ -189,13 +189,13 @@ def test_what_one_host_says_is_no_command_for_another(said: str) -> None:
 
 def test_how_long_a_row_was_in_no_archive_is_counted_from_its_acknowledgement(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter((107.0, 107.0))
-    monkeypatch.setattr("day2.procedures.drill.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("day2.recovery.drill.time.monotonic", lambda: next(now))
     archive = json.dumps([{"archive": [{"max": "000000010000000000000005"}, {"max": None}]}])
     assert drilling(info=archive)[0].await_archived("000000010000000000000005", 100.0, 60.0) == 7.0
 
 
 def test_a_file_that_does_not_come_by_itself_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("day2.procedures.drill.time.monotonic", lambda: 1000.0)
+    monkeypatch.setattr("day2.recovery.drill.time.monotonic", lambda: 1000.0)
     one, fleet = drilling(info=json.dumps([{"archive": []}]))
     assert one.await_archived("000000010000000000000005", 100.0, 60.0) is None
     assert fleet.asked[-1][1].startswith("runuser -u pgbackrest -- pgbackrest --stanza=shop check")

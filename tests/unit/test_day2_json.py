@@ -30,8 +30,8 @@ import day2.commands.prove.failover_test as failover_test
 import tasks
 from agents.drill import FORMAT, Result
 from day2.faults.fault import FaultContext
-from day2.procedures.drill import Moment
 from day2.procedures.steps import Step
+from day2.recovery.drill import Moment
 
 SHOP = cluster()
 MANUAL = (ROOT / "docs/json.md").read_text()

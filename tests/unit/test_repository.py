@@ -34,12 +34,13 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
 }
 # For each room of day2/, the rooms it may import; nobody imports commands.
 ROOMS: dict[str, set[str]] = {
-    "commands": {"ui", "hosts", "procedures", "history", "predictions", "load", "faults", "trials", "report"},
+    "commands": {"ui", "hosts", "procedures", "recovery", "history", "predictions", "load", "faults", "trials", "report"},
     "report": {"ui", "history", "predictions", "trials"},
     "trials": {"ui", "hosts", "history", "predictions", "load", "faults"},
     "faults": {"hosts", "procedures", "history", "predictions"},
     "load": {"history"},
     "procedures": {"hosts"},
+    "recovery": {"hosts", "procedures"},
     "hosts": set(),
     "predictions": set(),
     "history": set(),

@@ -17,10 +17,10 @@ import day2.commands.backups.cancel as cancel
 import day2.commands.backups.restore as command
 from cluster.errors import ClusterError
 from cluster.recovery import Base, Mark, Target, parse_target, position, timelines
-from day2.procedures import restore_steps
-from day2.procedures.restore_actions import arrived
-from day2.procedures.restore_executor import call_off, carry_out
-from day2.procedures.restoring import (
+from day2.recovery import steps as recovery_steps
+from day2.recovery.actions import arrived
+from day2.recovery.executor import call_off, carry_out
+from day2.recovery.plan import (
     Arrival,
     Restore,
     Surveyed,
@@ -139,7 +139,7 @@ def test_the_steps_of_a_restore() -> None:
         "begin a full backup",
     ]
     assert str(steps(made(keep=False))[6]) == "delete the data on db1"
-    assert not isinstance(steps(made(live=False))[0], restore_steps.EndArchive)
+    assert not isinstance(steps(made(live=False))[0], recovery_steps.EndArchive)
 
 
 def test_a_timeline_that_nobody_has_begun_is_taken_also_where_the_archive_does_not_know_of_all() -> None:

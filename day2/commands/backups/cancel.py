@@ -10,10 +10,10 @@ from day2.commands.change.plans import show_plan
 from day2.commands.look.verify import verify
 from day2.hosts.changing import changing
 from day2.hosts.interrupts import Interrupts
-from day2.procedures import restore_executor
-from day2.procedures.restore_actions import RestoreActions
-from day2.procedures.restore_notes import NOTE, notes
-from day2.procedures.restoring import back, final, reachable, read
+from day2.recovery import executor
+from day2.recovery.actions import RestoreActions
+from day2.recovery.notes import NOTE, notes
+from day2.recovery.plan import back, final, reachable, read
 from day2.ui.console import FINE, confirm, console
 
 from .keeper import keeper
@@ -47,5 +47,5 @@ def call_off(cluster: Cluster, *, to: str | None, dry: bool, yes: bool) -> int:
         confirm(out, yes=yes)
         with Interrupts(lambda text: out.print("interrupted: the same command goes on with it")) as interrupts:
             actions = RestoreActions(fleet, cluster, interrupts, lambda text: out.print(f"  {escape(text)}", soft_wrap=True))
-            restore_executor.call_off(unfinished, actions, lambda step: out.print(f"{escape(str(step))} ..."))
+            executor.call_off(unfinished, actions, lambda step: out.print(f"{escape(str(step))} ..."))
     return verify(cluster, strict=False, through=None, as_json=False)

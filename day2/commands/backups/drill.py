@@ -16,8 +16,8 @@ from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from day2.hosts.observe import observe
 from day2.hosts.ssh import Fleet
-from day2.procedures.drill import Drilling, Moment
-from day2.procedures.drill_choice import Choice, choose, refuse_without_room
+from day2.recovery.drill import Drilling, Moment
+from day2.recovery.drill_choice import Choice, choose, refuse_without_room
 from day2.report import drill as report_of
 from day2.ui.console import BAD_NEWS, FINE, console, print_json, size
 from health.view import ClusterView

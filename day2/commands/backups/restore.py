@@ -34,10 +34,10 @@ from day2.commands.look.verify import verify
 from day2.hosts.changing import changing
 from day2.hosts.interrupts import Interrupts
 from day2.hosts.ssh import Fleet
-from day2.procedures.restore_actions import RestoreActions
-from day2.procedures.restore_executor import carry_out
-from day2.procedures.restore_notes import NOTE, lost, notes
-from day2.procedures.restoring import (
+from day2.recovery.actions import RestoreActions
+from day2.recovery.executor import carry_out
+from day2.recovery.notes import NOTE, lost, notes
+from day2.recovery.plan import (
     Arrival,
     Restore,
     Surveyed,

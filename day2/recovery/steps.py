@@ -1,11 +1,11 @@
-"""The steps of a restore, each a value. Pure; restore_actions.py does them. Each may be done again: an interrupted one is."""
+"""The steps of a restore, each a value. Pure; actions.py does them. Each may be done again: an interrupted one is."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .steps import BaseStep
+from day2.procedures.steps import BaseStep
 
 
 @dataclass(frozen=True)

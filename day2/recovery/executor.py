@@ -8,8 +8,9 @@ from typing import assert_never
 
 from cluster.recovery import Target
 
-from .restore_actions import RestoreActions
-from .restore_steps import (
+from .actions import RestoreActions
+from .plan import Arrival, Restore, back, left
+from .steps import (
     ArchiveRest,
     AwaitReplicas,
     BeginBackup,
@@ -27,7 +28,6 @@ from .restore_steps import (
     StartPatroni,
     StopMember,
 )
-from .restoring import Arrival, Restore, back, left
 
 
 def carry_out(restore: Restore, target: Target, actions: RestoreActions, say: Callable[[RestoreStep], None]) -> Arrival | None:

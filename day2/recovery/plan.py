@@ -15,7 +15,7 @@ from cluster.topology import Cluster
 from health.finding import Finding
 from health.view import ClusterView
 
-from .restore_steps import (
+from .steps import (
     ArchiveRest,
     AwaitReplicas,
     BeginBackup,

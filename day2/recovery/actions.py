@@ -21,8 +21,8 @@ from health.finding import Finding
 from health.rules import findings
 from health.view import ClusterView
 
-from .restore_notes import LAST, NOTE, etcd, key, psql
-from .restoring import Arrival, Restore, astray, awaited
+from .notes import LAST, NOTE, etcd, key, psql
+from .plan import Arrival, Restore, astray, awaited
 
 LOOK_SECONDS = 1.0
 ANSWER_SECONDS = 60

@@ -1,0 +1,1 @@
+"""How a backup becomes the cluster again, or is proven beside it."""
