@@ -117,4 +117,6 @@ def restores(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     if best and best.restore:
         to, began, host = (best.restore.get(name) for name in ("to", "began", "host"))
         text = f"a restore to {to} on {host}, begun at {began}, is under way or was interrupted"
-        yield finding("restore.unfinished", "restore", f"{text}: `invoke restore --to {to!r}` goes on with it")
+        yield finding(
+            "restore.unfinished", "restore", f"{text}: `invoke restore --to {to!r}` goes on with it, --cancel calls it off"
+        )

@@ -192,14 +192,18 @@ def test_one_that_is_not_finished_can_be_called_off(joined: Site) -> None:
     """Also where the restored server was promoted already, so that the archive has a history of its timeline."""
     forget_old_data(joined)
     moment = now(joined)
-    joined.psql(joined.leader(), "insert into orders values (7)")
+    joined.psql(joined.leader(), "create table if not exists orders (n int); insert into orders values (7)")
     before, old, host = rows(joined), timeline(joined), joined.leader()
+
+    def said(words: str) -> int:
+        return int(joined.on(host, f"journalctl -u pgquorum-restore -o cat | grep -c '{words}' || true"))
+
+    begun, promoted = said("starting backup recovery"), said("archive recovery complete")
     process = start(joined, "restore", "--to", moment, "--yes")
-    promoted = "journalctl -u pgquorum-restore -o cat | grep -c 'archive recovery complete' || true"
-    seen = int(joined.on(host, promoted))
-    wait_until(lambda: int(joined.on(host, promoted)) > seen, "the restored server is promoted")
+    wait_until(lambda: said("starting backup recovery") > begun, "the recovery has begun, which goes on by itself")
     process.kill()
     process.communicate(timeout=60)
+    wait_until(lambda: said("archive recovery complete") > promoted, "the restored server is promoted")
     code, out, err = invoke(joined, "restore", "--cancel", "--yes", seconds=PATIENT)
     assert code == 0, out + err
     assert rows(joined) == before and joined.healthy()
@@ -212,7 +216,7 @@ def test_one_that_is_not_finished_can_be_called_off(joined: Site) -> None:
 
 def test_a_cluster_whose_database_hosts_are_all_lost_comes_back_from_the_archive(joined: Site) -> None:
     """The host that keeps the backups, and the secrets directory, are all there is."""
-    joined.psql(joined.leader(), "insert into orders values (6)")
+    joined.psql(joined.leader(), "create table if not exists orders (n int); insert into orders values (6)")
     kept = rows(joined)
     written = joined.psql(joined.leader(), "select pg_walfile_name(pg_current_wal_lsn())")
     joined.psql(joined.leader(), "select pg_switch_wal()")

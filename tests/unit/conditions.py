@@ -84,7 +84,7 @@ BROKEN = {
     "a restore that was interrupted": (
         views.backed_up(db1=views.database("db1", etcd=views.etcd("db1", restore=INTERRUPTED))),
         "restore: a restore to 0/5F6ADF0 on db1, begun at noon, is under way or was interrupted:"
-        " `invoke restore --to '0/5F6ADF0'` goes on with it",
+        " `invoke restore --to '0/5F6ADF0'` goes on with it, --cancel calls it off",
     ),
     "no lock is left": (
         views.view(db1=views.database("db1", postgres=None, problems={"postgres": OUT_OF_LOCKS})),
