@@ -15,11 +15,11 @@ from typing import IO, Any
 from cluster.drill import Contents
 
 DATABASES = "select json_agg(datname order by datname) from pg_database where datallowconn and datconnlimit <> -2"
-# Those that are in the write-ahead log, the system's own among them; the small ones first, so that most are reached in time.
+# Those that are in the write-ahead log, the system's own among them; the small ones first, so that most are reached in time. By
+# what the catalog knows of their size: to ask the table itself would wait for whoever has locked it.
 TABLES = """
-select coalesce(json_agg(json_build_array(c.oid::bigint, format('%I.%I', n.nspname, c.relname)) order by size, c.oid), '[]')
-from pg_class c join pg_namespace n on n.oid = c.relnamespace,
-     lateral (select coalesce(pg_relation_size(c.oid), 0) as size) s
+select coalesce(json_agg(json_build_array(c.oid::bigint, format('%I.%I', n.nspname, c.relname)) order by c.relpages, c.oid), '[]')
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind in ('r', 'm', 'S') and c.relpersistence = 'p' and (c.relkind <> 'm' or c.relispopulated)
 """
 # `.*`: a column may be called as the table is here.

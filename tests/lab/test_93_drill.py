@@ -153,8 +153,10 @@ def locked(site: Site) -> Iterator[None]:
             wait_until(lambda host=host: site.psql(host, seen, "app") == "1", f"{host} has the lock")  # type: ignore[misc]
         yield
     finally:
-        site.psql(site.leader(), "select pg_terminate_backend(pid) from pg_stat_activity where query like 'begin; lock table d%'")
+        holder.kill()  # with its session, where the primary is gone by then
         holder.wait(60)
+        end = "select pg_terminate_backend(pid) from pg_stat_activity where query like 'begin; lock table d%'"
+        wait_until(lambda: site.psql(site.leader(), end) is not None, "the lock is given back")
 
 
 @pytest.mark.parametrize("victim", ["the operator", "the program that has paused it"])
@@ -228,3 +230,24 @@ def test_a_flipped_bit_in_the_repository_fails_the_drill_until_it_is_as_it_was(b
     code, told, words = drill(backed_up)
     assert code == 0 and told["backup"] == label, words
     assert "backups.drill-failed" not in rules(backed_up)
+
+
+def test_a_replica_that_stands_still_takes_over_when_the_primary_is_lost(backed_up: Site) -> None:
+    """The other one is stopped, so that it is the only one that may. What it has not replayed by then it does."""
+    old = backed_up.leader()
+    with backed_up.edited("group_data/backup.py", "backup_drill_pause = 240"), locked(backed_up):
+        run = start(backed_up, "backup.drill")
+        (host,) = wait_until(lambda: paused(backed_up), "the replay of a replica stands still")
+        (other,) = set(backed_up.replicas()) - {host}
+        with backed_up.connect(5000) as connection:
+            connection.execute("create table if not exists outlived (n int)")
+            connection.execute("insert into outlived values (42)")
+        backed_up.on(other, "systemctl stop patroni")
+        backed_up.lab.off(old)
+        wait_until(lambda: backed_up.leader(host) == host, "the one that stood still leads")
+        with wait_until(lambda: backed_up.connect(5001), "it answers") as connection:
+            assert connection.execute("select n from outlived").fetchall() == [(42,)]
+        backed_up.on(other, "systemctl start patroni")
+        assert finish(backed_up, run)[0] == 2
+    backed_up.heal()
+    wait_until(lambda: nothing_is_left(backed_up), "nothing of it is left")
