@@ -12,12 +12,12 @@ import pytest
 from clients import Writers
 from commands import finish, invoke, start
 from helpers import Site
-from hosts import DATABASES, SPEC, wait_until
+from hosts import DATA, DATABASES, SPEC, wait_until
 from keeping import HOST, ONLY_WITH_BACKUPS, archived, info, labels, rules
 
 pytestmark = [pytest.mark.usefixtures("healed"), ONLY_WITH_BACKUPS]
 UNIT, GUARD = "pgquorum-backup-drill.service", "pgquorum-hold-replay.service"
-PLACE = {HOST: "/var/lib/pgbackrest-drill", **dict.fromkeys(DATABASES, "/var/lib/postgresql/18/pgquorum-drill")}
+PLACE = {HOST: "/var/lib/pgbackrest-drill", **dict.fromkeys(DATABASES, f"{DATA}-drill")}
 SECONDS = 600  # a drill waits until the archive has what it is compared by, and for its turn on a busy machine
 POSTGRES = f"pgrep -f -- '-D {PLACE[HOST]}/[c]opy/data'"  # and not whoever asks
 
