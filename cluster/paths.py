@@ -47,7 +47,6 @@ RELOAD_HAPROXY = "/usr/local/lib/pgquorum/reload-haproxy"
 BACKUP_CONFIG = "/etc/pgbackrest/pgbackrest.conf"
 BACKUP_CIPHER = "/etc/pgbackrest/conf.d/cipher.conf"  # on the repository's host alone
 BACKUP_TLS = "/etc/pgbackrest/tls"  # ca.crt, server.{crt,key}: each host is server and client with the same
-BACKUP_SYSUSERS = "/etc/sysusers.d/pgquorum-backup.conf"
 BACKUP_LOCKS = "/run/pgbackrest"
 BACKUP_INCLUDED = "/etc/pgbackrest/conf.d"  # what pgBackRest reads besides
 DRILL = "/etc/pgquorum/drill.json"  # what a drill of a backup has to know of its host
