@@ -33,6 +33,7 @@ from .topology import Cluster, Host
 
 ENVIRONMENT_PREFIX = "PGQUORUM_PASSWORD_"
 MINIMUM_LENGTH = 12
+UNMAPPED = 65534  # whose a folder looks like in a container that knows its owner not: the machine's root, as a rule
 FROM_ENVIRONMENT = ""  # what passwords.json holds in place of a password that came from the environment
 
 
@@ -133,8 +134,17 @@ class Vault:
         """Nobody else may put another directory in the place of this one. In one like /tmp they can't (its sticky bit)."""
         real, named = self.directory.resolve(), self.directory.absolute()
         for path in dict.fromkeys((*real.parents, *named.parents)):
+            if not path.exists():
+                continue
+            status = path.stat()
+            # Root works in the folders of those who called it, as `sudo make demo` does.
+            if os.geteuid() and status.st_uid not in (0, os.geteuid(), UNMAPPED):
+                raise ClusterError(
+                    f"{path} belongs to somebody else, who could put their own secrets in the place of the cluster's in"
+                    f" {self.directory}: set secrets_directory to a folder below one of yours, or chown {path}"
+                )
             others = 0o022 if path in (real.parent, named.parent) else 0o002
-            mode = path.stat().st_mode if path.exists() else 0
+            mode = status.st_mode
             if mode & others and not mode & stat.S_ISVTX:
                 raise ClusterError(
                     f"{path} can be written to by others, who could put their own secrets in the place of the cluster's in"

@@ -74,6 +74,18 @@ def test_secrets_in_whose_place_others_could_put_theirs_are_refused(shop: Cluste
     Vault(shop, {})
 
 
+def test_secrets_below_a_folder_of_somebody_elses_are_refused(
+    shop: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(shop)
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 4321, -1)
+        Vault(shop, {})  # root works in the folders of those who called it
+    monkeypatch.setattr("os.geteuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(ClusterError, match=rf"^{tmp_path} belongs to somebody else.*secrets_directory.*chown {tmp_path}$"):
+        Vault(shop, {})
+
+
 def test_a_save_that_was_interrupted_is_begun_anew(shop: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     def write_three(path: Path, content: bytes, left: list[int] = [3]) -> None:  # noqa: B006
         left[0] -= 1
