@@ -1,6 +1,7 @@
-"""`make prove`: the model of a failover at random, then every fault there is, on a lab of its own, with a report in proof/.
+"""`make prove`: the model of a failover at random, the tests that `make test` has no time for, with those of their files, then
+every fault there is, on a lab of its own, with a report in proof/.
 
-REPEAT=N in the environment says how many times each (3 without), SOAK=MINUTES and SEED=N run a soak instead.
+REPEAT=N in the environment says how many times each (3 without). SOAK=MINUTES and SEED=N run the model and a soak instead.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ from . import rig
 
 # So many times what `make test` does of the model, each run another.
 TIMES = "30"
+# Where the tests marked as long are. Each stands on what those before it have left on the hosts.
+LONG = ["tests/lab/test_92_restore.py", "tests/lab/test_93_drill.py"]
 
 
 def main() -> None:
     if code := rig.watched("pytest", "-q", "tests/unit/test_protocol_machine.py", PROTOCOL_TIMES=TIMES):
         sys.exit(code)
     soak, seed = os.environ.get("SOAK"), os.environ.get("SEED")
+    if not soak and (code := rig.watched("pytest", "--numprocesses", "1", "--long", *LONG)):
+        sys.exit(code)
     what = ["--fault", "all", "--repeat", os.environ.get("REPEAT", "3")]
     if soak:
         what = ["--soak", soak, *(["--seed", seed] if seed else [])]

@@ -28,10 +28,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--keep-lab", action="store_true", help="leave the lab and its cluster up, for the next run with this option"
     )
+    parser.addoption("--long", action="store_true", help="the tests marked as long, too, as `make prove` does")
 
 
-# The files of tests/lab that share a cluster, by the first of them: three, about equally long, and a short one. A cluster that
-# only stands takes a quarter of a core, so more of them are no quicker on two.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without `--long` those are left out, and counted as deselected."""
+    if not config.getoption("long") and (left_out := [item for item in items if item.get_closest_marker("long")]):
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+
+
+# The files of tests/lab that share a cluster, by the first of them: four, about equally long. A cluster that only stands takes a
+# sixth of a core, so more of them are no quicker on two.
 CLUSTERS = {
     "test_10": "deploys",
     "test_69": "proof",
@@ -43,7 +51,6 @@ CLUSTERS = {
     "test_91": "seventeen",
     "test_95": "seventeen",
     "test_96": "faults",
-    "test_97": "seventeen",
 }
 # Which process begins with which, and so on what kind of lab they run (KINDS and ODD_ONE of tests/lab). The lab's
 # own tests, which have a lab of their own, and those that need none are for whoever is free.

@@ -127,6 +127,7 @@ def test_a_table_that_was_dropped_is_there_again(moments: dict[str, str], joined
     assert int(info(joined)["archive"][-1]["max"][:8], 16) == timeline(joined)
 
 
+@pytest.mark.long
 def test_a_second_restore_goes_to_before_what_the_first_one_went_to(moments: dict[str, str], joined: Site) -> None:
     joined.psql(joined.leader(), "insert into orders values (3)")
     forget_old_data(joined)
@@ -134,6 +135,7 @@ def test_a_second_restore_goes_to_before_what_the_first_one_went_to(moments: dic
     assert rows(joined) == [1]
 
 
+@pytest.mark.long
 def test_a_mark_is_found_on_the_timeline_that_the_restores_have_left(joined: Site) -> None:
     forget_old_data(joined)
     restored(joined, "--to", "two_rows")
@@ -175,6 +177,7 @@ def test_one_that_is_cut_off_half_way_is_told_and_goes_on_by_the_same_command(jo
     assert "restore.unfinished" not in {finding["rule"] for finding in status(joined)["findings"]}
 
 
+@pytest.mark.long
 def test_where_the_operator_is_killed_it_goes_on_as_well(joined: Site) -> None:
     joined.psql(joined.leader(), "insert into orders values (5)")
     forget_old_data(joined)
@@ -188,6 +191,7 @@ def test_where_the_operator_is_killed_it_goes_on_as_well(joined: Site) -> None:
     assert joined.on_all(f"ls -d {DATA}.before-* 2>/dev/null | wc -l", DATABASES) == dict.fromkeys(DATABASES, "0")
 
 
+@pytest.mark.long
 def test_one_that_is_not_finished_can_be_called_off(joined: Site) -> None:
     """Also where the restored server was promoted already, so that the archive has a history of its timeline."""
     forget_old_data(joined)

@@ -94,6 +94,7 @@ def test_a_drill_proves_the_newest_backup_and_all_of_it_is_told(backed_up: Site)
     assert rules(backed_up) & {"backups.drill-failed", "backups.not-proven", "replication.paused"} == set()
 
 
+@pytest.mark.long
 def test_a_drill_on_a_replica_s_host_is_noted_where_the_backups_are(backed_up: Site) -> None:
     host = backed_up.replicas()[0]
     code, told, words = drill(backed_up, "--host", host, "--set", labels(backed_up)[0])
@@ -134,6 +135,7 @@ def test_the_copy_listens_on_nothing_and_is_gone_when_its_program_is_killed(back
     assert "backups.drill-failed" in rules(backed_up)
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_it_and_leaves_nothing(backed_up: Site) -> None:
     run = start(backed_up, "backup.drill")
     wait_until(lambda: backed_up.on(HOST, POSTGRES), "PostgreSQL runs on the copy", SECONDS)
@@ -174,12 +176,14 @@ def test_a_replay_goes_on_whoever_is_killed_while_it_is_paused(backed_up: Site, 
     wait_until(lambda: nothing_is_left(backed_up), "nothing of it is left")
 
 
+@pytest.mark.long
 def test_what_there_was_no_time_for_is_told_as_not_compared(backed_up: Site) -> None:
     with locked(backed_up), backed_up.edited("group_data/backup.py", "backup_drill_pause = 20"):
         code, told, words = drill(backed_up)
     assert code == 0 and told["compared"]["left_out"] >= 1, words
 
 
+@pytest.mark.long
 def test_an_index_that_lies_fails_the_drill(backed_up: Site) -> None:
     """Rows are where the index does not look for them any more, which no checksum tells."""
     leader = backed_up.leader()

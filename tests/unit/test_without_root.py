@@ -9,6 +9,8 @@ import sys
 import pytest
 from repository import ROOT
 
+from benchmarks.prove import LONG
+
 AS_NOBODY = "import os, sys, pytest; os.geteuid = lambda: 65534; sys.exit(pytest.main(sys.argv[1:]))"
 
 
@@ -22,3 +24,16 @@ def test_no_test_on_real_hosts_passes_silently(ci: str, code: int, outcome: str)
     assert done.returncode == code, done.stdout + done.stderr
     assert "NOT TESTED ON REAL HOSTS" in done.stdout
     assert outcome in verdict and "passed" not in verdict, verdict
+
+
+def test_the_long_tests_are_left_out_loudly_and_make_prove_has_them() -> None:
+    marked = {
+        str(path.relative_to(ROOT)) for path in ROOT.glob("tests/**/test_*.py") if "\n@pytest.mark.long" in path.read_text()
+    }
+    assert marked == set(LONG)
+
+    def collected(*words: str) -> str:
+        command = [sys.executable, "-m", "pytest", *LONG, "--collect-only", "-q", "-p", "no:cacheprovider", *words]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+
+    assert "deselected" in collected() and "deselected" not in collected("--long")
