@@ -55,6 +55,10 @@ class Archived:
 
     found: Mapping[int, Mapping[int, float]]
 
+    def has(self, name: str) -> bool:
+        """Whether the file with this name is there."""
+        return segment_of(name) in self.found.get(int(name[:8], 16), {})
+
     def holes(self, line: Line, since: int) -> list[Hole]:
         """What is missing along a line of timelines between the position `since` and the last file that is there.
 
