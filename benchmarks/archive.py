@@ -12,13 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from cluster import paths
+
 from . import rig
 
 FAULTS = ("switchover", "postgres-kill")
 ROUNDS = 5
 COMMAND = "patronictl -c /etc/patroni/conf.d edit-config --force --quiet --pg 'archive_command={}'"
 NOTHING = "/bin/true"
-PGBACKREST = f"pgbackrest --stanza={rig.SPEC.name} archive-push %p"
+ARCHIVED = f"{paths.ARCHIVE_PUSH} %p"
 
 
 def main(rounds: int = ROUNDS) -> None:
@@ -34,7 +36,7 @@ def main(rounds: int = ROUNDS) -> None:
         ways: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
             "none": (
                 lambda: on(database, COMMAND.format(NOTHING)),
-                lambda: on(database, COMMAND.format(PGBACKREST)),
+                lambda: on(database, COMMAND.format(ARCHIVED)),
             ),
             "there": (lambda: None, lambda: None),
             "gone": (lambda: on(keeper, "systemctl stop pgbackrest"), lambda: on(keeper, "systemctl start pgbackrest")),

@@ -86,7 +86,7 @@ def postgres_parameters(cluster: Cluster) -> Json:
         # Whoever wants an archive one day need not restart PostgreSQL for it: only archive_mode would ask for that.
         "archive_mode": "on",
         "archive_command": "/bin/true",
-        **(_archiving(cluster) if cluster.backup_hosts else {}),
+        **(_archiving() if cluster.backup_hosts else {}),
         # One application that takes all connections must not keep out who tests the cluster, nor a rewind.
         "reserved_connections": RESERVED_CONNECTIONS,
         # Whoever connects and says nothing holds one of the places for those who have not logged in.
@@ -112,9 +112,9 @@ def postgres_parameters(cluster: Cluster) -> Json:
     }
 
 
-def _archiving(cluster: Cluster) -> Json:
+def _archiving() -> Json:
     """What archives the write-ahead log: each file of it as it is full, and on a quiet cluster after a minute."""
-    return {"archive_command": f"pgbackrest --stanza={cluster.name} archive-push %p", "archive_timeout": "60s"}
+    return {"archive_command": f"{paths.ARCHIVE_PUSH} %p", "archive_timeout": "60s"}
 
 
 def difference(wanted: Json, live: Json) -> Json:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from .archive import Archived, Hole, Line
 from .errors import ClusterError, did_you_mean
 
 Kind = Literal["time", "lsn", "name", "latest"]
@@ -127,6 +128,12 @@ class Timeline:
         """Whether a restore to an earlier moment has begun it: it lacks what its parent has after the fork."""
         return bool(self.forks) and self.forks[-1].reason.startswith(STOPPED)
 
+    @property
+    def line(self) -> Line:
+        """It and those it comes from, each with the position at which it begins."""
+        numbers = (*(fork.timeline for fork in self.forks), self.number)
+        return tuple(zip(numbers, (0, *(fork.lsn for fork in self.forks)), strict=True))
+
     def has(self, timeline: int, where: int) -> bool:
         """Whether the log of `timeline` up to `where` is part of this one's."""
         return timeline == self.number or any(fork.timeline == timeline and where <= fork.lsn for fork in self.forks)
@@ -200,8 +207,8 @@ def bases(info: Iterable[Mapping[str, Any]]) -> tuple[Base, ...]:
     )
 
 
-def unfit(base: Base, along: Timeline, target: Target, mark: Mark | None = None) -> str | None:
-    """Why a backup does not lead to the target along a timeline; None where it does."""
+def unfit(base: Base, along: Timeline, target: Target, mark: Mark | None = None, there: Archived | None = None) -> str | None:
+    """Why a backup does not lead to the target along a timeline, by what is `there` in the archive; None where it does."""
     if not along.has(base.timeline, base.lsn):
         return f"it is of timeline {base.timeline}, which does not lead there"
     if target.time and base.ended > target.time.timestamp():
@@ -209,10 +216,26 @@ def unfit(base: Base, along: Timeline, target: Target, mark: Mark | None = None)
     where = mark.lsn if mark else target.lsn
     if where is not None and base.lsn > where:
         return f"it ends at {lsn(base.lsn)}, after that"
-    return "pages in it have wrong checksums" if base.damaged else None
+    if base.damaged:
+        return "pages in it have wrong checksums"
+    holes = there.holes(along.line, base.lsn) if there else []
+    return beyond(holes[0], target, where) if holes else None
 
 
-def base_for(found: Iterable[Base], along: Timeline, target: Target, mark: Mark | None, label: str | None) -> Base:
+def beyond(hole: Hole, target: Target, where: int | None) -> str | None:
+    """Why a moment, `where` in the log if that is known, can't be reached for a hole in the archive; None where it is before."""
+    reached = where is not None and where < hole.start
+    if target.time and hole.before is not None:
+        reached = target.time.timestamp() <= hole.before
+    if reached:
+        return None
+    until = f" (what is there ends at {moment(hole.before)}, {lsn(hole.start)})" if hole.before is not None else ""
+    return f"{hole.files} is missing in the archive{until}, and nothing after it can be reached from there"
+
+
+def base_for(
+    found: Iterable[Base], along: Timeline, target: Target, mark: Mark | None, label: str | None, archive: Archived | None = None
+) -> Base:
     """The newest backup that leads to the target, or the one called `label`. Raises ClusterError where there is none."""
     there = tuple(found)
     if label is not None:
@@ -220,15 +243,15 @@ def base_for(found: Iterable[Base], along: Timeline, target: Target, mark: Mark 
         if named is None:
             labels = [one.label for one in there]
             raise ClusterError(f"--set {label}{did_you_mean(label, labels)}: should be one of `invoke backup.list`")
-        if why := unfit(named, along, target, mark):
+        if why := unfit(named, along, target, mark, archive):
             raise ClusterError(f"--set {label} does not lead to {target.text}: {why}")
         return named
-    fit = [one for one in there if unfit(one, along, target, mark) is None]
+    why_not = {one: unfit(one, along, target, mark, archive) for one in there}
+    fit = [one for one, why in why_not.items() if why is None]
     if fit:
         return max(fit, key=lambda one: (one.ended, one.label))
-    lines = [f"no backup leads to {target.text}: one has to have ended before that moment", *(
-        f"  - {one.label}: {unfit(one, along, target, mark)}" for one in there
-    )]  # fmt: skip
+    lines = [f"no backup leads to {target.text}: one has to have ended before that moment"]
+    lines += [f"  - {one.label}: {why}" for one, why in why_not.items()]
     raise ClusterError("\n".join(lines if there else ["there is no backup (`invoke backup.list`)"]))
 
 

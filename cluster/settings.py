@@ -33,6 +33,7 @@ from .values import (
 Durability = Literal["quorum", "all", "synchronous", "asynchronous"]
 WithoutReplica = Literal["wait", "continue"]
 WeakerCommits = Literal["tell", "mend", "refuse"]
+WhenStuck = Literal["keep", "drop"]
 # The settings of the ports that the packet filter guards.
 FilteredPort = Literal[
     "etcd_client_port",
@@ -175,6 +176,8 @@ class BackupSettings(Settings):
     keep_full: Annotated[StrictInt, Field(ge=1, le=9999)] = 4
     keep_days: Annotated[StrictInt, Field(ge=1, le=3650)] | None = None
     max_age_hours: Annotated[StrictInt, Field(ge=1, le=8760)] = 30
+    when_stuck: WhenStuck = "keep"
+    drop_above: Annotated[Size, Field(ge=64 * 1024**2)] = 4 * 1024**3
     max_archive_lag: Annotated[StrictInt, Field(ge=60, le=86_400)] = 300
     drill_schedule: Schedule | None = "Sun 04:00"
     drill_pause: Annotated[StrictInt, Field(ge=0, le=3600)] = 300

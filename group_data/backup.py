@@ -21,6 +21,12 @@ backup_keep_days = None
 backup_max_age_hours = 30
 backup_max_archive_lag = 300
 
+# What becomes of write-ahead log that can't be archived. "keep": it waits in pg_wal until it is, and when the disk there is full
+# PostgreSQL stops. "drop": where more waits than backup_drop_above, the oldest is given up, and PostgreSQL goes on; nothing goes
+# back to a moment since then, until another backup is made. `status` tells of either beforehand.
+backup_when_stuck = "keep"
+backup_drop_above = "4GB"
+
 # When the newest backup is proven: restored on the host that keeps it, and checked by a PostgreSQL that runs on the copy. It
 # needs room for the data there, for as long as it goes on. None: only by `invoke backup.drill`.
 backup_drill_schedule = "Sun 04:00"

@@ -142,6 +142,9 @@ CATALOGUE: dict[str, Condition] = {
     "backups.not-proven": _warning("no drill has proven a backup for longer than backup_max_proven_days"),
     "archive.failing": _problem("the primary fails to archive its write-ahead log"),
     "archive.lagging": _problem("write-ahead log waits longer to be archived than backup_max_archive_lag"),
+    "archive.fills-disk": _problem("within a day the disk of the write-ahead log is full of what waits to be archived"),
+    "archive.dropping": _problem("write-ahead log is given up that could not be archived, as backup_when_stuck says"),
+    "archive.hole": _problem("write-ahead log is missing in the archive since the newest backup"),
     "restore.unfinished": _problem("a restore of the cluster is under way, or was interrupted"),
     # Settings
     "restart.pending": _warning("a setting waits for a restart of PostgreSQL"),

@@ -24,6 +24,9 @@ OF_BACKUPS = frozenset(
         "backups.drill-failed",
         "archive.failing",
         "archive.lagging",
+        "archive.fills-disk",
+        "archive.dropping",
+        "archive.hole",
     }
 )
 ACCEPTED = frozenset({"patroni.paused", "failover.paused", "failover.no-majority"}) | OF_BACKUPS

@@ -73,6 +73,7 @@ def postgres_question(cluster: Cluster) -> dict[str, Any]:
         "sockets": paths.POSTGRES_SOCKETS,
         "port": cluster.postgres.port,
         "parameters": list(postgres_parameters(cluster)),
+        "wal": f"{cluster.postgres.data_directory}/pg_wal",
     }
 
 
@@ -83,6 +84,8 @@ def backup_question(cluster: Cluster) -> dict[str, Any]:
         "version": f"runuser -u {paths.BACKUP_USER} -- pgbackrest version",
         "runs": {**{kind: f"pgquorum-backup@{kind}.service" for kind in BACKUP_TYPES}, "drill": DRILL_UNIT},
         "timers": [*BACKUP_TIMERS.values(), *([DRILL_TIMER] if cluster.backup.drill_schedule else [])],
+        "archive": f"{cluster.backup.directory}/archive/{cluster.name}",
+        "get": paths.pgbackrest(cluster.name, paths.BACKUP_USER, f"repo-get archive/{cluster.name}/"),
         "drills": f"{paths.drill(cluster.backup.directory)}/results",
     }
 

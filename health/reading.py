@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from cluster.archive import archived
 from cluster.certificates import days_left
 from cluster.quorum import parse, promotion
 
@@ -199,7 +200,14 @@ def backup_state(said: dict[str, Any], now: float) -> BackupState:
         archive_last=archives[-1]["max"] if archives else None,
         drills=tuple(drill(one, now) for one in said["drills"]),
         drilling=runs.get("drill"),
+        archived=archived(said["archive"]["files"]) if said.get("archive") else None,
+        history=history(said["archive"]["history"]) if said.get("archive") else (1, ""),
     )
+
+
+def history(said: list[Any]) -> tuple[int, str]:
+    """Raises ValueError for what names no timeline."""
+    return int(said[0]), str(said[1])
 
 
 def drill(said: dict[str, Any], now: float) -> Drill:

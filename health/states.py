@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from cluster.archive import SEGMENT_BYTES, Archived, segment_of
+
 from .dcs import NONE_KNOWN, Configurations
 
 
@@ -153,7 +155,8 @@ class Subscription:
 @dataclass(frozen=True)
 class Archiver:
     """How archiving goes on one host, as PostgreSQL tells: what the last file was that got to the archive, and the last that did
-    not; how long ago that was, None for never. `waiting` files are to follow, the first of them since `oldest` seconds."""
+    not; how long ago that was, None for never. `waiting` files are to follow, the first of them since `oldest` seconds. `room`:
+    bytes that are free for PostgreSQL where its write-ahead log is, None where that is not known."""
 
     archived_wal: str | None
     archived: float | None
@@ -161,6 +164,7 @@ class Archiver:
     failed: float | None
     waiting: int
     oldest: float | None
+    room: int | None = None
 
 
 @dataclass(frozen=True)
@@ -233,6 +237,11 @@ class Backup:
     wal_last: str
     damaged: bool
 
+    @property
+    def wal_end(self) -> int:
+        """A position (bytes) in the last file that it needs."""
+        return segment_of(self.wal_last) * SEGMENT_BYTES
+
 
 @dataclass(frozen=True)
 class BackupRun:
@@ -264,7 +273,8 @@ class Drill:
 class BackupState:
     """The backups of the cluster, oldest first, as the host says that keeps them; `archive_first` and `archive_last` are files
     of the write-ahead log. `timers`: by unit, its state. `drills`, oldest first, as far as they have come to an end; `drilling`:
-    what systemd knows of the last one on that host."""
+    what systemd knows of the last one on that host. `archived`: what is in the archive since the newest backup, None where that
+    was not seen; `history`: the number of the newest timeline there, and the text of its history file."""
 
     version: str
     backups: tuple[Backup, ...]
@@ -274,6 +284,8 @@ class BackupState:
     archive_last: str | None
     drills: tuple[Drill, ...] = ()
     drilling: BackupRun | None = None
+    archived: Archived | None = None
+    history: tuple[int, str] = (1, "")
 
     @property
     def proven(self) -> dict[str, Drill]:

@@ -24,6 +24,9 @@ BACKUP_UNIT = "pgquorum-backup@{}.service"
 BACKUP_FILE = "/etc/systemd/system/pgquorum-backup@.service"
 # A new archive_command is in force when Patroni has come round to it; then a file has to get to the archive.
 CHECKS, CHECK_SECONDS = 15, 20
+# Of archive_command where PostgreSQL does not run: for how many seconds after a try that found no repository nobody tries again,
+# for how many after that a try is short, and how long that then may take.
+NOT_TRIED_SECONDS, SHORT_TRY_SECONDS, SHORT_SECONDS = 10, 600, 2
 
 
 def files(run: Run) -> list[Managed]:
@@ -35,9 +38,14 @@ def files(run: Run) -> list[Managed]:
         *_tls(run),
         Managed(paths.BACKUP_CONFIG, render("pgbackrest/pgbackrest.conf.j2", cluster=run.cluster, host=run.host)),
         Managed(UNIT_FILE, render("pgbackrest/pgbackrest.service.j2", cluster=run.cluster, user=_user(run))),
-        *(_repository(run) if run.host in run.cluster.backup_hosts else []),
+        *(_repository(run) if run.host in run.cluster.backup_hosts else [_archive_push(run)]),
         *drills.files(run),
     ]
+
+
+def _archive_push(run: Run) -> Managed:
+    times = {"fresh": NOT_TRIED_SECONDS, "recent": SHORT_TRY_SECONDS, "soon": SHORT_SECONDS}
+    return Managed(paths.ARCHIVE_PUSH, render("pgbackrest/archive-push.sh.j2", cluster=run.cluster, **times), mode="755")
 
 
 def _user(run: Run) -> str:
@@ -118,7 +126,8 @@ def leave() -> Generator[StringCommand]:
     """Ends the server on a host of a cluster that has no host for backups any more."""
     if host.get_fact(Written):
         yield StringCommand(f"systemctl disable --now --quiet {UNIT}")
-        yield StringCommand(f"rm -f {paths.BACKUP_CONFIG} {UNIT_FILE} {' '.join((*TLS_FILES, *drills.unit_and_all()))}")
+        gone = (paths.BACKUP_CONFIG, UNIT_FILE, paths.ARCHIVE_PUSH, *TLS_FILES, *drills.unit_and_all())
+        yield StringCommand(f"rm -f {' '.join(gone)}")
         yield StringCommand("systemctl daemon-reload")
 
 

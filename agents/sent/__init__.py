@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-ALONG = ("https",)  # modules of agents/
+ALONG = ("archived", "https")  # modules of agents/
 AGENTS = Path(__file__).parent.parent
 
 # Each text becomes the module of its name, and a traceback names its file.

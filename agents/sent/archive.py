@@ -1,8 +1,8 @@
 """What the archive of a cluster holds: `pgbackrest info`, and the history of each timeline. Runs on the host that keeps it.
 
 The input is a JSON object with `stanza` and `user`; the answer is one, too: `info`; `histories`, each number of a timeline to the
-text of its history file and when that got there (seconds since 1970); and `last`, when the last file of the newest timeline did,
-None where there is none. Exit code 1 with pgBackRest's words.
+text of its history file and when that got there (seconds since 1970); `last`, when the last file of the newest timeline did,
+None where there is none; and `files`, which files there are (agents/archived.py). Exit code 1 with pgBackRest's words.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import re
 import subprocess
 import sys
 from typing import Any
+
+from agents import archived
 
 SECONDS = 60
 
@@ -36,13 +38,10 @@ def histories(spec: dict[str, Any], place: str) -> dict[int, tuple[str, float]]:
     return found
 
 
-def archived(spec: dict[str, Any], place: str, name: str | None) -> float | None:
-    """When a file of the write-ahead log got to a directory of the archive."""
-    if name is None:
-        return None
-    listed = json.loads(pgbackrest(spec, "--output=json", f"--filter=^{name}", "repo-ls", f"{place}/{name[:16]}"))
-    times = [float(about["time"]) for one, about in listed.items() if one.startswith(name)]
-    return max(times, default=None)
+def files(spec: dict[str, Any], place: str) -> list[tuple[str, float]]:
+    """Every file in a directory of the archive and below: its name, and when it got there."""
+    listed = json.loads(pgbackrest(spec, "--output=json", "--recurse", "repo-ls", place))
+    return [(path.rpartition("/")[2], float(about["time"])) for path, about in listed.items() if about["type"] == "file"]
 
 
 def look(spec: dict[str, Any]) -> dict[str, Any]:
@@ -50,9 +49,11 @@ def look(spec: dict[str, Any]) -> dict[str, Any]:
     info = json.loads(pgbackrest(spec, f"--stanza={spec['stanza']}", "--output=json", "info"))
     archives = [one for stanza in info for one in stanza.get("archive", ())]
     if not archives:
-        return {"info": info, "histories": {}, "last": None}
+        return {"info": info, "histories": {}, "last": None, "files": {}}
     place, newest = f"archive/{spec['stanza']}/{archives[-1]['id']}", archives[-1]["max"]
-    return {"info": info, "histories": histories(spec, place), "last": archived(spec, place, newest)}
+    there = files(spec, place)
+    last = max((at for name, at in there if newest and name.startswith(newest)), default=None)
+    return {"info": info, "histories": histories(spec, place), "last": last, "files": archived.stretches(there)}
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 import socket
 import stat
 import subprocess
@@ -20,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agents import https
+from agents import archived, https
 
 SECONDS = 1.2
 MOST_SECONDS = 5.0  # for all parts together, some of which ask several times
@@ -191,7 +192,10 @@ def postgres(spec: dict[str, Any]) -> Any:
     options = f"PGOPTIONS=-c statement_timeout={int(SECONDS * 1000)} -c search_path=pg_catalog"
     names = f"names={','.join(spec['parameters'])}"
     psql = (spec["psql"], "-XAtq", "-v", names, "-h", spec["sockets"], "-p", str(spec["port"]), "postgres")
-    return json.loads(run("runuser", "-u", "postgres", "--", "env", options, "PGAPPNAME=pgquorum", *psql, given=SQL))
+    said = json.loads(run("runuser", "-u", "postgres", "--", "env", options, "PGAPPNAME=pgquorum", *psql, given=SQL))
+    about = os.statvfs(spec["wal"])
+    said["archiver"]["room"] = about.f_bavail * about.f_frsize
+    return said
 
 
 def haproxy(spec: dict[str, Any]) -> Any:
@@ -214,7 +218,21 @@ def pgbackrest(spec: dict[str, Any]) -> dict[str, Any]:
     timers = {unit: _properties(unit, "ActiveState")["ActiveState"] for unit in spec["timers"]}
     info, version = (run("sh", "-c", spec[question]) for question in ("info", "version"))
     told = {"info": json.loads(info), "version": version.strip(), "runs": shown, "timers": timers}
-    return {**told, "drills": drills(Path(spec["drills"]))}
+    return {**told, "drills": drills(Path(spec["drills"])), "archive": archive(spec, told["info"])}
+
+
+def archive(spec: dict[str, Any], info: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Which files of the write-ahead log are there since the newest backup, and the history of the newest timeline; None where
+    there is no backup, or no directory of the archive here."""
+    stanza = info[-1] if info else {}
+    ids = [one["id"] for one in stanza.get("archive", ()) if re.fullmatch(r"[0-9]+-[0-9]+", one["id"])]
+    place = Path(spec["archive"], ids[-1]) if ids and stanza.get("backup") else None
+    if place is None or not place.is_dir():
+        return None
+    numbers = [one.name[:8] for one in place.glob("*.history") if re.fullmatch(r"[0-9A-F]{8}\.history", one.name)]
+    newest = max(numbers, default="00000001")
+    text = run("sh", "-c", f"{spec['get']}{ids[-1]}/{newest}.history") if numbers else ""
+    return {"files": archived.since(place, stanza["backup"][-1]["archive"]["stop"]), "history": [int(newest, 16), text]}
 
 
 def drills(directory: Path) -> list[dict[str, Any]]:

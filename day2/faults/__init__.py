@@ -14,6 +14,7 @@ from .network import Partition, PartitionDatabases, PartitionHaproxy
 from .power import HostOff, HostOffEtcdLeader, ReplicaOff, ReplicasOff
 from .processes import DatabaseKill, HaproxyKill, PatroniKill, PatroniKillMasked, PatroniStop, PostgresKill, PostgresStop
 from .replicas import ReplicasStop
+from .repository import ArchiveHangs, HostLostForGood, RepositoryFull, RepositoryOff
 from .switchover import Switchover
 
 _ALL: tuple[type[BaseFault], ...] = (
@@ -21,6 +22,7 @@ _ALL: tuple[type[BaseFault], ...] = (
     Partition, PartitionDatabases, PartitionHaproxy, EtcdMemberKill, EtcdLeaderKill, EtcdAllStop,
     ReplicaOff, ReplicasOff, ReplicasStop, HaproxyKill, WalDiskFull, Switchover, DatabaseKill,
     LaggingReplica, LaggingThenStop, LaggingThenCrash, LaggingThenRestart, LaggingThenOff,
+    RepositoryOff, RepositoryFull, ArchiveHangs, HostLostForGood,
 )  # fmt: skip
 FAULTS: dict[str, type[BaseFault]] = {fault.name: fault for fault in _ALL}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from cluster.dynamic_config import durability_of, wanted_config, without_replica_of
@@ -85,6 +85,9 @@ class BaseFault(ABC):
     @abstractmethod
     def prediction(self) -> Prediction: ...
 
+    def aftermath(self) -> tuple[str, ...]:
+        return ()
+
 
 def last_write(writes: Iterable[Write], began: float, ended: float) -> float:
     """When a fault began to be felt, if its injection ran from `began` to `ended`: at the last write that still got through.
@@ -94,6 +97,18 @@ def last_write(writes: Iterable[Write], began: float, ended: float) -> float:
     """
     through = (w.ended for w in writes if w.outcome is WriteOutcome.ACKNOWLEDGED and began <= w.ended <= ended)
     return max(through, default=began)
+
+
+def all_of(*steps: Callable[[], object]) -> None:
+    """Takes all steps, whatever fails on the way. Raises ClusterError with all that failed."""
+    failed = []
+    for step in steps:
+        try:
+            step()
+        except ClusterError as error:
+            failed.append(str(error))
+    if failed:
+        raise ClusterError("; ".join(failed))
 
 
 def lead_etcd_from(context: FaultContext, wanted: Iterable[Host]) -> None:

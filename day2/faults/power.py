@@ -27,6 +27,8 @@ POWER_SECONDS = 120
 QUIET_SECONDS = 120
 # From power-on until sshd answers: firmware and all.
 BOOT_SECONDS = 600
+# Between two looks whether another leads, each of which costs the hosts a second of processor time in all.
+SUCCESSOR_LOOK_SECONDS = 2
 
 
 class PowerOff(BaseFault):
@@ -141,6 +143,16 @@ def give_power(context: FaultContext, hosts: Sequence[Host]) -> None:
             if time.monotonic() > deadline:
                 raise ClusterError(f"{host.name} has power, and has not booted in {BOOT_SECONDS} s: {answer.problem}")
             time.sleep(0.5)
+
+
+def await_successor(context: FaultContext, lost: Host) -> None:
+    """Waits until another than the lost primary takes writes, but not for ever."""
+    timing = context.timing
+    deadline = time.monotonic() + timing.key_gone(etcd_leader_lost=True)[1] + 4 * timing.loop_wait
+    while time.monotonic() < deadline:
+        if any(name != lost.name for name in observe(context.fleet, context.cluster).writable):
+            return
+        time.sleep(SUCCESSOR_LOOK_SECONDS)
 
 
 def _switch(setting: str, hosts: Sequence[Host], command: Callable[[Host], str | None]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
@@ -20,11 +20,11 @@ from day2.hosts.observe import observe
 from day2.predictions import failover
 from day2.predictions.prediction import Prediction
 
-from .base import BaseFault, last_write, lead_etcd_from, no_quorum_without
+from .base import BaseFault, all_of, last_write, lead_etcd_from, no_quorum_without
 from .fault import FaultContext
 from .lagging import replicas, throttle
 from .network import no_nft
-from .power import cut_power, give_power, no_power_switch
+from .power import await_successor, cut_power, give_power, no_power_switch
 from .script import heal, inject
 from .voters import Voters
 
@@ -162,24 +162,12 @@ class Window(BaseFault):
     def heal(self) -> None:
         """All of it is tried, whatever fails on the way. Raises ClusterError with all that failed."""
         slow = throttle(self.host, self.context.cluster.postgres.port)
-        steps = (
+        all_of(
             lambda: heal(self.context.fleet, [self.lagging], slow),
             self.come_back,
-            self._await_successor,
+            lambda: await_successor(self.context, self.host) if self._cut else None,
             lambda: give_power(self.context, [self.host]),
         )
-        failed = [text for step in steps if (text := _problem(step))]
-        if failed:
-            raise ClusterError("; ".join(failed))
-
-    def _await_successor(self) -> None:
-        """Waits until another than the lost primary takes writes, but not for ever."""
-        timing = self.context.timing
-        deadline = time.monotonic() + timing.key_gone(etcd_leader_lost=True)[1] + 4 * timing.loop_wait
-        while self._cut and time.monotonic() < deadline:
-            if any(name != self.host.name for name in observe(self.context.fleet, self.context.cluster).writable):
-                return
-            time.sleep(LOOK_SECONDS)
 
     def started_at(self, writes: Iterable[Write], began: float, ended: float) -> float:
         return last_write(writes, self._cut, self._dead)
@@ -189,12 +177,3 @@ class Window(BaseFault):
 
     def prediction(self) -> Prediction:
         return failover.window_left(self.context.timing, self.durability, noticed=self._noticed, returns=self.returns)
-
-
-def _problem(step: Callable[[], object]) -> str:
-    """What a step says when it fails; empty when it does not."""
-    try:
-        step()
-    except ClusterError as error:
-        return str(error)
-    return ""

@@ -16,6 +16,8 @@ HAPROXY_START_SECONDS = 2.0
 ETCD_START_SECONDS = 5.0
 # Patroni starts a replica, which connects to its primary.
 REPLICA_START_SECONDS = 15.0
+# PostgreSQL tries a file three times, with a second between; each try may take ten (io-timeout in pgbackrest.conf).
+ARCHIVE_TRIES_SECONDS = 40.0
 NO_REPLICA = "no replica is left to confirm writes, and without_replica is wait: they wait until one is back"
 
 
@@ -90,6 +92,11 @@ def replicas_stopped(timing: Timing, durability: Durability) -> Prediction:
         return keeps_running("no write waits for a replica", hold)
     why = f"the primary gives up replicas that left in Patroni's next rounds (loop_wait {timing.loop_wait} s), and goes on alone"
     return keeps_running(why, hold, within=2 * timing.loop_wait + HICCUP_SECONDS)
+
+
+def repository_away() -> Prediction:
+    """Write-ahead log can't be archived. Held until PostgreSQL has given up its three tries for the first time."""
+    return keeps_running("no write waits for the archive, and what is not archived waits in pg_wal", hold=ARCHIVE_TRIES_SECONDS)
 
 
 def keeps_running(why: str, hold: float, within: float = HICCUP_SECONDS) -> Prediction:

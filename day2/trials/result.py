@@ -43,6 +43,7 @@ class Trial:
     no acknowledgement at all. `heal_started`, `heal_finished`: None for a fault that ends by itself. `healthy_again`: when no
     rule found a problem any more; None if that did not come in time, and `problems` then says what was still wrong.
     `throughput`: the acknowledged writes over time. `note`: how injecting the fault went, where there is anything to say.
+    `aftermath`: what the fault itself found wrong when the cluster was healthy again.
     """
 
     fault: str
@@ -66,6 +67,7 @@ class Trial:
     throughput: Throughput
     log: tuple[LogLine, ...] = ()
     note: str = ""
+    aftermath: tuple[str, ...] = ()
 
     @property
     def first_write(self) -> float | None:
@@ -123,6 +125,7 @@ class Trial:
                 late is not None and late > prediction.within,
                 f"writes stopped for {late or 0:.1f} s, not {prediction.within:.1f} s",
             ),
+            *((True, text) for text in self.aftermath),
             (self.healthy_again is None, f"the cluster is not healthy again: {'; '.join(self.problems) or 'no reason seen'}"),
         )
 

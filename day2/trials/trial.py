@@ -47,7 +47,7 @@ BESIDE_SECONDS = 5
 class _Observed:
     """What is known of a trial besides its load: since when the writers wrote (monotonic), the time of day at which the fault
     began, what was seen on the hosts, when the cluster was healthy again (monotonic; None: not in time), who led it then, and
-    what was still wrong."""
+    what was still wrong; what the fault itself found wrong then."""
 
     writing_since: float
     began: str
@@ -55,6 +55,7 @@ class _Observed:
     healthy_at: float | None
     leader: str | None
     problems: tuple[str, ...]
+    aftermath: tuple[str, ...]
 
 
 class Unfinished(ClusterError):
@@ -111,11 +112,12 @@ class TrialRun:
             beside.close()
             self._await_writes(prediction)
             healthy_at, view, problems = self._await_healthy()
+            aftermath = self._await_aftermath()
             self._interrupts.sleep(STEADY_SECONDS)
             if prediction.effect is Effect.ANY:
                 # A fault that was healed before anybody noticed may have consequences yet: not for the next trial.
                 self._interrupts.sleep(self.context.timing.loop_wait + self.context.timing.retry_timeout)
-            observed = _Observed(started, began, watch.events, healthy_at, view.leader, problems)
+            observed = _Observed(started, began, watch.events, healthy_at, view.leader, problems, aftermath)
         return self._result(prediction, observed)
 
     def _inject(self) -> str:
@@ -160,6 +162,7 @@ class TrialRun:
             heal_finished=_after(at, healing.heal_finished if healing else None),
             healthy_again=_after(at, observed.healthy_at),
             problems=observed.problems,
+            aftermath=observed.aftermath,
             writes_per_second=round(before / (at - observed.writing_since), 1),
             writes=checked,
             reads=self._readers.check(load.found, writes, at),
@@ -234,6 +237,13 @@ class TrialRun:
             if now > deadline:
                 return None, view, problems
             self._interrupts.sleep(LOOK_SECONDS)
+
+    def _await_aftermath(self) -> tuple[str, ...]:
+        """What is still wrong by the fault's own word, once that was waited for."""
+        deadline = time.monotonic() + HEALTHY_SECONDS
+        while (wrong := self.fault.aftermath()) and time.monotonic() < deadline:
+            self._interrupts.sleep(LOOK_SECONDS)
+        return wrong
 
 
 def warm_up(load: Workload, interrupts: Interrupts, say: Progress) -> None:

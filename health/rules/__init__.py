@@ -13,7 +13,7 @@ from cluster.topology import Cluster
 
 from ..finding import Finding, finding, healthy
 from ..view import ClusterView
-from . import backups, holders, locks, machines, packages, service, settings, slots, weaker_commits
+from . import archive, backups, holders, locks, machines, packages, service, settings, slots, weaker_commits
 from .takeover import Candidate, blockers, candidates, obstacles, takeover
 
 __all__ = ["Candidate", "Finding", "blockers", "blocking", "candidates", "findings", "healthy", "obstacles"]
@@ -42,7 +42,8 @@ RULES: tuple[Rule, ...] = (
     locks.locks,
     service.pending_restart,
     backups.backups,
-    backups.archive,
+    archive.archive,
+    archive.holes,
     backups.restores,
     settings.drift,
     settings.by_hand,

@@ -1,4 +1,4 @@
-"""Rules about backups and the archive of the write-ahead log, where the inventory has a host for them."""
+"""Rules about backups, where the inventory has a host for them."""
 
 from __future__ import annotations
 
@@ -89,25 +89,6 @@ def _made_up_for(run: BackupRun, state: BackupState) -> bool:
     """Whether a backup that is at least as full has ended since."""
     as_full = BACKUP_TYPES[: BACKUP_TYPES.index(run.kind) + 1]
     return any(one.kind in as_full and one.ended >= (run.ended or 0) for one in state.backups)
-
-
-def archive(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
-    """What the primary writes gets to the archive, and soon."""
-    state = view.primary
-    if not cluster.backup_hosts or state is None:
-        return
-    name, archiver, limit = view.writable[0], state.archiver, cluster.backup.max_archive_lag
-    last = f"the last that got there is {archiver.archived_wal}" if archiver.archived_wal else "nothing ever got there"
-    late = archiver.oldest is not None and archiver.oldest > limit
-    failing = archiver.failed is not None and (archiver.archived is None or archiver.failed < archiver.archived)
-    if failing:
-        text = f"archiving {archiver.failed_wal} has failed {archiver.failed:.0f} s ago; {last}: `invoke backup.check` says why"
-        yield finding("archive.failing", name, text)
-    if late:
-        text = f"{archiver.waiting} files wait to be archived, the first since {archiver.oldest:.0f} s; {last}"
-        yield finding("archive.lagging", name, f"{text}; backup_max_archive_lag is {limit}")
-    if not (failing or late):
-        yield ok("archive", name, f"{archiver.waiting} files wait to be archived; {last}")
 
 
 def restores(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

@@ -38,6 +38,7 @@ def config(**settings: object) -> str:
     return json.dumps(json.loads(views.KEYS["config"]) | settings)
 
 
+GIVEN_UP = "log that is given up"  # of a cluster whose owner has chosen that
 INTERRUPTED = {"to": "0/5F6ADF0", "host": "db1", "began": "noon"}
 OUT_OF_LOCKS = "psql: error: connection to server on socket failed: FATAL:  out of shared memory"
 BROKEN = {
@@ -80,6 +81,18 @@ BROKEN = {
     "files that wait to be archived": (
         views.backed_up(Archiver("A8", 400.0, None, None, 25, 390.0)),
         "db1: 25 files wait to be archived, the first since 390 s; the last that got there is A8; backup_max_archive_lag is 300",
+    ),
+    "a disk that what waits to be archived fills": (
+        views.backed_up(Archiver("A8", 400.0, None, None, 25, 400.0, room=10 * 1024**3)),
+        "db1: in 2.8 hours its disk is full of write-ahead log that waits to be archived, and PostgreSQL stops",
+    ),
+    GIVEN_UP: (
+        views.backed_up(Archiver("A8", 1.0, None, None, 256, 200.0)),
+        "db1: 4.0 GiB of write-ahead log wait, and the oldest is given up (backup_when_stuck is drop): nothing goes back",
+    ),
+    "a hole in the archive": (
+        views.backed_up(keep1=views.keeper(backups=views.backups(archived=views.archived((5, 7), (10, 12)), history=(3, "")))),
+        "keep1: 000000030000000000000008 to 000000030000000000000009 is missing in the archive: nothing goes back to a moment",
     ),
     "a restore that was interrupted": (
         views.backed_up(db1=views.database("db1", etcd=views.etcd("db1", restore=INTERRUPTED))),

@@ -62,6 +62,10 @@ READ_BY_ITS_PROGRAM = {
         "test_haproxy_starts_with_every_server_down",
     ),
     "haproxy/statistics-users.cfg.j2": HAPROXY,
+    "pgbackrest/archive-push.sh.j2": (
+        "tests/unit/test_archive_push.py",
+        "test_of_many_files_that_wait_where_postgresql_is_stopped_one_is_tried",
+    ),
     "pgbackrest/backup.timer.j2": (BACKUPS, "test_systemd_finds_nothing_wrong_with_its_units"),
     "pgbackrest/cipher.conf.j2": (BACKUPS, "test_a_backup_is_encrypted_and_nobody_else_may_read_its_password"),
     "pgbackrest/drill.conf.j2": (DRILLS, "test_a_drill_proves_the_newest_backup_and_all_of_it_is_told"),

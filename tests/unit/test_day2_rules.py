@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import views
 from clusters import cluster
-from conditions import BROKEN, HOLDER, OUT_OF_LOCKS, WORTH_KNOWING, config, primary
+from conditions import BROKEN, GIVEN_UP, HOLDER, OUT_OF_LOCKS, WORTH_KNOWING, config, primary
 
 import health.rules
 from cluster.topology import Cluster
@@ -23,6 +23,8 @@ SHOP = cluster()
 
 def shop_of(view: ClusterView) -> Cluster:
     """The cluster that a view is of."""
+    if view is BROKEN[GIVEN_UP][0]:
+        return views.DROPPING
     return views.BACKED_UP if "keep1" in view.hosts else SHOP
 
 

@@ -29,6 +29,7 @@ from health.view import ClusterView
 LAN = PROFILES["lan"]
 POWER = {"power_off": "ipmi off", "power_on": "ipmi on"}
 POWERED = dict.fromkeys(("db1", "db2", "db3"), POWER)
+ALL_POWERED = dict.fromkeys(("db1", "db2", "db3", "keep1"), POWER)
 FAILS_OVER, KEEPS, STOPS = Effect.FAILS_OVER, Effect.KEEPS_RUNNING, Effect.STOPS
 EFFECTS = {
     "host-off": FAILS_OVER,
@@ -56,13 +57,19 @@ EFFECTS = {
     "lagging-then-crash": FAILS_OVER,
     "lagging-then-restart": FAILS_OVER,
     "lagging-then-off": STOPS,
+    "repository-off": KEEPS,
+    "repository-full": KEEPS,
+    "archive-hangs": KEEPS,
+    "host-lost-for-good": FAILS_OVER,
 }
+# Those that need a host that keeps backups.
+OF_REPOSITORY = {"repository-off", "repository-full", "archive-hangs", "host-lost-for-good"}
 # Those whose steps are not all predicted: nobody fails, or who takes the key first may have to give it back.
 LOOSE = {"switchover", "lagging-then-crash", "lagging-then-restart"}
 # Those after which asynchronous replication may have lost something.
 LOSING = {
     "host-off", "host-off-etcd-leader", "postgres-kill", "postgres-stop", "partition", "partition-databases", "replicas-off",
-    "wal-disk-full", "kill", "lagging-then-crash", "lagging-then-restart",
+    "wal-disk-full", "kill", "host-lost-for-good", "lagging-then-crash", "lagging-then-restart",
 }  # fmt: skip
 MODES = ("quorum", "all", "synchronous", "asynchronous")
 # Those for which asynchronous replication has no need of a replica.
@@ -85,6 +92,8 @@ def context(of: Cluster | None = None, view: ClusterView | None = None, answer: 
 
 
 def made(name: str, **of: Any) -> BaseFault:
+    if name in OF_REPOSITORY:
+        of = {"of": cluster(ALL_POWERED, backup=True), "view": views.backed_up()} | of
     fault = choose(name, context(**of))
     assert isinstance(fault, BaseFault)
     return fault
@@ -126,7 +135,7 @@ def test_every_fault_is_there_and_says_what_it_is() -> None:
 
 
 def test_an_unknown_fault_is_refused() -> None:
-    with pytest.raises(ClusterError, match=r"did you mean 'host-off'.*there are host-off, .*, lagging-then-off$"):
+    with pytest.raises(ClusterError, match=r"did you mean 'host-off'.*there are host-off, .*, host-lost-for-good$"):
         choose("hostoff", context())
 
 

@@ -286,6 +286,7 @@ def test_where_a_server_has_arrived_is_read_from_its_history() -> None:
 ARCHIVE = {
     "last": datetime(2026, 11, 1, tzinfo=UTC).timestamp(),
     "system": views.KEYS["initialize"],
+    "files": {"0000000100000000": [[1, 2, 900.0]], "0000000200000000": [[3, 5, 1_500.0]]},
     "histories": {"2": ["1\t0/3000000\tno recovery target specified\n", 1_000.0]},
     "info": [{"db": [{"id": 1}], "backup": [{
         "database": {"id": 1},

@@ -8,6 +8,7 @@ from typing import Any
 
 from clusters import cluster
 
+from cluster.archive import Archived
 from cluster.dynamic_config import postgres_parameters, wanted_config
 from cluster.quorum import parse
 from cluster.version import own
@@ -32,6 +33,7 @@ from health.view import ClusterView, HostView
 
 SHOP = cluster()
 BACKED_UP = cluster(backup=True)
+DROPPING = cluster(backup=True, backup_when_stuck="drop")
 VERSION = str(own())
 DATABASES = ("db1", "db2", "db3")
 RUNNING = {name: str(value) for name, value in postgres_parameters(SHOP).items()}
@@ -167,6 +169,11 @@ def backups(*there: Backup, **differs: Any) -> BackupState:
     timers = {f"pgquorum-backup-{kind}.timer": "active" for kind in ("full", "incr")}
     state = BackupState("2.60.0", there or (backup(),), runs, timers, "000000030000000000000001", "000000030000000000000009")
     return replace(state, **differs)
+
+
+def archived(*there: tuple[int, int], timeline: int = 3) -> Archived:
+    """An archive that has these segments of a timeline, from the first to the last of each pair."""
+    return Archived({timeline: {number: 1_000_000.0 for first, last in there for number in range(first, last + 1)}})
 
 
 def drill(age: float = 3600.0, **differs: Any) -> Drill:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from cluster import paths
+from cluster.archive import archived
 from cluster.errors import ClusterError
 from cluster.recovery import (
     FORMS,
@@ -150,7 +151,7 @@ def prepared(
     known = timelines({int(number): (text, at) for number, (text, at) in archive["histories"].items()})
     mark = mark_called(target.text, marks(noted)) if target.kind == "name" else None
     along = timeline_of(known, target, mark, asked.timeline)
-    base = base_for(bases(archive["info"]), along, target, mark, asked.label)
+    base = base_for(bases(archive["info"]), along, target, mark, asked.label, archived(archive["files"]))
     host = place(view, cluster)
     ours = view.primary is not None and actions.identify(host)["system"] == archive["system"]
     live = ours and (unfinished is None or may_lead(unfinished))
