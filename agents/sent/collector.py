@@ -11,6 +11,7 @@ import csv
 import hashlib
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
@@ -18,6 +19,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 from agents import https
@@ -210,18 +212,47 @@ def haproxy(spec: dict[str, Any]) -> Any:
 
 def pgbackrest(spec: dict[str, Any]) -> dict[str, Any]:
     """What it says of the cluster's backups, its version, and the units that make them."""
-    shown = {kind: _properties(unit, "ActiveState,ExecMainExitTimestamp") for kind, unit in spec["runs"].items()}
+    shown = {
+        kind: _properties(unit, "ActiveState,ExecMainStartTimestamp,ExecMainExitTimestamp") for kind, unit in spec["runs"].items()
+    }
     timers = {unit: _properties(unit, "ActiveState")["ActiveState"] for unit in spec["timers"]}
-    info, version = (run("sh", "-c", spec[question]) for question in ("info", "version"))
-    told = {"info": json.loads(info), "version": version.strip(), "runs": shown, "timers": timers}
+    told = {"version": run("sh", "-c", spec["version"]).strip(), "runs": shown, "timers": timers}
+    told["repositories"] = repositories(spec["repositories"], spec["seconds"])
     return {**told, "drills": drills(Path(spec["drills"]))}
+
+
+def repositories(questions: dict[str, str], seconds: float) -> dict[str, dict[str, Any]]:
+    """What pgBackRest says of each repository, by name: they are asked at once, since one may be away, and each is waited for as
+    long as a store elsewhere may take to answer."""
+    asked = {
+        name: subprocess.Popen(["sh", "-c", text], stdout=PIPE, stderr=PIPE, text=True, start_new_session=True)
+        for name, text in questions.items()
+    }
+    until, told = time.monotonic() + seconds, dict[str, dict[str, Any]]()
+    for name, process in asked.items():
+        try:
+            out, err = process.communicate(timeout=max(0.1, until - time.monotonic()))
+            told[name] = {"is": json.loads(out)} if process.returncode == 0 else {"problem": first_line(err or out)}
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            told[name] = {"problem": f"no answer within {seconds:g} s"}
+    return told
+
+
+def first_line(text: str) -> str:
+    """What pgBackRest complains of."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("WARN")]
+    return lines[0] if lines else "pgBackRest says nothing"
 
 
 def drills(directory: Path) -> list[dict[str, Any]]:
     """What came of the last drills of backups (agents/drill.py), the newest last: of each what is judged."""
     files = sorted(directory.glob("*.json"))[-MOST_DRILLS:] if directory.is_dir() else []
     wanted = ("backup", "host", "passed", "ended", "failures", "rto")
-    return [{**{key: said[key] for key in wanted}, "compared": bool(said["compared"])} for said in map(note, files)]
+    return [
+        {**{key: said[key] for key in wanted}, "compared": bool(said["compared"]), "repository": said.get("repository", "")}
+        for said in map(note, files)
+    ]
 
 
 def _properties(unit: str, names: str) -> dict[str, str]:
