@@ -22,6 +22,7 @@ UNIT = "pgbackrest.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 TLS_FILES = tuple(f"{paths.BACKUP_TLS}/{name}" for name in ("server.key", "server.crt", "ca.crt"))
 BACKUP_UNIT = "pgquorum-backup@{}.service"
+STORE_FILES = "/etc/pgbackrest/ca-*.crt /etc/pgbackrest/sftp-*.key"
 BACKUP_FILE = "/etc/systemd/system/pgquorum-backup@.service"
 # A new archive_command is in force when Patroni has come round to it; then a file has to get to the archive.
 CHECKS, CHECK_SECONDS = 15, 20
@@ -92,6 +93,24 @@ def _repository(run: Run) -> list[Managed]:
             for kind, timer in BACKUP_TIMERS.items()
         ),
     ]
+
+
+class StoreFiles(FactBase[list[str]]):
+    """The files about places elsewhere that any deploy has written."""
+
+    def command(self) -> str:
+        return f"ls -d {STORE_FILES} 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+def not_needed(run: Run) -> tuple[str, ...]:
+    """What an earlier deploy has left of places elsewhere where no backups are to lie any more."""
+    if run.host not in run.cluster.backup_hosts:
+        return ()
+    there = host.get_fact(StoreFiles) or []
+    return tuple(sorted(set(there) - {item.path for item in about_repositories(run)}))
 
 
 class HasUser(FactBase[bool]):

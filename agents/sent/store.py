@@ -3,7 +3,8 @@ anything is changed there.
 
 The input is a JSON object: `stores`, by the name of each repository what cluster/stores.py says of it, its keys with it; and
 `files`, the SHA-256 of what the host would have about them, by path. The answer is one by the names of repositories: a sentence
-about what is wrong, empty where nothing is. Where the host has those files already none is asked.
+about what is wrong, empty where nothing is. Where the host has all those files already none is asked;
+without any, all are.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ def as_it_is(files: dict[str, str]) -> bool:
 def look(asked: dict[str, Any]) -> dict[str, str]:
     """The document."""
     told: dict[str, str] = {}
-    if as_it_is(asked["files"]):
+    if asked["files"] and as_it_is(asked["files"]):
         return told
     for name, spec in asked["stores"].items():
         try:
