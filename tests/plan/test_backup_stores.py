@@ -91,7 +91,7 @@ def test_one_that_joins_gets_a_stanza_and_a_backup_and_the_others_keep_theirs(st
     assert run.executed("stanza-create", KEEPER) and run.executed("check --archive-timeout", KEEPER)
     # Incremental where there is something to begin from, which the new one has not.
     assert run.executed("start --no-block pgquorum-backup@incr.service", KEEPER)
-    assert not run.executed("pgquorum-backup@full.service", KEEPER)
+    assert not run.executed("start --no-block pgquorum-backup@full.service", KEEPER)
 
 
 def test_what_a_place_has_left_that_is_none_any_more_goes(stage: Stage) -> None:
