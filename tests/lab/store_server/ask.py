@@ -38,6 +38,11 @@ def main(url, ca, what, *names):
     if what == "make":
         s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
         return
+    if what == "undelete":
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+            for one in page.get("DeleteMarkers", []):
+                s3.delete_object(Bucket=bucket, Key=one["Key"], VersionId=one["VersionId"])
+        return
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
     for name in [one["Key"] for page in pages for one in page.get("Contents", [])]:
         if what == "delete-all":
