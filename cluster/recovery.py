@@ -179,7 +179,8 @@ class Archive:
 
 
 def archive_of(told: Mapping[str, Mapping[str, Any]]) -> Archive:
-    """From what agents/sent/archive.py tells of each repository. Raises ClusterError where none can be read."""
+    """From what agents/sent/archive.py tells of each repository. Raises ClusterError where none can be read, and where they are
+    of different clusters."""
     read = {name: said for name, said in told.items() if "problem" not in said}
     silent = {name: str(said["problem"]) for name, said in told.items() if "problem" in said}
     if not read:
@@ -190,11 +191,19 @@ def archive_of(told: Mapping[str, Mapping[str, Any]]) -> Archive:
             known = histories.get(int(number))
             # The same file gets to each, to one that was away later: when it was written is when the first one got it.
             histories[int(number)] = (text, min(at, known[1]) if known else at)
-    systems = [str(one["system-id"]) for said in read.values() for stanza in said["info"] for one in stanza.get("db", ())[-1:]]
+    systems = {
+        name: str(one["system-id"]) for name, said in read.items() for stanza in said["info"] for one in stanza.get("db", ())[-1:]
+    }
+    if len(set(systems.values())) > 1:
+        named = ", ".join(f"{name}: {one}" for name, one in systems.items())
+        raise ClusterError(
+            f"the repositories are of different clusters ({named}): those of another one than that which is to come back"
+            " have to be taken out of backup_repositories first, by a deploy"
+        )
     return Archive(
         bases=tuple(base for name, said in read.items() for base in bases(said["info"], name)),
         timelines=timelines(histories),
-        system=systems[0] if systems else "",
+        system=next(iter(systems.values()), ""),
         last=max((said["last"] for said in read.values() if said["last"] is not None), default=None),
         silent=silent,
     )

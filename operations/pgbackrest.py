@@ -168,15 +168,19 @@ def leave() -> Generator[StringCommand]:
 @operation()
 def make_stanza(run: Run) -> Generator[StringCommand]:
     """Makes the place for this cluster's backups, before anything is archived there. PostgreSQL has to run."""
-    if not all(one.stanza for one in repositories(run)):
-        yield StringCommand(paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, "stanza-create"))
+    for number, one in repositories(run).items():
+        if not one.stanza:
+            yield StringCommand(paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, f"--repo={number} stanza-create"))
 
 
 @operation()
 def archive(run: Run) -> Generator[StringCommand]:
     """Waits until the first file of the write-ahead log is in the archive; stops with the reason where none gets there."""
-    if not all(one.archived for one in repositories(run)):
-        check = paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, f"check --archive-timeout={CHECK_SECONDS}")
+    for number, one in repositories(run).items():
+        if one.archived:
+            continue
+        options = f"--repo={number} check --archive-timeout={CHECK_SECONDS}"
+        check = paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, options)
         failed = f'[ $n -lt {CHECKS} ] || {{ echo "$said" >&2; exit 1; }}'
         script = f"n=0; until said=$({check} 2>&1); do n=$((n+1)); {failed}; sleep 2; done"
         yield StringCommand(f"sh -c {shlex.quote(script)}")
@@ -194,7 +198,7 @@ def keep_backing_up(run: Run) -> Generator[StringCommand]:
         yield StringCommand(f"systemctl enable --now --quiet {' '.join(off)}")
     if stale:
         yield StringCommand(f"systemctl restart {' '.join(stale)}")
-    backed_up = [one.backed_up for one in repositories(run)]
+    backed_up = [one.backed_up for one in repositories(run).values()]
     if not all(backed_up):
         # An incremental one is a full one where there is none yet.
         yield StringCommand(f"systemctl start --no-block {BACKUP_UNIT.format('incr' if any(backed_up) else 'full')}")

@@ -173,6 +173,12 @@ def objections(
         state = view.hosts[one.name].backups
         if state and any(run.running for run in state.runs):
             yield f"a backup is being made on {one.name}: wait for its end (`invoke backup.list`)"
+        for repository in state.repositories if state else ():
+            if repository.problem:
+                yield (
+                    f"repository {repository.name} can't be read, and what is written in the restore could not be archived there:"
+                    f" bring it back, or take it out of backup_repositories and deploy ({repository.problem})"
+                )
     for name, found in surveys.items():
         if found.tablespaces:
             where = ", ".join(found.tablespaces)

@@ -13,13 +13,18 @@ import pytest
 import views
 from clusters import cluster, hosts, problems
 
+from agents import drill
 from agents.sent import store
 from cluster.errors import ClusterError
+from cluster.recovery import archive_of, parse_as_of, parse_target
 from cluster.repositories import file_problems
 from cluster.repository_keys import keys_of
 from cluster.stores import asked_of, wrong
 from cluster.topology import Cluster
 from cluster.vault import Vault
+from day2.recovery.actions import reading
+from day2.recovery.plan import planned, read, steps
+from day2.recovery.steps import Fetch
 from health.finding import Finding
 from health.rules import findings
 from health.states import BackupRun, Repository
@@ -275,3 +280,71 @@ def test_each_is_to_be_proven() -> None:
     there = (views.backup(age=old), views.backup(age=old - 10, repository="s3"), views.backup(), views.backup(repository="s3"))
     (found,) = told(backups=there, drills=(views.drill(repository="local"),))
     assert found.rule == "backups.not-proven" and "in repository s3" in found.text
+
+
+def told_of(system: int, label: str, ended: float, at: float) -> dict[str, Any]:
+    """What agents/sent/archive.py says of a repository with one backup."""
+    backup = {
+        "database": {"id": 1}, "archive": {"stop": "000000010000000000000005"}, "error": False, "info": {"size": 10},
+        "label": label, "lsn": {"stop": "0/2000000"}, "timestamp": {"stop": ended}, "type": "full",
+    }  # fmt: skip
+    return {
+        "info": [{"db": [{"id": 1, "system-id": system}], "backup": [backup]}],
+        "histories": {"2": ["1\t0/3000000\tno recovery target specified\n", at]},
+        "last": at,
+    }
+
+
+def test_a_restore_sees_the_backups_of_all_that_can_be_read_and_when_the_first_had_a_history() -> None:
+    told = {"local": told_of(7, "A", 100, 500.0), "s3": told_of(7, "B", 200, 900.0), "away": {"problem": "no answer"}}
+    archive = archive_of(told)
+    assert [(base.label, base.repository) for base in archive.bases] == [("A", "local"), ("B", "s3")]
+    assert archive.timelines[2].began == 500.0 and archive.last == 900.0
+    assert archive.system == "7" and archive.silent == {"away": "no answer"}
+
+
+def test_repositories_of_different_clusters_and_none_that_can_be_read_are_refused() -> None:
+    with pytest.raises(ClusterError, match=r"of different clusters \(local: 7, s3: 8\)"):
+        archive_of({"local": told_of(7, "A", 100, 500.0), "s3": told_of(8, "B", 200, 900.0)})
+    with pytest.raises(ClusterError, match="repository s3: it does not know the key"):
+        archive_of({"s3": {"problem": "it does not know the key"}})
+
+
+def test_a_backup_is_restored_from_its_own_repository_as_it_was_where_that_is_asked_for() -> None:
+    archive = archive_of({"s3": told_of(7, "B", 200, 900.0)})
+    made = planned(
+        TWO, parse_target("latest"), archive.bases[0], archive.timelines[2], archive.timelines, 0, "db1",
+        id="1", began="now", before=2, live=True, keep=True, as_of="2026-11-29 07:00:00+00",
+    )  # fmt: skip
+    assert made.options == ("--repo=2", "--repo-target-time=2026-11-29 07:00:00+00")
+    assert reading(made) == " --repo=2 '--repo-target-time=2026-11-29 07:00:00+00'"
+    assert reading(replace(made, as_of="")) == ""  # the archive is read wherever it can be
+    (step,) = [one for one in steps(made) if isinstance(one, Fetch)]
+    assert step.options == made.options and "of repository s3" in str(step)
+    assert read(made.text) == made
+
+
+@pytest.mark.parametrize(
+    ("as_of", "repository", "said"),
+    [
+        ("2026-11-29 07:00:00", "s3", "should be a time with its zone"),
+        ("yesterday", "s3", "should be a time with its zone"),
+        ("2026-11-29 07:00:00Z", None, "needs --repository"),
+    ],
+)
+def test_a_moment_as_of_which_nothing_can_be_read_is_refused(as_of: str, repository: str | None, said: str) -> None:
+    with pytest.raises(ClusterError, match=said):
+        parse_as_of(as_of, repository)
+    assert parse_as_of("2026-11-29 08:00:00+01:00", "s3") == "2026-11-29 07:00:00+00"
+
+
+def test_drills_take_each_repository_in_turn(tmp_path: Path) -> None:
+    words = dict.fromkeys(("cluster", "host", "binaries", "config", "include", "runtime"), "")
+    plan = drill.Plan(**words, directory=str(tmp_path), repositories={"local": 1, "s3": 2})
+    assert drill.whose_turn(plan) == "local"
+    plan.results.mkdir()
+    for n, name in enumerate(("s3", "local"), 1):
+        (plan.results / f"{n}.json").write_text(json.dumps({"repository": name, "ended": float(n)}))
+    assert drill.whose_turn(plan) == "s3"
+    (plan.results / "3.json").write_text(json.dumps({"ended": 3.0}))  # of before there were several
+    assert drill.whose_turn(plan) == "s3"
