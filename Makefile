@@ -45,8 +45,9 @@ lint: $(VENV)/installed
 
 # For Python from the oldest on, and every system. What is locked stays unless requirements.in says otherwise or with UPGRADE=--upgrade.
 lock:
-	uv pip compile --universal --python-version 3.11 --generate-hashes --quiet $(UPGRADE) \
-		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.txt requirements.in
+	for at in "" tests/lab/store_server/; do uv pip compile --universal --python-version 3.11 --generate-hashes --quiet $(UPGRADE) \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+		--output-file $${at}requirements.txt $${at}requirements.in || exit 1; done
 
 benchmark: $(VENV)/installed
 	python -m benchmarks

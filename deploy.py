@@ -74,7 +74,7 @@ if me in cluster.postgres_hosts:
 if me in cluster.backup_hosts:
     pgbackrest.make_user(name="Make the user of pgBackRest")
 if me in cluster.pgbackrest_hosts:
-    manage(name="Configure pgBackRest", wanted=pgbackrest.files(run))
+    manage(name="Configure pgBackRest", wanted=pgbackrest.files(run), remove=pgbackrest.not_needed(run))
     pgbackrest.start(name="Start pgBackRest", run=run)
 barrier(name="PostgreSQL would start")
 # An empty cluster begins on its first host by name. Later this order means nothing: whoever runs is left running.

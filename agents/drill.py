@@ -36,7 +36,8 @@ NEWEST = "select to_char(pg_last_xact_replay_timestamp(), 'YYYY-MM-DD\"T\"HH24:M
 @dataclass(frozen=True)
 class Plan:
     """What the deploy has written for this host: `directory` is for the copy and the results, `config` pgBackRest's file and
-    `include` the directory of what is read with it, `runtime` a directory that ends with the unit."""
+    `include` the directory of what is read with it, `runtime` a directory that ends with the unit; `repositories`: by name, the
+    number by which pgBackRest knows each."""
 
     cluster: str
     host: str
@@ -45,6 +46,7 @@ class Plan:
     config: str
     include: str
     runtime: str
+    repositories: dict[str, int] = field(default_factory=dict)
 
     @property
     def backrest(self) -> list[str]:
@@ -72,7 +74,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked for. Without any: the newest backup, to the end of the archive, compared with nobody.
+    """What is asked for. Without any: the newest backup of the repository whose turn it is, to the end of the archive, compared
+    with nobody.
 
     `replica` is whose `contents` these are, at `lsn` on `timeline`; `marker` the run of two rows of the probe's, the first before
     that moment and the second after it.
@@ -80,6 +83,7 @@ class Order:
 
     id: str = ""
     backup: str = ""
+    repository: str = ""
     lsn: str = ""
     timeline: str = "latest"
     replica: str = ""
@@ -96,6 +100,7 @@ class Result:
     id: str
     backup: str = ""
     type: str = ""
+    repository: str = ""
     began: float = 0.0
     ended: float = 0.0
     passed: bool = False
@@ -171,6 +176,17 @@ def keep(plan: Plan, result: Result) -> None:
         old.unlink()
 
 
+def whose_turn(plan: Plan) -> str:
+    """The repository of which the last drill is the longest ago; empty where there is but one that needs no name."""
+    last = dict.fromkeys(plan.repositories, 0.0)
+    for file in plan.results.glob("*.json") if plan.results.is_dir() else ():
+        said = json.loads(file.read_text(encoding="utf-8"))
+        name = said.get("repository", "")
+        if name in last:
+            last[name] = max(last[name], float(said["ended"]))
+    return min(last, key=lambda name: last[name], default="")
+
+
 def say(text: str) -> None:
     """A line for the journal."""
     print(text, file=sys.stderr, flush=True)
@@ -211,10 +227,17 @@ class Drill:
         result.amcheck_complaints = list(complaints[:MOST_KEPT])
         return Measured("", found, complaints, bad, differences)
 
+    @property
+    def backrest(self) -> list[str]:
+        """pgBackRest, for the repository of this drill."""
+        number = self.plan.repositories.get(self.result.repository, 1)
+        return [*self.plan.backrest, f"--repo={number}"]
+
     def choose(self) -> None:
         """The backup: the one that is asked for, or the newest. Refuses where there is no room for it."""
         plan, result = self.plan, self.result
-        said = json.loads(run([*plan.backrest, "info", "--output=json"]))
+        result.repository = self.order.repository or whose_turn(plan)
+        said = json.loads(run([*self.backrest, "info", "--output=json"]))
         there = {one["label"]: one for stanza in said for one in stanza.get("backup", [])}
         if not there:
             raise RecoveryError("there is no backup")
@@ -236,7 +259,7 @@ class Drill:
         say(f"restoring {result.backup}, {result.size} bytes")
         self.restore_began = time.monotonic()
         with timed() as took:
-            run([*plan.backrest, *options, "restore"], restore_environment(self.server.place))
+            run([*self.backrest, *options, "restore"], restore_environment(self.server.place))
         result.restore_seconds = took()
         result.rate = round((result.size or 0) / max(result.restore_seconds, 0.001))
 

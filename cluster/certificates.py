@@ -44,6 +44,14 @@ class Wanted:
     ends: frozenset[End] = frozenset(("server", "client"))
 
 
+def is_bundle(text: str) -> bool:
+    """Whether a text has certificates, all of which can be read."""
+    try:
+        return bool(x509.load_pem_x509_certificates(text.encode()))
+    except ValueError:
+        return False
+
+
 def make_authority(name: str) -> Pair:
     """A new self-signed authority, valid for ten years."""
     key = ec.generate_private_key(ec.SECP256R1())

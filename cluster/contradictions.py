@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from . import package_files
+from . import package_files, repositories
 from . import settings as s
 from .components import COMPONENTS
 from .errors import did_you_mean
@@ -33,6 +33,7 @@ def _backup_problems(cluster: Cluster) -> Iterator[str]:
     for host in cluster.backup_hosts:
         if host in cluster.postgres_hosts:
             yield f"host {host.name} is in groups 'backup' and 'postgres': backups should lie where the data does not"
+    yield from repositories.problems(cluster.backup.repositories)
     for name in sorted(OF_ARCHIVING & cluster.postgres.parameters.keys()) if cluster.backup_hosts else ():
         value = cluster.postgres.parameters[name]
         why = "group 'backup' has a host, to which pgBackRest archives: take one of both out"

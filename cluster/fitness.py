@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from statistics import median
 
-from . import package_files, paths, sources
+from . import package_files, paths, repositories, sources
 from .layout import Note, changes, latest, layout_of, read_note
 from .releases import supported
 from .sudo import denial
@@ -33,7 +33,7 @@ def refusals(
             *sources.problems(cluster, cluster.host(name), survey),
         ]
         found += [f"host {name}: {problem}" for problem in problems]
-    found += [*sources.key_problems(cluster), *package_files.unlike(cluster)]
+    found += [*sources.key_problems(cluster), *package_files.unlike(cluster), *repositories.file_problems(cluster)]
     found += _identity(cluster, surveys, cluster_id, secrets_existed)
     found += _versions(cluster, surveys, checkout)
     found += _changes(cluster, surveys)

@@ -49,6 +49,7 @@ BACKUP_CIPHER = "/etc/pgbackrest/conf.d/cipher.conf"  # on the repository's host
 BACKUP_TLS = "/etc/pgbackrest/tls"  # ca.crt, server.{crt,key}: each host is server and client with the same
 BACKUP_LOCKS = "/run/pgbackrest"
 ARCHIVE_PUSH = "/usr/local/lib/pgquorum/archive-push"  # PostgreSQL's archive_command
+BACKUP_SPOOL = "/var/spool/pgbackrest"  # on database hosts, where there are several repositories: what each has got
 BACKUP_INCLUDED = "/etc/pgbackrest/conf.d"  # what pgBackRest reads besides
 DRILL = "/etc/pgquorum/drill.json"  # what a drill of a backup has to know of its host
 DRILL_CONFIG = "/etc/pgbackrest/drill.conf"  # pgBackRest's, for drills on the repository's host

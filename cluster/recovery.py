@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from .archive import Archived, Hole, Line
+from .archive import Archived, Hole, Line, archived
 from .errors import ClusterError, did_you_mean
 
 Kind = Literal["time", "lsn", "name", "latest"]
@@ -81,6 +81,21 @@ def _time(text: str) -> Target:
     if found.tzinfo is None:
         raise ClusterError(f"--to {text!r} has no zone, so it could be any of many moments: such as '{text}+00:00' for UTC")
     return Target("time", text, time=found)
+
+
+def parse_as_of(text: str | None, repository: str | None) -> str:
+    """The moment that `--as-of` says, as pgBackRest takes it; empty for none. Raises ClusterError."""
+    if text is None:
+        return ""
+    if repository is None:
+        raise ClusterError(f"--as-of {text!r}: needs --repository, the one that is to be read as it was then")
+    try:
+        found = datetime.fromisoformat(re.sub(r"\s*(UTC|Z)$", "+00:00", text.strip()))
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise ClusterError(f"--as-of {text!r}: should be a time with its zone, such as '2026-11-29 07:00:00+00:00'")
+    return f"{found.astimezone(UTC):%Y-%m-%d %H:%M:%S}+00"
 
 
 def parse_timeline(text: str | None) -> int | None:
@@ -158,6 +173,56 @@ def goes_on(known: Mapping[int, Timeline], number: int) -> Timeline:
         number = max(following)
 
 
+@dataclass(frozen=True)
+class Archive:
+    """What there is to go back to, in all repositories that can be read; `silent` are the others, each with the reason. `system`
+    is the identifier of the cluster whose it is. `last`: when the last file of the newest timeline got there, None for none.
+    `files`: those of the write-ahead log that one of them has; each is read from whichever has it."""
+
+    bases: tuple[Base, ...]
+    timelines: Mapping[int, Timeline]
+    system: str
+    last: float | None
+    files: Archived
+    silent: Mapping[str, str]
+
+
+def archive_of(told: Mapping[str, Mapping[str, Any]]) -> Archive:
+    """From what agents/sent/archive.py tells of each repository. Raises ClusterError where none can be read, and where they are
+    of different clusters."""
+    read = {name: said for name, said in told.items() if "problem" not in said}
+    silent = {name: str(said["problem"]) for name, said in told.items() if "problem" in said}
+    if not read:
+        raise ClusterError("; ".join(f"repository {name}: {why}" for name, why in silent.items()))
+    histories: dict[int, tuple[str, float]] = {}
+    for said in read.values():
+        for number, (text, at) in said["histories"].items():
+            known = histories.get(int(number))
+            # The same file gets to each, to one that was away later: when it was written is when the first one got it.
+            histories[int(number)] = (text, min(at, known[1]) if known else at)
+    systems = {
+        name: str(one["system-id"]) for name, said in read.items() for stanza in said["info"] for one in stanza.get("db", ())[-1:]
+    }
+    if len(set(systems.values())) > 1:
+        named = ", ".join(f"{name}: {one}" for name, one in systems.items())
+        raise ClusterError(
+            f"the repositories are of different clusters ({named}): those of another one than that which is to come back"
+            " have to be taken out of backup_repositories first, by a deploy"
+        )
+    files: dict[str, list[Any]] = {}
+    for said in read.values():
+        for prefix, stretches in said["files"].items():
+            files.setdefault(prefix, []).extend(stretches)
+    return Archive(
+        bases=tuple(base for name, said in read.items() for base in bases(said["info"], name)),
+        timelines=timelines(histories),
+        system=next(iter(systems.values()), ""),
+        last=max((said["last"] for said in read.values() if said["last"] is not None), default=None),
+        files=archived(files),
+        silent=silent,
+    )
+
+
 def timeline_of(known: Mapping[int, Timeline], target: Target, mark: Mark | None, named: int | None) -> Timeline:
     """The timeline to recover along. `named`: the one that `--timeline` says, None for none. Raises ClusterError."""
     if named is not None:
@@ -177,7 +242,7 @@ def timeline_of(known: Mapping[int, Timeline], target: Target, mark: Mark | None
 @dataclass(frozen=True)
 class Base:
     """A backup: when it `ended`; where, on which timeline, its log ends that it needs; the data's `size` in bytes. `damaged`:
-    pages in it have wrong checksums."""
+    pages in it have wrong checksums. `repository`: the name of the one that has it."""
 
     label: str
     kind: str
@@ -186,11 +251,12 @@ class Base:
     lsn: int
     size: int
     damaged: bool
+    repository: str = "local"
 
 
-def bases(info: Iterable[Mapping[str, Any]]) -> tuple[Base, ...]:
-    """The backups of `pgbackrest info --output=json`, the oldest first, but for those of a major version that was left. Raises
-    KeyError and ValueError."""
+def bases(info: Iterable[Mapping[str, Any]], repository: str) -> tuple[Base, ...]:
+    """The backups of `pgbackrest info --output=json` of a repository, the oldest first, but for those of a major version that was
+    left. Raises KeyError and ValueError."""
     return tuple(
         Base(
             label=one["label"],
@@ -200,6 +266,7 @@ def bases(info: Iterable[Mapping[str, Any]]) -> tuple[Base, ...]:
             lsn=position(one["lsn"]["stop"]),
             size=int(one["info"]["size"]),
             damaged=bool(one["error"]),
+            repository=repository,
         )
         for stanza in info
         for one in stanza.get("backup", ())

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
 from .parameters import NEWEST, VERSIONS
+from .repositories import DEFAULT, Repositories, Repository
 from .timing import ProfileName
 from .values import (
     Address,
@@ -171,6 +172,7 @@ class BackupSettings(Settings):
 
     port: Port = 8432
     directory: Directory = "/var/lib/pgbackrest"
+    repositories: Repositories = DEFAULT
     full_schedule: Schedule = "Sun 01:00"
     incr_schedule: Schedule = "Mon..Sat 01:00"
     keep_full: Annotated[StrictInt, Field(ge=1, le=9999)] = 4
@@ -197,12 +199,21 @@ VARIABLES: dict[str, tuple[type[Settings], dict[str, str]]] = {
 }
 
 # What the entries of lists are, by setting; and what there is in place of keys that people look for in them.
-ENTRIES: dict[str, type[Settings]] = {"postgres_roles": Role, "postgres_databases": Database, "postgres_slots": Slot}
+ENTRIES: dict[str, type[BaseModel]] = {
+    "postgres_roles": Role,
+    "postgres_databases": Database,
+    "postgres_slots": Slot,
+    "backup_repositories": Repository,
+}
 _BY_HAND = "as the system user postgres on the primary (psql); it goes with every failover"
 INSTEAD = {
     "password": "a deploy makes one, unless PGQUORUM_PASSWORD_ROLE_<NAME> is in the environment; here it would be no secret",
     "superuser": f"no application should be one; make such a role {_BY_HAND}",
     "extensions": f"create them {_BY_HAND}",
+    **dict.fromkeys(
+        ("key", "key_secret", "secret"), "keys come from the environment or the secrets directory (docs/settings.md)"
+    ),
+    **dict.fromkeys(("verify_tls", "verify"), "it is always verified; ca_file names authorities of your own"),
 }
 
 # Settings that have another name now: the old name, with the new one and the version that brought it (CHANGELOG.md has them too).
@@ -254,6 +265,10 @@ def explain(error: dict[str, Any]) -> str:
             return f"should be at least {context['ge']}"
         case "less_than_equal":
             return f"should be at most {context['le']}"
+        case "too_short":
+            return f"should have at least {context['min_length']}"
+        case "too_long":
+            return f"should have at most {context['max_length']}"
         case "value_error":
             return str(context["error"])
         case _:

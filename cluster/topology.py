@@ -12,6 +12,7 @@ from . import settings as s
 from .components import COMPONENTS, Component
 from .errors import ClusterError, did_you_mean
 from .parameters import normalize
+from .repositories import Place, places
 from .timing import Timing
 
 # PostgreSQL's connections for the roles that must get in even where applications have taken all others.
@@ -66,6 +67,23 @@ class Cluster:
     def pgbackrest_hosts(self) -> tuple[Host, ...]:
         """The hosts between which write-ahead log and backups go; none without one that keeps them."""
         return (*self.backup_hosts, *self.postgres_hosts) if self.backup_hosts else ()
+
+    @property
+    def repositories(self) -> tuple[Place, ...]:
+        """Where the backups lie; nowhere without a host that keeps them."""
+        return places(self.backup.repositories) if self.backup_hosts else ()
+
+    @property
+    def directory_repository(self) -> str:
+        """The name of the repository in a directory of the host that keeps the backups; empty where there is none."""
+        return next((place.name for place in self.repositories if place.kind == "directory"), "")
+
+    def repository(self, name: str, option: str) -> Place:
+        """The repository called `name`, which an `option` has asked for. Raises ClusterError for none."""
+        there = {place.name: place for place in self.repositories}
+        if name not in there:
+            raise ClusterError(f"{option} {name}{did_you_mean(name, there)}: should be one of {', '.join(there)}")
+        return there[name]
 
     @property
     def waits_without_replica(self) -> bool:
@@ -152,6 +170,17 @@ class Cluster:
     def backup_user(self, host: Host) -> str:
         """Who runs pgBackRest there: whoever can read the data, and on the repository's host nobody else's user."""
         return paths.BACKUP_USER if host in self.backup_hosts else "postgres"
+
+    def answered_by_pgbackrest(self, host: Host) -> tuple[Host, ...]:
+        """Whom pgBackRest on a host lets in. A drill on the repository's host asks it for what lies elsewhere."""
+        if host not in self.backup_hosts:
+            return self.backup_hosts
+        return (*self.postgres_hosts, *(self.backup_hosts if self.stores_elsewhere else ()))
+
+    @property
+    def stores_elsewhere(self) -> bool:
+        """Whether any repository is on another machine than the host that keeps backups."""
+        return any(place.elsewhere for place in self.repositories)
 
     def setting(self, variable: str) -> Any:
         """The value of a setting by its name in group_data, such as `etcd_client_port`. Raises KeyError for another name."""

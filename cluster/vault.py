@@ -7,6 +7,7 @@
         haproxy-ca.{key,crt}      0600   whom a browser of the statistics may trust
         backup-ca.{key,crt}       0600   who may archive, and read and make backups: where there is a host in group `backup`
         <host>-<use>.{key,crt}    0600   what each host shows
+        repository-<name>.*       0600   the owner's keys of a store elsewhere (repository_keys.py): read, never written
 
 A password may come from the environment instead (PGQUORUM_PASSWORD_REPLICATION and so on); then it is never written here.
 An authority for each: who may talk to PostgreSQL must not thereby be able to write to etcd, and a HAProxy host that was taken
@@ -29,6 +30,8 @@ from . import certificates
 from .certificates import Pair
 from .components import COMPONENTS, Certificate
 from .errors import ClusterError
+from .repositories import Place
+from .repository_keys import keys_of
 from .topology import Cluster, Host
 
 ENVIRONMENT_PREFIX = "PGQUORUM_PASSWORD_"
@@ -57,6 +60,7 @@ class Vault:
         if self.directory.exists():
             self._refuse_loose()
         self._unsaved: dict[str, bytes] = {}
+        self._environment = environment
         stored = self._read_passwords()
         known = set(stored)
         self.cluster_id: str = stored.get("cluster_id") or str(uuid.uuid4())
@@ -97,6 +101,11 @@ class Vault:
     def certificate(self, host: str, use: str) -> Pair:
         """The key and certificate of a host for one of its uses (cluster/components.py)."""
         return self._certificates[host, use]
+
+    def repository_keys(self, place: Place) -> dict[str, str]:
+        """The keys of a repository, by pgBackRest's names; read when they are asked for, since few commands need them. Raises
+        ClusterError where one is missing."""
+        return keys_of(place, self.directory, self._environment)
 
     def all_secrets(self) -> list[str]:
         """Every password, for a test that looks for them where they must not be."""

@@ -6,6 +6,11 @@ backup_port = 8432
 # Where the backups and the archive of the write-ahead log lie, on a disk that has room for several times the data.
 backup_directory = "/var/lib/pgbackrest"
 
+# The repositories that they lie in, by names of yours: one of type "directory" is that directory. In its place, or besides, there
+# may be an object store ("s3") and an SFTP server ("sftp"), which the host above alone reaches: each gets every backup and the
+# whole archive. Their keys have no place here (docs/settings.md, Repositories).
+backup_repositories = {"local": {"type": "directory"}}
+
 # When a full backup is made, and when one of what has changed since the last, as systemd has it (man systemd.time), by the clock
 # of the host. They are taken from a replica, and never two at once.
 backup_full_schedule = "Sun 01:00"

@@ -133,6 +133,7 @@ CATALOGUE: dict[str, Condition] = {
     # Backups
     "backups.not-serving": _problem("pgBackRest does not run on a host that keeps backups, or is backed up"),
     "backups.silent": _problem("what backups there are could not be seen"),
+    "backups.no-repository": _problem("a place where backups lie can't be read: it is away, or refuses the key"),
     "backups.none": _problem("there is no backup, and none is being made"),
     "backups.too-old": _problem("the newest backup is older than backup_max_age_hours"),
     "backups.failed": _problem("the last backup of a kind has failed, and none of that kind or a fuller one was made since"),

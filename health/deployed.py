@@ -17,6 +17,7 @@ DEMANDED = frozenset({"settings.not-in-etcd", "settings.not-running", "durabilit
 # Problems that the owner has chosen: by `invoke pause`, or by the number of hosts; and those that no deploy mends, nor has made.
 OF_BACKUPS = frozenset(
     {
+        "backups.no-repository",
         "backups.none",
         "backups.too-old",
         "backups.failed",

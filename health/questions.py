@@ -14,6 +14,9 @@ from cluster.topology import Cluster, Host
 
 from .view import UNITS
 
+# For how long pgBackRest may look into a directory of its host, and into a store elsewhere.
+DIRECTORY_SECONDS, STORE_SECONDS = 2.2, 4.0
+
 
 def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
     """What to ask a host for, by its roles: for each part its arguments."""
@@ -47,7 +50,7 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
         directories.append(paths.HAPROXY_TLS)
     if host in cluster.backup_hosts:
         asked["pgbackrest"] = backup_question(cluster)
-        data.append(cluster.backup.directory)
+        data += [cluster.backup.directory] if any(not place.elsewhere for place in cluster.repositories) else []
     if host in cluster.pgbackrest_hosts:
         directories.append(paths.BACKUP_TLS)
     asked["disks"] = {"paths": [*data, paths.JOURNALS]}
@@ -80,10 +83,15 @@ def postgres_question(cluster: Cluster) -> dict[str, Any]:
 def backup_question(cluster: Cluster) -> dict[str, Any]:
     """How to ask for the backups on the host that keeps them, and for the units that make them."""
     return {
-        "info": paths.pgbackrest(cluster.name, paths.BACKUP_USER, "info --output=json"),
+        "repositories": {
+            place.name: paths.pgbackrest(cluster.name, paths.BACKUP_USER, f"--repo={place.number} --output=json info")
+            for place in cluster.repositories
+        },
+        "seconds": STORE_SECONDS if cluster.stores_elsewhere else DIRECTORY_SECONDS,
         "version": f"runuser -u {paths.BACKUP_USER} -- pgbackrest version",
         "runs": {**{kind: f"pgquorum-backup@{kind}.service" for kind in BACKUP_TYPES}, "drill": DRILL_UNIT},
         "timers": [*BACKUP_TIMERS.values(), *([DRILL_TIMER] if cluster.backup.drill_schedule else [])],
+        "here": cluster.directory_repository,
         "archive": f"{cluster.backup.directory}/archive/{cluster.name}",
         "get": paths.pgbackrest(cluster.name, paths.BACKUP_USER, f"repo-get archive/{cluster.name}/"),
         "drills": f"{paths.drill(cluster.backup.directory)}/results",

@@ -30,6 +30,7 @@ from .states import (
     PostgresState,
     ProxyState,
     RefusedSetting,
+    Repository,
     Salvage,
     Sender,
     Server,
@@ -38,6 +39,9 @@ from .states import (
     Watchdog,
 )
 from .view import HostView
+
+# pgBackRest's code for a repository that could not be seen.
+UNSEEN = 99
 
 
 def no_answer(name: str, why: str) -> HostView:
@@ -188,16 +192,14 @@ def salvage(said: dict[str, Any]) -> Salvage:
 
 def backup_state(said: dict[str, Any], now: float) -> BackupState:
     """From pgBackRest's JSON, and what systemd shows of the units; `now` is the host's clock."""
-    (stanza,) = said["info"] or [{}]
-    archives = [one for one in stanza.get("archive", []) if one.get("max")]
+    read = {name: repository(name, found, now) for name, found in said["repositories"].items()}
     runs = {kind: backup_run(kind, unit) for kind, unit in said["runs"].items()}
     return BackupState(
         version=said["version"].split()[-1],
-        backups=tuple(backup(one, now) for one in stanza.get("backup", [])),
+        backups=tuple(sorted((one for _, backups in read.values() for one in backups), key=lambda one: (one.ended, one.label))),
         runs=tuple(run for kind, run in runs.items() if kind != "drill"),
         timers=said["timers"],
-        archive_first=archives[0]["min"] if archives else None,
-        archive_last=archives[-1]["max"] if archives else None,
+        repositories=tuple(state for state, _ in read.values()),
         drills=tuple(drill(one, now) for one in said["drills"]),
         drilling=runs.get("drill"),
         archived=archived(said["archive"]["files"]) if said.get("archive") else None,
@@ -208,6 +210,21 @@ def backup_state(said: dict[str, Any], now: float) -> BackupState:
 def history(said: list[Any]) -> tuple[int, str]:
     """Raises ValueError for what names no timeline."""
     return int(said[0]), str(said[1])
+
+
+def repository(name: str, found: dict[str, Any], now: float) -> tuple[Repository, list[Backup]]:
+    """A repository and the backups in it, from what pgBackRest said of it, or why it said nothing."""
+    if "is" not in found:
+        return Repository(name, found["problem"]), []
+    (stanza,) = found["is"] or [{}]
+    # It tells of one that is away, or refuses the key, in an answer that is like any.
+    problems = [one["status"]["message"] for one in stanza.get("repo", []) if one["status"]["code"] == UNSEEN]
+    archives = [one for one in stanza.get("archive", []) if one.get("max")]
+    first, last = (archives[0]["min"], archives[-1]["max"]) if archives else (None, None)
+    return (
+        Repository(name, " ".join(problems[0].split()) if problems else "", first, last),
+        [backup(one, now, name) for one in stanza.get("backup", [])],
+    )
 
 
 def drill(said: dict[str, Any], now: float) -> Drill:
@@ -221,10 +238,11 @@ def drill(said: dict[str, Any], now: float) -> Drill:
         failures=tuple(map(str, said["failures"])),
         rto=None if said["rto"] is None else float(said["rto"]),
         compared=said["compared"] is True,
+        repository=str(said["repository"]),
     )
 
 
-def backup(said: dict[str, Any], now: float) -> Backup:
+def backup(said: dict[str, Any], now: float, repository: str) -> Backup:
     started, ended = said["timestamp"]["start"], said["timestamp"]["stop"]
     return Backup(
         label=said["label"],
@@ -237,13 +255,15 @@ def backup(said: dict[str, Any], now: float) -> Backup:
         wal_first=said["archive"]["start"],
         wal_last=said["archive"]["stop"],
         damaged=bool(said.get("error")),
+        repository=repository,
     )
 
 
 def backup_run(kind: str, unit: dict[str, str]) -> BackupRun:
-    ended = unit["ExecMainExitTimestamp"].removeprefix("@")
+    began, ended = (unit[f"ExecMain{what}Timestamp"].removeprefix("@") for what in ("Start", "Exit"))
     state = unit["ActiveState"]
-    return BackupRun(kind, state in ("activating", "active"), state == "failed", int(ended) if ended.isdigit() else None)
+    at = [int(one) if one.isdigit() else None for one in (ended, began)]
+    return BackupRun(kind, state in ("activating", "active"), state == "failed", *at)
 
 
 def certificate_days(found: dict[str, str]) -> dict[str, int]:

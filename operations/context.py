@@ -125,9 +125,23 @@ def _begin(state: State) -> Run:
         problems = _preflight(state, cluster, surveys) or judge_hosts(state, cluster, _living(cluster, surveys))
     if problems:
         raise refusal("this deploy can't go on, nothing was changed:", problems)
+    run = Run(cluster, vault, surveys, version)
+    _refuse_stores(state, run)
     for line in announcement(notes(cluster, surveys), version, read()):
         warn(line)
-    return Run(cluster, vault, surveys, version)
+    return run
+
+
+def _refuse_stores(state: State, run: Run) -> None:
+    """Raises Refusal where backups are to lie in a place that can't be used as the settings say."""
+    from .stores import store_problems  # it stands on what is here
+
+    try:
+        problems = store_problems(state, run)
+    except ClusterError as error:
+        problems = [str(error)]
+    if problems:
+        raise refusal("this deploy can't go on, nothing was changed:", problems)
 
 
 def _preflight(state: State, cluster: Cluster, surveys: dict[str, HostSurvey]) -> list[str]:

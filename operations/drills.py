@@ -38,7 +38,7 @@ def files(run: Run) -> list[Managed]:
         return found
     own = [
         *([] if me in cluster.postgres_hosts else [directory("/usr/local/lib/pgquorum"), *agents.programs()]),
-        Managed(paths.DRILL_CONFIG, render("pgbackrest/drill.conf.j2", cluster=cluster, directory=place)),
+        Managed(paths.DRILL_CONFIG, render("pgbackrest/drill.conf.j2", cluster=cluster, host=me, directory=place)),
     ]
     if cluster.backup.drill_schedule:
         timer = render("pgbackrest/drill.timer.j2", cluster=cluster, unit=DRILL_UNIT)
@@ -57,6 +57,7 @@ def _plan(run: Run) -> dict[str, object]:
         "config": config_of(run.host, run.cluster.backup_hosts),
         "include": paths.BACKUP_INCLUDED,
         "runtime": paths.DRILL_RUNTIME,
+        "repositories": {place.name: place.number for place in run.cluster.repositories},
     }
 
 

@@ -37,8 +37,12 @@ class Managed:
     @property
     def state(self) -> str:
         """What the fact says of the path when it is right."""
-        digest = "directory" if self.content is None else hashlib.sha256(self.content.encode()).hexdigest()
-        return f"{digest} {self.owner}:{self.group} {self.mode}"
+        return f"{self.digest} {self.owner}:{self.group} {self.mode}"
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of a file's content."""
+        return "directory" if self.content is None else hashlib.sha256(self.content.encode()).hexdigest()
 
 
 def directory(path: str, group: str = "root", mode: str = "755") -> Managed:

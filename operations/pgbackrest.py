@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Generator
-from dataclasses import dataclass
 
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
 from cluster import paths
 from cluster.components import BACKUP_TIMERS
+from cluster.repositories import Place, authorities
 
 from . import drills
 from .context import Run
 from .managed import Managed, data_directory, directory, render, secret
+from .repositories import repositories
 from .services import Unit, UnitFact, first_start, or_journal
 
 UNIT = "pgbackrest.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 TLS_FILES = tuple(f"{paths.BACKUP_TLS}/{name}" for name in ("server.key", "server.crt", "ca.crt"))
 BACKUP_UNIT = "pgquorum-backup@{}.service"
+STORE_FILES = "/etc/pgbackrest/ca-*.crt /etc/pgbackrest/sftp-*.key"
 BACKUP_FILE = "/etc/systemd/system/pgquorum-backup@.service"
 # A new archive_command is in force when Patroni has come round to it; then a file has to get to the archive.
 CHECKS, CHECK_SECONDS = 15, 20
@@ -38,7 +40,7 @@ def files(run: Run) -> list[Managed]:
         *_tls(run),
         Managed(paths.BACKUP_CONFIG, render("pgbackrest/pgbackrest.conf.j2", cluster=run.cluster, host=run.host)),
         Managed(UNIT_FILE, render("pgbackrest/pgbackrest.service.j2", cluster=run.cluster, user=_user(run))),
-        *(_repository(run) if run.host in run.cluster.backup_hosts else [_archive_push(run)]),
+        *(_repository(run) if run.host in run.cluster.backup_hosts else [_archive_push(run), *_spool(run)]),
         *drills.files(run),
     ]
 
@@ -46,6 +48,14 @@ def files(run: Run) -> list[Managed]:
 def _archive_push(run: Run) -> Managed:
     times = {"fresh": NOT_TRIED_SECONDS, "recent": SHORT_TRY_SECONDS, "soon": SHORT_SECONDS}
     return Managed(paths.ARCHIVE_PUSH, render("pgbackrest/archive-push.sh.j2", cluster=run.cluster, **times), mode="755")
+
+
+def about_repositories(run: Run) -> list[Managed]:
+    """What the host that keeps backups has of where they lie, and of how it gets there."""
+    config = Managed(paths.BACKUP_CONFIG, render("pgbackrest/pgbackrest.conf.j2", cluster=run.cluster, host=run.host))
+    secrets = render("pgbackrest/cipher.conf.j2", cluster=run.cluster, vault=run.vault)
+    places = (one for place in run.cluster.repositories for one in _elsewhere(run, place))
+    return [config, secret(paths.BACKUP_CIPHER, secrets, paths.BACKUP_USER), *places]
 
 
 def _user(run: Run) -> str:
@@ -61,12 +71,26 @@ def _tls(run: Run) -> list[Managed]:
     ]
 
 
+def _spool(run: Run) -> list[Managed]:
+    """What asynchronous archiving notes, which there is where there are several repositories."""
+    return [data_directory(paths.BACKUP_SPOOL, "postgres")] if len(run.cluster.repositories) > 1 else []
+
+
+def _elsewhere(run: Run, place: Place) -> list[Managed]:
+    """The files by which a repository on another machine is known, and knows this host."""
+    found = [Managed(place.ca_file, authorities(place))] if place.settings.ca_file else []
+    if place.kind == "sftp":
+        found.append(secret(place.private_key, run.vault.repository_keys(place)["private_key"], paths.BACKUP_USER))
+    return found
+
+
 def _repository(run: Run) -> list[Managed]:
-    backup = run.cluster.backup
+    backup, places = run.cluster.backup, run.cluster.repositories
+    _, *about = about_repositories(run)
     schedules = {"full": backup.full_schedule, "incr": backup.incr_schedule}
     return [
-        secret(paths.BACKUP_CIPHER, render("pgbackrest/cipher.conf.j2", vault=run.vault), paths.BACKUP_USER),
-        data_directory(backup.directory, paths.BACKUP_USER),
+        *about,
+        *([] if all(place.elsewhere for place in places) else [data_directory(backup.directory, paths.BACKUP_USER)]),
         Managed(BACKUP_FILE, render("pgbackrest/pgquorum-backup@.service.j2", cluster=run.cluster)),
         *(
             Managed(
@@ -77,6 +101,24 @@ def _repository(run: Run) -> list[Managed]:
             for kind, timer in BACKUP_TIMERS.items()
         ),
     ]
+
+
+class StoreFiles(FactBase[list[str]]):
+    """The files about places elsewhere that any deploy has written."""
+
+    def command(self) -> str:
+        return f"ls -d {STORE_FILES} 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
+def not_needed(run: Run) -> tuple[str, ...]:
+    """What an earlier deploy has left of places elsewhere where no backups are to lie any more."""
+    if run.host not in run.cluster.backup_hosts:
+        return ()
+    there = host.get_fact(StoreFiles) or []
+    return tuple(sorted(set(there) - {item.path for item in about_repositories(run)}))
 
 
 class HasUser(FactBase[bool]):
@@ -100,7 +142,8 @@ def make_user() -> Generator[StringCommand]:
 @operation()
 def start(run: Run) -> Generator[StringCommand]:
     """Starts the server where it does not run, and lets it read files that are newer than what it runs with."""
-    unit = host.get_fact(UnitFact, unit=UNIT, files=(paths.BACKUP_CONFIG, paths.BACKUP_CIPHER, *TLS_FILES)) or Unit()
+    read = (paths.BACKUP_CONFIG, paths.BACKUP_CIPHER, *TLS_FILES)
+    unit = host.get_fact(UnitFact, unit=UNIT, files=read) or Unit()
     if unit.stale:
         yield StringCommand("systemctl daemon-reload")
     if not (unit.active and unit.enabled):
@@ -131,50 +174,22 @@ def leave() -> Generator[StringCommand]:
         yield StringCommand("systemctl daemon-reload")
 
 
-@dataclass(frozen=True)
-class Repository:
-    """What there is on the host that keeps the backups: `stanza`, what pgBackRest calls the place of one cluster's; `archived`,
-    anything in its archive; `backed_up`, a backup, or one that is being made."""
-
-    stanza: bool = False
-    archived: bool = False
-    backed_up: bool = False
-
-
-class RepositoryFact(FactBase[Repository]):
-    """The Repository of this host."""
-
-    def command(self, directory: str, stanza: str) -> str:
-        making = " ".join(BACKUP_UNIT.format(kind) for kind in BACKUP_TIMERS)
-        script = (
-            f"[ -e {directory}/archive/{stanza}/archive.info ] && [ -e {directory}/backup/{stanza}/backup.info ] && echo stanza;"
-            f" ls -A {directory}/archive/{stanza}/*/ 2>/dev/null | grep -q . && echo archived;"
-            f" [ -e {directory}/backup/{stanza}/latest ] && echo backed_up;"
-            f" systemctl is-active {making} | grep -q activating && echo backed_up; true"
-        )
-        return f"sh -c {shlex.quote(script)}"
-
-    def process(self, output: list[str]) -> Repository:
-        return Repository(**{name: name in output for name in Repository.__dataclass_fields__})
-
-
-def _repository_here(run: Run) -> Repository:
-    found = host.get_fact(RepositoryFact, directory=run.cluster.backup.directory, stanza=run.cluster.name)
-    return found or Repository()
-
-
 @operation()
 def make_stanza(run: Run) -> Generator[StringCommand]:
     """Makes the place for this cluster's backups, before anything is archived there. PostgreSQL has to run."""
-    if not _repository_here(run).stanza:
-        yield StringCommand(paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, "stanza-create"))
+    for number, one in repositories(run).items():
+        if not one.stanza:
+            yield StringCommand(paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, f"--repo={number} stanza-create"))
 
 
 @operation()
 def archive(run: Run) -> Generator[StringCommand]:
     """Waits until the first file of the write-ahead log is in the archive; stops with the reason where none gets there."""
-    if not _repository_here(run).archived:
-        check = paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, f"check --archive-timeout={CHECK_SECONDS}")
+    for number, one in repositories(run).items():
+        if one.archived:
+            continue
+        options = f"--repo={number} check --archive-timeout={CHECK_SECONDS}"
+        check = paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, options)
         failed = f'[ $n -lt {CHECKS} ] || {{ echo "$said" >&2; exit 1; }}'
         script = f"n=0; until said=$({check} 2>&1); do n=$((n+1)); {failed}; sleep 2; done"
         yield StringCommand(f"sh -c {shlex.quote(script)}")
@@ -192,5 +207,7 @@ def keep_backing_up(run: Run) -> Generator[StringCommand]:
         yield StringCommand(f"systemctl enable --now --quiet {' '.join(off)}")
     if stale:
         yield StringCommand(f"systemctl restart {' '.join(stale)}")
-    if not _repository_here(run).backed_up:
-        yield StringCommand(f"systemctl start --no-block {BACKUP_UNIT.format('full')}")
+    backed_up = [one.backed_up for one in repositories(run).values()]
+    if not all(backed_up):
+        # An incremental one is a full one where there is none yet.
+        yield StringCommand(f"systemctl start --no-block {BACKUP_UNIT.format('incr' if any(backed_up) else 'full')}")

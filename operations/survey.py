@@ -32,7 +32,7 @@ class Survey(FactBase[HostSurvey]):
 
 def survey_hosts(state: State, cluster: Cluster) -> dict[str, HostSurvey]:
     """The survey of every host of this run by name."""
-    answers = _ask_all(state, state.active_hosts, lambda one: one.get_fact(Survey, command=survey_command(cluster)))
+    answers = ask_all(state, state.active_hosts, lambda one: one.get_fact(Survey, command=survey_command(cluster)))
     return {name: survey or HostSurvey(uid=-1) for name, survey in answers.items()}
 
 
@@ -47,13 +47,13 @@ def probe_hosts(state: State, cluster: Cluster, names: set[str]) -> dict[str, Ho
         except ValueError:
             return None
 
-    answers = _ask_all(state, [one for one in state.active_hosts if one.name in names], probe)
+    answers = ask_all(state, [one for one in state.active_hosts if one.name in names], probe)
     return {name: seen for name, seen in answers.items() if seen}
 
 
 def judge_hosts(state: State, cluster: Cluster, names: set[str]) -> list[str]:
     """Why PostgreSQL would not start with the cluster's parameters on the named hosts, which have its program and data."""
-    answers = _ask_all(state, [one for one in state.active_hosts if one.name in names], lambda one: judge_host(one, cluster))
+    answers = ask_all(state, [one for one in state.active_hosts if one.name in names], lambda one: judge_host(one, cluster))
     return [f"{name}: {sentence}" for name, sentences in answers.items() for sentence in sentences]
 
 
@@ -65,7 +65,7 @@ def judge_host(one: Any, cluster: Cluster) -> list[str]:
     return refusals(output.stdout if output.stdout.strip() else output.stderr)
 
 
-def _ask_all(state: State, hosts: Iterable[Any], question: Callable[[Any], Any]) -> dict[str, Any]:
+def ask_all(state: State, hosts: Iterable[Any], question: Callable[[Any], Any]) -> dict[str, Any]:
     """The answers of hosts that are all asked at once, by name."""
 
     def ask(one: Any) -> Any:

@@ -1,8 +1,10 @@
-"""What the archive of a cluster holds: `pgbackrest info`, and the history of each timeline. Runs on the host that keeps it.
+"""What the archive of a cluster holds, in each repository: `pgbackrest info`, and the history of each timeline. Runs on the host
+that keeps them.
 
-The input is a JSON object with `stanza` and `user`; the answer is one, too: `info`; `histories`, each number of a timeline to the
-text of its history file and when that got there (seconds since 1970); `last`, when the last file of the newest timeline did,
-None where there is none; and `files`, which files there are (agents/archived.py). Exit code 1 with pgBackRest's words.
+The input is a JSON object with `stanza`, `user` and `repositories`, by name the options by which pgBackRest reads that one. The
+answer is one by the same names. Of each: `info`; `histories`, each number of a timeline to the text of its history file and when
+that got there (seconds since 1970); `last`, when the last file of the newest timeline did, None where there is none; and `files`,
+which files there are (agents/archived.py). Or `problem`, in pgBackRest's words.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ from typing import Any
 from agents import archived
 
 SECONDS = 60
+UNSEEN = 99  # pgBackRest's code for a repository that it can't read
 
 
 def pgbackrest(spec: dict[str, Any], *words: str) -> str:
     """What it prints. Raises OSError."""
-    command = ["runuser", "-u", spec["user"], "--", "pgbackrest", *words]
+    command = ["runuser", "-u", spec["user"], "--", "pgbackrest", *spec["options"], *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
     if done.returncode:
         raise OSError(" ".join((done.stderr or done.stdout).split())[:500] or f"{words[-1]} exited with {done.returncode}")
@@ -45,8 +48,11 @@ def files(spec: dict[str, Any], place: str) -> list[tuple[str, float]]:
 
 
 def look(spec: dict[str, Any]) -> dict[str, Any]:
-    """The document."""
+    """What there is in the repository that `options` of it choose."""
     info = json.loads(pgbackrest(spec, f"--stanza={spec['stanza']}", "--output=json", "info"))
+    unseen = [one["status"]["message"] for stanza in info for one in stanza.get("repo", ()) if one["status"]["code"] == UNSEEN]
+    if unseen:
+        raise OSError(" ".join(unseen[0].split())[:500])
     archives = [one for stanza in info for one in stanza.get("archive", ())]
     if not archives:
         return {"info": info, "histories": {}, "last": None, "files": {}}
@@ -56,8 +62,18 @@ def look(spec: dict[str, Any]) -> dict[str, Any]:
     return {"info": info, "histories": histories(spec, place), "last": last, "files": archived.stretches(there)}
 
 
+def look_at_all(spec: dict[str, Any]) -> dict[str, Any]:
+    """The document."""
+    told: dict[str, Any] = {}
+    for name, options in spec["repositories"].items():
+        try:
+            told[name] = look({**spec, "options": options})
+        except subprocess.TimeoutExpired:
+            told[name] = {"problem": f"no answer within {SECONDS} s"}
+        except (OSError, ValueError) as error:
+            told[name] = {"problem": str(error)}
+    return told
+
+
 if __name__ == "__main__":
-    try:
-        print(json.dumps(look(json.loads(sys.stdin.read()))))
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        sys.exit(f"the archive could not be read: {error}")
+    print(json.dumps(look_at_all(json.loads(sys.stdin.read()))))

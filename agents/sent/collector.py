@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import re
+import signal
 import socket
 import stat
 import subprocess
@@ -19,6 +20,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 from agents import archived, https
@@ -214,16 +216,19 @@ def haproxy(spec: dict[str, Any]) -> Any:
 
 def pgbackrest(spec: dict[str, Any]) -> dict[str, Any]:
     """What it says of the cluster's backups, its version, and the units that make them."""
-    shown = {kind: _properties(unit, "ActiveState,ExecMainExitTimestamp") for kind, unit in spec["runs"].items()}
+    shown = {
+        kind: _properties(unit, "ActiveState,ExecMainStartTimestamp,ExecMainExitTimestamp") for kind, unit in spec["runs"].items()
+    }
     timers = {unit: _properties(unit, "ActiveState")["ActiveState"] for unit in spec["timers"]}
-    info, version = (run("sh", "-c", spec[question]) for question in ("info", "version"))
-    told = {"info": json.loads(info), "version": version.strip(), "runs": shown, "timers": timers}
-    return {**told, "drills": drills(Path(spec["drills"])), "archive": archive(spec, told["info"])}
+    told = {"version": run("sh", "-c", spec["version"]).strip(), "runs": shown, "timers": timers}
+    found = repositories(spec["repositories"], spec["seconds"])
+    return {**told, "repositories": found, "archive": archive(spec, found), "drills": drills(Path(spec["drills"]))}
 
 
-def archive(spec: dict[str, Any], info: list[dict[str, Any]]) -> dict[str, Any] | None:
+def archive(spec: dict[str, Any], told: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
     """Which files of the write-ahead log are there since the newest backup, and the history of the newest timeline; None where
     there is no backup, or no directory of the archive here."""
+    info = told.get(spec["here"], {}).get("is")
     stanza = info[-1] if info else {}
     ids = [one["id"] for one in stanza.get("archive", ()) if re.fullmatch(r"[0-9]+-[0-9]+", one["id"])]
     place = Path(spec["archive"], ids[-1]) if ids and stanza.get("backup") else None
@@ -235,11 +240,38 @@ def archive(spec: dict[str, Any], info: list[dict[str, Any]]) -> dict[str, Any] 
     return {"files": archived.since(place, stanza["backup"][-1]["archive"]["stop"]), "history": [int(newest, 16), text]}
 
 
+def repositories(questions: dict[str, str], seconds: float) -> dict[str, dict[str, Any]]:
+    """What pgBackRest says of each repository, by name: they are asked at once, since one may be away, and each is waited for as
+    long as a store elsewhere may take to answer."""
+    asked = {
+        name: subprocess.Popen(["sh", "-c", text], stdout=PIPE, stderr=PIPE, text=True, start_new_session=True)
+        for name, text in questions.items()
+    }
+    until, told = time.monotonic() + seconds, dict[str, dict[str, Any]]()
+    for name, process in asked.items():
+        try:
+            out, err = process.communicate(timeout=max(0.1, until - time.monotonic()))
+            told[name] = {"is": json.loads(out)} if process.returncode == 0 else {"problem": first_line(err or out)}
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            told[name] = {"problem": f"no answer within {seconds:g} s"}
+    return told
+
+
+def first_line(text: str) -> str:
+    """What pgBackRest complains of."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("WARN")]
+    return lines[0] if lines else "pgBackRest says nothing"
+
+
 def drills(directory: Path) -> list[dict[str, Any]]:
     """What came of the last drills of backups (agents/drill.py), the newest last: of each what is judged."""
     files = sorted(directory.glob("*.json"))[-MOST_DRILLS:] if directory.is_dir() else []
     wanted = ("backup", "host", "passed", "ended", "failures", "rto")
-    return [{**{key: said[key] for key in wanted}, "compared": bool(said["compared"])} for said in map(note, files)]
+    return [
+        {**{key: said[key] for key in wanted}, "compared": bool(said["compared"]), "repository": said.get("repository", "")}
+        for said in map(note, files)
+    ]
 
 
 def _properties(unit: str, names: str) -> dict[str, str]:

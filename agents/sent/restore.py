@@ -187,7 +187,15 @@ def fetch(spec: Spec) -> None:
     link = [f"--link-map=pg_wal={spec['wal']}"] if spec["wal"] else []
     # By the timeline it judges whether the backup leads there: without, by the newest that there is.
     along = ["--type=default", f"--target-timeline={spec['timeline']}"]
-    words = [f"--stanza={spec['stanza']}", f"--set={spec['label']}", *along, *link, "--log-level-console=info", "restore"]
+    words = [
+        f"--stanza={spec['stanza']}",
+        *spec["options"],
+        f"--set={spec['label']}",
+        *along,
+        *link,
+        "--log-level-console=info",
+        "restore",
+    ]
     begin_unit(f"fetch {spec['label']}", ["RemainAfterExit=yes"], ["pgbackrest", *words])
 
 

@@ -12,7 +12,7 @@ from agents.sent import shipped
 from cluster import paths
 from cluster.dynamic_config import postgres_parameters
 from cluster.errors import ClusterError
-from cluster.recovery import Target, position
+from cluster.recovery import Archive, Target, archive_of, position
 from cluster.topology import Cluster
 from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
@@ -22,7 +22,7 @@ from health.rules import findings
 from health.view import ClusterView
 
 from .notes import LAST, NOTE, etcd, key, psql
-from .plan import Arrival, Restore, astray, awaited
+from .plan import Arrival, Restore, astray, awaited, read_by
 
 LOOK_SECONDS = 1.0
 ANSWER_SECONDS = 60
@@ -107,7 +107,7 @@ class RestoreActions:
 
     def archive_rest(self, hosts: tuple[str, ...]) -> None:
         """All that the servers have written is archived."""
-        self._do("archive_rest", hosts, seconds=STOP_SECONDS, system=self.archive()["system"])
+        self._do("archive_rest", hosts, seconds=STOP_SECONDS, system=self.archive().system)
 
     def set_aside(self, host: str, suffix: str) -> None:
         """No data is there any more under its name."""
@@ -119,11 +119,11 @@ class RestoreActions:
 
     # The one that will be
 
-    def fetch(self, host: str, label: str, timeline: int) -> None:
+    def fetch(self, host: str, label: str, timeline: int, options: tuple[str, ...]) -> None:
         """The backup is in the data directory. It goes on when the connection ends, and one that does is waited for."""
         said = self._do("look", [host])[host]
         if said["active"] != "active" or said["doing"] != f"fetch {label}":
-            self._do("fetch", [host], seconds=DELETE_SECONDS, label=label, timeline=timeline)
+            self._do("fetch", [host], seconds=DELETE_SECONDS, label=label, timeline=timeline, options=list(options))
         while True:
             said = self._do("look", [host])[host]
             if said["active"] == "active" and said["sub"] == "exited":
@@ -137,7 +137,7 @@ class RestoreActions:
         spec: dict[str, Any] = {"settings": self._settings(restore), "taken": list(restore.taken), "timeline": restore.timeline}
         said = self._do("look", [host])[host]
         if said["active"] != "active":  # what an earlier try has left in the data directory is at no place that is known
-            self.fetch(host, restore.label, restore.timeline)
+            self.fetch(host, restore.label, restore.timeline, restore.options)
             said = self._do("look", [host])[host]
         if said["doing"] != "recover":
             self._do("recover", [host], **spec)
@@ -169,7 +169,7 @@ class RestoreActions:
             **(wanted or {}),
             "archive_mode": "on",
             "archive_command": f"pgbackrest --stanza={self._cluster.name} archive-push %p",
-            "restore_command": f'pgbackrest --stanza={self._cluster.name} archive-get %f "%p"',
+            "restore_command": f'pgbackrest --stanza={self._cluster.name}{reading(restore)} archive-get %f "%p"',
             "recovery_target_timeline": str(restore.timeline),
             "recovery_target_action": "promote",
             **sought,
@@ -229,17 +229,17 @@ class RestoreActions:
         """What data there is, by database host."""
         return self._do("survey", [one.name for one in self._cluster.postgres_hosts], seconds=DELETE_SECONDS)
 
-    def archive(self) -> dict[str, Any]:
-        """What agents/sent/archive.py tells, and `system`: the identifier of the cluster whose archive it is."""
+    def archive(self, repository: str = "", as_of: str = "") -> Archive:
+        """What there is to go back to: in the named repository, as it was at a moment, or else in all of them, as they are."""
         (host,) = self._cluster.backup_hosts
+        wanted = [one for one in self._cluster.repositories if repository in ("", one.name)]
         command, source = shipped("archive", {})
-        asked = json.dumps({"stanza": self._cluster.name, "user": paths.BACKUP_USER})
-        answer = self._fleet.run(host.name, command, source + asked, ANSWER_SECONDS)
+        options = {one.name: read_by(one.number, as_of) for one in wanted}
+        asked = json.dumps({"stanza": self._cluster.name, "user": paths.BACKUP_USER, "repositories": options})
+        answer = self._fleet.run(host.name, command, source + asked, ANSWER_SECONDS * (1 + len(options)))
         if not answer.ok:
             raise ClusterError(f"{host.name}: {answer.problem}")
-        found: dict[str, Any] = json.loads(answer.output)
-        systems = [str(one["system-id"]) for stanza in found["info"] for one in stanza.get("db", ())]
-        return {**found, "system": systems[-1] if systems else ""}
+        return archive_of(json.loads(answer.output))
 
     def identify(self, host: str) -> dict[str, Any]:
         """The `system` identifier and the `timeline` of the data there."""
@@ -271,6 +271,11 @@ class RestoreActions:
             "note": paths.RESTORING,
             "drop_in": paths.HOLD_PATRONI,
         }
+
+
+def reading(restore: Restore) -> str:
+    """What archive-get is told of where to read: of all repositories, but where one is read as it was at a moment."""
+    return "".join(f" {shlex.quote(one)}" for one in restore.options) if restore.as_of else ""
 
 
 def arrived(server: Mapping[str, Any]) -> Arrival:

@@ -152,7 +152,8 @@ class Drilling:
     def _archived(self) -> str:
         """The last file of the write-ahead log that is in the archive."""
         keeper = self.choice.keeper
-        command = paths.pgbackrest(self.cluster.name, paths.BACKUP_USER, "info --output=json")
+        number = next((one.number for one in self.cluster.repositories if one.name == self.choice.backup.repository), 1)
+        command = paths.pgbackrest(self.cluster.name, paths.BACKUP_USER, f"--repo={number} --output=json info")
         stanzas = _document(keeper, f'{{"info": {self._run(keeper, command)}}}')["info"]
         archives = [one["max"] for stanza in stanzas for one in stanza.get("archive", []) if one.get("max")]
         return str(archives[-1]) if archives else ""
@@ -169,7 +170,8 @@ class Drilling:
     def run(self, moment: Moment | None) -> dict[str, Any]:
         """The drill on its host, to its end; what has come of it. It goes on when this connection breaks, and ends with Ctrl-C.
         Raises ClusterError where nothing came of it."""
-        where, order = self.choice.where, {"id": str(uuid.uuid4()), "backup": self.choice.backup.label}
+        where, backup = self.choice.where, self.choice.backup
+        order = {"id": str(uuid.uuid4()), "backup": backup.label, "repository": backup.repository}
         if moment:
             order |= {"lsn": moment.lsn, "timeline": moment.timeline, "marker": moment.marker, "replica": moment.replica}
         document = {**order, **({"contents": moment.contents} if moment else {})}

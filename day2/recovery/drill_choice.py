@@ -26,8 +26,11 @@ class Choice:
     uncompared: str = ""
 
 
-def choose(view: ClusterView, cluster: Cluster, keeper: Host, backup: str | None, host: str | None) -> Choice:
-    """The drill of `backup` (a label; without one the newest) on `host` (a name; without one the keeper's).
+def choose(
+    view: ClusterView, cluster: Cluster, keeper: Host, backup: str | None, host: str | None, repository: str | None = None
+) -> Choice:
+    """The drill of `backup` (a label; without one the newest, of a `repository` where one is named) on `host` (a name; without
+    one the keeper's).
 
     Raises ClusterError for what can't be."""
     state = view.hosts[keeper.name].backups
@@ -36,11 +39,14 @@ def choose(view: ClusterView, cluster: Cluster, keeper: Host, backup: str | None
         raise ClusterError(f"{keeper.name}: {problems.get('host') or problems.get('pgbackrest', 'nothing is deployed there')}")
     if not state.backups:
         raise ClusterError("there is no backup to prove: `invoke backup`")
-    by_label = {one.label: one for one in state.backups}
+    there = state.backups if repository is None else state.of(cluster.repository(repository, "--repository").name)
+    if not there:
+        raise ClusterError(f"--repository {repository}: there is no backup in it (`invoke backup.list`)")
+    by_label = {one.label: one for one in there}
     if backup is not None and backup not in by_label:
-        there = ", ".join(by_label)
-        raise ClusterError(f"--set {backup}: there is no such backup{did_you_mean(backup, by_label)}: should be one of {there}")
-    chosen = state.backups[-1] if backup is None else by_label[backup]
+        labels = ", ".join(by_label)
+        raise ClusterError(f"--set {backup}: there is no such backup{did_you_mean(backup, by_label)}: should be one of {labels}")
+    chosen = there[-1] if backup is None else by_label[backup]
     where = keeper if host is None else _named(view, cluster, keeper, host)
     replica, why = _replica(view, cluster, where)
     return Choice(keeper, where, chosen, replica, why)

@@ -73,8 +73,8 @@ def execute(step: RestoreStep, actions: RestoreActions) -> None:
             actions.archive_rest(hosts)
         case SetAside(host, suffix):
             actions.set_aside(host, suffix)
-        case Fetch(host, label, timeline):
-            actions.fetch(host, label, timeline)
+        case Fetch(host, label, timeline, _, options):
+            actions.fetch(host, label, timeline, options)
         case ForgetCourse(host):
             actions.forget_course(host)
         case Lead(host):

@@ -46,7 +46,8 @@ class Restore:
     """`id` names what it leaves; `to` is what was asked for, `kind` and `value` what PostgreSQL is told of that. It begins with
     the backup `label` on `host`, follows `timeline`, and begins timeline `begins`; those in `taken` were begun elsewhere. The
     other `hosts` get their data from there. `before`: the timeline that was written until then. `live`: the archive was to
-    be ended first. `keep`: the old data is kept beside the new. `done` steps are done."""
+    be ended first. `keep`: the old data is kept beside the new. `repository` (its name, and `number`, pgBackRest's) has the
+    backup; `as_of`: it is read as it was at that moment (repo-target-time), empty for as it is. `done` steps are done."""
 
     id: str
     to: str
@@ -62,7 +63,15 @@ class Restore:
     live: bool
     keep: bool
     began: str
+    repository: str = ""
+    number: int = 1
+    as_of: str = ""
     done: int = 0
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """By which pgBackRest reads that repository."""
+        return tuple(read_by(self.number, self.as_of))
 
     @property
     def suffix(self) -> str:
@@ -73,6 +82,11 @@ class Restore:
     def text(self) -> str:
         """As it is noted."""
         return json.dumps(asdict(self))
+
+
+def read_by(number: int, as_of: str) -> list[str]:
+    """The options by which pgBackRest reads one repository, as it was at a moment where one is named."""
+    return [f"--repo={number}", *([f"--repo-target-time={as_of}"] if as_of else [])]
 
 
 def read(text: str) -> Restore:
@@ -99,7 +113,7 @@ def surveyed(said: Mapping[str, Any]) -> Surveyed:
 
 def planned(
     cluster: Cluster, target: Target, base: Base, along: Timeline, known: Mapping[int, Timeline], promoted: int, host: str,
-    *, id: str, began: str, before: int, live: bool, keep: bool,
+    *, id: str, began: str, before: int, live: bool, keep: bool, as_of: str = "",
 ) -> Restore:  # fmt: skip
     """A new restore on `host`. `promoted`: the last timeline that somebody was let begin, of which the archive may not know."""
     newest = max(*known, promoted)
@@ -118,6 +132,9 @@ def planned(
         live=live,
         keep=keep,
         began=began,
+        repository=base.repository,
+        number=next((one.number for one in cluster.repositories if one.name == base.repository), 1),
+        as_of=as_of,
     )
 
 
@@ -156,6 +173,12 @@ def objections(
         state = view.hosts[one.name].backups
         if state and any(run.running for run in state.runs):
             yield f"a backup is being made on {one.name}: wait for its end (`invoke backup.list`)"
+        for repository in state.repositories if state else ():
+            if repository.problem:
+                yield (
+                    f"repository {repository.name} can't be read, and what is written in the restore could not be archived there:"
+                    f" bring it back, or take it out of backup_repositories and deploy ({repository.problem})"
+                )
     for name, found in surveys.items():
         if found.tablespaces:
             where = ", ".join(found.tablespaces)
@@ -193,7 +216,7 @@ def steps(restore: Restore) -> tuple[RestoreStep, ...]:
         *(StopMember(name) for name in (*others, restore.host)),
         ArchiveRest(restore.hosts),
         *(SetAside(name, restore.suffix) for name in (restore.host, *others)),
-        Fetch(restore.host, restore.label, restore.timeline),
+        Fetch(restore.host, restore.label, restore.timeline, restore.repository, restore.options),
         Recover(restore.host, restore.kind, restore.value, restore.timeline, restore.begins, restore.taken),
         ForgetCourse(restore.host),
         Lead(restore.host),

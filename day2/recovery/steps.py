@@ -67,15 +67,19 @@ class SetAside(BaseStep):
 
 @dataclass(frozen=True)
 class Fetch(BaseStep):
-    """Restore the backup `label` on `host`, from which `timeline` is to be followed."""
+    """Restore the backup `label` of a `repository` on `host`, from which `timeline` is to be followed. `options`: how pgBackRest
+    reads that repository."""
 
     host: str
     label: str
     timeline: int
+    repository: str = ""
+    options: tuple[str, ...] = ()
     kind: ClassVar[str] = "fetch-backup"
 
     def __str__(self) -> str:
-        return f"restore backup {self.label} on {self.host}"
+        where = f" of repository {self.repository}" if self.repository else ""
+        return f"restore backup {self.label}{where} on {self.host}"
 
 
 @dataclass(frozen=True)

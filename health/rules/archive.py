@@ -94,16 +94,18 @@ def gib(count: float) -> str:
 
 
 def holes(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
-    """From the newest backup on nothing is missing in the archive. What was missing before, that backup has closed."""
+    """From the newest backup on nothing is missing in the archive, as far as it lies in a directory. What was missing before,
+    that backup has closed."""
     for host in (view.hosts[one.name] for one in cluster.backup_hosts):
         if host.backups:
-            yield from _holes(host.name, host.backups)
+            yield from _holes(host.name, host.backups, cluster.directory_repository)
 
 
-def _holes(name: str, state: BackupState) -> Iterator[Finding]:
-    if state.archived is None or not state.backups:
+def _holes(name: str, state: BackupState, repository: str) -> Iterator[Finding]:
+    backups = state.of(repository)
+    if state.archived is None or not backups:
         return
-    newest = state.backups[-1]
+    newest = backups[-1]
     number, text = state.history
     line = timelines({number: (text, 0.0)} if number > 1 else {})[number].line
     for hole in state.archived.holes(line, since=newest.wal_end):

@@ -8,7 +8,7 @@ from cluster.components import BACKUP_TYPES
 from cluster.topology import Cluster
 
 from ..finding import Finding, finding, ok
-from ..states import BackupRun, BackupState
+from ..states import BackupRun, BackupState, Drill, Repository
 from ..view import ClusterView, HostView
 
 UNIT = "pgbackrest.service"
@@ -22,38 +22,69 @@ def backups(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     for host in (view.hosts[one.name] for one in cluster.backup_hosts):
         if host.backups:
             wrong = [
+                *_silent(host, host.backups),
                 *_backups(host, host.backups, cluster.backup.max_age_hours),
                 *_drills(host, host.backups, cluster.backup.max_proven_days),
             ]
-            yield from wrong or [ok("backups", host.name, _told(host.backups))]
+            yield from wrong or [ok("backups", host.name, text) for text in _told(host.backups)]
         elif "pgbackrest" in host.problems:
             text = f"what backups there are could not be seen: {host.problems['pgbackrest']}"
             yield finding("backups.silent", host.name, text)
 
 
-def _told(state: BackupState) -> str:
-    if not state.backups:
-        return "the first backup is being made"
-    newest = state.backups[-1]
-    proven = [one for one in state.drills if one.passed]
-    drilled = f"; {proven[-1].backup} was proven {proven[-1].age / 3600:.1f} hours ago" if proven else ""
-    return f"{len(state.backups)} there, the newest ({newest.kind}) {newest.age / 3600:.1f} hours old{drilled}"
+def _told(state: BackupState) -> Iterator[str]:
+    """What there is in each repository."""
+    for repository in state.repositories:
+        there, where = state.of(repository.name), _where(state, repository)
+        if not there:
+            yield f"the first backup{where} is being made"
+            continue
+        newest = there[-1]
+        proven = [one for one in _drills_of(state, repository) if one.passed]
+        drilled = f"; {proven[-1].backup} was proven {proven[-1].age / 3600:.1f} hours ago" if proven else ""
+        yield f"{len(there)} there{where}, the newest ({newest.kind}) {newest.age / 3600:.1f} hours old{drilled}"
+
+
+def _where(state: BackupState, repository: Repository) -> str:
+    """Which repository that is, where there are several."""
+    return f" in repository {repository.name}" if len(state.repositories) > 1 else ""
+
+
+def _drills_of(state: BackupState, repository: Repository) -> list[Drill]:
+    """The drills of backups in a repository, the oldest first; those that do not say were of the only one there was."""
+    only = len(state.repositories) == 1
+    return [one for one in state.drills if one.repository == repository.name or (only and not one.repository)]
+
+
+def _silent(host: HostView, state: BackupState) -> Iterator[Finding]:
+    """Each repository can be read."""
+    others = [one.name for one in state.repositories if not one.problem]
+    for repository in state.repositories:
+        if repository.problem:
+            goes_on = f"; backups and the archive go on in {', '.join(others)}" if others else ""
+            text = f"repository {repository.name} can't be read: {repository.problem}{goes_on}"
+            yield finding("backups.no-repository", host.name, text)
 
 
 def _backups(host: HostView, state: BackupState, hours: int) -> Iterator[Finding]:
     running = any(run.running for run in state.runs)
-    if not state.backups and not running:
-        yield finding("backups.none", host.name, "there is no backup: `invoke backup`")
-    elif state.backups and (newest := state.backups[-1]).age > hours * 3600:
-        text = f"the newest backup is {newest.age / 3600:.0f} hours old; backup_max_age_hours is {hours}"
-        yield finding("backups.too-old", host.name, f"{text}: `invoke backup`")
-    if state.backups and state.backups[-1].damaged:
-        text = f"the backup {state.backups[-1].label} has pages with wrong checksums: look at it with `pgbackrest info --set`"
-        yield finding("backups.damaged", host.name, text)
+    for repository in state.repositories:
+        there, where = state.of(repository.name), _where(state, repository)
+        if repository.problem:  # what is there was told to be unknown
+            continue
+        if not there and not running:
+            yield finding("backups.none", host.name, f"there is no backup{where}: `invoke backup`")
+        elif there and there[-1].age > hours * 3600:
+            text = f"the newest backup{where} is {there[-1].age / 3600:.0f} hours old; backup_max_age_hours is {hours}"
+            yield finding("backups.too-old", host.name, f"{text}: `invoke backup`")
+        if there and there[-1].damaged:
+            text = f"the backup {there[-1].label}{where} has pages with wrong checksums: look at it with `pgbackrest info --set`"
+            yield finding("backups.damaged", host.name, text)
     for run in state.runs:
-        if run.failed and not _made_up_for(run, state):
-            text = f"the last backup of type {run.kind} has failed: `invoke logs --component pgbackrest`, then `invoke backup`"
-            yield finding("backups.failed", host.name, text)
+        if run.failed and (lacking := _not_made_up_for(run, state)):
+            where = f" ({', '.join(lacking)})" if len(state.repositories) > 1 else ""
+            text = f"the last backup of type {run.kind} has failed{where}"
+            yield finding("backups.failed", host.name, f"{text}: `invoke logs --component pgbackrest`, then `invoke backup`")
     for timer, word in state.timers.items():
         if word != "active":
             yield finding("backups.not-scheduled", host.name, f"{timer} is {word}: a deploy starts it")
@@ -68,13 +99,13 @@ def _drills(host: HostView, state: BackupState, days: int | None) -> Iterator[Fi
     elif _cut_short(state):
         text = "the last drill came to no end: `invoke logs --component pgbackrest`, then `invoke backup.drill`"
         yield finding("backups.drill-failed", host.name, text)
-    if days is None or not state.backups:
-        return
-    proven = [one.age for one in state.drills if one.passed]
-    since = min(proven) if proven else state.backups[0].age
-    if since > days * 86_400:
-        text = f"for {since / 86_400:.0f} days no drill has proven a backup; backup_max_proven_days is {days}"
-        yield finding("backups.not-proven", host.name, f"{text}: `invoke backup.drill`")
+    for repository in state.repositories if days is not None else ():
+        there, where = state.of(repository.name), _where(state, repository)
+        proven = [one.age for one in _drills_of(state, repository) if one.passed]
+        since = min(proven) if proven else there[0].age if there else 0.0
+        if there and days is not None and since > days * 86_400:
+            text = f"for {since / 86_400:.0f} days no drill has proven a backup{where}; backup_max_proven_days is {days}"
+            yield finding("backups.not-proven", host.name, f"{text}: `invoke backup.drill`")
 
 
 def _cut_short(state: BackupState) -> bool:
@@ -85,10 +116,18 @@ def _cut_short(state: BackupState) -> bool:
     return not any(one.passed and one.ended > run.ended for one in state.drills)
 
 
-def _made_up_for(run: BackupRun, state: BackupState) -> bool:
-    """Whether a backup that is at least as full has ended since."""
+def _not_made_up_for(run: BackupRun, state: BackupState) -> list[str]:
+    """The repositories in which no backup that is at least as full has ended since. One run makes one in each: where there are
+    several, those that it has made count."""
     as_full = BACKUP_TYPES[: BACKUP_TYPES.index(run.kind) + 1]
-    return any(one.kind in as_full and one.ended >= (run.ended or 0) for one in state.backups)
+
+    def lacking(since: int) -> list[str]:
+        ended = {one.repository for one in state.backups if one.kind in as_full and one.ended >= since}
+        return [one.name for one in state.repositories if one.name not in ended]
+
+    after = lacking(run.ended or 0)
+    # Where it has made one in each, something else has failed, such as the removal of old ones: of that any may tell.
+    return (lacking(run.began or 0) or after) if after else []
 
 
 def restores(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

@@ -138,10 +138,14 @@ def postgres_part(cluster: Cluster, name: str) -> dict[str, Any]:
 
 def backup_part() -> dict[str, Any]:
     """While the first backup is being made."""
-    runs = {kind: {"ActiveState": "inactive", "ExecMainExitTimestamp": ""} for kind in ("full", "diff", "incr")}
+    runs = {
+        kind: {"ActiveState": "inactive", "ExecMainStartTimestamp": "", "ExecMainExitTimestamp": ""}
+        for kind in ("full", "diff", "incr")
+    }
     timers = {f"pgquorum-backup-{kind}.timer": "active" for kind in ("full", "incr")}
-    making = runs | {"full": {"ActiveState": "activating", "ExecMainExitTimestamp": ""}}
-    return {"version": "pgBackRest 2.60.0", "info": [{"name": "shop"}], "runs": making, "timers": timers, "drills": []}
+    making = runs | {"full": {"ActiveState": "activating", "ExecMainStartTimestamp": "", "ExecMainExitTimestamp": ""}}
+    said = {"local": {"is": [{"name": "shop"}]}}
+    return {"version": "pgBackRest 2.60.0", "repositories": said, "runs": making, "timers": timers, "drills": []}
 
 
 @dataclass(frozen=True)

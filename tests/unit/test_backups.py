@@ -45,9 +45,9 @@ INFO = [{
     "name": "shop", "status": {"code": 0, "message": "ok"},
 }]  # fmt: skip
 RUNS = {
-    "full": {"ActiveState": "inactive", "ExecMainExitTimestamp": "@1000010"},
-    "diff": {"ActiveState": "activating", "ExecMainExitTimestamp": ""},
-    "incr": {"ActiveState": "failed", "ExecMainExitTimestamp": "@1000200"},
+    "full": {"ActiveState": "inactive", "ExecMainStartTimestamp": "@1000000", "ExecMainExitTimestamp": "@1000010"},
+    "diff": {"ActiveState": "activating", "ExecMainStartTimestamp": "@1000011", "ExecMainExitTimestamp": ""},
+    "incr": {"ActiveState": "failed", "ExecMainStartTimestamp": "@1000190", "ExecMainExitTimestamp": "@1000200"},
 }
 
 
@@ -119,7 +119,7 @@ def test_the_secrets_of_a_cluster_that_lives_get_an_authority_when_backups_begin
 def test_what_the_keeper_says_is_read() -> None:
     said = {
         "version": "pgBackRest 2.60.0",
-        "info": INFO,
+        "repositories": {"local": {"is": INFO}},
         "runs": RUNS,
         "timers": {"pgquorum-backup-full.timer": "active"},
         "drills": [],
@@ -137,7 +137,8 @@ def test_what_the_keeper_says_is_read() -> None:
 
 @pytest.mark.parametrize("info", [[], [{"name": "shop"}], [{"name": "shop", "backup": [], "archive": []}]])
 def test_a_keeper_that_has_nothing_yet_is_no_riddle(info: list[object]) -> None:
-    said = {"version": "pgBackRest 2.60.0", "info": info, "runs": {}, "timers": {}, "drills": []}
+    repositories = {"local": {"is": info}}
+    said = {"version": "pgBackRest 2.60.0", "repositories": repositories, "runs": {}, "timers": {}, "drills": []}
     state = host_view("keep1", json.dumps({"time": 0.0, "pgbackrest": {"is": said}}), 0.0).backups
     assert state and state.backups == () and state.archive_first is None
 
@@ -221,7 +222,8 @@ def test_an_age_is_in_the_unit_that_says_most() -> None:
 def test_the_collector_asks_pgbackrest_and_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both as they answer on a host; what is asked is no command of root's."""
     asked = questions(WITH, WITH.host("keep1"))["pgbackrest"]
-    assert asked["info"] == "runuser -u pgbackrest -- pgbackrest --stanza=shop info --output=json"
+    info = "runuser -u pgbackrest -- pgbackrest --stanza=shop --repo=1 --output=json info"
+    assert asked["repositories"] == {"local": info}
     assert asked["version"].startswith("runuser -u pgbackrest -- ")
     systemctl = tmp_path / "systemctl"
     systemctl.write_text("#!/bin/sh\nprintf 'ActiveState=inactive\\nExecMainExitTimestamp=@1000010\\n'\n")
@@ -229,11 +231,11 @@ def test_the_collector_asks_pgbackrest_and_systemd(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     spec = asked | {
         "drills": str(tmp_path / "none"),
-        "info": f"echo {shlex.quote(json.dumps(INFO))}",
+        "repositories": {"local": f"echo {shlex.quote(json.dumps(INFO))}"},
         "version": "echo pgBackRest 2.60.0",
     }
     said = collector.collect({"pgbackrest": spec})["pgbackrest"]["is"]
-    assert said["info"] == INFO and said["version"] == "pgBackRest 2.60.0"
+    assert said["repositories"] == {"local": {"is": INFO}} and said["version"] == "pgBackRest 2.60.0"
     assert said["timers"] == {f"pgquorum-backup-{kind}.timer": "inactive" for kind in ("full", "incr", "drill")}
     assert said["drills"] == []
     assert said["runs"]["diff"] == {"ActiveState": "inactive", "ExecMainExitTimestamp": "@1000010"}

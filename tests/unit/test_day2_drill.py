@@ -156,8 +156,8 @@ def test_what_came_of_a_drill_is_the_result_of_the_order_that_was_given(monkeypa
     assert one.run(MOMENT) == {**RESULT, "paused_seconds": None}
     (order,) = (json.loads(stdin) for _, command, stdin in fleet.asked if "order.json" in command)
     assert order == {
-        "id": "1", "backup": "label-996400", "lsn": "0/9000108", "timeline": "1", "marker": "4c2f", "replica": "db2",
-        "contents": MOMENT.contents,
+        "id": "1", "backup": "label-996400", "repository": "local", "lsn": "0/9000108", "timeline": "1", "marker": "4c2f",
+        "replica": "db2", "contents": MOMENT.contents,
     }  # fmt: skip
     assert drill.Order(**order).backup == "label-996400"
     assert {host for host, _, _ in fleet.asked} == {"keep1"}

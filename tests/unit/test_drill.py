@@ -223,13 +223,13 @@ def test_a_drill_that_was_killed_is_told_until_another_comes_to_an_end() -> None
 
 def test_what_the_keeper_says_of_drills_is_read() -> None:
     said = {
-        "version": "pgBackRest 2.60.0", "info": [], "timers": {},
-        "runs": {"drill": {"ActiveState": "activating", "ExecMainExitTimestamp": ""}},
+        "version": "pgBackRest 2.60.0", "repositories": {}, "timers": {},
+        "runs": {"drill": {"ActiveState": "activating", "ExecMainStartTimestamp": "", "ExecMainExitTimestamp": ""}},
         "drills": [{"backup": "L", "host": "db2", "passed": True, "ended": 1_000_000.0, "failures": [], "rto": 4.4,
-                    "compared": True}],
+                    "compared": True, "repository": "s3"}],
     }  # fmt: skip
     state = host_view("keep1", json.dumps({"time": 1_000_060.0, "pgbackrest": {"is": said}}), 0.0).backups
-    assert state and state.drills == (Drill("L", "db2", True, 1_000_000.0, 60.0, (), 4.4, compared=True),)
+    assert state and state.drills == (Drill("L", "db2", True, 1_000_000.0, 60.0, (), 4.4, compared=True, repository="s3"),)
     assert state.drilling == BackupRun("drill", running=True, failed=False, ended=None) and state.runs == ()
 
 
@@ -241,6 +241,7 @@ def test_of_a_drill_so_much_is_collected_as_is_judged(tmp_path: Path) -> None:
     assert (first["backup"], second["backup"]) == ("L1", "L2")
     assert first == {
         "backup": "L1", "host": "keep1", "passed": True, "ended": 1_000_100.0, "failures": [], "rto": 4.4, "compared": True,
+        "repository": "local",
     }  # fmt: skip
     (tmp_path / "3-L.json").symlink_to(tmp_path / "1-L.json")
     with pytest.raises(OSError):  # whose file it is could have put any path there

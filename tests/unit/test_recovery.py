@@ -204,4 +204,4 @@ def test_backups_as_pgbackrest_tells_them() -> None:
             "timestamp": {"start": 5, "stop": 9}, "type": "full",
         }],
     }]  # fmt: skip
-    assert bases(info) == (base("20261129-031500F", 9.0, 2, position("1/B000120"), size=23),)
+    assert bases(info, "local") == (base("20261129-031500F", 9.0, 2, position("1/B000120"), size=23),)

@@ -16,7 +16,7 @@ from offline import RecordingActions, cut_off
 import day2.commands.backups.cancel as cancel
 import day2.commands.backups.restore as command
 from cluster.errors import ClusterError
-from cluster.recovery import Base, Mark, Target, parse_target, position, timelines
+from cluster.recovery import Base, Mark, Target, archive_of, parse_target, position, timelines
 from day2.recovery import steps as recovery_steps
 from day2.recovery.actions import arrived
 from day2.recovery.executor import call_off, carry_out
@@ -130,7 +130,7 @@ def test_the_steps_of_a_restore() -> None:
         "move the data on db1 aside (*.before-20261129T080000Z)",
         "move the data on db2 aside (*.before-20261129T080000Z)",
         "move the data on db3 aside (*.before-20261129T080000Z)",
-        "restore backup 20261129-010000F on db1",
+        "restore backup 20261129-010000F of repository local on db1",
         "replay timeline 2 on db1 up to time 2026-11-29 07:00:00.000000+00, and begin timeline 3 there",
         "take out of etcd who led, who could vote, and how far they were",
         "start Patroni on db1 and wait until it takes writes",
@@ -208,7 +208,7 @@ def test_another_target_in_place_of_one_that_was_not_finished_never_touches_the_
     latest = made(id="another", to="latest", kind="latest", value="", label="other", live=False)
     going = instead(unfinished, latest)
     assert (going.to, going.label, going.host, going.id) == ("latest", "other", "db2", unfinished.id)
-    assert str(left(going)[0]) == "restore backup other on db2"
+    assert str(left(going)[0]) == "restore backup other of repository local on db2"
     early = instead(replace(unfinished, done=3), latest)
     assert str(left(early)[0]) == str(left(replace(unfinished, done=3))[0])
 
@@ -285,10 +285,9 @@ def test_where_a_server_has_arrived_is_read_from_its_history() -> None:
 
 ARCHIVE = {
     "last": datetime(2026, 11, 1, tzinfo=UTC).timestamp(),
-    "system": views.KEYS["initialize"],
     "files": {"0000000100000000": [[1, 2, 900.0]], "0000000200000000": [[3, 5, 1_500.0]]},
     "histories": {"2": ["1\t0/3000000\tno recovery target specified\n", 1_000.0]},
-    "info": [{"db": [{"id": 1}], "backup": [{
+    "info": [{"db": [{"id": 1, "system-id": int(views.KEYS["initialize"])}], "backup": [{
         "database": {"id": 1},
         "archive": {"stop": "000000010000000000000005"}, "error": False, "info": {"size": 10}, "label": "20261129-010000F",
         "lsn": {"stop": "0/2000000"}, "timestamp": {"stop": 500}, "type": "full",
@@ -300,7 +299,7 @@ def run(monkeypatch: pytest.MonkeyPatch, to: str, view: ClusterView | None = Non
     """The command, without a host: its exit code, and the steps that it took."""
     taken: list[str] = []
     actions = SimpleNamespace(
-        archive=lambda: ARCHIVE,
+        archive=lambda *_: archive_of({"local": ARCHIVE}),
         identify=lambda host: {"system": views.KEYS["initialize"]},
         survey=lambda: {name: vars(data()) for name in views.DATABASES},
     )
@@ -366,5 +365,5 @@ def test_an_interrupted_one_goes_on_by_the_same_command(
     assert taken[0].startswith("replay timeline 2 on db1") and len(taken) == 6
     assert "was begun at 2026-11-29T08:00:00+00:00 and not finished" in capsys.readouterr().out
     _, taken = run(monkeypatch, "latest", noted={"restore": made(done=11).text})
-    assert taken[0] == "restore backup 20261129-010000F on db1"
+    assert taken[0] == "restore backup 20261129-010000F of repository local on db1"
     assert "This goes to latest in its place." in capsys.readouterr().out

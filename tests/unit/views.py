@@ -25,6 +25,7 @@ from health.states import (
     PatroniState,
     PostgresState,
     ProxyState,
+    Repository,
     Sender,
     Server,
     Slot,
@@ -163,11 +164,14 @@ def backup(kind: str = "full", age: float = 3600.0, **differs: Any) -> Backup:
     return replace(made, **differs)
 
 
+ARCHIVED = Repository("local", "", "000000030000000000000001", "000000030000000000000009")
+
+
 def backups(*there: Backup, **differs: Any) -> BackupState:
     """What a keeper of these backups says, oldest first; nothing runs, and nothing has failed."""
     runs = tuple(BackupRun(kind, running=False, failed=False, ended=None) for kind in ("full", "diff", "incr"))
     timers = {f"pgquorum-backup-{kind}.timer": "active" for kind in ("full", "incr")}
-    state = BackupState("2.60.0", there or (backup(),), runs, timers, "000000030000000000000001", "000000030000000000000009")
+    state = BackupState("2.60.0", there or (backup(),), runs, timers, (ARCHIVED,))
     return replace(state, **differs)
 
 

@@ -43,6 +43,8 @@ def _mark(c: Context, name: str) -> None:
     help={
         "to": "a time with its zone, a position such as 0/5F6ADF0, the name of a mark, or latest: all there is",
         "set": "the backup to begin with, as backup.list calls it; without it, the newest that leads there",
+        "repository": "the one to restore from; without it, whichever has the newest backup that leads there",
+        "as-of": "read that repository as it was at this time, with its zone: a bucket that keeps old versions (docs/runbook.md)",
         "timeline": "the timeline on which that lies; without it, the one that was written then",
         "discard-old-data": "delete the old data at once, where there is no room for it beside the new",
         "cancel": "call off one that was not finished: the old data is put back",
@@ -54,6 +56,8 @@ def _restore(
     c: Context,
     to: str | None = None,
     set: str | None = None,
+    repository: str | None = None,
+    as_of: str | None = None,
     timeline: str | None = None,
     discard_old_data: bool = False,
     cancel: bool = False,
@@ -67,22 +71,41 @@ def _restore(
         return on_cluster(c, call_off, to=to, dry=dry, yes=yes)
     from day2.commands.backups.restore import restore
 
-    return on_cluster(c, restore, to=to, label=set, timeline=timeline, discard=discard_old_data, dry=dry, yes=yes)
+    return on_cluster(
+        c,
+        restore,
+        to=to,
+        label=set,
+        timeline=timeline,
+        discard=discard_old_data,
+        dry=dry,
+        yes=yes,
+        repository=repository,
+        as_of=as_of,
+    )
 
 
 @command(
     help={
         "set": "the backup, by its label (backup.list has them); without it, the newest",
+        "repository": "the one whose backup is proven; without it, whichever has the newest",
         "host": "where it is restored: a replica's host; without it, the host that keeps the backups",
         "report": "directory for the report: JSON, text and a page",
         "json": JSON,
     },
 )
-def _drill(c: Context, set: str | None = None, host: str | None = None, report: str | None = None, json: bool = False) -> None:
+def _drill(
+    c: Context,
+    set: str | None = None,
+    repository: str | None = None,
+    host: str | None = None,
+    report: str | None = None,
+    json: bool = False,
+) -> None:
     """Prove a backup: restored beside the cluster, compared with a replica row by row, checked. Exits 1 when it is not."""
     from day2.commands.backups.drill import drill
 
-    on_cluster(c, drill, backup=set, host=host, report=report, as_json=json)
+    on_cluster(c, drill, backup=set, host=host, report=report, as_json=json, repository=repository)
 
 
 COMMANDS = (_list, _check, _mark, _drill)

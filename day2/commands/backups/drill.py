@@ -25,14 +25,16 @@ from health.view import ClusterView
 from .keeper import keeper
 
 
-def drill(cluster: Cluster, *, backup: str | None, host: str | None, report: str | None, as_json: bool) -> int:
+def drill(
+    cluster: Cluster, *, backup: str | None, host: str | None, report: str | None, as_json: bool, repository: str | None = None
+) -> int:
     """0 when the backup is proven, 1 when it is not. Raises ClusterError for what can't be drilled, and before there is anything
     to lose where the report could not be written."""
     out, kept_by = console(as_json=as_json), keeper(cluster)
     directory = None if report is None else writable(report)
     with Fleet(cluster.hosts) as fleet:
         view = observe(fleet, cluster)
-        choice = choose(view, cluster, kept_by, backup, host)
+        choice = choose(view, cluster, kept_by, backup, host, repository)
         drilling = Drilling(fleet, cluster, choice, lambda text: out.print(escape(text), soft_wrap=True))
         drilling.refuse_second()
         refuse_without_room(choice, drilling.directory, drilling.room())
@@ -51,7 +53,10 @@ def announce(out: Console, choice: Choice) -> None:
     """What is about to be done."""
     one = choice.backup
     room = f"{size(needed(one.size))} are needed there while it goes on"
-    out.print(f"{one.label} ({one.kind}, {size(one.size)} of data) is restored on {choice.where.name}: {room}", soft_wrap=True)
+    out.print(
+        f"{one.label} ({one.kind}, in {one.repository}, {size(one.size)} of data) is restored on {choice.where.name}: {room}",
+        soft_wrap=True,
+    )
     if choice.replica is None:
         out.print(f"[yellow]warning[/]  nothing is compared with a replica: {escape(choice.uncompared)}", soft_wrap=True)
 

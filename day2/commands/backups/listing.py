@@ -10,11 +10,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from cluster.errors import ClusterError
+from cluster.repositories import Place
 from cluster.topology import Cluster
 from day2.hosts.observe import CONNECT_SECONDS, observe
 from day2.hosts.ssh import Fleet
 from day2.ui.console import BAD_NEWS, FINE, console, print_json, size
-from health.states import Backup, Drill
+from health.states import Backup, Drill, Repository
 
 from .keeper import keeper
 
@@ -34,26 +35,40 @@ def listing(cluster: Cluster, *, as_json: bool) -> int:
     if as_json:
         running = [run.kind for run in state.runs if run.running]
         rows = [as_row(one, state.proven.get(one.label)) for one in state.backups]
+        repositories = [about(place, state.repository(place.name)) for place in cluster.repositories]
+        document = {"cluster": cluster.name, "host": host.name, "backups": rows, "running": running}
         archive = {"first": state.archive_first, "last": state.archive_last}
-        print_json(FORMAT, {"cluster": cluster.name, "host": host.name, "backups": rows, "running": running, "archive": archive})
+        print_json(FORMAT, {**document, "archive": archive, "repositories": repositories})
         return FINE if state.backups else BAD_NEWS
     out = console()
+    several = len(state.repositories) > 1
     table = Table(
-        "backup", "type", "ended (UTC)", "age", "data", "stored", "proven", "write-ahead log",
+        "backup", *(["in"] if several else []), "type", "ended (UTC)", "age", "data", "stored", "proven", "write-ahead log",
         box=None, header_style="dim", padding=(0, 2, 0, 0),
     )  # fmt: skip
     table.columns[0].no_wrap = True  # what pgBackRest is told
     for one in state.backups:
-        table.add_row(*map(escape, cells(one, state.proven.get(one.label))))
+        label, *more = map(escape, cells(one, state.proven.get(one.label)))
+        table.add_row(label, *([one.repository] if several else []), *more)
     out.print(table)
-    if state.archive_first:
-        out.print(f"archived: {state.archive_first} to {state.archive_last}")
+    for one_of_them in state.repositories:
+        name = f" in {one_of_them.name}" if several else ""
+        if one_of_them.problem:
+            out.print(f"[red]problem[/]  {one_of_them.name} can't be read: {escape(one_of_them.problem)}", soft_wrap=True)
+        elif one_of_them.first:
+            out.print(f"archived{name}: {one_of_them.first} to {one_of_them.last}")
     for run in state.runs:
         if run.running:
             out.print(f"[cyan]note[/]     a backup of type {run.kind} is being made, or waits for its turn")
     if state.drilling and state.drilling.running:
         out.print(f"[cyan]note[/]     a drill goes on on {host.name}")
     return FINE if state.backups else BAD_NEWS
+
+
+def about(place: Place, seen: Repository | None) -> dict[str, Any]:
+    """A repository as it is in JSON."""
+    archive = {"first": seen.first if seen else None, "last": seen.last if seen else None}
+    return {"name": place.name, "type": place.kind, "problem": (seen.problem or None) if seen else None, "archive": archive}
 
 
 def as_row(one: Backup, drill: Drill | None) -> dict[str, Any]:

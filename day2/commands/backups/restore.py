@@ -12,22 +12,20 @@ from rich.console import Console
 from rich.markup import escape
 
 from cluster import paths
-from cluster.archive import archived
 from cluster.errors import ClusterError
 from cluster.recovery import (
     FORMS,
     Mark,
     Target,
     base_for,
-    bases,
     lsn,
     mark_called,
     moment,
+    parse_as_of,
     parse_target,
     parse_timeline,
     position,
     timeline_of,
-    timelines,
 )  # fmt: skip
 from cluster.topology import Cluster
 from day2.commands.change.plans import show_plan
@@ -62,17 +60,21 @@ from .keeper import keeper
 
 @dataclass(frozen=True)
 class Asked:
-    """The command's options: what to go back to, the backup's label and the timeline where they are named."""
+    """The command's options: what to go back to, the backup's label and the timeline where they are named; the repository, and
+    the moment as of which it is read, empty where they are not."""
 
     target: Target
     label: str | None
     timeline: int | None
     discard: bool
+    repository: str = ""
+    as_of: str = ""
 
 
 def restore(
-    cluster: Cluster, *, to: str | None, label: str | None, timeline: str | None, discard: bool, dry: bool, yes: bool
-) -> int:
+    cluster: Cluster, *, to: str | None, label: str | None, timeline: str | None, discard: bool, dry: bool, yes: bool,
+    repository: str | None = None, as_of: str | None = None,
+) -> int:  # fmt: skip
     """0 when the cluster is there, healthy, and a full backup is begun; 1 where `verify` finds a problem then.
 
     Raises ClusterError with what stands in the way, when nothing was touched; or with the step that failed: the same command goes
@@ -81,7 +83,10 @@ def restore(
     keeper(cluster)
     if to is None:
         raise ClusterError(f"--to is missing: it {FORMS}")
-    asked = Asked(parse_target(to), label, parse_timeline(timeline), discard)
+    moment_of_it = parse_as_of(as_of, repository)
+    if repository is not None:
+        cluster.repository(repository, "--repository")
+    asked = Asked(parse_target(to), label, parse_timeline(timeline), discard, repository or "", moment_of_it)
     out = console()
     with changing(cluster, f"restore --to {to}", dry=dry) as (fleet, _, view):
         refuse(list(reachable(view, cluster)))
@@ -129,6 +134,8 @@ def resumed(asked: Asked, unfinished: Restore | None) -> Restore | None:
     """The restore that was not finished, where it is the same that is asked for."""
     if unfinished is None or unfinished.to != asked.target.text or asked.label not in (None, unfinished.label):
         return None
+    if asked.repository not in ("", unfinished.repository) or asked.as_of not in ("", unfinished.as_of):
+        return None
     return unfinished if asked.timeline in (None, unfinished.timeline) else None
 
 
@@ -147,23 +154,24 @@ def prepared(
         raise ClusterError(
             f"--to {target.text!r} lies in the future: it is {moment(now.timestamp())} now. `--to latest` is all there is"
         )
-    archive = actions.archive()
-    known = timelines({int(number): (text, at) for number, (text, at) in archive["histories"].items()})
+    archive = actions.archive(asked.repository, asked.as_of)
+    known = archive.timelines
     mark = mark_called(target.text, marks(noted)) if target.kind == "name" else None
     along = timeline_of(known, target, mark, asked.timeline)
-    base = base_for(bases(archive["info"]), along, target, mark, asked.label, archived(archive["files"]))
+    base = base_for(archive.bases, along, target, mark, asked.label, archive.files)
     host = place(view, cluster)
-    ours = view.primary is not None and actions.identify(host)["system"] == archive["system"]
+    ours = view.primary is not None and actions.identify(host)["system"] == archive.system
     live = ours and (unfinished is None or may_lead(unfinished))
     if live and view.primary and target.lsn is not None and target.lsn > (view.primary.lsn or 0):
         raise ClusterError(f"--to {target.text} is after the last of the write-ahead log, {lsn(view.primary.lsn or 0)}")
     if target.time and not live and unfinished is None and along.number == max(known):
-        refuse_too_late(target, archive["last"])
+        refuse_too_late(target, archive.last)
     promoted = view.dcs.configurations.promoted if view.dcs else None
     made = planned(
         cluster, target, base, along, known, promoted.timeline if promoted else 0, host,
         id=f"{now:%Y%m%dT%H%M%SZ}", began=now.isoformat(timespec="seconds"),
         before=view.primary.timeline if live and view.primary else max(known), live=live, keep=not asked.discard,
+        as_of=asked.as_of,
     )  # fmt: skip
     if unfinished and not may_lead(unfinished):
         return instead(unfinished, made)

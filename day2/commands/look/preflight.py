@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Collection, Mapping
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from agents.sent import shipped
 from cluster.fitness import refusals
 from cluster.sources import origins
+from cluster.stores import asked_of, wrong
 from cluster.survey import HostSurvey, parse_survey, survey_command
 from cluster.topology import Cluster, Host
 from cluster.vault import Vault
@@ -23,6 +25,7 @@ from health.preflight import HostProbe, clocks, judge, parse_probe, probe_questi
 FORMAT = "pgquorum preflight 1"
 CONNECT_SECONDS = 2.0
 PROBE_SECONDS = 20
+STORES_SECONDS = 60
 
 
 def preflight(cluster: Cluster, *, as_json: bool) -> int:
@@ -51,6 +54,7 @@ def look(cluster: Cluster) -> list[Finding]:
         surveys = {name: parse_survey(a.output.splitlines(), a.at) for name, a in answers.items() if a.ok}
         rooted = [cluster.host(name) for name, survey in surveys.items() if survey.uid == 0]
         probes, failed = probe_all(fleet, cluster, rooted)
+        elsewhere = [one for host in cluster.backup_hosts if host in rooted for one in stores(fleet, host, cluster, vault)]
     silent = {name: told(answer) for name, answer in answers.items() if not answer.ok}
     found = [finding("host.unreachable", name, why) for name, why in silent.items()]
     unfit = refusals(cluster, surveys, vault.cluster_id, vault.existed, own())
@@ -59,7 +63,7 @@ def look(cluster: Cluster) -> list[Finding]:
         found.append(clocks({name: survey.clock_offset for name, survey in surveys.items()}))
     stands = deployed(surveys)
     needed = {name: origins(cluster, cluster.host(name), survey) for name, survey in surveys.items()}
-    return [*found, *failed, *judge(cluster, probes, stands, silent, needed), *from_here(cluster, stands, silent)]
+    return [*found, *failed, *elsewhere, *judge(cluster, probes, stands, silent, needed), *from_here(cluster, stands, silent)]
 
 
 def probe_all(fleet: Fleet, cluster: Cluster, hosts: list[Host]) -> tuple[dict[str, HostProbe], list[Finding]]:
@@ -76,6 +80,17 @@ def probe_all(fleet: Fleet, cluster: Cluster, hosts: list[Host]) -> tuple[dict[s
             text = f"could not be measured (is python3 installed?): {told(answer)}"
             failed.append(finding("host.not-measured", host.name, text))
     return probes, failed
+
+
+def stores(fleet: Fleet, host: Host, cluster: Cluster, vault: Vault) -> list[Finding]:
+    """Whether the repositories that lie elsewhere can be used, asked on the host that will, whatever was deployed there."""
+    asked = asked_of(cluster, vault)
+    if not asked:
+        return []
+    command, source = shipped("store", {})
+    answer = fleet.run(host.name, command, source + json.dumps({"stores": asked, "files": {}}), STORES_SECONDS)
+    found = [finding("backups.no-repository", host.name, text) for text in wrong(answer.output, answer.problem)]
+    return found or [ok("backups", host.name, f"repositories that lie elsewhere answer, and take the key: {', '.join(asked)}")]
 
 
 def deployed(surveys: Mapping[str, HostSurvey]) -> bool:

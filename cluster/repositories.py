@@ -1,0 +1,203 @@
+"""Where the backups of a cluster lie: its repositories, each of a kind, all written and read by the host of group `backup`."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, model_validator
+
+from . import certificates
+from .values import Port
+
+if TYPE_CHECKING:
+    from .settings import BackupSettings
+    from .topology import Cluster
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
+HOST = r"([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\]"
+# What each kind has to have, and what it may have besides; all may have how much is kept.
+NEEDED = {"directory": (), "s3": ("bucket", "endpoint", "region"), "sftp": ("host", "user", "host_key", "path")}
+ALSO = {"directory": (), "s3": ("path", "uri_style", "ca_file"), "sftp": ("port",)}
+
+
+def _name(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise ValueError("should be lower-case letters, digits and underscores, at most 31, a letter first")
+    return value
+
+
+def _bucket(value: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value):
+        raise ValueError("should be the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens")
+    return value
+
+
+def _endpoint(value: str) -> str:
+    if not re.fullmatch(rf"({HOST})(:\d{{1,5}})?", value):
+        raise ValueError(
+            "should be a host with or without a port, such as 's3.eu-central-1.amazonaws.com'; it is always spoken to by TLS"
+        )
+    return value
+
+
+def _region(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,63}", value):
+        raise ValueError(
+            "should be a region such as 'eu-central-1'; where the store has none, what its manual says: often us-east-1"
+        )
+    return value
+
+
+def _host(value: str) -> str:
+    if not re.fullmatch(HOST, value):
+        raise ValueError("should be the name or address of a host")
+    return value
+
+
+def _user(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}", value):
+        raise ValueError("should be the name of a user there")
+    return value
+
+
+def _path(value: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+", value):
+        raise ValueError("should be an absolute path such as '/pgbackrest', of letters, digits and . _ - /")
+    return value
+
+
+def _host_key(value: str) -> str:
+    if not re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", value):
+        raise ValueError(
+            "should be the SHA-256 of the server's own key, as `ssh-keyscan HOST | ssh-keygen -lf -` prints it: SHA256:..."
+        )
+    return value
+
+
+RepositoryName = Annotated[str, AfterValidator(_name)]
+
+
+class Repository(BaseModel):
+    """An entry of `backup_repositories`. What is None was not said."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["directory", "s3", "sftp"]
+    path: Annotated[str, AfterValidator(_path)] | None = None
+    bucket: Annotated[str, AfterValidator(_bucket)] | None = None
+    endpoint: Annotated[str, AfterValidator(_endpoint)] | None = None
+    region: Annotated[str, AfterValidator(_region)] | None = None
+    uri_style: Literal["host", "path"] | None = None
+    ca_file: str | None = None
+    host: Annotated[str, AfterValidator(_host)] | None = None
+    port: Port | None = None
+    user: Annotated[str, AfterValidator(_user)] | None = None
+    host_key: Annotated[str, AfterValidator(_host_key)] | None = None
+    keep_full: Annotated[StrictInt, Field(ge=1, le=9999)] | None = None
+    keep_days: Annotated[StrictInt, Field(ge=1, le=3650)] | None = None
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Self:
+        needed, allowed = NEEDED[self.type], (*NEEDED[self.type], *ALSO[self.type], "type", "keep_full", "keep_days")
+        lacking = [name for name in needed if getattr(self, name) is None]
+        besides = [name for name in type(self).model_fields if getattr(self, name) is not None and name not in allowed]
+        if lacking:
+            raise ValueError(f"a repository of type {self.type!r} needs {', '.join(lacking)}")
+        if besides:
+            where = " (its place is backup_directory)" if self.type == "directory" and besides == ["path"] else ""
+            raise ValueError(f"a repository of type {self.type!r} has no {', '.join(besides)}{where}")
+        if self.keep_full is not None and self.keep_days is not None:
+            raise ValueError("should have keep_full or keep_days, not both")
+        return self
+
+
+Repositories = Annotated[dict[RepositoryName, Repository], Field(min_length=1, max_length=9)]
+DEFAULT = {"local": Repository(type="directory")}
+
+
+@dataclass(frozen=True)
+class Place:
+    """One repository of a cluster: the `number` by which pgBackRest knows it, its `name`, and what the settings say of it."""
+
+    number: int
+    name: str
+    settings: Repository
+
+    @property
+    def kind(self) -> str:
+        return self.settings.type
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is on another machine than the host of group `backup`."""
+        return self.kind != "directory"
+
+    @property
+    def path(self) -> str:
+        """Where it begins in a bucket or on an SFTP server."""
+        return self.settings.path or "/pgbackrest"
+
+    @property
+    def ca_file(self) -> str:
+        """Where the host of group `backup` has the authorities that the settings name."""
+        return f"/etc/pgbackrest/ca-{self.name}.crt"
+
+    @property
+    def private_key(self) -> str:
+        """Where that host has the key by which it logs in to an SFTP server."""
+        return f"/etc/pgbackrest/sftp-{self.name}.key"
+
+    @property
+    def fingerprint(self) -> str:
+        """The SFTP server's own key as pgBackRest is told it: in hexadecimal digits."""
+        return base64.b64decode(f"{(self.settings.host_key or '').removeprefix('SHA256:')}=").hex()
+
+    def retention(self, backup: BackupSettings) -> tuple[str, int]:
+        """How much is kept: of what (pgBackRest's `count` or `time`), and how many full backups or days."""
+        own = self.settings
+        full, days = (own.keep_full, own.keep_days) if own.keep_full or own.keep_days else (backup.keep_full, backup.keep_days)
+        return ("time", days) if days else ("count", full or backup.keep_full)
+
+
+def places(repositories: dict[str, Repository]) -> tuple[Place, ...]:
+    """The repositories, in the order of the settings."""
+    return tuple(Place(number, name, one) for number, (name, one) in enumerate(repositories.items(), 1))
+
+
+def problems(repositories: dict[str, Repository]) -> Iterator[str]:
+    """What they may not be beside each other."""
+    directories = [name for name, one in repositories.items() if one.type == "directory"]
+    if len(directories) > 1:
+        yield f"backup_repositories: {' and '.join(directories)} are both of type 'directory': should be one, in backup_directory"
+    seen: dict[tuple[str | None, ...], str] = {}
+    for name, one in repositories.items():
+        where = (one.type, one.endpoint or one.host, one.bucket or one.user, places({name: one})[0].path)
+        if one.type != "directory" and where in seen:
+            yield f"backup_repositories: {seen[where]} and {name} are the same place: should be two, or one of them"
+        seen[where] = name
+
+
+def authorities(place: Place) -> str:
+    """The text of the file of authorities that the settings name, which is read here. Raises ValueError and OSError."""
+    text = Path(place.settings.ca_file or "").read_text(encoding="utf-8")
+    if not certificates.is_bundle(text):
+        raise ValueError("it has no certificates")
+    return text
+
+
+def file_problems(cluster: Cluster) -> Iterator[str]:
+    """What is wrong with the files that the settings name."""
+    for place in cluster.repositories:
+        if place.settings.ca_file is None:
+            continue
+        try:
+            authorities(place)
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            named = f"backup_repositories[{place.name}][ca_file] = {place.settings.ca_file!r}"
+            yield f"{named}: should be the path of a PEM file here, with the authorities of the store's certificate ({why})"

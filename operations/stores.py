@@ -1,0 +1,37 @@
+"""Asks for repositories that lie elsewhere before anything is changed: do they answer, and take the key?"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pyinfra.api import State, StringCommand
+
+from agents.sent import shipped
+from cluster.stores import asked_of, wrong
+
+from . import pgbackrest
+from .context import Run
+from .survey import ask_all
+
+
+def store_problems(state: State, run: Run) -> list[str]:
+    """What is wrong with them, a sentence each. One that is as it was deployed is not asked: rules tell of that. Raises
+    ClusterError where a key is missing."""
+    stores = asked_of(run.cluster, run.vault)
+    if not stores:
+        return []
+
+    def ask(one: Any) -> list[str]:
+        files = {item.path: item.digest for item in pgbackrest.about_repositories(run)}
+        command, source = shipped("store", {})
+        # Through its input, as the keys are in it. Not a fact: pyinfra prints what those are given.
+        given = source + json.dumps({"stores": stores, "files": files})
+        worked, output = one.run_shell_command(StringCommand(command), _stdin=given, _sudo=one.data.get("_sudo", False))
+        if not worked and "not found" in output.stderr:
+            return []  # a host without Python yet: pgBackRest will tell
+        return list(wrong(output.stdout, output.stderr))
+
+    keepers = {host.name for host in run.cluster.backup_hosts}
+    answers = ask_all(state, [one for one in state.active_hosts if one.name in keepers], ask)
+    return [f"{name}: {sentence}" for name, sentences in answers.items() for sentence in sentences]

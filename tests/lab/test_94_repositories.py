@@ -1,0 +1,215 @@
+"""Backups that lie elsewhere, too: in an object store that keeps old versions, and on an SFTP server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import invoke
+from helpers import Site
+from hosts import ADDRESS, DATA, DATABASES, PROXY, SPEC, wait_until
+from keeping import HOST, ONLY_WITH_BACKUPS, as_keeper, rules, written
+from object_store import BUCKET, ObjectStore
+
+pytestmark = [pytest.mark.usefixtures("healed"), ONLY_WITH_BACKUPS]
+SETTINGS, CIPHER = "group_data/backup.py", "/etc/pgbackrest/conf.d/cipher.conf"
+NUMBERS = {"local": 1, "s3": 2, "away": 3}
+LOCAL = {"type": "directory"}
+# Who may come by SFTP to a host of the lab: one user, to one directory, and nowhere else.
+SFTP_SERVER = """set -e
+id shop >/dev/null 2>&1 || useradd --create-home --home-dir /srv/sftp/shop --shell /usr/sbin/nologin shop
+mkdir -p /etc/ssh/shop /srv/sftp/shop/backups
+chown root:root /srv/sftp /srv/sftp/shop && chmod 755 /srv/sftp /srv/sftp/shop && chown shop: /srv/sftp/shop/backups
+cat >/etc/ssh/shop/keys && chmod 644 /etc/ssh/shop/keys
+printf '%s\\n' 'Match User shop' 'ChrootDirectory /srv/sftp/shop' 'ForceCommand internal-sftp' \\
+    'AuthorizedKeysFile /etc/ssh/shop/keys' 'DisableForwarding yes' >/etc/ssh/sshd_config.d/shop.conf
+systemctl reload ssh
+"""
+
+
+def info(site: Site, name: str) -> dict[str, Any]:
+    """What pgBackRest itself says of one repository."""
+    (stanza,) = json.loads(as_keeper(site, f"--repo={NUMBERS[name]} --output=json info"))
+    return dict(stanza)
+
+
+def labels(site: Site, name: str) -> list[str]:
+    return [backup["label"] for backup in info(site, name)["backup"]]
+
+
+def archived(site: Site, name: str) -> str:
+    archives = info(site, name)["archive"]
+    return str(archives[-1]["max"]) if archives else ""
+
+
+def write_settings(site: Site, **repositories: dict[str, Any]) -> None:
+    """In place of what an earlier test has written."""
+    file = site.folder / SETTINGS
+    own = file.read_text().partition("\n# A test's.\n")[0]
+    file.write_text(f"{own}\n# A test's.\nbackup_repositories = {repositories!r}\n" if repositories else own)
+
+
+@pytest.fixture(scope="module")
+def store(joined: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """The object store; when all is done the cluster is as it was before."""
+    running = ObjectStore(tmp_path_factory.mktemp("store"))
+    key = joined.secrets / "repository-s3.json"
+    key.touch(0o600)
+    key.write_text(json.dumps(running.keys))
+    try:
+        yield running
+    finally:
+        write_settings(joined)
+        joined.heal()
+        joined.deployed()
+        joined.on_all(f"rm -rf {DATA}.before-* /var/lib/pgquorum-wal/pgquorum/pg_wal.before-*", DATABASES)
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def both(joined: Site, store: ObjectStore) -> Site:
+    """The cluster, whose backups lie on their host and in the store."""
+    wait_until(lambda: labels(joined, "local"), "the first full backup")
+    write_settings(joined, local=LOCAL, s3=store.entry)
+    joined.deployed()
+    wait_until(lambda: labels(joined, "s3"), "a backup in the store, which the deploy has begun")
+    return joined
+
+
+def test_what_can_not_be_used_is_refused_with_the_reason_before_anything_is_changed(joined: Site, store: ObjectStore) -> None:
+    before = joined.on(HOST, "sha256sum /etc/pgbackrest/pgbackrest.conf")
+    wrong = {"PGQUORUM_REPOSITORY_S3_KEY": store.keys["key"], "PGQUORUM_REPOSITORY_S3_KEY_SECRET": "another"}
+    cases: list[tuple[dict[str, Any], dict[str, str], str]] = [
+        ({}, wrong, "the key's secret is another one"),
+        ({"bucket": "not-there"}, {}, "there is no bucket not-there"),
+        ({"ca_file": str(joined.secrets / "backup-ca.crt")}, {}, "ca_file does not vouch for the certificate"),
+        ({"endpoint": f"{ADDRESS[PROXY]}:9443"}, {}, "no answer from"),
+    ]
+    for differs, environment, reason in cases:
+        write_settings(joined, local=LOCAL, s3={**store.entry, **differs})
+        run = joined.deploy("-y", environment=environment)
+        assert run.exit_code != 0 and f"backup_repositories[s3]: {reason}" in run.output, run.output
+        assert "nothing was changed" in run.output and store.keys["key_secret"] not in run.output
+    assert joined.on(HOST, "sha256sum /etc/pgbackrest/pgbackrest.conf") == before
+
+
+def test_a_store_joins_gets_a_backup_and_the_archive_and_a_second_deploy_changes_nothing(both: Site, store: ObjectStore) -> None:
+    assert both.changes() == 0
+    name = written(both)
+    wait_until(lambda: archived(both, "s3") >= name and archived(both, "local") >= name, "both have what was written")
+    assert rules(both) & {"backups.no-repository", "archive.failing", "files.edited"} == set()
+    there = store.objects()
+    assert any(f"pgbackrest/archive/{SPEC.name}/" in one and name in one for one in there)
+    assert f"pgbackrest/backup/{SPEC.name}/backup.info" in there
+    assert info(both, "s3")["cipher"] == "aes-256-cbc"
+
+
+def test_one_file_on_one_host_has_the_key(both: Site, store: ObjectStore) -> None:
+    secret = store.keys["key_secret"]
+    assert both.on(HOST, f"stat -c '%a %U %G' {CIPHER}") == "640 root pgbackrest"
+    for host in (HOST, *DATABASES):
+        found = both.on(host, "grep -rlF -f - /etc /run/pgbackrest /var/spool/pgbackrest 2>/dev/null || true", stdin=secret)
+        assert found == (CIPHER if host == HOST else ""), host
+        assert secret not in both.on(host, "journalctl --no-pager --boot"), host
+
+
+def test_each_gets_a_backup_and_both_are_listed(both: Site) -> None:
+    before = {name: labels(both, name) for name in ("local", "s3")}
+    code, out, err = invoke(both, "backup", "--type", "incr")
+    assert code == 0, out + err
+    for name, labels_before in before.items():
+        assert len(labels(both, name)) == len(labels_before) + 1, name
+    code, out, _ = invoke(both, "backup.list", "--json")
+    document = json.loads(out)
+    assert code == 0 and [one["name"] for one in document["repositories"]] == ["local", "s3"]
+    for name in before:
+        assert [row["label"] for row in document["backups"] if row["repository"] == name] == labels(both, name)
+
+
+def test_one_that_hangs_holds_up_nobody_and_gets_what_it_lacks_when_it_is_back(both: Site, store: ObjectStore) -> None:
+    with store.hanging():
+        names = []
+        for n in range(3):
+            with both.connect(5000) as connection:
+                connection.execute("create table if not exists hung (n int)")
+                connection.execute(f"insert into hung values ({n})")
+            names.append(written(both))
+        wait_until(lambda: archived(both, "local") >= names[-1], "the other one gets all of it")
+        wait_until(lambda: {"backups.no-repository", "archive.failing"} <= rules(both), "that it is away is told")
+        assert invoke(both, "backup", "--type", "incr", seconds=600)[0] == 1
+        assert "backups.failed" in rules(both)
+    written(both)  # PostgreSQL tries again at once when a file is ended, and each minute
+    wait_until(lambda: archived(both, "s3") >= names[-1], "it gets what it lacks")
+    stored = "\n".join(store.objects())
+    assert all(name in stored for name in names)
+    wait_until(lambda: rules(both) & {"backups.no-repository", "archive.failing"} == set(), "nothing is told of it any more")
+    assert invoke(both, "backup", "--type", "incr")[0] == 0
+    assert "backups.failed" not in rules(both)
+
+
+def test_a_drill_proves_a_backup_from_the_store_by_the_keeper_s_own_pgbackrest(both: Site) -> None:
+    code, out, err = invoke(both, "backup.drill", "--repository", "s3", "--json", seconds=600)
+    told = json.loads(out) if out else {}
+    assert code == 0 and told["passed"], err
+    assert (told["repository"], told["backup"]) == ("s3", labels(both, "s3")[-1])
+    assert told["compared"]["rows"] > 0 and told["compared"]["differences"] == []
+    # The timer's takes the one whose turn it is.
+    both.on(HOST, "systemctl start pgquorum-backup-drill.service", timeout=600)
+    newest = both.on(HOST, 'cat "$(ls -t /var/lib/pgbackrest-drill/results/*.json | head -n 1)"')
+    assert json.loads(newest)["repository"] == "local" and json.loads(newest)["passed"]
+
+
+def now(site: Site) -> str:
+    said = site.psql(site.leader(), "select pg_sleep(2); select clock_timestamp() at time zone 'UTC'").split("\n")[-1]
+    site.psql(site.leader(), "select pg_sleep(2)")
+    return datetime.fromisoformat(said).replace(tzinfo=UTC).isoformat()
+
+
+def test_backups_that_somebody_has_deleted_lead_back_all_the_same(both: Site, store: ObjectStore) -> None:
+    """By the versions that the store keeps: to a moment before, with a cluster that goes on meanwhile."""
+    both.psql(both.leader(), "drop table if exists kept_in_store; create table kept_in_store (n int)")
+    both.psql(both.leader(), "insert into kept_in_store values (1)")
+    moment = now(both)
+    name = written(both)
+    wait_until(lambda: archived(both, "s3") >= name, "it is in the store")
+    whole = now(both)
+    both.psql(both.leader(), "drop table kept_in_store")
+    store.ask("delete-all", BUCKET)
+    assert store.objects() == []
+    wait_until(lambda: "backups.none" in rules(both), "that nothing is left is told")
+    both.deployed()
+    wait_until(lambda: labels(both, "s3"), "a new backup in the store")
+    code, out, err = invoke(both, "restore", "--to", moment, "--repository", "s3", "--yes", seconds=900)
+    assert code == 2 and "no backup leads to" in err, out + err
+    words = ("--repository", "s3", "--as-of", whole, "--yes")
+    code, out, err = invoke(both, "restore", "--to", moment, *words, seconds=900)
+    assert code == 0, out + err
+    both.healthy()
+    assert both.psql(both.leader(), "select n from kept_in_store") == "1"
+    name = written(both)
+    wait_until(lambda: archived(both, "s3") >= name and archived(both, "local") >= name, "both go on")
+
+
+def test_a_directory_on_an_sftp_server_is_another_place(both: Site, store: ObjectStore, tmp_path: Path) -> None:
+    both.on(HOST, "ssh-keygen -q -t ed25519 -N '' -f /root/shop.key <<<y; cat /root/shop.key")
+    private = both.on(HOST, "cat /root/shop.key") + "\n"
+    both.on(PROXY, SFTP_SERVER.replace("cat >", f"echo '{both.on(HOST, 'cat /root/shop.key.pub')}' >", 1))
+    key = both.secrets / "repository-away.ssh"
+    key.touch(0o600)
+    key.write_text(private)
+    right = both.on(PROXY, "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+    away = {"type": "sftp", "host": ADDRESS[PROXY], "user": "shop", "host_key": right, "path": "/backups"}
+    write_settings(both, local=LOCAL, s3=store.entry, away={**away, "host_key": f"SHA256:{'A' * 43}"})
+    run = both.deploy("-y")
+    assert run.exit_code != 0 and f"has {right}" in run.output, run.output
+    write_settings(both, local=LOCAL, s3=store.entry, away=away)
+    both.deployed()
+    wait_until(lambda: labels(both, "away"), "a backup there, which the deploy has begun")
+    name = written(both)
+    wait_until(lambda: archived(both, "away") >= name, "it is archived there")
+    assert both.on(PROXY, f"ls /srv/sftp/shop/backups/backup/{SPEC.name}").split()
+    assert rules(both) & {"backups.no-repository", "archive.failing"} == set()

@@ -1,0 +1,352 @@
+"""Where backups can lie: what the settings may be, the owner's keys, what pgBackRest is told, and what a store says of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import views
+from clusters import cluster, hosts, problems
+
+from agents import drill
+from agents.sent import store
+from cluster.errors import ClusterError
+from cluster.recovery import archive_of, parse_as_of, parse_target
+from cluster.repositories import file_problems
+from cluster.repository_keys import keys_of
+from cluster.stores import asked_of, wrong
+from cluster.topology import Cluster
+from cluster.vault import Vault
+from day2.recovery.actions import reading
+from day2.recovery.plan import planned, read, steps
+from day2.recovery.steps import Fetch
+from health.finding import Finding
+from health.rules import findings
+from health.states import BackupRun, Repository
+from operations.managed import render
+from operations.repositories import Repository as There
+from operations.repositories import store_of
+
+S3 = {"type": "s3", "bucket": "shop-backups", "endpoint": "s3.example.com", "region": "eu-central-1"}
+PRINT = "SHA256:" + "A" * 43
+SFTP = {"type": "sftp", "host": "files.example.com", "user": "shop", "host_key": PRINT, "path": "/backups"}
+LOCAL = {"type": "directory"}
+KEYS = {"PGQUORUM_REPOSITORY_S3_KEY": "owner", "PGQUORUM_REPOSITORY_S3_KEY_SECRET": "not-to-be-seen"}
+SSH = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
+
+
+def with_repositories(**entries: dict[str, Any]) -> Cluster:
+    return cluster(backup=True, backup_repositories=entries)
+
+
+def refused(**entries: Any) -> list[str]:
+    return problems(hosts(backup=True, backup_repositories=entries))
+
+
+def config(of: Cluster, host: str) -> dict[str, str]:
+    """What stands in pgBackRest's file, but for its sections."""
+    text = render("pgbackrest/pgbackrest.conf.j2", cluster=of, host=of.host(host))
+    return dict(line.split("=", 1) for line in text.splitlines() if re.match(r"[a-z0-9-]+=", line))
+
+
+def test_without_a_word_about_it_there_is_one_on_the_host_that_keeps_backups() -> None:
+    (place,) = cluster(backup=True).repositories
+    assert (place.number, place.name, place.kind, place.elsewhere) == (1, "local", "directory", False)
+    assert cluster().repositories == ()
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        ({}, "backup_repositories = {}: should have at least 1"),
+        ({"a": {"type": "nfs"}}, "backup_repositories[a][type] = 'nfs': should be 'directory', 's3' or 'sftp'"),
+        ({"a": {**S3, "bucket": "No_Bucket"}}, "backup_repositories[a][bucket] = 'No_Bucket': should be the name of a bucket"),
+        ({"a": {**S3, "endpoint": "http://s3.example.com"}}, "it is always spoken to by TLS"),
+        ({"a": {**S3, "path": "backups"}}, "backup_repositories[a][path] = 'backups': should be an absolute path"),
+        ({"a": {**SFTP, "host_key": "ssh-ed25519 AAAA"}}, "ssh-keyscan HOST | ssh-keygen -lf -"),
+        ({"a": {**SFTP, "bucket": "shop-backups"}}, "a repository of type 'sftp' has no bucket"),
+        ({"a": {"type": "s3", "bucket": "shop"}}, "a repository of type 's3' needs endpoint, region"),
+        ({"a": {**LOCAL, "path": "/b"}}, "a repository of type 'directory' has no path (its place is backup_directory)"),
+        ({"a": {**LOCAL, "keep_full": 2, "keep_days": 3}}, "should have keep_full or keep_days, not both"),
+        ({"a": LOCAL, "b": LOCAL}, "backup_repositories: a and b are both of type 'directory'"),
+        ({"a": S3, "b": dict(S3)}, "backup_repositories: a and b are the same place"),
+        ({"A": LOCAL}, "should be lower-case letters, digits and underscores"),
+    ],
+)
+def test_a_wrong_setting_is_refused_with_what_would_be_right(entries: dict[str, Any], said: str) -> None:
+    (problem,) = refused(**entries)
+    assert said in problem and problem.startswith("backup_repositories")
+
+
+@pytest.mark.parametrize("name", ["key", "key_secret"])
+def test_a_key_has_no_place_in_the_settings_and_is_not_shown(name: str) -> None:
+    (problem,) = refused(s3={**S3, name: "not-to-be-seen"})
+    assert "come from the environment or the secrets directory" in problem and "not-to-be-seen" not in problem
+
+
+def test_no_setting_ends_the_verification_of_certificates() -> None:
+    (problem,) = refused(s3={**S3, "verify_tls": False})
+    assert "it is always verified" in problem
+    text = render("pgbackrest/pgbackrest.conf.j2", cluster=(of := with_repositories(s3=S3)), host=of.host("keep1"))
+    assert "verify" not in text
+
+
+def test_the_keeper_alone_knows_where_they_lie_and_the_others_go_through_it() -> None:
+    of = with_repositories(local={**LOCAL, "keep_full": 2}, s3={**S3, "keep_days": 30, "uri_style": "path"}, away=SFTP)
+    keeper, database = config(of, "keep1"), config(of, "db1")
+    assert (keeper["repo1-path"], keeper["repo1-retention-full"]) == ("/var/lib/pgbackrest", "2")
+    assert keeper["repo2-type"] == "s3" and keeper["repo2-path"] == "/pgbackrest" and keeper["repo2-s3-uri-style"] == "path"
+    assert (keeper["repo2-retention-full-type"], keeper["repo2-retention-full"]) == ("time", "30")
+    assert keeper["repo3-sftp-host-key-check-type"] == "fingerprint"
+    assert keeper["repo3-sftp-host-fingerprint"] == "0" * 64 and keeper["repo3-sftp-private-key-file"].endswith("sftp-away.key")
+    for number in (1, 2, 3):
+        assert keeper[f"repo{number}-cipher-type"] == "aes-256-cbc" and keeper[f"repo{number}-bundle"] == "y"
+        assert database[f"repo{number}-host"] == "10.0.0.8"
+    assert not [name for name in database if "s3" in name or "sftp" in name or "cipher" in name]
+
+
+def test_archiving_is_asynchronous_where_there_are_several_since_only_so_one_that_is_away_does_not_hold_up_the_others() -> None:
+    assert "archive-async" not in config(with_repositories(s3=S3), "db1")
+    two = config(with_repositories(local=LOCAL, s3=S3), "db1")
+    assert two["archive-async"] == "y" and int(two["archive-timeout"]) > int(two["io-timeout"])
+
+
+def test_the_keys_get_into_one_file_and_into_nothing_else(tmp_path: Path) -> None:
+    of = cluster(backup=True, backup_repositories={"local": LOCAL, "s3": S3}, secrets_directory=str(tmp_path / "secrets"))
+    vault = Vault(of, KEYS)
+    text = render("pgbackrest/cipher.conf.j2", cluster=of, vault=vault)
+    assert "repo2-s3-key-secret=not-to-be-seen" in text and text.count("-cipher-pass=") == 2
+    assert "s3-key" not in text.split("repo2-", 1)[0]
+    vault.save()
+    stored = b"".join(file.read_bytes() for file in (tmp_path / "secrets/shop").iterdir())
+    assert b"not-to-be-seen" not in stored  # what the environment has is never written
+
+
+def test_the_copy_of_a_drill_reaches_stores_through_this_host_alone() -> None:
+    of = with_repositories(local=LOCAL, s3=S3)
+    keep1, place = of.host("keep1"), "/var/lib/pgbackrest-drill"
+    text = render("pgbackrest/drill.conf.j2", cluster=of, host=keep1, directory=place)
+    assert "repo1-path=/var/lib/pgbackrest\n" in text and f"repo2-host={keep1.address}\n" in text and "s3" not in text
+    template = "pgbackrest/pgquorum-backup-drill.service.j2"
+    unit = render(template, cluster=of, host=keep1, user="pgbackrest", directory=place)
+    assert "IPAddressDeny=any" in unit and f"IPAddressAllow={keep1.address}" in unit and "PrivateNetwork" not in unit
+    alone = cluster(backup=True)
+    assert "PrivateNetwork=true" in render(template, cluster=alone, host=keep1, user="pgbackrest", directory=place)
+    assert keep1 in of.answered_by_pgbackrest(keep1) and keep1 not in alone.answered_by_pgbackrest(keep1)
+
+
+def keys(entry: dict[str, Any], directory: Path, environment: dict[str, str]) -> dict[str, str]:
+    (place,) = with_repositories(s3=entry).repositories
+    return keys_of(place, directory, environment)
+
+
+def test_an_owner_brings_the_keys_in_the_environment_or_as_a_file(tmp_path: Path) -> None:
+    assert keys(LOCAL, tmp_path, {}) == {}
+    assert keys(S3, tmp_path, KEYS) == {"key": "owner", "key_secret": "not-to-be-seen"}
+    (tmp_path / "repository-s3.json").write_text('{"key": "filed", "key_secret": "hidden"}')
+    assert keys(S3, tmp_path, {}) == {"key": "filed", "key_secret": "hidden"}
+    assert keys(S3, tmp_path, KEYS)["key"] == "owner"  # the environment goes before
+    (tmp_path / "repository-s3.ssh").write_text(SSH)
+    assert keys(SFTP, tmp_path, {}) == {"private_key": SSH}
+
+
+@pytest.mark.parametrize(
+    ("entry", "environment", "file", "said"),
+    [
+        (S3, {}, None, r"PGQUORUM_REPOSITORY_S3_KEY and PGQUORUM_REPOSITORY_S3_KEY_SECRET in the environment, or .*s3\.json"),
+        (SFTP, {}, None, r"ssh-keygen -q -t ed25519 -N '' -f .*repository-s3\.ssh\) makes one"),
+        (S3, {"PGQUORUM_REPOSITORY_S3_KEY": "not-to-be-seen"}, None, r"_KEY_SECRET is not in the environment"),
+        (S3, KEYS | {"PGQUORUM_REPOSITORY_S3_KEY": "not to be seen"}, None, r"key should be printable ASCII"),
+        (S3, {}, '{"key": "not-to-be-seen"}', r"should be .\"key\""),
+        (SFTP, {"PGQUORUM_REPOSITORY_S3_PRIVATE_KEY": "not-to-be-seen"}, None, r"should be a private key of SSH"),
+    ],
+)
+def test_a_key_that_is_missing_or_wrong_is_told_without_showing_it(
+    entry: dict[str, Any], environment: dict[str, str], file: str | None, said: str, tmp_path: Path
+) -> None:
+    if file:
+        (tmp_path / "repository-s3.json").write_text(file)
+    with pytest.raises(ClusterError, match=said) as error:
+        keys(entry, tmp_path, environment)
+    assert "not-to-be-seen" not in str(error.value) and "not to be seen" not in str(error.value)
+
+
+def test_a_file_of_authorities_that_is_none_is_refused(tmp_path: Path) -> None:
+    for content in (None, "no certificate"):
+        file = tmp_path / "ca.crt"
+        if content:
+            file.write_text(content)
+        (problem,) = file_problems(with_repositories(s3={**S3, "ca_file": str(file)}))
+        assert problem.startswith(f"backup_repositories[s3][ca_file] = '{file}': should be the path of a PEM file here")
+
+
+def test_a_request_is_signed_as_amazon_says() -> None:
+    """The figures of the example 'GET Bucket (List Objects)' in Amazon's own description of Signature Version 4."""
+    spec = {
+        "region": "us-east-1",
+        "keys": {"key": "AKIAIOSFODNN7EXAMPLE", "key_secret": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"},
+    }
+    at = time.struct_time((2013, 5, 24, 0, 0, 0, 4, 144, 0))
+    head = store.signed(spec, "examplebucket.s3.amazonaws.com", "/", "max-keys=2&prefix=J", at)
+    assert head["authorization"].endswith("Signature=34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7")
+
+
+def test_what_a_store_says_is_told_by_its_name(tmp_path: Path) -> None:
+    of = cluster(backup=True, backup_repositories={"local": LOCAL, "s3": S3}, secrets_directory=str(tmp_path / "secrets"))
+    asked = asked_of(of, Vault(of, KEYS))
+    assert set(asked) == {"s3"} and asked["s3"]["uri_style"] == "host"
+    assert list(wrong('{"s3": "", "away": "there is no bucket x"}', "")) == ["backup_repositories[away]: there is no bucket x"]
+    assert list(wrong("", "Traceback\nOSError: no")) == ["backup_repositories could not be looked at: OSError: no"]
+    deployed = tmp_path / "deployed"
+    deployed.write_text("as it was")
+    digest = store.hashlib.sha256(b"as it was").hexdigest()
+    unasked = {"s3": {"kind": "none that there is"}}
+    assert store.look({"stores": unasked, "files": {str(deployed): digest}}) == {}
+    with pytest.raises(KeyError):
+        store.look({"stores": unasked, "files": {str(deployed): "another"}})
+
+
+def info(code: int, **stanza: Any) -> list[str]:
+    return [json.dumps([{"name": "shop", "status": {"code": code, "message": "..."}, **stanza}])]
+
+
+@pytest.mark.parametrize(
+    ("output", "there"),
+    [
+        ([], There()),  # nothing is deployed there yet
+        (["[]"], There()),
+        (info(1), There()),
+        (info(2, archive=[], backup=[]), There(stanza=True)),
+        (info(2, archive=[{"max": "A1"}], backup=[]), There(stanza=True, archived=True)),
+        (info(0, archive=[{"max": "A1"}], backup=[{}]), There(True, True, True)),
+        ([*info(2, archive=[], backup=[]), "backed_up"], There(stanza=True, backed_up=True)),
+        (info(99), There(True, True, True)),  # it can't be seen: no deploy mends that
+    ],
+)
+def test_what_a_store_has_is_read_from_what_pgbackrest_says(output: list[str], there: There) -> None:
+    assert store_of(output) == there
+
+
+TWO = cluster(backup=True, backup_repositories={"local": LOCAL, "s3": S3})
+
+
+def told(**state: Any) -> list[Finding]:
+    """What is found wrong with two repositories that both have a backup, but for what is said of them."""
+    both = (views.ARCHIVED, Repository("s3", "", "000000030000000000000001", "000000030000000000000009"))
+    there = (views.backup(), views.backup(age=3000.0, repository="s3"))
+    whole = replace(views.backups(*there), repositories=both)
+    found = findings(views.backed_up(keep1=views.keeper(backups=replace(whole, **state))), TWO)
+    return [one for one in found if one.rule.startswith("backups.")]
+
+
+def test_each_repository_is_judged_by_itself() -> None:
+    assert told() == []
+    local, s3 = views.backup(), views.backup(age=3000.0, repository="s3")
+    (none,) = told(backups=(local,))
+    assert none.rule == "backups.none" and "in repository s3" in none.text
+    (old,) = told(backups=(views.backup(age=40 * 3600.0), s3))
+    assert old.rule == "backups.too-old" and "in repository local is 40 hours old" in old.text
+
+
+def test_one_that_is_away_is_told_with_what_goes_on() -> None:
+    away = Repository("s3", "[ProtocolError] unable to connect")
+    (found,) = told(repositories=(views.ARCHIVED, away), backups=(views.backup(),))
+    assert (found.rule, found.level) == ("backups.no-repository", "problem")
+    assert "unable to connect; backups and the archive go on in local" in found.text
+
+
+@pytest.mark.parametrize(
+    ("ended", "named"),
+    [
+        ({"local": 950, "s3": 400}, "(s3)"),  # the run made the one of local, and failed at that of s3
+        ({"local": 950, "s3": 960}, "(local, s3)"),  # both are there, and something else has failed
+        ({"local": 1100, "s3": 400}, "(s3)"),
+        ({"local": 1100, "s3": 1200}, None),
+    ],
+)
+def test_of_a_run_that_failed_those_are_named_that_have_got_no_backup(ended: dict[str, int], named: str | None) -> None:
+    run = BackupRun("full", running=False, failed=True, ended=1000, began=900)
+    found = told(backups=tuple(views.backup(repository=name, ended=at, age=60.0) for name, at in ended.items()), runs=(run,))
+    assert [one.text.split(" has failed ")[1].split(":")[0] for one in found] == ([named] if named else [])
+
+
+def test_each_is_to_be_proven() -> None:
+    old = 20 * 86_400.0
+    there = (views.backup(age=old), views.backup(age=old - 10, repository="s3"), views.backup(), views.backup(repository="s3"))
+    (found,) = told(backups=there, drills=(views.drill(repository="local"),))
+    assert found.rule == "backups.not-proven" and "in repository s3" in found.text
+
+
+def told_of(system: int, label: str, ended: float, at: float, *numbers: int) -> dict[str, Any]:
+    """What agents/sent/archive.py says of a repository with one backup, and with files of the log of these numbers."""
+    backup = {
+        "database": {"id": 1}, "archive": {"stop": "000000010000000000000005"}, "error": False, "info": {"size": 10},
+        "label": label, "lsn": {"stop": "0/2000000"}, "timestamp": {"stop": ended}, "type": "full",
+    }  # fmt: skip
+    return {
+        "info": [{"db": [{"id": 1, "system-id": system}], "backup": [backup]}],
+        "histories": {"2": ["1\t0/3000000\tno recovery target specified\n", at]},
+        "last": at,
+        "files": {"0000000100000000": [[number, number, at] for number in numbers]},
+    }
+
+
+def test_a_restore_sees_the_backups_of_all_that_can_be_read_and_when_the_first_had_a_history() -> None:
+    told = {"local": told_of(7, "A", 100, 500.0, 5, 7), "s3": told_of(7, "B", 200, 900.0, 6), "away": {"problem": "no answer"}}
+    archive = archive_of(told)
+    assert [(base.label, base.repository) for base in archive.bases] == [("A", "local"), ("B", "s3")]
+    assert archive.timelines[2].began == 500.0 and archive.last == 900.0
+    assert archive.system == "7" and archive.silent == {"away": "no answer"}
+    assert archive.files.found[1].keys() == {5, 6, 7}  # what one lacks is read from another
+
+
+def test_repositories_of_different_clusters_and_none_that_can_be_read_are_refused() -> None:
+    with pytest.raises(ClusterError, match=r"of different clusters \(local: 7, s3: 8\)"):
+        archive_of({"local": told_of(7, "A", 100, 500.0), "s3": told_of(8, "B", 200, 900.0)})
+    with pytest.raises(ClusterError, match="repository s3: it does not know the key"):
+        archive_of({"s3": {"problem": "it does not know the key"}})
+
+
+def test_a_backup_is_restored_from_its_own_repository_as_it_was_where_that_is_asked_for() -> None:
+    archive = archive_of({"s3": told_of(7, "B", 200, 900.0)})
+    made = planned(
+        TWO, parse_target("latest"), archive.bases[0], archive.timelines[2], archive.timelines, 0, "db1",
+        id="1", began="now", before=2, live=True, keep=True, as_of="2026-11-29 07:00:00+00",
+    )  # fmt: skip
+    assert made.options == ("--repo=2", "--repo-target-time=2026-11-29 07:00:00+00")
+    assert reading(made) == " --repo=2 '--repo-target-time=2026-11-29 07:00:00+00'"
+    assert reading(replace(made, as_of="")) == ""  # the archive is read wherever it can be
+    (step,) = [one for one in steps(made) if isinstance(one, Fetch)]
+    assert step.options == made.options and "of repository s3" in str(step)
+    assert read(made.text) == made
+
+
+@pytest.mark.parametrize(
+    ("as_of", "repository", "said"),
+    [
+        ("2026-11-29 07:00:00", "s3", "should be a time with its zone"),
+        ("yesterday", "s3", "should be a time with its zone"),
+        ("2026-11-29 07:00:00Z", None, "needs --repository"),
+    ],
+)
+def test_a_moment_as_of_which_nothing_can_be_read_is_refused(as_of: str, repository: str | None, said: str) -> None:
+    with pytest.raises(ClusterError, match=said):
+        parse_as_of(as_of, repository)
+    assert parse_as_of("2026-11-29 08:00:00+01:00", "s3") == "2026-11-29 07:00:00+00"
+
+
+def test_drills_take_each_repository_in_turn(tmp_path: Path) -> None:
+    words = dict.fromkeys(("cluster", "host", "binaries", "config", "include", "runtime"), "")
+    plan = drill.Plan(**words, directory=str(tmp_path), repositories={"local": 1, "s3": 2})
+    assert drill.whose_turn(plan) == "local"
+    plan.results.mkdir()
+    for n, name in enumerate(("s3", "local"), 1):
+        (plan.results / f"{n}.json").write_text(json.dumps({"repository": name, "ended": float(n)}))
+    assert drill.whose_turn(plan) == "s3"
+    (plan.results / "3.json").write_text(json.dumps({"ended": 3.0}))  # of before there were several
+    assert drill.whose_turn(plan) == "s3"
