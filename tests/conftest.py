@@ -34,6 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 # only stands takes a quarter of a core, so more of them are no quicker on two.
 CLUSTERS = {
     "test_10": "deploys",
+    "test_57": "faults",
+    "test_60": "deploys",
     "test_69": "proof",
     "test_70": "faults",
     "test_76": "deploys",

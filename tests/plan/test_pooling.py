@@ -15,7 +15,9 @@ from cluster.dynamic_config import wanted_config
 POOLING = "pooling = True\n"
 START = "systemctl enable --now --quiet"
 UNITS = ("pgquorum-pool@write-1.service", "pgquorum-pool@read-1.service")
-SETTING_UP = re.compile(r"mktemp /etc/pgquorum/pgbouncer|now --quiet pgquorum-pool@|apt-get .*pgbouncer|mask .*pgbouncer|useradd .*pgbouncer")
+SETTING_UP = re.compile(
+    r"mktemp /etc/pgquorum/pgbouncer|now --quiet pgquorum-pool@|apt-get .*pgbouncer|mask .*pgbouncer|useradd .*pgbouncer"
+)
 PRIMARY: Answers = [("db1", "pg_auth_members", [NO_DATABASES]), ("db1", "/config --fail", ["{}"])]
 
 
