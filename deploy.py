@@ -17,6 +17,7 @@ from operations import (
     packages,
     patroni,
     pgbackrest,
+    pgbouncer,
     sources,
     verify,
     without_replica,
@@ -46,8 +47,8 @@ packages.install(name="Install packages", run=run, names=needed, files={one.pack
 if run.sources or run.package_files:
     sources.refuse_old(name="Packages are new enough", names=needed)
 packages.hold(name="Keep packages at their version", names=cluster.packages(me))
-if me in cluster.postgres_hosts or me in cluster.backup_hosts:
-    packages.mask_postgres(name="Mask postgresql.service")
+if units := packages.masked_on(cluster, me):
+    packages.mask(name="Mask the packages' own services", units=units)
 manage(name="Configure the kernel", wanted=kernel.files())
 kernel.apply(name="Apply the kernel's settings")
 if cluster.all.firewall:
@@ -110,6 +111,12 @@ elif me in cluster.postgres_hosts and not cluster.backup_hosts:
 if me in cluster.haproxy_hosts:
     manage(name="Configure HAProxy", wanted=haproxy.files(run))
     haproxy.start_or_reload(name="Start or reload HAProxy", run=run)
+if me in cluster.pooler_hosts:
+    pgbouncer.make_user(name="Make the user of PgBouncer")
+    manage(name="Configure PgBouncer", wanted=pgbouncer.files(run))
+    pgbouncer.start(name="Start or reload PgBouncer", run=run)
+elif me in cluster.haproxy_hosts:
+    pgbouncer.leave(name="Pool connections no more")
 manage(name="Note what was written", wanted=[manifest(run), layout(run)])
 barrier(name="HAProxy runs")
 

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from .certificates import End
 
-Name = Literal["etcd", "postgres", "patroni", "haproxy", "pgbackrest"]
+Name = Literal["etcd", "postgres", "patroni", "haproxy", "pgbouncer", "pgbackrest"]
 NAMES: tuple[Name, ...] = get_args(Name)
 
 
@@ -36,7 +36,8 @@ class Component:
     `beside`: small services of ours that it goes on without, at a price. `masked`: brought by the packages, never to run.
     `ports`: settings of the ports it listens on. `directories`: settings of where its data lies; one may be None.
     `passwords`: of the system, not of roles. `also`: another group whose hosts carry it as well, and are dialled by it; what lies
-    in `directories` does so on hosts of its own group alone. `own_packages`: what those have besides.
+    in `directories` does so on hosts of its own group alone. `own_packages`: what those have besides. `when`: a setting that
+    has to be on, or nobody carries it.
     """
 
     name: Name
@@ -53,6 +54,7 @@ class Component:
     passwords: tuple[str, ...] = ()
     also: str = ""
     own_packages: tuple[str, ...] = ()
+    when: str = ""
 
     def packages_for(self, version: int) -> list[str]:
         """The packages with PostgreSQL's major version put in."""
@@ -111,6 +113,19 @@ COMPONENTS = (
         ports=("haproxy_write_port", "haproxy_read_port", "haproxy_stats_port"),
         certificates=(Certificate("haproxy-client", "postgres", CLIENT), Certificate("haproxy", "haproxy", SERVER)),
         passwords=("haproxy_stats",),
+    ),
+    Component(
+        name="pgbouncer",
+        group="haproxy",
+        packages=("pgbouncer", "postgresql-client"),  # psql, for its console
+        minimum=("1.26.1",),  # below, who knows one role's password can log in as another
+        tested=("1.26",),
+        # The first process of each port; others, where the settings ask for more, are in cluster/pooling.py.
+        units=("pgquorum-pool@write-1.service", "pgquorum-pool@read-1.service"),
+        masked=("pgbouncer.service",),  # the package's own: one process, as postgres, restarted by upgrades
+        ports=("pooling_write_port", "pooling_read_port"),
+        certificates=(Certificate("pgbouncer", "postgres", BOTH),),  # clients see it; with it PgBouncer asks for verifiers
+        when="pooling",
     ),
     Component(
         name="pgbackrest",

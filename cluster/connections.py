@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .components import COMPONENTS
 from .topology import Cluster, Host
 
 # Who is no group of the inventory: whoever is in client_networks, as applications and the database hosts are, and whoever runs
@@ -61,6 +62,8 @@ CONNECTIONS = (
     Connection("backup", "postgres", "backup_port", "pgBackRest, TLS", BACKUP_CERTIFICATE, "a backup reads the data"),
     Connection(CLIENTS, "haproxy", "haproxy_write_port", "PostgreSQL, TLS", SCRAM, "writes; a deploy ends with one"),
     Connection(CLIENTS, "haproxy", "haproxy_read_port", "PostgreSQL, TLS", SCRAM, "reads; a deploy ends with one"),
+    Connection(CLIENTS, "haproxy", "pooling_write_port", "PostgreSQL, TLS", SCRAM, "writes by pooled connections"),
+    Connection(CLIENTS, "haproxy", "pooling_read_port", "PostgreSQL, TLS", SCRAM, "reads by pooled connections"),
     Connection(CLIENTS, "haproxy", "haproxy_stats_port", "HTTPS", "password, from client_networks", "HAProxy's statistics"),
     Connection(CLIENTS, "postgres", "postgres_port", "PostgreSQL, TLS", SCRAM, "to one server, past HAProxy"),
     Connection(OPERATOR, EVERY_HOST, "ssh_port", "SSH", "key of ssh_user, root or with sudo", "the deploy and the tasks"),
@@ -68,11 +71,13 @@ CONNECTIONS = (
 
 
 def used(cluster: Cluster) -> tuple[Connection, ...]:
-    """Those that there are in a cluster, which may have no hosts in a group."""
-    return tuple(one for one in CONNECTIONS if one.source in (CLIENTS, OPERATOR) or cluster.members(one.source))
+    """Those that there are in a cluster, which may have no hosts in a group, and do without a component."""
+    absent = {port for component in COMPONENTS if not cluster.carriers(component) for port in component.ports}
+    there = (one for one in CONNECTIONS if one.port not in absent)
+    return tuple(one for one in there if one.source in (CLIENTS, OPERATOR) or cluster.members(one.source))
 
 
 def reached_from(cluster: Cluster, host: Host) -> tuple[tuple[Host, int], ...]:
     """The hosts, and their ports, that `host` dials; it is among them where the members of its group dial each other."""
-    dialled = (one for one in CONNECTIONS if one.source not in (CLIENTS, OPERATOR) and host in cluster.members(one.source))
+    dialled = (one for one in used(cluster) if one.source not in (CLIENTS, OPERATOR) and host in cluster.members(one.source))
     return tuple((target, cluster.setting(one.port)) for one in dialled for target in cluster.members(one.target))

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import paths, weaker_commits
+from . import paths, pooled_roles, weaker_commits
 from .scram import verifier
 from .settings import Role
 from .topology import Cluster
@@ -27,8 +27,9 @@ REWIND_FUNCTIONS = (
     "pg_catalog.pg_read_binary_file(text,bigint,bigint,boolean)",
 )
 # What the primary is asked. A verifier is compared by its hash, so that it never shows in an output.
-QUERY = """
+QUERY = f"""
 select json_build_object(
+  'pooler', {pooled_roles.LIVE},
   'roles', (select json_object_agg(rolname, json_build_object(
       'login', rolcanlogin, 'limit', rolconnlimit, 'replication', rolreplication,
       'password', encode(sha256(convert_to(coalesce(rolpassword, ''), 'UTF8')), 'hex'),
@@ -55,7 +56,7 @@ select json_build_object(
   'logical', current_setting('wal_level') = 'logical',
   'slots', (select coalesce(json_agg(slot_name), '[]') from pg_replication_slots),
   'databases', (select json_object_agg(datname, pg_get_userbyid(datdba)) from pg_database))
-"""
+"""  # noqa: S608
 
 PROBE_TABLE = """\
 create table if not exists probe (writer int not null, seq bigint not null, at timestamptz not null default clock_timestamp(),
@@ -113,6 +114,7 @@ def statements(cluster: Cluster, vault: Vault, live: dict[str, Any], guarded: Co
         *(f'grant connect on database postgres to "{role}";' for role in live["shut_out"]),
         *_schema_statements(live),
         *_slot_statements(cluster, live),
+        *pooled_roles.statements(cluster, live, RESERVED),
     ]
 
 

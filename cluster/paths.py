@@ -44,6 +44,12 @@ HAPROXY_STATES = "/var/lib/haproxy/server-state"  # what HAProxy knows of its se
 HAPROXY_DOWN = "/etc/haproxy/servers-down"  # the same with every server down
 RELOAD_HAPROXY = "/usr/local/lib/pgquorum/reload-haproxy"
 
+POOL = "/etc/pgquorum/pgbouncer"  # PgBouncer's configuration, users.txt with verifiers, hba.conf
+POOL_USERS = f"{POOL}/users.txt"
+POOL_TLS = f"{POOL}/tls"  # ca.crt, server.{crt,key}: owner root, group of its user
+POOL_RUNTIME = "/run/pgquorum-pool"  # a directory for each process, with its socket
+POOL_USER = "pgbouncer"  # who runs it; PgBouncer lets this user, by the socket, into its console without a password
+
 BACKUP_CONFIG = "/etc/pgbackrest/pgbackrest.conf"
 BACKUP_CIPHER = "/etc/pgbackrest/conf.d/cipher.conf"  # on the repository's host alone
 BACKUP_TLS = "/etc/pgbackrest/tls"  # ca.crt, server.{crt,key}: each host is server and client with the same
@@ -61,6 +67,8 @@ PROBE_DATABASE = "pgquorum"  # where the tool's own test writes go; nothing of t
 PROBE_ROLE = "pgquorum_probe"
 REPLICATION_ROLE = "replicator"
 REWIND_ROLE = "rewinder"
+POOLER_ROLE = "pgquorum_pooler"  # as which PgBouncer asks for the verifiers of roles that were made by hand
+POOLER_SCHEMA = "pgquorum_pooler"  # in database postgres, with the function that it asks
 
 
 def apt_source(name: str) -> str:

@@ -33,7 +33,7 @@ OLD = frozenset[Name](("haproxy",))
 RELEASES = (
     Release("debian", "12", "bookworm", 252, 15, OLD, key_package="postgresql-common"),
     Release("debian", "13", "trixie", 257, 17, OLD),
-    Release("debian", "14", "forky", 262, 18, frozenset(("etcd", "postgres", "patroni", "haproxy", "pgbackrest"))),
+    Release("debian", "14", "forky", 262, 18, frozenset(("etcd", "postgres", "patroni", "haproxy", "pgbouncer", "pgbackrest"))),
     Release("ubuntu", "22.04", "jammy", 249, 14, OLD, key_package="postgresql-common"),
     Release("ubuntu", "24.04", "noble", 255, 16, OLD, key_package="postgresql-common"),
     Release("ubuntu", "26.04", "resolute", 259, 18, frozenset(("postgres", "haproxy"))),

@@ -44,10 +44,12 @@ FilteredPort = Literal[
     "haproxy_write_port",
     "haproxy_read_port",
     "haproxy_stats_port",
+    "pooling_write_port",
+    "pooling_read_port",
     "backup_port",
 ]
 
-RESERVED_ROLES = {"postgres", "replicator", "rewinder", "pgquorum_probe", "public", "none"}
+RESERVED_ROLES = {"postgres", "replicator", "rewinder", "pgquorum_probe", "pgquorum_pooler", "public", "none"}
 RESERVED_DATABASES = {"postgres", "template0", "template1", "pgquorum", "replication"}
 
 
@@ -165,6 +167,13 @@ class HaproxySettings(Settings):
     stats_port: Port = 7000
     read_max_lag: Annotated[Size, Field(ge=1)] = 16 * 1024**2
     max_connections: Annotated[StrictInt, Field(ge=10, le=100_000)] = 1000
+    pooling: StrictBool = False
+    pooling_write_port: Port = 6432
+    pooling_read_port: Port = 6433
+    pooling_processes: Annotated[StrictInt, Field(ge=1, le=64)] = 1
+    pooling_pool_size: Annotated[StrictInt, Field(ge=1, le=10_000)] | None = None  # None: pooling.pool_size
+    pooling_max_clients: Annotated[StrictInt, Field(ge=10, le=50_000)] = 1000
+    pooling_max_prepared_statements: Annotated[StrictInt, Field(ge=0, le=10_000)] = 200
 
 
 class BackupSettings(Settings):
@@ -194,7 +203,10 @@ VARIABLES: dict[str, tuple[type[Settings], dict[str, str]]] = {
         PostgresSettings,
         {field if field.startswith("patroni_") else f"postgres_{field}": field for field in PostgresSettings.model_fields},
     ),
-    "haproxy": (HaproxySettings, {f"haproxy_{field}": field for field in HaproxySettings.model_fields}),
+    "haproxy": (
+        HaproxySettings,
+        {field if field.startswith("pooling") else f"haproxy_{field}": field for field in HaproxySettings.model_fields},
+    ),
     "backup": (BackupSettings, {f"backup_{field}": field for field in BackupSettings.model_fields}),
 }
 

@@ -105,6 +105,9 @@ def problems(cluster: Cluster, member: Host, survey: HostSurvey) -> Iterator[str
         )
     if "etcd" in carried and etcd == "distribution" and "etcd" not in release.good:
         yield f"etcd_source = 'distribution', but etcd of {release.called} is too old: should be 'auto', 'debian' or 'files'"
+    if "pgbouncer" in carried and postgres == "distribution" and "pgbouncer" not in release.good:
+        need = "should be 'auto' or 'pgdg', or pooling = False"
+        yield f"postgres_source = 'distribution', but PgBouncer of {release.called} is too old: {need}"
     if "pgbackrest" in carried and postgres == "distribution" and "pgbackrest" not in release.good:
         need = "should be 'auto' or 'pgdg', or group 'backup' should have no hosts"
         yield f"postgres_source = 'distribution', but pgBackRest of {release.called} is too old: {need}"
@@ -163,6 +166,8 @@ def _of_project(cluster: Cluster, member: Host, release: Release) -> tuple[str, 
         wanted += ["patroni", "python3-psycopg2"] if "patroni" in needed else []
     if "pgbackrest" in needed and (choice == "pgdg" or (choice == "auto" and "pgbackrest" not in release.good)):
         wanted += ["pgbackrest"]
+    if "pgbouncer" in needed and (choice == "pgdg" or (choice == "auto" and "pgbouncer" not in release.good)):
+        wanted += ["pgbouncer"]
     return (*wanted, "libpq5") if wanted else ()
 
 
@@ -175,6 +180,7 @@ def _project(cluster: Cluster, release: Release, survey: HostSurvey, wanted: tup
     key = cluster.postgres.source_key
     version = cluster.postgres.version
     programs = {f"postgresql-{version}": f"PostgreSQL {version}", "patroni": "Patroni", "pgbackrest": "pgBackRest"}
+    programs["pgbouncer"] = "PgBouncer"
     *others, last = (said for package, said in programs.items() if package in wanted)
     return Source(
         name="pgdg",

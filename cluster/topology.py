@@ -69,6 +69,11 @@ class Cluster:
         return (*self.backup_hosts, *self.postgres_hosts) if self.backup_hosts else ()
 
     @property
+    def pooler_hosts(self) -> tuple[Host, ...]:
+        """The hosts on which PgBouncer pools connections before HAProxy; none where the settings do without."""
+        return self.haproxy_hosts if self.haproxy.pooling else ()
+
+    @property
     def repositories(self) -> tuple[Place, ...]:
         """Where the backups lie; nowhere without a host that keeps them."""
         return places(self.backup.repositories) if self.backup_hosts else ()
@@ -107,10 +112,15 @@ class Cluster:
         return self._count("max_connections", 100)
 
     @property
+    def for_applications(self) -> int:
+        """How many of them are not kept for the superuser and the system's roles."""
+        kept = self._count("superuser_reserved_connections", 3) + self._count("reserved_connections", RESERVED_CONNECTIONS)
+        return self.sessions - kept
+
+    @property
     def share_of_sessions(self) -> int:
         """How many of them a role gets whose entry does not say: nine tenths of what there are for applications."""
-        kept = self._count("superuser_reserved_connections", 3) + self._count("reserved_connections", RESERVED_CONNECTIONS)
-        return max(1, (self.sessions - kept) * 9 // 10)
+        return max(1, self.for_applications * 9 // 10)
 
     def _count(self, parameter: str, default: int) -> int:
         given = self.postgres.parameters.get(parameter, default)
@@ -136,8 +146,8 @@ class Cluster:
         }[group]
 
     def carriers(self, component: Component) -> tuple[Host, ...]:
-        """The hosts that carry a component; none of one whose own group has no hosts."""
-        own = self.members(component.group)
+        """The hosts that carry a component; none of one whose own group has no hosts, or that the settings do without."""
+        own = self.members(component.group) if not component.when or self.setting(component.when) else ()
         others = self.members(component.also) if own and component.also else ()
         return (*own, *(host for host in others if host not in own))
 

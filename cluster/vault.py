@@ -228,7 +228,7 @@ def _names(cluster: Cluster, host: Host, use: str) -> tuple[str, ...]:
     if use == "postgres":
         for proxy in cluster.haproxy_hosts:
             own += [proxy.name, proxy.address, proxy.ssh_hostname]
-    if use in ("postgres", "haproxy"):
+    if use in ("postgres", "haproxy", "pgbouncer"):
         own += cluster.all.certificate_names
     return tuple(dict.fromkeys(own))
 

@@ -7,3 +7,22 @@ haproxy_stats_port = 7000  # statistics: TLS, user "admin", password from `invok
 # A replica that lags by more WAL than this gets no reads.
 haproxy_read_max_lag = "16MB"
 haproxy_max_connections = 1000
+
+# Pooled connections: PgBouncer on these hosts, before HAProxy. Its clients share PostgreSQL's connections, one for each
+# transaction, so that a thousand of them need a few. It is for applications that keep nothing of a session between transactions.
+# PgBouncer ends their TLS, so this host then sees what they ask (docs/security.md). `invoke dsn --pooled` prints the connection
+# string.
+pooling = False
+pooling_write_port = 6432  # the primary
+pooling_read_port = 6433  # the replicas
+
+# So many processes for each port: one uses one core.
+pooling_processes = 1
+
+# How many of PostgreSQL's connections one process may have to a database. None: so many that all processes together take half of
+# what applications have of max_connections.
+pooling_pool_size = None
+
+# How many clients one process takes, and how many of their prepared statements it keeps on each connection.
+pooling_max_clients = 1000
+pooling_max_prepared_statements = 200

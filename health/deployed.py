@@ -10,7 +10,14 @@ from .finding import Finding, finding, ok
 from .rules.settings import pending_restarts
 from .view import ClusterView
 
-PASSED, READ_FAILS = "probe passed", "read fails"  # what the probe of a client prints
+# What the probe of a client prints; without a word its write has failed.
+PASSED, WRITE_FAILS, READ_FAILS = "probe passed", "write fails", "read fails"
+POOLED_WRITE_FAILS, POOLED_READ_FAILS = "pooled write fails", "pooled read fails"
+_RULES = {
+    READ_FAILS: "client.read-fails",
+    POOLED_WRITE_FAILS: "client.pooled-write-fails",
+    POOLED_READ_FAILS: "client.pooled-read-fails",
+}
 
 # Only warnings for a cluster at work, but a deploy has just asked for them: it is done when they are there.
 DEMANDED = frozenset({"settings.not-in-etcd", "settings.not-running", "durability.other-mode", "durability.other-count"})
@@ -42,8 +49,9 @@ def client(proxy: str, said: str, error: str) -> Finding:
     """The verdict of a client that has written and read through a proxy: what it printed, and what it was told."""
     if said == PASSED:
         return ok("client", proxy, "a client's write and read pass, TLS verified")
-    rule = "client.read-fails" if said == READ_FAILS else "client.write-fails"
-    return finding(rule, proxy, f"a client that goes through it is told: {error or 'no answer'}")
+    return finding(
+        _RULES.get(said, "client.write-fails"), proxy, f"a client that goes through it is told: {error or 'no answer'}"
+    )
 
 
 def remarks(view: ClusterView, cluster: Cluster, found: Iterable[Finding]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cluster import paths
+from cluster import paths, pooled_roles, pooling
 from cluster.components import BACKUP_TIMERS, BACKUP_TYPES, DRILL_TIMER, DRILL_UNIT
 from cluster.dynamic_config import postgres_parameters
 from cluster.topology import Cluster, Host
@@ -48,6 +48,10 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
     if host in cluster.haproxy_hosts:
         asked["haproxy"] = {"socket": paths.HAPROXY_SOCKET}
         directories.append(paths.HAPROXY_TLS)
+    if host in cluster.pooler_hosts:
+        asked["pgbouncer"] = pooler_question(cluster)
+        asked["units"]["names"] += [one.unit for one in pooling.processes(cluster) if one.unit not in UNITS]
+        directories.append(paths.POOL_TLS)
     if host in cluster.backup_hosts:
         asked["pgbackrest"] = backup_question(cluster)
         data += [cluster.backup.directory] if any(not place.elsewhere for place in cluster.repositories) else []
@@ -77,7 +81,14 @@ def postgres_question(cluster: Cluster) -> dict[str, Any]:
         "port": cluster.postgres.port,
         "parameters": list(postgres_parameters(cluster)),
         "wal": f"{cluster.postgres.data_directory}/pg_wal",
+        "pooled": list(pooled_roles.in_file(cluster) if cluster.pooler_hosts else ()),
     }
+
+
+def pooler_question(cluster: Cluster) -> dict[str, Any]:
+    """How to reach the console of each process of PgBouncer from its own host, and where the verifiers are that it knows."""
+    found = {one.name: {"socket": one.directory, "port": pooling.port(cluster, one.route)} for one in pooling.processes(cluster)}
+    return {"user": paths.POOL_USER, "processes": found, "users": paths.POOL_USERS}
 
 
 def backup_question(cluster: Cluster) -> dict[str, Any]:

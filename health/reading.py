@@ -27,6 +27,8 @@ from .states import (
     Override,
     Package,
     PatroniState,
+    PoolerState,
+    PoolProcess,
     PostgresState,
     ProxyState,
     RefusedSetting,
@@ -85,6 +87,7 @@ def host_view(name: str, output: str, at: float) -> HostView:
         patroni=part("patroni", lambda said: patroni_state(said, document["time"])),
         postgres=part("postgres", postgres_state),
         proxy=part("haproxy", proxy_state),
+        pooler=part("pgbouncer", pooler_state),
         backups=part("pgbackrest", lambda said: backup_state(said, document["time"])),
         salvage=part("salvage", lambda found: tuple(salvage(one) for one in found)) or (),
         disks=part("disks", lambda found: tuple(Disk(**one) for one in found)) or (),
@@ -268,6 +271,26 @@ def backup_run(kind: str, unit: dict[str, str]) -> BackupRun:
 
 def certificate_days(found: dict[str, str]) -> dict[str, int]:
     return {path: days_left(pem.encode()) for path, pem in found.items()}
+
+
+def pooler_state(said: dict[str, Any]) -> PoolerState:
+    return PoolerState(tuple(pool_process(name, of) for name, of in said["processes"].items()), dict(said["users"]))
+
+
+def pool_process(name: str, said: dict[str, Any]) -> PoolProcess:
+    """From the rows of PgBouncer's SHOW POOLS, one for each role and database."""
+    if "problem" in said:
+        return PoolProcess(name, " ".join(said["problem"].split()) or "no answer")
+    pools = said["pools"]
+    return PoolProcess(
+        name=name,
+        version=said["version"],
+        clients=said["clients"],
+        waiting=sum(int(row["cl_waiting"]) for row in pools),
+        longest_wait=max((int(row["maxwait"]) + int(row["maxwait_us"]) / 1e6 for row in pools), default=0.0),
+        servers=sum(int(row[state]) for row in pools for state in ("sv_active", "sv_idle", "sv_used")),
+        busy=sum(int(row["sv_active"]) for row in pools),
+    )
 
 
 def proxy_state(said: dict[str, Any]) -> ProxyState:

@@ -196,6 +196,7 @@ class PostgresState:
     archiver: Archiver
     senders: tuple[Sender, ...]
     slots: tuple[Slot, ...]
+    verifiers: dict[str, str] = field(default_factory=dict)  # a digest by pooled role; empty for one that may not come in
 
 
 @dataclass(frozen=True)
@@ -218,6 +219,35 @@ class ProxyState:
 
     version: str
     backends: dict[str, tuple[Server, ...]]
+
+
+@dataclass(frozen=True)
+class PoolProcess:
+    """One process of PgBouncer. `problem`: why it does not answer, empty when it does. `clients` are connected to it, `waiting`
+    of which wait for one of PostgreSQL's connections, the first of them since `longest_wait` seconds; it has `servers` of those,
+    and `busy` are at work."""
+
+    name: str
+    problem: str = ""
+    version: str = ""
+    clients: int = 0
+    waiting: int = 0
+    longest_wait: float = 0.0
+    servers: int = 0
+    busy: int = 0
+
+
+@dataclass(frozen=True)
+class PoolerState:
+    """PgBouncer's own word on one host. `users`: by role, a digest of the verifier in its file (cluster/pooled_roles.py)."""
+
+    processes: tuple[PoolProcess, ...]
+    users: dict[str, str]
+
+    @property
+    def version(self) -> str:
+        """The oldest that runs; empty where none answers."""
+        return min((one.version for one in self.processes if one.version), default="")
 
 
 @dataclass(frozen=True)

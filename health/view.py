@@ -18,6 +18,7 @@ from .states import (
     LockTable,
     Package,
     PatroniState,
+    PoolerState,
     PostgresState,
     ProxyState,
     Salvage,
@@ -45,6 +46,7 @@ class HostView:
     patroni: PatroniState | None = None
     postgres: PostgresState | None = None
     proxy: ProxyState | None = None
+    pooler: PoolerState | None = None
     backups: BackupState | None = None
     edited: tuple[str, ...] = ()  # files that are not as the deploy wrote them
     salvage: tuple[Salvage, ...] = ()

@@ -34,7 +34,7 @@ class Stable:
 
 STABLE = {
     "bookworm": Stable("pgdg12+1"),  # its C library is too old for forky's pgBackRest
-    "trixie": Stable("pgdg13+1", own=("postgresql-17", "postgresql-client-17"), runs=("pgbackrest", "libxml2-16")),
+    "trixie": Stable("pgdg13+1", own=("postgresql-17", "postgresql-client-17"), runs=("pgbackrest", "libxml2-16", "pgbouncer")),
 }
 
 

@@ -35,7 +35,7 @@ def files(run: Run) -> list[Managed]:
         Managed(f"{paths.HAPROXY_TLS}/ca.crt", vault.authorities["postgres"].certificate.decode()),
         secret(paths.HAPROXY_USERS, render("haproxy/statistics-users.cfg.j2", vault=vault)),
         Managed(
-            paths.HAPROXY_CONFIG, render("haproxy/haproxy.cfg.j2", cluster=run.cluster),
+            paths.HAPROXY_CONFIG, render("haproxy/haproxy.cfg.j2", cluster=run.cluster, host=run.host),
             check=f"haproxy -c -f {paths.HAPROXY_USERS} -f {{}} >/dev/null",
         ),
         Managed(paths.HAPROXY_DOWN, render("haproxy/servers-down.j2", cluster=run.cluster)),

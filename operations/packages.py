@@ -65,14 +65,15 @@ class Held(FactBase[list[str]]):
         return [line.removeprefix("hold ") for line in output if line.startswith("hold ")]
 
 
-class MaskedPostgres(FactBase[bool]):
-    """Whether postgresql.service is masked, as it must be: Patroni alone starts PostgreSQL."""
+class Masked(FactBase[list[str]]):
+    """Those of the named units that are masked."""
 
-    def command(self) -> str:
-        return "readlink /etc/systemd/system/postgresql.service || true"
+    def command(self, units: tuple[str, ...]) -> str:
+        links = " ".join(f"/etc/systemd/system/{unit}" for unit in units)
+        return f'for p in {links}; do [ "$(readlink $p)" = /dev/null ] && echo ${{p##*/}}; done; true'
 
-    def process(self, output: list[str]) -> bool:
-        return output == ["/dev/null"]
+    def process(self, output: list[str]) -> list[str]:
+        return output
 
 
 def installed(names: list[str]) -> dict[str, str]:
@@ -127,8 +128,15 @@ def hold(names: Iterable[str]) -> Generator[StringCommand]:
         yield StringCommand(f"sh -c {shlex.quote(apt_mark('hold', loose))}")
 
 
+def masked_on(cluster: Cluster, member: Host) -> tuple[str, ...]:
+    """The units that packages on a host bring, and that must never run there."""
+    drills = ("postgresql.service",) if member in cluster.backup_hosts else ()  # PostgreSQL's programs are there for them
+    return tuple(dict.fromkeys((*(unit for one in cluster.components(member) for unit in one.masked), *drills)))
+
+
 @operation()
-def mask_postgres() -> Generator[StringCommand]:
-    """Keeps the packaged postgresql.service from ever starting a server beside Patroni's."""
-    if not host.get_fact(MaskedPostgres):
-        yield StringCommand("systemctl mask --now --quiet postgresql.service")
+def mask(units: tuple[str, ...]) -> Generator[StringCommand]:
+    """Keeps what packages bring from ever running beside what the deploy starts: postgresql.service beside Patroni's server."""
+    masked = host.get_fact(Masked, units=units) or ()
+    if wanted := [unit for unit in units if unit not in masked]:
+        yield StringCommand(f"systemctl mask --now --quiet {' '.join(wanted)}")

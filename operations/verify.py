@@ -11,9 +11,9 @@ import gevent
 from pyinfra import host, inventory, state
 from pyinfra.api import StringCommand, operation
 
-from cluster import paths
+from cluster import paths, pooling
 from cluster.topology import Cluster
-from health.deployed import PASSED, READ_FAILS, client, remarks, unmet
+from health.deployed import PASSED, POOLED_READ_FAILS, POOLED_WRITE_FAILS, READ_FAILS, WRITE_FAILS, client, remarks, unmet
 from health.finding import Finding
 from health.logins import login_script, logins
 from health.rules import findings
@@ -32,21 +32,26 @@ def probe_script(cluster: Cluster, proxy: str, password: str) -> str:
     through = cluster.host(proxy)
     settings = (
         f"host={through.name} hostaddr={through.address} dbname={paths.PROBE_DATABASE} user={paths.PROBE_ROLE}"
-        f" sslmode=verify-full sslrootcert={paths.PATRONI_TLS}/ca.crt connect_timeout=5 channel_binding=require"
+        f" sslmode=verify-full sslrootcert={paths.PATRONI_TLS}/ca.crt connect_timeout=5"
     )
     # Two of them: the one of Ubuntu 26.04 (uutils) kills at once where another signal is asked for together with --kill-after.
     limit = f"timeout {2 * PROBE_SECONDS} timeout --signal INT {PROBE_SECONDS}"
     late = f'{{ [ $? != 124 ] || echo "a write is not acknowledged within {PROBE_SECONDS} s" >&2; echo no; }}'
     write = "with mine as (insert into probe (run, writer, seq) values (gen_random_uuid(), 0, 0) returning 1) select 1 from mine"
-    return "\n".join(
-        [
-            f"export PGPASSWORD={shlex.quote(password)}",
+
+    def way(asks: str, write_port: int, read_port: int, no_write: str, no_read: str) -> list[str]:
+        return [
             # A write that waits for a replica waits for ever. Interrupted, psql cancels it, and has an answer all the same.
-            f'[ "$({limit} psql -XAtq "{settings} port={cluster.haproxy.write_port}" -c "{write}" || {late})" = 1 ] || exit 0',
-            f'if [ "$(psql -XAtq "{settings} port={cluster.haproxy.read_port}" -c "select 1")" = 1 ]',
-            f'then echo "{PASSED}"; else echo "{READ_FAILS}"; fi',
+            f'[ "$({limit} psql -XAtq "{settings}{asks} port={write_port}" -c "{write}" || {late})" = 1 ]'
+            f' || {{ echo "{no_write}"; exit 0; }}',
+            f'[ "$(psql -XAtq "{settings}{asks} port={read_port}" -c "select 1")" = 1 ] || {{ echo "{no_read}"; exit 0; }}',
         ]
-    )
+
+    ways = way(" channel_binding=require", cluster.haproxy.write_port, cluster.haproxy.read_port, WRITE_FAILS, READ_FAILS)
+    if cluster.pooler_hosts:  # PgBouncer knows no channel binding
+        ports = (pooling.port(cluster, "write"), pooling.port(cluster, "read"))
+        ways += way("", *ports, POOLED_WRITE_FAILS, POOLED_READ_FAILS)
+    return "\n".join([f"export PGPASSWORD={shlex.quote(password)}", *ways, f'echo "{PASSED}"'])
 
 
 def look(run: Run) -> tuple[ClusterView, tuple[Finding, ...]]:
@@ -66,7 +71,7 @@ def look(run: Run) -> tuple[ClusterView, tuple[Finding, ...]]:
 
 
 def _probe(one: Any, run: Run, proxy: str) -> Finding:
-    """What a client is told that writes through port 5000 and reads through 5001, both verify-full.
+    """What a client is told that writes through port 5000 and reads through 5001, and so by the pools, all verify-full.
 
     Not a fact: pyinfra prints the arguments of facts, and the script, which goes through standard input, holds the password.
     """

@@ -94,6 +94,10 @@ SELECT json_build_object(
       FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()),
   'base_backups', (SELECT count(*) FROM pg_stat_progress_basebackup),
   'backup_bytes', (SELECT coalesce(sum(backup_streamed), 0)::bigint FROM pg_stat_progress_basebackup),
+  'verifiers', (SELECT coalesce(json_object_agg(rolname, CASE WHEN rolcanlogin AND NOT rolsuper AND NOT rolreplication
+          AND coalesce(rolvaliduntil > clock_timestamp(), true)
+          THEN left(encode(sha256(convert_to(coalesce(rolpassword, ''), 'UTF8')), 'hex'), 16) ELSE '' END), '{}')
+      FROM pg_authid WHERE rolname = ANY (string_to_array(:'pooled', ','))),
   'archiver', (SELECT json_build_object('archived_wal', last_archived_wal, 'failed_wal', last_failed_wal,
       'archived', extract(epoch FROM clock_timestamp() - last_archived_time)::float,
       'failed', extract(epoch FROM clock_timestamp() - last_failed_time)::float, 'waiting', waiting, 'oldest', oldest)
@@ -193,7 +197,8 @@ def patroni(spec: dict[str, Any]) -> Any:
 def postgres(spec: dict[str, Any]) -> Any:
     options = f"PGOPTIONS=-c statement_timeout={int(SECONDS * 1000)} -c search_path=pg_catalog"
     names = f"names={','.join(spec['parameters'])}"
-    psql = (spec["psql"], "-XAtq", "-v", names, "-h", spec["sockets"], "-p", str(spec["port"]), "postgres")
+    pooled = f"pooled={','.join(spec['pooled'])}"
+    psql = (spec["psql"], "-XAtq", "-v", names, "-v", pooled, "-h", spec["sockets"], "-p", str(spec["port"]), "postgres")
     said = json.loads(run("runuser", "-u", "postgres", "--", "env", options, "PGAPPNAME=pgquorum", *psql, given=SQL))
     about = os.statvfs(spec["wal"])
     said["archiver"]["room"] = about.f_bavail * about.f_frsize
@@ -212,6 +217,29 @@ def haproxy(spec: dict[str, Any]) -> Any:
     wanted = ("pxname", "svname", "status", "check_status", "last_chk", "scur")
     rows = [row for row in csv.DictReader(table.splitlines()) if row["svname"] not in ("FRONTEND", "BACKEND")]
     return {"version": version, "servers": [{key: row[key] for key in wanted} for row in rows]}
+
+
+def pgbouncer(spec: dict[str, Any]) -> dict[str, Any]:
+    """Of each process by name what its console says; and by role a digest of the verifier that clients are let in by."""
+    told = {name: console(spec["user"], of) for name, of in spec["processes"].items()}
+    lines = (line.split('"') for line in Path(spec["users"]).read_text().splitlines())
+    users = {line[1]: hashlib.sha256(line[3].encode()).hexdigest()[:16] for line in lines if len(line) > 3}
+    return {"processes": told, "users": users}
+
+
+def console(user: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """What one process of PgBouncer says, which lets its own user into its console by the socket; or why it does not."""
+    psql = ("psql", "-Xqw", "--csv", "-h", spec["socket"], "-p", str(spec["port"]), "-U", "pgbouncer", "pgbouncer")
+    asked = ("-c", "show version", "-c", "\\echo", "-c", "show lists", "-c", "\\echo", "-c", "show pools")
+    try:
+        version, lists, pools = run("runuser", "-u", user, "--", *psql, *asked).split("\n\n")
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        return {"problem": f"no answer within {SECONDS + 1:g} s" if isinstance(error, subprocess.TimeoutExpired) else str(error)}
+    wanted = ("database", "user", "cl_active", "cl_waiting", "sv_active", "sv_idle", "sv_used", "maxwait", "maxwait_us")
+    rows = [row for row in csv.DictReader(pools.splitlines()) if row["database"] != "pgbouncer"]
+    counted = {row["list"]: int(row["items"]) for row in csv.DictReader(lists.splitlines())}
+    said = {"version": version.splitlines()[-1].split()[-1], "clients": counted["used_clients"]}
+    return {**said, "pools": [{key: row[key] for key in wanted} for row in rows]}
 
 
 def pgbackrest(spec: dict[str, Any]) -> dict[str, Any]:
@@ -421,7 +449,7 @@ def run(*command: str, given: str = "") -> str:
     return done.stdout
 
 
-OF_SERVICES = (etcd, patroni, postgres, haproxy, pgbackrest, units, packages, watchdog, firewall)
+OF_SERVICES = (etcd, patroni, postgres, haproxy, pgbouncer, pgbackrest, units, packages, watchdog, firewall)
 OF_FILES = (certificates, disks, marker, edited, salvage, failed_starts, old_data, locks, operator)
 PARTS: dict[str, Any] = {f.__name__: f for f in (*OF_SERVICES, *OF_FILES)}
 

@@ -24,12 +24,16 @@ READ = "SELECT 1"
 
 def probe(cluster: Cluster, password: str, fleet: Fleet, through: str | None) -> Iterator[Finding]:
     """What a client is told, from this machine or by psql from the host called `through`."""
+    ways: list[tuple[str, bool, bool]] = [("client.write-fails", False, False), ("client.read-fails", True, False)]
+    if cluster.pooler_hosts:
+        ways += [("client.pooled-write-fails", False, True), ("client.pooled-read-fails", True, True)]
     for proxy in cluster.haproxy_hosts:
-        for rule, port, statement, what in (
-            ("client.write-fails", cluster.haproxy.write_port, WRITE, "a write"),
-            ("client.read-fails", cluster.haproxy.read_port, READ, "a read"),
-        ):
-            values = {**dsn.probe(cluster, proxy), "port": str(port), "connect_timeout": str(SECONDS)}
+        for rule, read_only, pooled in ways:
+            values = {
+                **dsn.probe(cluster, proxy, read_only=read_only, pooled=pooled),
+                "connect_timeout": str(SECONDS),
+            }
+            port, statement, what = values["port"], READ if read_only else WRITE, "a read" if read_only else "a write"
             error = (
                 _from_host(fleet, through, values, statement, password) if through else _from_here(values, statement, password)
             )

@@ -1,10 +1,10 @@
-"""How clients reach the cluster: libpq connection strings through HAProxy, always with sslmode=verify-full."""
+"""How clients reach the cluster: libpq connection strings through HAProxy, or its pools, always with sslmode=verify-full."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from cluster import paths
+from cluster import paths, pooling
 from cluster.errors import ClusterError, did_you_mean
 from cluster.topology import Cluster, Host
 from cluster.vault import Vault
@@ -18,30 +18,43 @@ def open_vault(cluster: Cluster) -> Vault:
     return vault
 
 
+def port(cluster: Cluster, *, read_only: bool, pooled: bool) -> int:
+    """The port of every proxy host for writes or reads. Raises ClusterError where there are no pools."""
+    route: pooling.Route = "read" if read_only else "write"
+    if pooled and not cluster.pooler_hosts:
+        raise ClusterError("--pooled: pooling = False, so no connections are pooled: set it in group_data/haproxy.py, and deploy")
+    return pooling.port(cluster, route) if pooled else pooling.behind(cluster, route)
+
+
 def parameters(
-    cluster: Cluster, *, database: str, role: str, read_only: bool = False, through: Host | None = None
+    cluster: Cluster, *, database: str, role: str, read_only: bool = False, through: Host | None = None, pooled: bool = False
 ) -> dict[str, str]:
-    """libpq's connection parameters, without the password; through every HAProxy, or the one host `through`.
+    """libpq's connection parameters, without the password; through every HAProxy, or the one host `through`; `pooled`, through
+    PgBouncer there.
 
     Each HAProxy is named and given by address: the name is what the certificate is checked for, and no DNS is needed.
     """
-    port = cluster.haproxy.read_port if read_only else cluster.haproxy.write_port
+    number = port(cluster, read_only=read_only, pooled=pooled)
     proxies = (through,) if through else cluster.haproxy_hosts
     authority = Path(cluster.all.secrets_directory) / cluster.name / "postgres-ca.crt"
+    # Whoever passes for the server can't get at the password, nor pass it on (SCRAM over this very TLS session). PgBouncer
+    # refuses it, as it ends the session itself.
+    bound = {} if pooled else {"channel_binding": "require"}
     return {
         "host": ",".join(h.name for h in proxies),
         "hostaddr": ",".join(h.address for h in proxies),
-        "port": ",".join(str(port) for _ in proxies),
+        "port": ",".join(str(number) for _ in proxies),
         "dbname": database,
         "user": role,
         "sslmode": "verify-full",
-        # Whoever passes for the server can't get at the password, nor pass it on (SCRAM over this very TLS session).
-        "channel_binding": "require",
+        **bound,
         "sslrootcert": str(authority.resolve()),
     }
 
 
-def application(cluster: Cluster, *, role: str | None, database: str | None, read_only: bool) -> dict[str, str]:
+def application(
+    cluster: Cluster, *, role: str | None, database: str | None, read_only: bool, pooled: bool = False
+) -> dict[str, str]:
     """The parameters for an application role. Without a name, the first database of the settings (of those that the role owns,
     where it is named) and its owner. Raises ClusterError for a role or database that is not in the settings."""
     of_role = [one for one in cluster.postgres.databases if role in (None, one.owner)]
@@ -60,12 +73,16 @@ def application(cluster: Cluster, *, role: str | None, database: str | None, rea
     ]
     if problems:
         raise ClusterError("\n".join(problems))
-    return parameters(cluster, database=database, role=role, read_only=read_only)
+    if pooled and any(one.replication for one in cluster.postgres.roles if one.name == role):
+        raise ClusterError(f"--pooled: {role!r} may replicate (postgres_roles), and no such role comes through the pools")
+    return parameters(cluster, database=database, role=role, read_only=read_only, pooled=pooled)
 
 
-def probe(cluster: Cluster, through: Host | None = None, *, read_only: bool = False) -> dict[str, str]:
+def probe(cluster: Cluster, through: Host | None = None, *, read_only: bool = False, pooled: bool = False) -> dict[str, str]:
     """The parameters of the tool's own role and database, without the password."""
-    return parameters(cluster, database=paths.PROBE_DATABASE, role=paths.PROBE_ROLE, read_only=read_only, through=through)
+    return parameters(
+        cluster, database=paths.PROBE_DATABASE, role=paths.PROBE_ROLE, read_only=read_only, through=through, pooled=pooled
+    )
 
 
 def as_string(values: dict[str, str]) -> str:

@@ -1,7 +1,7 @@
 """Which lines of the components' logs tell how a failure goes on, and which of them say that something is wrong. Pure.
 
-Regular expressions over the text without its timestamp: of Patroni 4.1, PostgreSQL 18, etcd 3.5 and HAProxy 3.2. systemd's
-words about a unit are among them. Left out is what comes all the time, and what is about one client's session.
+Regular expressions over the text without its timestamp: of Patroni 4.1, PostgreSQL 18, etcd 3.5, HAProxy 3.2, PgBouncer 1.26.
+systemd's words about a unit are among them. Left out is what comes all the time, and what is about one client's session.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import re
 
 SYSTEMD_TROUBLE = (r"Main process exited", r"Failed with result")
 SYSTEMD = (r"^(Started|Stopping|Stopped) ", r"Scheduled restart job")
+
+# The first process of each port; what is followed while something happens has no more.
+POOLS = ("pgquorum-pool@write-1", "pgquorum-pool@read-1")
 
 # By unit. Patroni's holds PostgreSQL's log too.
 TROUBLE = {
@@ -36,6 +39,7 @@ TROUBLE = {
         r"leader failed to send out heartbeat",
     ),
     "haproxy": (*SYSTEMD_TROUBLE, r" is DOWN", r"backend \w+ has no server available"),
+    **dict.fromkeys(POOLS, (*SYSTEMD_TROUBLE, r"(ERROR|FATAL) ", r"pooler error: (?!SASL|no such user)", r"server login failed")),
     "pgbackrest": (*SYSTEMD_TROUBLE, r"^(P\d\d +)?ERROR: "),
 }
 PROGRESS = {
@@ -52,6 +56,7 @@ PROGRESS = {
     ),
     "etcd": (*SYSTEMD, r"elected leader", r"leadership transfer finished", r"peer became active"),
     "haproxy": (*SYSTEMD, r" is UP"),
+    **dict.fromkeys(POOLS, (*SYSTEMD, r"got SIGHUP, re-reading config|process up")),
     "pgbackrest": SYSTEMD,
 }
 # Patroni says this in every round.

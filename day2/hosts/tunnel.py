@@ -23,14 +23,20 @@ CHUNK_BYTES = 65536
 
 @contextmanager
 def probe_through(
-    fleet: Fleet, cluster: Cluster, hop: str | None, *, read_only: bool = False, lost: Collection[str] = ()
+    fleet: Fleet,
+    cluster: Cluster,
+    hop: str | None,
+    *,
+    read_only: bool = False,
+    pooled: bool = False,
+    lost: Collection[str] = (),
 ) -> Iterator[dict[str, str]]:
     """libpq's parameters of the probe, which hold while the block lasts: by tunnels over the SSH connection to `hop`, or
     straight where that is None. TLS is verified end to end all the same: the name asked for is HAProxy's.
 
     Raises ClusterError for a hop that is unknown, does not answer, or is one of the hosts that are going to be `lost`.
     """
-    values = dsn.probe(cluster, read_only=read_only)
+    values = dsn.probe(cluster, read_only=read_only, pooled=pooled)
     if hop is None:
         yield values
         return
@@ -38,7 +44,7 @@ def probe_through(
         raise ClusterError(f"--from {hop}: is one of the hosts that the test strikes: choose another")
     if not (answer := fleet.run(hop, "true")).ok:
         raise ClusterError(f"--from {hop}: {answer.problem or 'no command can be run there'}")
-    port = cluster.haproxy.read_port if read_only else cluster.haproxy.write_port
+    port = dsn.port(cluster, read_only=read_only, pooled=pooled)
     with ExitStack() as tunnels:
         ports = [tunnels.enter_context(tunnel(partial(fleet.dial, hop, p.address, port))) for p in cluster.haproxy_hosts]
         yield values | {"hostaddr": ",".join(HERE for _ in ports), "port": ",".join(str(one) for one in ports)}

@@ -1,4 +1,4 @@
-"""Readers through port 5001: do reads always find a server, is what they see there to stay, and how old is it?"""
+"""Readers through port 5001 or a pool: do reads always find a server, is what they see there to stay, and how old is it?"""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PAUSE_SECONDS = 0.015
 
 class Readers:
     """`count` threads that read from `with` to the end of the block, each time the last number of one of the `writers` that
-    fill `table` (a Workload's). `connection` are libpq's parameters."""
+    fill `table` (a Workload's). `connection` are libpq's parameters, which lead to a pool or to a server each."""
 
     def __init__(self, connection: dict[str, str], password: str, count: int, table: str, writers: int) -> None:
         self._sessions = Sessions(connection, password)
-        last = "SELECT coalesce(max(number), 0) FROM {} WHERE writer = %s"
+        last = "SELECT coalesce(max(number), 0), host(inet_server_addr()) FROM {} WHERE writer = %s"
         self._query = sql.SQL(last).format(sql.Identifier(table))
         self._writers = writers
         self._stopping = threading.Event()
@@ -69,19 +69,19 @@ class Readers:
 
     def _read(self, session: psycopg.Connection[Any]) -> None:
         """Reads over one connection for a while."""
-        row = session.execute("SELECT host(inet_server_addr())").fetchone()
-        server = row[0] if row else ""
         until = time.monotonic() + CONNECTION_SECONDS
         while time.monotonic() < until and not self._stopping.is_set():
             writer = random.randrange(self._writers)  # noqa: S311
             began = time.monotonic()
-            number = self._last_number(session, writer)
+            number, server = self._last_number(session, writer)
             self.reads.append(Read(writer, number, began, time.monotonic(), server))
             self._stopping.wait(PAUSE_SECONDS)
 
-    def _last_number(self, session: psycopg.Connection[Any], writer: int) -> int:
+    def _last_number(self, session: psycopg.Connection[Any], writer: int) -> tuple[int, str]:
+        """And the server that has said so: in a pool, another one each time."""
         try:
             row = session.execute(self._query, (writer,), prepare=True).fetchone()
         except psycopg.errors.UndefinedTable:
-            return 0  # a replica that has not come to the table's creation yet shows what is true of then: no rows
-        return row[0] if row else 0
+            # A replica that has not come to the table's creation yet shows what is true of then: no rows.
+            row = session.execute("SELECT 0, host(inet_server_addr())").fetchone()
+        return row or (0, "")

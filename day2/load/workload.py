@@ -1,4 +1,4 @@
-"""Writers that behave as an application would: through port 5000, over TLS, with a new connection when one breaks.
+"""Writers that behave as an application would: through port 5000 or a pool, over TLS, with a new connection when one breaks.
 
 Each inserts rows with ids of its own and never sends an id twice, so afterwards the table tells which writes are there.
 """
@@ -23,7 +23,8 @@ from .sessions import RECONNECT_SECONDS, Sessions
 
 CONNECT_SECONDS = 10
 # The name of a WAL file begins with the timeline.
-WHERE_AM_I = "SELECT host(inet_server_addr()), ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int"
+HERE = "host(inet_server_addr()), ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int"
+WHERE_AM_I = f"SELECT {HERE}"
 # No primary key: it would refuse a row that is there twice, which is what is looked for.
 # A row as long as many an application's, so that a replica on a slow link really falls behind.
 CREATE = (
@@ -37,14 +38,22 @@ class Workload:
     """`writers` threads that write from `with` to `stop`, into a table made for them, each with a `pause` (seconds) after
     a write.
 
-    `connection` are libpq's parameters, `password` its password. Raises ClusterError when the table can't be made.
+    `connection` are libpq's parameters, `password` its password. `pooled`: they lead to a pool, in which each write may go to
+    another server than the one before. Raises ClusterError when the table can't be made.
     """
 
-    def __init__(self, connection: dict[str, str], password: str, writers: int, pause: float = 0.0) -> None:
-        # HAProxy sends writes to a new leader a moment before that one is out of recovery.
-        self._sessions = Sessions(connection, password, target_session_attrs="read-write")
+    def __init__(
+        self, connection: dict[str, str], password: str, writers: int, pause: float = 0.0, *, pooled: bool = False
+    ) -> None:
+        # HAProxy sends writes to a new leader a moment before that one is out of recovery. A pool says of all its servers what
+        # it has heard from the first.
+        asked = {} if pooled else {"target_session_attrs": "read-write"}
+        self._sessions = Sessions(connection, password, **asked)
+        self._pooled = pooled
         self.table = f"write_{time.strftime('%Y%m%d_%H%M%S', time.gmtime())}_{secrets.token_hex(2)}"
-        self._insert = sql.SQL("INSERT INTO {} VALUES (%s, %s, %s, %s)").format(sql.Identifier(self.table))
+        values = f"(%s, %s, {HERE}) RETURNING server, timeline" if pooled else "(%s, %s, %s, %s)"
+        insert = f"INSERT INTO {{}} VALUES {values}"  # noqa: S608 - both are ours
+        self._insert = sql.SQL(insert).format(sql.Identifier(self.table))
         self.writers = writers
         self._pause = pause
         self._stopping = threading.Event()
@@ -151,17 +160,18 @@ class Workload:
         while outcome is WriteOutcome.ACKNOWLEDGED and not self._stopping.is_set():
             number += 1
             began = time.monotonic()
-            outcome, why = self._attempt(cursor, (writer, number, server, timeline), warnings)
+            row_of_it = (writer, number) if self._pooled else (writer, number, server, timeline)
+            outcome, why = self._attempt(cursor, row_of_it, warnings)
             ended = time.monotonic()
+            if self._pooled:
+                server, timeline = (cursor.fetchone() if outcome is WriteOutcome.ACKNOWLEDGED else None) or ("", 0)
             done.append(Write(writer, number, outcome, began, ended, server, timeline, why))
             if outcome is WriteOutcome.ACKNOWLEDGED:
                 self._acknowledged[writer] = ended
                 if self._pause:
                     time.sleep(self._pause)
 
-    def _attempt(
-        self, cursor: psycopg.Cursor[Any], row: tuple[int, int, str, int], warnings: list[str]
-    ) -> tuple[WriteOutcome, str]:
+    def _attempt(self, cursor: psycopg.Cursor[Any], row: tuple[int | str, ...], warnings: list[str]) -> tuple[WriteOutcome, str]:
         """Sends one row. A warning with the answer says that the wait for a replica was given up."""
         try:
             cursor.execute(self._insert, row, prepare=True)

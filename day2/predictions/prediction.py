@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
+# How much later writes through pools go on: PgBouncer tries again a second after a connection of its own has failed
+# (server_login_retry, templates/pgbouncer), and those that it opens then all have to log in.
+POOLED_SECONDS = 3.0
 # What a trial takes beside its fault: writers that warm up, healing, and a replica that streams again. As in docs/soaks.
 AROUND_SECONDS = 20
 
@@ -40,6 +43,10 @@ class Prediction:
     def trial_seconds(self) -> float:
         """About how long a trial takes, from its writers' first write until the cluster is healthy again."""
         return self.hold + self.within + AROUND_SECONDS
+
+    def pooled(self) -> Prediction:
+        """The same for writers that come through pools."""
+        return replace(self, within=self.within + POOLED_SECONDS, why=f"{self.why}; then PgBouncer connects anew")
 
     def describe(self) -> str:
         """`fails over within 22.5 s`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cluster import pooling
 from cluster.components import APART_TIMER, BACKUP_TIMERS, DRILL_TIMER, FIREWALL_UNIT
 from cluster.topology import Cluster
 from health.rules import candidates
@@ -66,6 +67,9 @@ def _steps(view: ClusterView, cluster: Cluster, host: str) -> Iterator[Step]:
         yield MoveEtcdLeader(min(healthy, key=lambda name: (name == view.leader, name)))
     components = [component for component in cluster.components(one) if component.name != "etcd"]
     names = [unit for component in components for unit in (*component.beside, *component.units)]
+    if one in cluster.pooler_hosts:
+        names = [*(process.unit for process in pooling.processes(cluster)), *names]
+    names = list(dict.fromkeys(names))
     units = tuple(unit for unit in names if seen.units.get(unit, "not-found") != "not-found")
     if "patroni.service" in units and one in cluster.etcd_hosts:
         units = (APART_TIMER, *units)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cluster import pooling
 from cluster.components import NAMES, Name
 from cluster.errors import ClusterError, did_you_mean
 from cluster.topology import Cluster
@@ -42,6 +43,9 @@ def steps(view: ClusterView, cluster: Cluster, component: Component, *, pending_
             return tuple(_etcd(view, cluster))
         case "haproxy":
             return tuple(ReloadUnit(host.name, "haproxy.service") for host in cluster.haproxy_hosts)
+        case "pgbouncer":
+            units = [one.unit for one in pooling.processes(cluster)]
+            return tuple(RestartUnit(host.name, unit) for host in cluster.pooler_hosts for unit in units)
         case "pgbackrest":
             return tuple(RestartUnit(host.name, "pgbackrest.service") for host in cluster.pgbackrest_hosts)
         case "postgres":

@@ -14,7 +14,7 @@ from day2.ui.console import Paper
 
 from . import wording
 from .summary import FaultSummary, by_fault
-from .wording import Verdict, many, seconds
+from .wording import Verdict, seconds
 
 TEXT_WIDTH = 110
 COLOURS = {Verdict.PASSED: "bold green", Verdict.LOSSY: "bold yellow", Verdict.FAILED: "bold red"}
@@ -112,7 +112,7 @@ def show_conditions(out: Console, proof: Proof) -> None:
         ("cluster", f"{proof.cluster}, profile {proof.profile}, durability {proof.durability}"),
         ("command", proof.command),
         ("from", f"{proof.began} to {proof.ended}"),
-        ("load", f"{many(proof.writers, 'writer')}, {many(proof.readers, 'reader')}{seed}"),
+        ("load", f"{wording.load(proof)}{seed}"),
         ("hosts", "; ".join(f"{role}: {', '.join(names)}" for role, names in proof.hosts.items())),
         ("versions", ", ".join(f"{name} {version}" for name, version in proof.versions.items())),
         ("timers", ", ".join(f"{name} {value:g}" for name, value in proof.timers.items())),

@@ -186,3 +186,14 @@ def utc_minute(iso: str) -> str:
         return datetime.fromisoformat(iso).astimezone(UTC).strftime("%Y-%m-%d %H:%M")
     except ValueError:
         return iso
+
+
+def load(proof: Proof) -> str:
+    """How many write and read, and where: `8 writers (port 6432), 2 readers (port 6433)`."""
+    write, read = (f" (port {port})" for port in proof.ports) if proof.ports else ("", "")
+    return f"{many(proof.writers, 'writer')}{write}, {many(proof.readers, 'reader')}{read}"
+
+
+def by_port(proof: Proof) -> str:
+    """The port that writes went to, to be put after HAProxy; empty where that was not noted."""
+    return f", by port {proof.ports[0]}" if proof.ports else ""

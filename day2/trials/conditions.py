@@ -28,5 +28,6 @@ def versions(view: ClusterView) -> dict[str, str]:
         "patroni": next((h.patroni.version for h in hosts if h.patroni), None),
         "etcd": next((h.etcd.version for h in hosts if h.etcd), None),
         "haproxy": next((h.proxy.version for h in hosts if h.proxy), None),
+        "pgbouncer": next((h.pooler.version for h in hosts if h.pooler), None),
     }
     return {name: version for name, version in found.items() if version}

@@ -135,7 +135,8 @@ class Proof:
     """Trials on one cluster, with all that somebody needs to repeat them.
 
     `timers`: those that run (Patroni's names, etcd's and HAProxy's beside them). `settings`: the cluster's settings, none of
-    them secret. `hosts`: role to names. `command`: what was typed. `began`, `ended`: UTC, ISO 8601. `stopped`: why there are
+    them secret. `ports`: where writers and readers went, in this order; empty in reports of versions that did not note it.
+    `hosts`: role to names. `command`: what was typed. `began`, `ended`: UTC, ISO 8601. `stopped`: why there are
     fewer trials than asked for; empty when there are not.
     """
 
@@ -154,6 +155,7 @@ class Proof:
     ended: str
     trials: tuple[Trial, ...]
     stopped: str = ""
+    ports: tuple[int, ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -17,6 +17,7 @@ from rich.markup import escape
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from day2.faults.fault import Fault, FaultContext
+from day2.hosts import dsn
 from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
 from day2.hosts.patroni_api import Patroni
@@ -119,8 +120,8 @@ class TrialRunner:
             self._out.print(f"\n[bold]{where}[/]  {fault.name}")
         via, lost = self._load.via, [host.name for host in fault.hosts if fault.needs_healing]
         with (
-            probe_through(self._fleet, self._cluster, via, lost=lost) as writes,
-            probe_through(self._fleet, self._cluster, via, read_only=True, lost=lost) as reads,
+            probe_through(self._fleet, self._cluster, via, pooled=self._load.pooled, lost=lost) as writes,
+            probe_through(self._fleet, self._cluster, via, read_only=True, pooled=self._load.pooled, lost=lost) as reads,
         ):
             run = TrialRun(context, fault, Endpoints(writes, reads), self._load, interrupts, self._say, beside)
             try:
@@ -167,6 +168,7 @@ class TrialRunner:
     def _proof(self) -> Proof:
         cluster, view = self._cluster, self._first
         assert view
+        ports = tuple(dsn.port(cluster, read_only=read_only, pooled=self._load.pooled) for read_only in (False, True))
         roles = {"postgres": cluster.postgres_hosts, "etcd": cluster.etcd_hosts, "haproxy": cluster.haproxy_hosts}
         return Proof(
             cluster=cluster.name,
@@ -178,6 +180,7 @@ class TrialRunner:
             hosts={role: tuple(host.name for host in hosts) for role, hosts in roles.items()},
             writers=self._load.writers,
             readers=self._load.readers,
+            ports=ports,
             seed=None,
             command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             began=self._began,

@@ -79,7 +79,8 @@ class TrialRun:
         beside: Fault | None = None,
     ) -> None:
         self.context, self.fault = context, fault
-        self.workload = Workload(endpoints.writes, load.password, load.writers, load.pause)
+        self.workload = Workload(endpoints.writes, load.password, load.writers, load.pause, pooled=load.pooled)
+        self._pooled = load.pooled
         self._readers = Readers(endpoints.reads, load.password, load.readers, self.workload.table, load.writers)
         self._interrupts, self._say = interrupts, say
         self._injection = Injection(fault, say)
@@ -93,7 +94,7 @@ class TrialRun:
         """
         try:
             self.fault.prepare()
-            prediction = self.fault.prediction()
+            prediction = self.fault.prediction().pooled() if self._pooled else self.fault.prediction()
             if hold is not None:
                 prediction = replace(prediction, effect=Effect.ANY, hold=hold, within=hold + prediction.within + RECOVERY_SECONDS)
             return self._measured(prediction)

@@ -46,5 +46,7 @@ def version_that_runs(host: HostView, component: Name) -> str | None:
             return host.patroni.version if host.patroni else None
         case "haproxy":
             return host.proxy.version if host.proxy else None
+        case "pgbouncer":
+            return (host.pooler.version or None) if host.pooler else None
         case "pgbackrest":
             return host.backups.version if host.backups else None

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from repository import ROOT
 
+from cluster import pooling
 from cluster.building import RawHost, build
 from cluster.dynamic_config import postgres_parameters, wanted_config
 from cluster.topology import Cluster
@@ -37,6 +38,7 @@ SETTINGS = "cluster_name = 'shop'\nclient_networks = ['10.0.0.0/24']\n"
 # What a server that was just made says of its roles and databases (cluster/databases.py).
 NO_DATABASES = json.dumps({
     "roles": {}, "databases": {}, "rewind": [], "logical": False, "slots": [], "open": [], "shut_out": [],
+    "pooler": None,
     "overrides": [], "altered": None, "connectable": ["postgres"], "with_login_trigger": [],
 })  # fmt: skip
 ROLES = "postgres_roles = [{'name': 'app'}]\npostgres_databases = [{'name': 'app', 'owner': 'app'}]\n"
@@ -87,7 +89,11 @@ def document(cluster: Cluster) -> dict[str, dict[str, Any]]:
         for backend, up in (("write", DATABASES[:1]), ("read", DATABASES[1:]))
         for name in DATABASES
     ]
-    proxy = {"units": {"haproxy.service": "active"}, "haproxy": {"version": "3.2.5", "servers": servers}}
+    proxy: dict[str, Any] = {"units": {"haproxy.service": "active"}, "haproxy": {"version": "3.2.5", "servers": servers}}
+    if cluster.pooler_hosts:
+        proxy["units"] |= {process.unit: "active" for process in pooling.processes(cluster)}
+        told = {process.name: {"version": "1.26.1", "clients": 0, "pools": []} for process in pooling.processes(cluster)}
+        proxy["pgbouncer"] = {"processes": told, "users": {}}
     parts |= dict.fromkeys(PROXIES, proxy)
     if cluster.backup_hosts:
         parts[KEEPER] = {"units": {"pgbackrest.service": "active"}, "pgbackrest": backup_part()}

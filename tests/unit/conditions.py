@@ -17,6 +17,8 @@ from health.states import (
     LockHolder,
     LockTable,
     Override,
+    PoolerState,
+    PoolProcess,
     ProxyState,
     RefusedSetting,
     Server,
@@ -42,6 +44,18 @@ GIVEN_UP = "log that is given up"  # of a cluster whose owner has chosen that
 INTERRUPTED = {"to": "0/5F6ADF0", "host": "db1", "began": "noon"}
 OUT_OF_LOCKS = "psql: error: connection to server on socket failed: FATAL:  out of shared memory"
 BROKEN = {
+    "a pool that does not run": (
+        views.backed_up(proxy1=views.pooler(units=views.pooler().units | {"pgquorum-pool@read-1.service": "failed"})),
+        "proxy1: pgquorum-pool@read-1.service is failed",
+    ),
+    "a pool that does not answer": (
+        views.backed_up(proxy1=views.pooler(PoolProcess("write-1", "no answer within 2.2 s"))),
+        "proxy1: pgquorum-pool@write-1.service does not answer: no answer within 2.2 s",
+    ),
+    "pools of which nothing is seen": (
+        views.backed_up(proxy1=views.pooler(pooler=None, problems={"pgbouncer": "no such user"})),
+        "proxy1: PgBouncer could not be asked: no such user",
+    ),
     "a disk that is full": (
         views.view(db1=views.database("db1", disks=(Disk("/data", 100 * 1024**3, 4 * 1024**3),))),
         "db1: 4.0 GiB are free of 100.0 on the disk of /data (docs/runbook.md, A disk fills up)",
@@ -264,6 +278,22 @@ BROKEN = {
 }
 
 WORTH_KNOWING = {
+    "clients that wait for a connection": (
+        views.backed_up(proxy1=views.pooler(PoolProcess("write-1", "", "1.26.1", 300, 17, 5.4, 13, 13))),
+        "proxy1: 17 clients of write-1 wait for one of its 13 connections, the first for 5 s (docs/runbook.md, A pool is full)",
+    ),
+    "a pool with nearly as many clients as it takes": (
+        views.backed_up(proxy1=views.pooler(PoolProcess("read-1", "", "1.26.1", 900, 0, 0.0, 13, 2))),
+        "proxy1: read-1 has 900 clients of 1000: raise pooling_max_clients or pooling_processes",
+    ),
+    "a role with another password in the pools": (
+        views.backed_up(proxy1=views.pooler(pooler=PoolerState((), views.VERIFIERS | {"app": "other"}))),
+        "proxy1: app: PgBouncer's file does not have what the server lets them in by",
+    ),
+    "PgBouncer by its package's unit": (
+        views.backed_up(proxy1=views.pooler(units=views.pooler().units | {"pgbouncer.service": "active"})),
+        "proxy1: pgbouncer.service is active: the deploy runs PgBouncer by units of its own, so mask it",
+    ),
     "backups that nobody has proven": (
         views.backed_up(keep1=views.keeper(backups=views.backups(drills=(views.drill(age=16 * 86_400.0),)))),
         "keep1: for 16 days no drill has proven a backup; backup_max_proven_days is 15: `invoke backup.drill`",

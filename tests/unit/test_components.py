@@ -29,6 +29,8 @@ SYSTEMD = (SERVICES, "test_systemd_finds_nothing_wrong_with_its_unit")
 PATRONI = (SERVICES, "test_patroni_finds_nothing_wrong_with_its_files")
 BACKUPS = "tests/lab/test_91_backups.py"
 DRILLS = "tests/lab/test_93_drill.py"
+POOLS = "tests/lab/test_57_pooling.py"
+POOL_UNITS = (POOLS, "test_systemd_finds_nothing_wrong_with_its_units")
 HAPROXY = (SERVICES, "test_haproxy_finds_nothing_wrong_with_its_files")
 # For each template of a component, the test in which the program that reads it does so: it says what it thinks of it, or
 # works as it should.
@@ -66,6 +68,11 @@ READ_BY_ITS_PROGRAM = {
         "tests/unit/test_archive_push.py",
         "test_of_many_files_that_wait_where_postgresql_is_stopped_one_is_tried",
     ),
+    "pgbouncer/hba.conf.j2": (POOLS, "test_the_systems_own_roles_and_superusers_are_refused"),
+    "pgbouncer/pgquorum-pool@.service.j2": POOL_UNITS,
+    "pgbouncer/process.ini.j2": (POOLS, "test_it_runs_with_what_it_was_given"),
+    "pgbouncer/route.ini.j2": (POOLS, "test_it_runs_with_what_it_was_given"),
+    "pgbouncer/users.txt.j2": (POOLS, "test_a_client_comes_through_both_ports_with_tls_verified"),
     "pgbackrest/backup.timer.j2": (BACKUPS, "test_systemd_finds_nothing_wrong_with_its_units"),
     "pgbackrest/cipher.conf.j2": (BACKUPS, "test_a_backup_is_encrypted_and_nobody_else_may_read_its_password"),
     "pgbackrest/drill.conf.j2": (DRILLS, "test_a_drill_proves_the_newest_backup_and_all_of_it_is_told"),
@@ -155,7 +162,7 @@ def kept_from_others(component: Component) -> Iterator[str]:
 def in_the_lab(component: Component) -> Iterator[str]:
     """Its packages are in the image of the lab, where there is no network, and a test looks at its units."""
     yield from (f"lab/recipe.py: {name}" for name in component.packages_for(18) if name not in ROLE_PACKAGES)
-    looked_at = text(SERVICES) + text(BACKUPS)
+    looked_at = text(SERVICES) + text(BACKUPS) + text(POOLS)
     for unit in (*component.units, *component.beside, *component.masked):
         if f'"{unit.removesuffix(".service")}"' not in looked_at:
             yield f"{SERVICES}: {unit}"
@@ -169,7 +176,7 @@ def rehearsed(component: Component) -> Iterator[str]:
 
 def asked(component: Component) -> Iterator[str]:
     """Hosts are asked for its own word."""
-    of = cluster(backup=True)
+    of = cluster(backup=True, pooling=True)
     if any(component.name not in questions(of, host) for host in of.members(component.group)):
         yield f"day2/hosts/observe.py: {component.name}"
 

@@ -20,6 +20,7 @@ ROLES = [{"name": "app", "connection_limit": 20}, {"name": "reports", "member_of
 
 AS_COMMITTED: dict[str, Any] = {
     "shut_out": [],
+    "pooler": None,
     "overrides": [],
     "altered": None,
     "connectable": ["postgres", "template1"],

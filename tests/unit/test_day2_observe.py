@@ -16,6 +16,7 @@ from day2.hosts.observe import view_of
 from day2.hosts.ssh import Answer
 from health.questions import questions
 from health.reading import patroni_state
+from health.states import PoolProcess
 
 SHOP = cluster()
 POSTGRES: dict[str, Any] = {
@@ -137,6 +138,20 @@ def test_a_proxy() -> None:
     assert [(s.name, s.up, s.sessions) for s in host.proxy.backends["write"]] == [("db1", True, 3), ("db2", False, 3)]
 
 
+def test_the_pools() -> None:
+    rows = [
+        {"database": "app", "user": role, "cl_active": "3", "cl_waiting": waiting, "maxwait": "1", "maxwait_us": us,
+         "sv_active": "2", "sv_idle": "1", "sv_used": "1"}
+        for role, waiting, us in (("app", "4", "250000"), ("ops", "1", "0"))
+    ]  # fmt: skip
+    said = {"write-1": {"version": "1.26.1", "clients": 9, "pools": rows}, "read-1": {"problem": "no\nsocket"}}
+    host = view_of(answer(pgbouncer={"is": {"processes": said, "users": {"app": "0123"}}}))
+    assert host.pooler and host.pooler.version == "1.26.1" and host.pooler.users == {"app": "0123"}
+    write, read = host.pooler.processes
+    assert write == PoolProcess("write-1", "", "1.26.1", clients=9, waiting=5, longest_wait=1.25, servers=8, busy=4)
+    assert read == PoolProcess("read-1", "no socket")
+
+
 def test_a_part_that_fails_or_says_something_strange_does_not_hide_the_others() -> None:
     host = view_of(answer(etcd={"problem": "no\nroute"}, patroni={"is": {"state": "running"}}, postgres={"is": POSTGRES}))
     assert host.problems["etcd"] == "no route"
@@ -155,6 +170,19 @@ def test_each_host_is_asked_by_its_roles() -> None:
     of_databases = {"etcd", "patroni", "postgres", "salvage", "locks", "watchdog", "failed_starts", "old_data"}
     assert set(questions(SHOP, SHOP.host("db1"))) == always | of_databases
     assert set(questions(SHOP, SHOP.host("proxy1"))) == always | {"haproxy"}
+    assert questions(SHOP, SHOP.host("db1"))["postgres"]["pooled"] == []
+
+
+def test_every_process_of_pgbouncer_is_asked() -> None:
+    of = cluster(pooling=True, pooling_processes=2, postgres_roles=[{"name": "app"}, {"name": "feed", "replication": True}])
+    asked = questions(of, of.host("proxy1"))
+    assert asked["pgbouncer"]["processes"] == {
+        name: {"socket": f"/run/pgquorum-pool/{name}", "port": port}
+        for name, port in (("write-1", 6432), ("read-1", 6433), ("write-2", 6432), ("read-2", 6433))
+    }
+    units = [f"pgquorum-pool@{name}.service" for name in asked["pgbouncer"]["processes"]]
+    assert set(units) <= set(asked["units"]["names"]) and len(set(asked["units"]["names"])) == len(asked["units"]["names"])
+    assert questions(of, of.host("db1"))["postgres"]["pooled"] == ["pgquorum_probe", "app"]
 
 
 def test_a_host_is_asked_for_what_patroni_moves_away() -> None:

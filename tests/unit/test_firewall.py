@@ -29,7 +29,7 @@ def lets_in(door: Door, address: str) -> bool:
 
 
 def test_every_connection_that_the_cluster_needs_is_let_in() -> None:
-    one = cluster()
+    one = cluster(pooling=True)
     for connection in CONNECTIONS:
         if connection.source == OPERATOR:
             continue
@@ -40,7 +40,7 @@ def test_every_connection_that_the_cluster_needs_is_let_in() -> None:
 
 
 def test_no_port_of_a_component_is_without_a_door() -> None:
-    one = cluster()
+    one = cluster(pooling=True)
     for component in COMPONENTS:
         for host in one.members(component.group):
             assert {one.setting(port) for port in component.ports} <= by_port(one, host.name).keys()

@@ -12,10 +12,10 @@ SHOP = layout_of(cluster())
 
 
 def test_every_port_and_directory_of_a_component_is_fixed_or_is_said_to_be_free() -> None:
-    """Applications alone know the ports of HAProxy, and a directory that is copied into is found when the next copy is made.
-    Backups go on at another port, and begin anew in another directory."""
+    """Applications alone know the ports of HAProxy and pools, and a directory that is copied into is found when the next copy is
+    made. Backups go on at another port, and begin anew in another directory."""
     free = {"haproxy_write_port", "haproxy_read_port", "haproxy_stats_port", "postgres_wal_directory"}
-    free |= {"backup_port", "backup_directory"}
+    free |= {"backup_port", "backup_directory", "pooling_write_port", "pooling_read_port"}
     settings = {name for component in COMPONENTS for name in (*component.ports, *component.directories)}
     assert settings == (FIXED.keys() - {"postgres_version"}) | free
 

@@ -28,7 +28,7 @@ RATE = 1000
 class Writers:
     """A workload whose writes are acknowledged at an even rate, from `with` to the end of the block."""
 
-    def __init__(self, *_: object) -> None:
+    def __init__(self, *_: object, pooled: bool = False) -> None:
         self.table, self.writers, self.found, self.stopped_at = "write_x", 1, frozenset({(0, 1)}), 0.0
 
     def __enter__(self) -> Self:

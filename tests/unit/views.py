@@ -23,6 +23,8 @@ from health.states import (
     EtcdState,
     Holder,
     PatroniState,
+    PoolerState,
+    PoolProcess,
     PostgresState,
     ProxyState,
     Repository,
@@ -33,7 +35,7 @@ from health.states import (
 from health.view import ClusterView, HostView
 
 SHOP = cluster()
-BACKED_UP = cluster(backup=True)
+BACKED_UP = cluster(backup=True, pooling=True)  # with all that a cluster may have
 DROPPING = cluster(backup=True, backup_when_stuck="drop")
 VERSION = str(own())
 DATABASES = ("db1", "db2", "db3")
@@ -41,6 +43,7 @@ RUNNING = {name: str(value) for name, value in postgres_parameters(SHOP).items()
 IDS = {"11": "db1", "22": "db2", "33": "db3"}
 POSITION = 5_000_000
 SYNC_REVISION = 90
+VERIFIERS = {"pgquorum_probe": "0123456789abcdef"}
 KEYS = {
     "leader": "db1",
     "initialize": "7500000000000000000",
@@ -49,8 +52,15 @@ KEYS = {
     "status": json.dumps({"optime": POSITION}),
     "members/db1": json.dumps({"state": "running", "role": "primary", "timeline": 3}),
 }
+POOLS = ("pgquorum-pool@write-1", "pgquorum-pool@read-1")
 BESIDE = ("pgquorum-wake-patroni", "pgquorum-confirm-quorum")
-UNITS = {f"{name}.service": "not-found" for name in ("etcd", "patroni", "haproxy", "pgbackrest", "postgresql", *BESIDE)}
+UNITS = {
+    f"{name}.service": "not-found"
+    for name in ("etcd", "patroni", "haproxy", "pgbackrest", "postgresql", "pgbouncer", *BESIDE, *POOLS)
+}
+
+
+NOT_ON_DATABASES = ("haproxy", "postgresql", "pgbackrest", "pgbouncer", "pgquorum-pool")
 
 
 def etcd(name: str, **differs: Any) -> EtcdState:
@@ -109,7 +119,7 @@ def patroni(name: str, **differs: Any) -> PatroniState:
 
 def database(name: str, **differs: Any) -> HostView:
     """A database host in good health."""
-    active = dict.fromkeys([unit for unit in UNITS if not unit.startswith(("haproxy", "postgresql", "pgbackrest"))], "active")
+    active = dict.fromkeys([unit for unit in UNITS if not unit.startswith(NOT_ON_DATABASES)], "active")
     units = UNITS | active | {"postgresql.service": "masked"}
     view = HostView(
         name, {}, 0.0, "shop", VERSION, None, units, {"/etc/etcd/tls/server.crt": 700}, etcd(name), patroni(name), postgres(name)
@@ -133,6 +143,13 @@ def proxy(write: tuple[str, ...] = ("db1",), read: tuple[str, ...] = ("db2", "db
         proxy=ProxyState("3.2.5", {"write": servers(write), "read": servers(read)}),
     )
     return replace(view, **differs)
+
+
+def pooler(*processes: PoolProcess, **differs: Any) -> HostView:
+    """The same host with PgBouncer, which has these processes; without any, both in good health."""
+    units = UNITS | dict.fromkeys((f"{name}.service" for name in ("haproxy", *POOLS)), "active") | {"pgbouncer.service": "masked"}
+    known = processes or tuple(PoolProcess(name, "", "1.26.1", 300, 0, 0.0, 13, 4) for name in ("write-1", "read-1"))
+    return replace(proxy(units=units, pooler=PoolerState(known, dict(VERIFIERS))), **differs)
 
 
 def unreachable(name: str, why: str = "unreachable: it does not answer") -> HostView:
@@ -199,7 +216,7 @@ def backed_up(archiver: Archiver | None = None, **hosts: HostView) -> ClusterVie
     keys = KEYS | {"config": json.dumps(wanted_config(BACKED_UP))}
     well: dict[str, HostView] = {}
     for name in DATABASES:
-        state = postgres(name, parameters=parameters, archiver=archiving)
+        state = postgres(name, parameters=parameters, archiver=archiving, verifiers=VERIFIERS)
         host = database(name, postgres=state, etcd=etcd(name, keys=keys))
         well[name] = replace(host, units=host.units | {"pgbackrest.service": "active"})
-    return ClusterView(well | {"proxy1": proxy(), "keep1": keeper()} | hosts)
+    return ClusterView(well | {"proxy1": pooler(), "keep1": keeper()} | hosts)

@@ -10,6 +10,7 @@ ROLE = {
     "role": "the application role; without it, the database's owner",
     "database": "the database; without it, the first of the settings",
     "read-only": "the replicas (port 5001)",
+    "pooled": "through PgBouncer's pools (port 6432, with --read-only 6433)",
 }
 
 
@@ -25,23 +26,29 @@ def _dsn(
     role: str | None = None,
     database: str | None = None,
     read_only: bool = False,
+    pooled: bool = False,
     format: str = "libpq",
     with_password: bool = False,
 ) -> None:
     """Print the connection string of an application role, through every HAProxy, with TLS verified."""
     from day2.commands.connect.clients import dsn
 
-    on_cluster(c, dsn, role=role, database=database, read_only=read_only, form=format, with_password=with_password)
+    on_cluster(c, dsn, role=role, database=database, read_only=read_only, pooled=pooled, form=format, with_password=with_password)
 
 
 @command(help={**ROLE, "command": "run this and leave"})
 def _psql(
-    c: Context, role: str | None = None, database: str | None = None, read_only: bool = False, command: str | None = None
+    c: Context,
+    role: str | None = None,
+    database: str | None = None,
+    read_only: bool = False,
+    pooled: bool = False,
+    command: str | None = None,
 ) -> None:
     """Open psql through HAProxy as an application role."""
     from day2.commands.connect.clients import psql
 
-    on_cluster(c, psql, role=role, database=database, read_only=read_only, command=command)
+    on_cluster(c, psql, role=role, database=database, read_only=read_only, pooled=pooled, command=command)
 
 
 @command(help={"name": "which one; without it, their names are listed"})

@@ -15,6 +15,11 @@ from day2.ui.console import FINE
 
 from .formats import written
 
+# Why there is no channel_binding=require in the string of a pooled connection.
+UNBOUND = (
+    "without channel_binding: PgBouncer ends TLS itself, and refuses what asks for it (docs/security.md, Pooled connections)"
+)
+
 
 def secret(cluster: Cluster, name: str) -> str:
     """One password by name (`haproxy_stats`, `role_app`, ...). Raises ClusterError for an unknown name."""
@@ -25,10 +30,17 @@ def secret(cluster: Cluster, name: str) -> str:
 
 
 def dsn(
-    cluster: Cluster, *, role: str | None, database: str | None, read_only: bool, with_password: bool, form: str = "libpq"
+    cluster: Cluster,
+    *,
+    role: str | None,
+    database: str | None,
+    read_only: bool,
+    with_password: bool,
+    form: str = "libpq",
+    pooled: bool = False,
 ) -> int:
     """`invoke dsn`: the connection string alone on stdout, so that `psql "$(invoke dsn)"` works, in one of formats.FORMS."""
-    values = application(cluster, role=role, database=database, read_only=read_only)
+    values = application(cluster, role=role, database=database, read_only=read_only, pooled=pooled)
     vault = open_vault(cluster)
     # What a person should know goes to stderr: stdout is for the string alone.
     if with_password:
@@ -37,6 +49,8 @@ def dsn(
     if not with_password:
         print(f"password: {password_hint(form, values['user'])}", file=sys.stderr)
     print("sslrootcert is a file of this machine: copy it to where the application runs", file=sys.stderr)
+    if pooled:
+        print(UNBOUND, file=sys.stderr)
     print(text)
     return FINE
 
@@ -47,12 +61,14 @@ def password_hint(form: str, role: str) -> str:
     return f"`{said}`, as the driver's property `password`" if form == "jdbc" else f'export PGPASSWORD="$({said})"'
 
 
-def psql(cluster: Cluster, *, role: str | None, database: str | None, read_only: bool, command: str | None) -> NoReturn:
+def psql(
+    cluster: Cluster, *, role: str | None, database: str | None, read_only: bool, command: str | None, pooled: bool = False
+) -> NoReturn:
     """`invoke psql`: becomes psql, in a session through HAProxy or for one command."""
     program = shutil.which("psql")
     if program is None:
         raise ClusterError("psql is not installed on this machine: `apt-get install postgresql-client` brings it")
-    values = application(cluster, role=role, database=database, read_only=read_only)
+    values = application(cluster, role=role, database=database, read_only=read_only, pooled=pooled)
     environment = {**os.environ, "PGPASSWORD": open_vault(cluster).password(f"role_{values['user']}")}
     words = ["-c", command] if command else []
     os.execve(program, [program, as_string(values), *words], environment)

@@ -26,6 +26,7 @@ LEVELS = {
     "etcd": re.compile(r'"level":"(warn|error|dpanic|panic|fatal)"'),
     "haproxy": re.compile(r"^\[(WARNING|ALERT|EMERG)\]"),
     "pgbackrest": re.compile(r"^(P\d+ +)?(WARN|ERROR): "),
+    "pgbouncer": re.compile(r"\b(WARNING|ERROR|FATAL) "),
 }
 
 
@@ -45,6 +46,8 @@ class Line:
         """Who wrote it. What is printed in Patroni's unit and is not surely PostgreSQL's counts as Patroni's."""
         if self.unit in ("etcd", "haproxy"):
             return "etcd" if self.unit == "etcd" else "haproxy"
+        if self.unit.startswith("pgquorum-pool@"):
+            return "pgbouncer"
         if self.unit == "pgbackrest" or self.unit.startswith("pgquorum-backup"):
             return "pgbackrest"
         return "postgres" if self.unit == "patroni" and POSTGRES.search(self.text) else "patroni"
@@ -52,7 +55,8 @@ class Line:
     @property
     def is_error(self) -> bool:
         """Whether it says itself that it is a warning or worse, or tells of trouble in other words."""
-        level = LEVELS.get("pgbackrest" if self.component == "pgbackrest" else self.unit, LEVELS["patroni"])
+        of_units = self.component if self.component in ("pgbackrest", "pgbouncer") else self.unit
+        level = LEVELS.get(of_units, LEVELS["patroni"])
         # All of Patroni's own are warnings to the journal (templates/patroni/patroni.yml.j2).
         called_bad = self.priority <= WARNING and not (self.unit == "patroni" and HEADED.search(self.text))
         return called_bad or bool(level.search(self.text)) or is_trouble(self.unit, self.text)

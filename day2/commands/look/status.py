@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from cluster import pooling
 from cluster.topology import Cluster
 from cluster.version import Version, own, told
 from day2.hosts import operator_lock
@@ -82,7 +83,8 @@ def show(out: Console, cluster: Cluster, view: ClusterView, found: tuple[Finding
         out.print(f"[dim]the lab's cluster ({NOT_CHOSEN}), as no other is chosen: INVOKE_INVENTORY=NAME means yours[/]\n")
     if view.dcs or any(not host.blank for host in view.hosts.values() if host.reachable):
         out.print(f"[bold]{cluster.name}[/]  {headline(view)}\n")
-        for table in (members(cluster, view, able), etcd(cluster, view), proxies(cluster, view)):
+        pooled = [pools(cluster, view)] if cluster.pooler_hosts else []
+        for table in (members(cluster, view, able), etcd(cluster, view), proxies(cluster, view), *pooled):
             out.print(table)
             out.print()
     for line in dict.fromkeys(host.operator for host in view.hosts.values() if host.operator):
@@ -186,6 +188,21 @@ def proxies(cluster: Cluster, view: ClusterView) -> Table:
         up = {server.name for servers in host.proxy.backends.values() for server in servers if server.up}
         down = {server.name for servers in host.proxy.backends.values() for server in servers} - up
         table.add_row(host.name, writers, readers, ", ".join(sorted(down)) or "none")
+    return table
+
+
+def pools(cluster: Cluster, view: ClusterView) -> Table:
+    """A row for each process of PgBouncer: who is there, and what of PostgreSQL's they share."""
+    table = _table("PgBouncer", "process", "clients", "waiting", "connections", "busy")
+    for host in (view.hosts[h.name] for h in cluster.pooler_hosts):
+        states = {one.name: one for one in host.pooler.processes} if host.pooler else {}
+        for process in pooling.processes(cluster):
+            one = states.get(process.name)
+            if one is None or one.problem:
+                table.add_row(host.name, process.name, _silent(host) or host.units.get(process.unit, "?"))
+                continue
+            waiting = f"{one.waiting} (for {one.longest_wait:.0f} s)" if one.waiting else "0"
+            table.add_row(host.name, process.name, str(one.clients), waiting, str(one.servers), str(one.busy))
     return table
 
 

@@ -20,6 +20,7 @@ from day2.commands.declare import BY_WAY, JSON, YES, command, on_cluster
         "writers": "how many connections write at the same time",
         "rate": "how many writes a second each of them makes at most (0: as many as it can)",
         "readers": "how many read at the same time",
+        "pooled": "write and read through PgBouncer's pools (ports 6432 and 6433)",
         "from": BY_WAY,
         "json": JSON,
     },
@@ -37,6 +38,7 @@ def _failover_test(
     writers: int = 8,
     rate: float = 0.0,
     readers: int = 2,
+    pooled: bool = False,
     from_: str | None = None,
     json: bool = False,
 ) -> None:
@@ -48,7 +50,8 @@ def _failover_test(
         return
     on_cluster(
         c, failover_test, fault=fault, repeat=repeat, soak=soak or None, seed=None if seed < 0 else seed,
-        directory=report, yes=yes, writers=writers, rate=rate, readers=readers, hop=from_, as_json=json, lagging=lagging,
+        directory=report, yes=yes, writers=writers, rate=rate, readers=readers, pooled=pooled, hop=from_, as_json=json,
+        lagging=lagging,
     )  # fmt: skip
 
 

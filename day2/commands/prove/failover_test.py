@@ -21,7 +21,7 @@ from day2.faults import FAULTS, choose, laggard
 from day2.faults.fault import Fault, FaultContext
 from day2.faults.lagging import LaggingReplica
 from day2.hosts import operator_lock
-from day2.hosts.dsn import open_vault
+from day2.hosts.dsn import open_vault, port
 from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
 from day2.load.profile import LoadProfile
@@ -47,6 +47,7 @@ MOST_MINUTES = 24 * 60
 def failover_test(
     cluster: Cluster, *, fault: str | None, repeat: int, soak: float | None, seed: int | None, yes: bool,
     writers: int, rate: float, readers: int, hop: str | None, directory: str | None, as_json: bool, lagging: bool = False,
+    pooled: bool = False,
 ) -> int:  # fmt: skip
     """Runs the trials and reports them; 1 when anything was not as promised. `directory` gets the report as files.
 
@@ -54,18 +55,24 @@ def failover_test(
     """
     out = console(as_json=as_json)
     vault = open_vault(cluster)
-    load = LoadProfile(vault.password("probe"), writers, readers, pause=pause_of(rate), via=hop)
+    load = LoadProfile(vault.password("probe"), writers, readers, pause=pause_of(rate), via=hop, pooled=pooled)
+    write, read = (port(cluster, read_only=read_only, pooled=pooled) for read_only in (False, True))
     refuse_bad_options(repeat, soak, seed, directory, lagging=lagging)
     with Fleet(cluster.hosts) as fleet, operator_lock.held(fleet, cluster, "failover-test"):
         runner = TrialRunner(out, fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), load)
         context = runner.context()
         names, left_out = refuse_bad_faults(context, fault, every=soak is not None, lagging=lagging)
         seed = seed if seed is not None or soak is None else random.randrange(10**6)  # noqa: S311
-        out.print(f"Writes go through HAProxy from {writers} connections, reads from {readers}, on cluster {cluster.name}.")
+        through = "PgBouncer and HAProxy" if pooled else "HAProxy"
+        out.print(
+            f"Writes go through {through} (port {write}) from {writers} connections, reads ({read}) from {readers}, on cluster"
+            f" {cluster.name}.",
+            soft_wrap=True,
+        )
         for line in left_out_in_words(left_out, {host.name for host in cluster.hosts}):
             out.print(escape(line), soft_wrap=True)
         if soak is None:
-            show_plan(out, context, names, repeat)
+            show_plan(out, context, names, repeat, pooled=pooled)
             planned: Iterable[PlannedTrial] = in_order(names, repeat)
         else:
             out.print(f"For {soak:g} minutes, one after the other at random (--seed {seed}): {', '.join(names)}.", soft_wrap=True)
@@ -170,12 +177,12 @@ def number_and_time(faults: Sequence[Fault], repeat: int) -> str:
     return f"{many(len(faults), 'fault')}{trials}, about {many(minutes, 'minute')}."
 
 
-def show_plan(out: Console, context: FaultContext, names: list[str], repeat: int) -> None:
+def show_plan(out: Console, context: FaultContext, names: list[str], repeat: int, *, pooled: bool = False) -> None:
     """What is going to be done and what should come of it."""
     faults = [choose(name, context) for name in names]
     out.print(number_and_time(faults, repeat))
     for one in faults:
-        prediction = one.prediction()
+        prediction = one.prediction().pooled() if pooled else one.prediction()
         times = f"{repeat} times: " if repeat > 1 else ""
         out.print(f"[bold]{one.name}[/]  {times}{escape(one.describe())}.", soft_wrap=True)
         out.print(f"  The cluster {prediction.describe()}: {escape(prediction.why)}.", soft_wrap=True)

@@ -1,0 +1,315 @@
+"""Pooled connections: PgBouncer before HAProxy joins a cluster that lives, lets in whom PostgreSQL would, follows a failover with
+nothing lost, and goes again. Seen by libpq, PgBouncer's own console, OpenSSL and PostgreSQL."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shlex
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import psycopg
+import pytest
+from commands import invoke, status
+from helpers import ENVIRONMENT, Site
+from hosts import ADDRESS, DATABASES, IN_URL, PROXY, wait_until
+
+from cluster.pooled_roles import NEVER
+
+pytestmark = pytest.mark.usefixtures("healed")
+SETTINGS = "group_data/haproxy.py"
+ON = "pooling = True"
+WRITES, READS = 6432, 6433
+PROCESSES = {"write-1": WRITES, "read-1": READS}
+UNITS = ("pgquorum-pool@write-1", "pgquorum-pool@read-1", "pgbouncer")
+PASSWORD = "made-by-hand-0123456789"
+POOL_SIZE = 38  # of max_connections = 200, with one database and two processes
+
+
+@pytest.fixture(scope="module")
+def pooled(site: Site) -> Iterator[Site]:
+    """The cluster with pools, which have joined while it lived."""
+    before = site.postmasters()
+    try:
+        with site.edited(SETTINGS, ON):
+            site.deployed()
+            assert site.postmasters() == before
+            yield site
+    finally:
+        if runs(site, PROCESSES):
+            site.heal()
+            site.deployed()
+
+
+def runs(site: Site, processes: dict[str, int]) -> list[str]:
+    """Those of PgBouncer's processes that run, as systemd says."""
+    units = " ".join(f"pgquorum-pool@{name}" for name in processes)
+    states = site.on(PROXY, f"systemctl is-active {units} || true").split()
+    return [name for name, state in zip(processes, states, strict=True) if state == "active"]
+
+
+def console(site: Site, process: str, command: str, user: str = "pgbouncer") -> list[dict[str, str]]:
+    """The rows that PgBouncer's own console shows to a system user."""
+    psql = f"psql -Xqw --csv -h /run/pgquorum-pool/{process} -p {PROCESSES[process]} -U pgbouncer pgbouncer"
+    said = site.on(PROXY, f"runuser -u {user} -- {psql} -c {shlex.quote(command)}")
+    return list(csv.DictReader(said.splitlines()))
+
+
+def rules(site: Site) -> set[str]:
+    return {found["rule"] for found in status(site)["findings"]}
+
+
+def by_hand(site: Site, role: str, attributes: str) -> None:
+    """A role that its owner makes in psql, with a password."""
+    site.psql(site.leader(), f"drop role if exists {role}; create role {role} login password '{PASSWORD}' {attributes}")
+
+
+def test_a_second_deploy_changes_nothing_and_the_cluster_is_healthy(pooled: Site) -> None:
+    assert pooled.changes() == 0
+    assert rules(pooled) & {"services.not-active", "pooling.silent", "pooling.other-password", "files.edited"} == set()
+    code, out, err = invoke(pooled, "verify", "--json")
+    assert code == 0, out + err
+    told = {found["text"] for found in json.loads(out)["findings"] if found["rule"] == "client"}
+    assert {
+        f"{what} through port {port} succeeds, TLS verified" for what, port in (("a write", WRITES), ("a read", READS))
+    } <= told
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_finds_nothing_wrong_with_its_units(pooled: Site, name: str) -> None:
+    unit = pooled.eyes(PROXY).service(name)
+    if name == "pgbouncer":  # the package's own
+        assert unit.is_masked and not unit.is_running
+        return
+    done = pooled.eyes(PROXY).run(f"systemd-analyze verify --man=no {name}.service")
+    assert done.rc == 0 and "pgquorum-pool" not in done.stderr, done.stderr
+    assert unit.is_running and unit.is_enabled
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_it_runs_with_what_it_was_given(pooled: Site, process: str) -> None:
+    config = {row["key"]: row["value"] for row in console(pooled, process, "show config")}
+    wanted = {
+        "listen_port": str(PROCESSES[process]), "pool_mode": "transaction", "max_prepared_statements": "200",
+        "client_tls_sslmode": "require", "server_tls_sslmode": "verify-full", "auth_type": "hba", "max_client_conn": "1000",
+        "server_login_retry": "1", "admin_users": "", "stats_users": "",
+    }  # fmt: skip
+    assert {key: config[key] for key in wanted} == wanted
+    behind = "5000" if process == "write-1" else "5001"
+    databases = {row["name"]: (row["port"], row["max_connections"]) for row in console(pooled, process, "show databases")}
+    assert databases["app"] == (behind, str(POOL_SIZE))
+    assert databases["pgquorum_verifiers"] == (behind, "2")
+
+
+def test_its_console_is_its_own_users_alone(pooled: Site) -> None:
+    assert console(pooled, "write-1", "show version")
+    psql = f"psql -Xqw -h /run/pgquorum-pool/write-1 -p {WRITES} -U pgbouncer pgbouncer -c 'show version'"
+    for user in ("root", "haproxy"):
+        refused = pooled.on(PROXY, f"runuser -u {user} -- {psql} 2>&1 && echo LET IN || true")
+        assert "LET IN" not in refused and refused
+    with pytest.raises(psycopg.OperationalError):  # nor whoever has a role of that name
+        pooled.connect(WRITES, dbname="pgbouncer")
+
+
+@pytest.mark.parametrize(("port", "recovering"), [(WRITES, False), (READS, True)])
+def test_a_client_comes_through_both_ports_with_tls_verified(pooled: Site, port: int, recovering: bool) -> None:
+    asked = "select pg_is_in_recovery(), ssl, host(client_addr) from pg_stat_ssl join pg_stat_activity using (pid) where pid ="
+    with pooled.connect(port) as connection:
+        assert connection.execute(f"{asked} pg_backend_pid()").fetchone() == (recovering, True, ADDRESS[PROXY])
+    with pooled.connect(port, host=ADDRESS[PROXY], hostaddr=None) as connection:  # by address, too
+        connection.execute("select 1")
+    with pytest.raises(psycopg.OperationalError, match=r'server certificate for .* does not match host name "elsewhere"'):
+        pooled.connect(port, host="elsewhere")
+    with pytest.raises(psycopg.OperationalError, match=r"SSL required|TLS required"):
+        pooled.connect(port, sslmode="disable")
+    with pytest.raises(psycopg.OperationalError, match="channel binding"):
+        pooled.connect(port, channel_binding="require")
+
+
+@pytest.mark.parametrize("port", PROCESSES.values())
+def test_openssl_trusts_it_by_name_and_by_address(pooled: Site, port: int) -> None:
+    for check in (["-verify_hostname", PROXY], ["-verify_ip", ADDRESS[PROXY]]):
+        done = subprocess.run(
+            ["openssl", "s_client", "-connect", f"{IN_URL[PROXY]}:{port}", "-starttls", "postgres", "-verify_return_error",
+             "-CAfile", pooled.secrets / "postgres-ca.crt", *check],
+            input="", capture_output=True, text=True, timeout=20, check=False,
+        )  # fmt: skip
+        assert "Verify return code: 0 (ok)" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("words", [(), ("--read-only",)])
+def test_the_connection_string_is_good_as_it_is(pooled: Site, words: tuple[str, ...]) -> None:
+    code, out, err = invoke(pooled, "dsn", "--pooled", *words)
+    assert code == 0 and "without channel_binding" in err
+    with psycopg.connect(out.strip(), password=ENVIRONMENT["PGQUORUM_PASSWORD_ROLE_APP"], connect_timeout=5) as connection:
+        assert connection.execute("select pg_is_in_recovery()").fetchone() == (bool(words),)
+
+
+def test_prepared_statements_hold_whichever_connection_a_transaction_gets(pooled: Site) -> None:
+    with ExitStack() as stack:
+        one, other = (stack.enter_context(pooled.connect(WRITES)) for _ in range(2))
+        found = set()
+        for number in range(40):
+            if number == 20:  # the connection that was at hand is taken by somebody else
+                other.execute("begin")
+                other.execute("select 1")
+            row = one.execute("select pg_backend_pid(), %s::int", (number,), prepare=True).fetchone()
+            assert row and row[1] == number
+            found.add(row[0])
+        assert len(found) > 1
+
+
+def test_a_hundred_clients_share_what_one_pool_has(pooled: Site) -> None:
+    """More of them than PostgreSQL would take from this role."""
+    with ExitStack() as stack:
+        clients = [stack.enter_context(pooled.connect(WRITES)) for _ in range(250)]
+        for client in clients:
+            client.execute("select 1")
+        asked = "select count(*) from pg_stat_activity where usename = 'app' and backend_type = 'client backend'"
+        assert 1 <= int(pooled.psql(pooled.leader(), asked)) <= POOL_SIZE
+        (row,) = (row for row in console(pooled, "write-1", "show pools") if row["database"] == "app")
+        assert int(row["cl_active"]) >= 250
+        state = {one["name"]: one for one in status(pooled)["hosts"][PROXY]["pooler"]["processes"]}
+        assert state["write-1"]["clients"] >= 250
+
+
+@pytest.mark.parametrize("port", PROCESSES.values())
+def test_a_role_made_by_hand_comes_in_with_the_password_that_it_has_now(pooled: Site, port: int) -> None:
+    by_hand(pooled, "by_hand", "")
+    try:
+        wait_until(lambda: pooled.connect(port, user="by_hand", password=PASSWORD).close() is None, "it comes in")
+        with pytest.raises(psycopg.OperationalError, match="SASL authentication failed"):
+            pooled.connect(port, user="by_hand", password="wrong")
+        pooled.psql(pooled.leader(), "alter role by_hand password 'another-0123456789'")
+        wait_until(
+            lambda: pooled.connect(port, user="by_hand", password="another-0123456789").close() is None, "and with another"
+        )
+        with pytest.raises(psycopg.OperationalError, match="SASL authentication failed"):
+            pooled.connect(port, user="by_hand", password=PASSWORD)
+    finally:
+        pooled.psql(pooled.leader(), "drop role by_hand")
+
+
+@pytest.mark.parametrize(
+    "attributes", ["valid until '2020-01-01'", "superuser", "replication", "in role postgres", "nologin"], ids=lambda words: words
+)
+def test_whom_the_pools_are_not_for_is_refused(pooled: Site, attributes: str) -> None:
+    """With the right password; and a role that differs in nothing else comes in."""
+    by_hand(pooled, "other", "")
+    by_hand(pooled, "by_hand", attributes)
+    try:
+        wait_until(lambda: pooled.connect(WRITES, user="other", password=PASSWORD).close() is None, "the other one comes in")
+        with pytest.raises(psycopg.OperationalError, match="SASL authentication failed"):
+            pooled.connect(WRITES, user="by_hand", password=PASSWORD)
+    finally:
+        pooled.psql(pooled.leader(), "drop role by_hand; drop role other")
+
+
+@pytest.mark.parametrize("port", PROCESSES.values())
+def test_a_wrong_password_and_an_unknown_role_are_told_the_same(pooled: Site, port: int) -> None:
+    said = set()
+    for differs in ({"password": "wrong"}, {"user": "nobody_of_that_name"}):
+        with pytest.raises(psycopg.OperationalError) as refused:
+            pooled.connect(port, **differs)
+        said.add(str(refused.value).rpartition("FATAL:")[2].strip())
+    assert said == {"SASL authentication failed"}
+
+
+@pytest.mark.parametrize("role", NEVER)
+def test_the_systems_own_roles_and_superusers_are_refused(pooled: Site, role: str) -> None:
+    password = ENVIRONMENT["PGQUORUM_PASSWORD_REPLICATION" if role == "replicator" else "PGQUORUM_PASSWORD_REWIND"]
+    for database in ("app", "pgquorum_verifiers"):
+        with pytest.raises(psycopg.OperationalError):
+            pooled.connect(WRITES, user=role, password=password, dbname=database)
+    with pytest.raises(psycopg.OperationalError):  # PgBouncer's role has its certificate, from the proxy alone
+        pooled.connect(5000, user=role, password=password, dbname="postgres")
+
+
+def test_only_its_own_user_can_read_what_it_keeps_and_no_password_is_there(pooled: Site) -> None:
+    kept = pooled.on(PROXY, "stat -c '%U:%G %a %n' /etc/pgquorum/pgbouncer/users.txt /etc/pgquorum/pgbouncer/tls/server.key")
+    assert {line.rpartition(" ")[0] for line in kept.splitlines()} == {"root:pgbouncer 640"}
+    secrets = "\n".join(pooled.vault.all_secrets())
+    found = pooled.on(PROXY, "grep -rlF -f - /etc /run 2>/dev/null || true", stdin=secrets)
+    assert found == "/etc/haproxy/statistics-users.cfg"
+    verifier = pooled.psql(pooled.leader(), "select rolpassword from pg_authid where rolname = 'app'")
+    assert verifier in pooled.on(PROXY, "cat /etc/pgquorum/pgbouncer/users.txt")
+    for secret in (*secrets.splitlines(), verifier):
+        assert secret not in pooled.on(PROXY, "journalctl --no-pager --boot -u 'pgquorum-pool@*'")
+
+
+def test_the_function_answers_to_pgbouncers_role_alone(pooled: Site) -> None:
+    with pooled.connect(5000) as connection, pytest.raises(psycopg.errors.Error):
+        connection.execute("select * from pgquorum_pooler.verifier('app')")
+    asked = "set role pgquorum_pooler; select role from pgquorum_pooler.verifier('{}')"
+    assert pooled.psql(pooled.leader(), asked.format("app")) == "app"
+    assert pooled.psql(pooled.leader(), asked.format("postgres")) == ""
+
+
+def test_what_is_wrong_is_told_and_again_when_it_is_right(pooled: Site) -> None:
+    try:
+        pooled.on(PROXY, "systemctl stop pgquorum-pool@read-1")
+        pooled.psql(pooled.leader(), "alter role app valid until '2020-01-01'")
+        found = rules(pooled)
+        assert {"services.not-active", "pooling.other-password"} <= found
+        assert invoke(pooled, "verify")[0] == 1
+    finally:
+        pooled.on(PROXY, "systemctl start pgquorum-pool@read-1")
+        pooled.psql(pooled.leader(), "alter role app valid until 'infinity'")
+    wait_until(lambda: rules(pooled) & {"services.not-active", "pooling.other-password"} == set(), "nothing is told any more")
+    code, out, _ = invoke(pooled, "logs", "--component", "pgbouncer", "--lines", "0", "--since", "1 hour ago")
+    assert code == 0 and "login attempt" in out and "pgquorum-pool@read-1" in out
+
+
+def test_a_new_certificate_is_taken_without_cutting_anybody(pooled: Site) -> None:
+    def serial() -> str:
+        command = f"openssl s_client -connect {IN_URL[PROXY]}:{WRITES} -starttls postgres </dev/null 2>/dev/null"
+        return subprocess.run(
+            ["sh", "-c", f"{command} | openssl x509 -noout -serial"], capture_output=True, text=True, timeout=20, check=True
+        ).stdout
+
+    before = serial()
+    with pooled.connect(WRITES) as connection:
+        connection.execute("select 1")
+        for name in ("crt", "key"):
+            (pooled.secrets / f"{PROXY}-pgbouncer.{name}").unlink()
+        pooled.deployed()
+        assert serial() != before
+        connection.execute("select 1")
+
+
+def test_a_failover_under_load_loses_nothing_through_the_pools(pooled: Site) -> None:
+    old = pooled.leader()
+    code, out, err = invoke(pooled, "failover-test", "--pooled", "--fault", "postgres-kill", "--yes", "--json")
+    document = json.loads(out)
+    (trial,) = document["trials"]
+    assert code == 0, err
+    assert document["ports"] == [WRITES, READS]
+    assert trial["writes"]["acknowledged"] > 100 and trial["writes"]["lost"]["count"] == 0
+    assert pooled.leader() != old
+    with pooled.connect(WRITES) as connection:
+        assert connection.execute("select host(inet_server_addr())").fetchone() == (ADDRESS[pooled.leader()],)
+
+
+def test_when_the_setting_goes_off_nothing_is_left_of_it(pooled: Site) -> None:
+    settings = pooled.folder / SETTINGS
+    settings.write_text(settings.read_text().replace(ON, "pooling = False"))
+    pooled.deployed()
+    assert pooled.changes() == 0
+    assert runs(pooled, PROCESSES) == []
+    assert pooled.on(PROXY, "ls -d /etc/pgquorum/pgbouncer /run/pgquorum-pool/* /etc/systemd/system/*pgquorum-pool* 2>&1 || true")
+    left = pooled.on(PROXY, "find /etc/pgquorum /etc/systemd/system -name '*pgquorum-pool*' -o -path '*pgquorum/pgbouncer*'")
+    assert left == ""
+    for port in PROCESSES.values():
+        with pytest.raises(psycopg.OperationalError, match="refused"):
+            pooled.connect(port)
+    with pooled.connect(5000) as connection:
+        connection.execute("select 1")
+    there = (
+        "select count(*) from pg_roles where rolname = 'pgquorum_pooler'",
+        "select count(*) from pg_namespace where nspname ~ 'pooler'",
+    )
+    assert [pooled.psql(pooled.leader(), query) for query in there] == ["0", "0"]
+    assert "cert" not in pooled.on(DATABASES[0], f"cat /var/lib/postgresql/*/pgquorum/pg_hba.conf | grep {NEVER[-1]}")
+    assert status(pooled)["healthy"]
