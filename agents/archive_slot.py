@@ -1,27 +1,54 @@
-"""Moves on the slot that keeps write-ahead log until it is archived (cluster/slots.py, ARCHIVE). Works on the primary's host.
+"""Keeps write-ahead log on every database host until it is archived, and has each archive what the primary lacks.
 
 PostgreSQL itself keeps on the primary what is not archived yet, but a replica recycles it: when the primary is lost, it could not
-be archived any more (unarchived.py). So every server has a slot that stands where archiving has come to. Patroni makes it on all
-of them, and moves that of a replica after the primary's. It keeps no more than `max_slot_wal_keep_size`.
+be archived any more (unarchived.py). So each server has a slot (cluster/slots.py, ARCHIVE) that stands where archiving has come
+to. Patroni leaves it alone: it would move that of a replica after the primary's, and a primary that was made anew while the
+repository was away has the log from its own copy on. What is before that may be on another replica alone; there it must stay.
+
+Where archiving has come to is noted in etcd (archive_note.py), by whoever leads. One that lacks something says so, and every
+replica that has it archives it. The slot keeps no more than `max_slot_wal_keep_size`.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
+from agents.archive_note import ArchiveNotes, Progress, handed_in, led, on_line
+from agents.etcd import Etcd, EtcdError
 from agents.session import Session
-from agents.unarchived import SEGMENT
+from agents.specification import Specification
+from agents.unarchived import SEGMENT, log_in
 from cluster.slots import ARCHIVE
 
 AGAIN_SECONDS = 10.0
+ETCD_SECONDS = 2.0
+# Of one file; the program itself gives up before.
+PUSH_SECONDS = 300
 
-POSITIONS = (
-    "SELECT json_build_object('written', CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_flush_lsn() - '0/0' END,"
-    " 'segment_size', (SELECT setting::bigint FROM pg_settings WHERE name = 'wal_segment_size'), 'slot',"
-    " (SELECT restart_lsn - '0/0' FROM pg_replication_slots WHERE slot_name = 'pgquorum_archive' AND NOT active));"
+STATE = (
+    "SELECT json_build_object('recovering', pg_is_in_recovery(),"
+    " 'position', CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END - '0/0',"
+    " 'segment_size', (SELECT setting::bigint FROM pg_settings WHERE name = 'wal_segment_size'),"
+    " 'slot', (SELECT restart_lsn - '0/0' FROM pg_replication_slots WHERE slot_name = 'pgquorum_archive' AND NOT active"
+    " AND wal_status <> 'lost'));"
 )
 WAITING = "SELECT coalesce(json_agg(replace(name, '.ready', '')), '[]') FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready';"
+# One that has lost what it kept keeps nothing any more.
+DROP_LOST = (
+    "SELECT coalesce(json_agg(pg_drop_replication_slot(slot_name)::text), '[]') FROM pg_replication_slots"
+    " WHERE slot_name = 'pgquorum_archive' AND NOT active AND wal_status = 'lost';"
+)
+CREATE = (
+    "SELECT coalesce(json_agg((pg_create_physical_replication_slot('pgquorum_archive', true)).slot_name), '[]')"
+    " WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = 'pgquorum_archive');"
+)
 
 
 def archived_to(written: int, waiting: Iterable[str], segment_size: int) -> int:
@@ -36,20 +63,85 @@ def archived_to(written: int, waiting: Iterable[str], segment_size: int) -> int:
 
 
 class ArchiveSlot:
-    """Moved on every AGAIN_SECONDS."""
+    """The slot of one server. `push` archives a file, and says whether that is archived then."""
 
-    def __init__(self, session: Session) -> None:
-        self._session, self._due = session, 0.0
+    def __init__(self, session: Session, notes: ArchiveNotes, pg_wal: Path, push: Callable[[Path], bool]) -> None:
+        self._session, self._notes, self._wal, self._push = session, notes, pg_wal, push
 
     def settle(self) -> None:
-        """Raises OSError when PostgreSQL does not answer."""
-        if time.monotonic() < self._due:
+        """Raises OSError when PostgreSQL does not answer, EtcdError when etcd does not, ValueError for a note that is none."""
+        self._session.ask(DROP_LOST)
+        self._session.ask(CREATE)
+        now = self._session.ask(STATE)
+        if now["position"] is None:
             return
-        self._due = time.monotonic() + AGAIN_SECONDS
-        now = self._session.ask(POSITIONS)
-        if now["written"] is None or now["slot"] is None:
-            return
-        # Asked for after the position: what was ended before that waits by then.
-        place = archived_to(now["written"], self._session.ask(WAITING), now["segment_size"])
-        if place > now["slot"]:
+        noted = self._replica(now) if now["recovering"] else self._primary(now)
+        place = min(noted.to, now["position"]) if noted else 0
+        if now["slot"] is not None and now["slot"] < place:
             self._session.ask(f"SELECT to_json(pg_replication_slot_advance('{ARCHIVE}', '0/0'::pg_lsn + {place})::text);")
+
+    def _primary(self, now: dict[str, Any]) -> Progress | None:
+        """Notes how far archiving has come, and what this server lacks."""
+        # Asked for after the position: what was ended before that waits by then.
+        place = archived_to(now["position"], self._session.ask(WAITING), now["segment_size"])
+        log = log_in(self._wal)
+        noted, revision = self._notes.read()
+        before = on_line(noted, log.timeline, log.left, log.size) if noted else Progress(place, log.timeline)
+        new = led(before, log.begins(now["position"]), place, time.time())
+        # Not where somebody else leads by now, or has handed something in.
+        return new if self._notes.lead(new, noted, revision) else None
+
+    def _replica(self, now: dict[str, Any]) -> Progress | None:
+        """Archives what whoever leads lacks, where it is here."""
+        noted, revision = self._notes.read()
+        if noted is None:
+            return None
+        log = log_in(self._wal)
+        here = on_line(noted, log.timeline, log.left, log.size)
+        if here.lacks is None or here != noted:  # the leader has not noted yet what is so since it leads
+            return here
+        place = here.to
+        for name, begin in log.whole():
+            if begin == place and begin + log.size <= min(noted.lacks or 0, now["position"]) and self._push(self._wal / name):
+                place = begin + log.size
+        if place == here.to:
+            return here
+        print(f"what {noted.by} lacks is archived from here, up to {place:X}", file=sys.stderr, flush=True)
+        new = handed_in(noted, place)
+        return new if self._notes.put(new, revision) else None
+
+
+def push_by(command: str) -> Callable[[Path], bool]:
+    """Archives a file by archive_command's program."""
+
+    def push(file: Path) -> bool:
+        try:
+            return subprocess.run([command, str(file)], timeout=PUSH_SECONDS, check=False).returncode == 0
+        except (OSError, subprocess.TimeoutExpired) as error:
+            print(f"{file.name} can't be archived: {error}", file=sys.stderr, flush=True)
+            return False
+
+    return push
+
+
+def watch(specification: Specification) -> None:
+    """Sees to the slot from now on."""
+    etcd = Etcd(specification.etcd, specification.etcd_tls(), ETCD_SECONDS)
+    notes = ArchiveNotes(etcd, specification.cluster, specification.name)
+    push = push_by(specification.archive_command)
+    slot = ArchiveSlot(Session(specification), notes, Path(specification.wal), push)
+    threading.Thread(target=_go_on, args=(slot,), daemon=True).start()
+
+
+def _go_on(slot: ArchiveSlot) -> None:
+    told = ""
+    while True:
+        with suppress(OSError):  # as long as there is no PostgreSQL
+            try:
+                slot.settle()
+                told = ""
+            except (EtcdError, ValueError, KeyError, TypeError) as error:
+                if str(error) != told:  # once is enough
+                    told = str(error)
+                    print(f"how far archiving has come can't be noted: {error}", file=sys.stderr, flush=True)
+        time.sleep(AGAIN_SECONDS)

@@ -17,8 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents import gate_server, lock_table
-from agents.archive_slot import ArchiveSlot
+from agents import archive_slot, gate_server, lock_table
 from agents.etcd import Etcd, EtcdError
 from agents.keys import ClusterKeys, Keys
 from agents.session import Session
@@ -108,20 +107,19 @@ def main(specification: Specification) -> int:
     except OSError as error:  # then Patroni starts the gate itself
         print(f"the promotion gate is not at hand: {error}", file=sys.stderr, flush=True)
     lock_table.watch(specification)
+    if specification.archives:
+        archive_slot.watch(specification)
     timelines = Timelines(Path(specification.wal))
     etcd = Etcd(specification.etcd, specification.etcd_tls(), ETCD_SECONDS)
     keys = ClusterKeys(etcd, specification.cluster, tuple(specification.patroni))
     session = Session(specification)
     standbys = StandbySlots(specification.name, session) if specification.logical_slots else None
     confirmer = Confirmer(specification.name, keys, Primary(session), standbys)
-    kept = ArchiveSlot(session) if specification.archives else None
     told = ""
     while True:
         with suppress(OSError):  # as long as there is no PostgreSQL
             for number in timelines.release():
                 print(f"timeline {number} is not reserved any more: the promotion did not come", file=sys.stderr, flush=True)
-            if kept:
-                kept.settle()
         try:
             confirmer.step()
             told = ""

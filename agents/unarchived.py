@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from agents.timelines import HISTORY, MARK
@@ -45,10 +46,36 @@ def on_the_line(names: Iterable[str], timeline: int, left: Mapping[int, int], se
     return wanted
 
 
-def mark(pg_wal: Path) -> int:
-    """Marks what waits in `pg_wal` from now on, on disk. Returns how many files that are. Raises OSError, and ValueError for a
-    history file that is none."""
-    status, names = pg_wal / "archive_status", [file.name for file in pg_wal.iterdir()]
+@dataclass(frozen=True)
+class Log:
+    """The write-ahead log of a server, as it lies in its directory: the names of its segments, the `timeline` that it is on,
+    where it `left` those before (bytes), and the size of a segment (0 without any)."""
+
+    segments: tuple[str, ...]
+    timeline: int
+    left: dict[int, int]
+    size: int
+
+    def whole(self) -> list[tuple[str, int]]:
+        """The segments that every server on its timeline has with the same content, each with the position at which it begins."""
+        names = on_the_line(self.segments, self.timeline, self.left, self.size)
+        return sorted(((name, self._begin(name)) for name in names), key=lambda one: one[1])
+
+    def begins(self, position: int) -> int:
+        """From where on nothing is missing here up to `position`, in which it writes or replays."""
+        there = {begin for _, begin in self.whole()}
+        begin = position - position % self.size if self.size else position
+        while begin - self.size in there:
+            begin -= self.size
+        return begin
+
+    def _begin(self, name: str) -> int:
+        return (int(name[8:16], 16) << 32) + int(name[16:24], 16) * self.size
+
+
+def log_in(pg_wal: Path) -> Log:
+    """Raises OSError, and ValueError for a history file that is none."""
+    names = [file.name for file in pg_wal.iterdir()]
     segments = [name for name in names if SEGMENT.fullmatch(name)]
     histories = [name for name in names if HISTORY.fullmatch(name) and MARK not in (pg_wal / name).read_bytes()]
     # The newest is the one that this server is on: numbers are never used twice (timelines.py).
@@ -56,8 +83,15 @@ def mark(pg_wal: Path) -> int:
     history = pg_wal / f"{timeline:08X}.history"
     left = left_at(history.read_text(encoding="utf-8")) if history.name in histories else {}
     size = (pg_wal / max(segments)).stat().st_size if segments else 0
+    return Log(tuple(segments), timeline, left, size)
+
+
+def mark(pg_wal: Path) -> int:
+    """Marks what waits in `pg_wal` from now on, on disk. Returns how many files that are. Raises OSError, and ValueError for a
+    history file that is none."""
+    status, log = pg_wal / "archive_status", log_in(pg_wal)
     done = [file.stem for file in status.iterdir() if file.suffix == ".done"]
-    marked = on_the_line(done, timeline, left, size)
+    marked = on_the_line(done, log.timeline, log.left, log.size)
     for name in marked:
         (status / f"{name}.done").rename(status / f"{name}.ready")
     directory = os.open(status, os.O_RDONLY)

@@ -20,6 +20,9 @@ SYNCHRONOUS_MODE = {"quorum": "quorum", "all": "quorum", "synchronous": True, "a
 # Under this key the deploy remembers which parameters it has set, so that one taken out of the settings goes back to its
 # default while one set by hand with `patronictl edit-config` is left alone.
 MEMORY = "pgquorum"
+# Patroni drops slots that it does not know. The one of the archive our own programs see to (agents/archive_slot.py).
+IGNORED = "ignore_slots"
+OURS = {"name": ARCHIVE, "type": "physical"}
 
 
 def wanted_config(cluster: Cluster) -> Json:
@@ -39,7 +42,7 @@ def wanted_config(cluster: Cluster) -> Json:
         "synchronous_mode_strict": cluster.all.without_replica == "wait",
         "synchronous_node_count": synchronous_node_count(cluster),
         "postgresql": {"use_pg_rewind": True, "use_slots": True, "parameters": parameters},
-        **({"slots": {ARCHIVE: {"type": "physical"}}} if cluster.backup_hosts else {}),
+        **({IGNORED: [OURS]} if cluster.backup_hosts else {}),
         MEMORY: {"parameters": sorted(parameters)},
     }
 
@@ -128,9 +131,18 @@ def difference(wanted: Json, live: Json) -> Json:
     gone = {name: None for name in set_before - set(wanted["postgresql"]["parameters"]) if name in running}
     if gone:
         patch.setdefault("postgresql", {}).setdefault("parameters", {}).update(gone)
-    if ARCHIVE in (live.get("slots") or {}) and "slots" not in wanted:
-        patch["slots"] = {ARCHIVE: None}
+    if (ignored := _ignored(wanted, live.get(IGNORED) or [])) != (live.get(IGNORED) or []):
+        patch[IGNORED] = ignored or None
+    else:
+        patch.pop(IGNORED, None)
     return patch
+
+
+def _ignored(wanted: Json, live: list[Json]) -> list[Json]:
+    """The slots that Patroni is to leave alone: ours, where it is wanted, with those that somebody else has named."""
+    if IGNORED in wanted:
+        return live if OURS in live else [*live, OURS]
+    return [one for one in live if one != OURS]
 
 
 def described(patch: Json, live: Json, prefix: str = "") -> Iterator[str]:

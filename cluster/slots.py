@@ -20,7 +20,7 @@ from cluster.quorum import Configuration
 # own program has said for whom (agents/standby_slots.py).
 STANDBYS_FIRST = "synchronized_standby_slots"
 NOT_YET = "pgquorum_not_yet"
-# Keeps on every server what may not be archived yet; Patroni has it on replicas, too (agents/archive_slot.py).
+# Keeps on every server what may not be archived yet (agents/archive_slot.py); Patroni leaves it alone.
 ARCHIVE = "pgquorum_archive"
 # A replica that is chosen stays so until it is behind the quickest by more than this many bytes.
 NEAR_BYTES = 16 * 1024**2

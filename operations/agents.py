@@ -55,4 +55,5 @@ def _specification(run: Run) -> dict[str, object]:
         "wal": f"{cluster.postgres.data_directory}/pg_wal",
         "logical_slots": bool(cluster.postgres.slots),
         "archives": bool(cluster.backup_hosts),
+        "archive_command": paths.ARCHIVE_PUSH if cluster.backup_hosts else "",
     }

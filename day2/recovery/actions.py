@@ -33,7 +33,7 @@ LEADS_SECONDS = 300
 HEALTHY_SECONDS = 24 * 3600
 # The keys of Patroni's that say who led, who may vote, and how far they were. `initialize` and `config` stay.
 COURSE = ("leader", "optime/leader", "status", "sync", "failsafe", "failover", "history")
-OURS = ("confirmed", "promoted", "accepted_loss")
+OURS = ("confirmed", "promoted", "accepted_loss", "archived")
 
 
 class RestoreActions:

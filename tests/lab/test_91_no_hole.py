@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -86,3 +87,42 @@ def test_what_a_primary_that_is_lost_for_good_could_not_archive_is_archived_by_t
     joined.replace_with_blank(lost)
     joined.deployed()
     wait_until(joined.healthy, "the cluster is whole")
+
+
+@pytest.mark.usefixtures("table")
+def test_what_one_that_was_made_anew_lacks_when_it_takes_over_is_archived_by_the_third(joined: Site) -> None:
+    """Two failovers while the repository is away. Who leads in the end has never had the first files; who had to archive them
+    first and second is lost for good."""
+    first = joined.leader()
+    with repository_off(joined):
+        files = write(joined, range(10))
+        recycle(joined)
+        joined.lab.off(first)
+        wait_until(lambda: joined.leader() != first and joined.connect(5000).close() is None, "another one takes writes")
+        second = joined.leader()
+        (third,) = {*DATABASES} - {first, second}
+        joined.replace_with_blank(first)
+        joined.deployed()
+        wait_until(joined.healthy, "the cluster is whole")
+        files += write(joined, range(10, 15))
+        recycle(joined)
+        log = joined.on(first, "ls /var/lib/postgresql/*/pgquorum/pg_wal")
+        assert files[0][8:] not in log and files[-1][8:] in log, "it was to lack the first of them"
+        invoke(joined, "switchover", "--to", first, "--yes")  # whether it was quick is for other tests
+        wait_until(lambda: joined.leader() == first and joined.healthy(), "the one that was made anew leads")
+        joined.lab.off(second)
+        files += write(joined, range(15, 18))
+        for host in (first, third):
+            joined.psql(host, "checkpoint")
+        time.sleep(30)  # longer than any program here takes to notice who leads
+        joined.psql(third, "checkpoint")
+        joined.on(third, "systemctl stop pgquorum-confirm-quorum")
+    wait_until(lambda: files[-1] in in_the_archive(joined), "what the new primary has is archived", seconds=180)
+    assert files[0] not in in_the_archive(joined), "nobody was to archive that yet"
+    joined.on(third, "systemctl start pgquorum-confirm-quorum")
+    there = wait_until(lambda: in_the_archive(joined) if files[0] in in_the_archive(joined) else "", "the third archives it", 180)
+    assert [name for name in files if name not in there] == []
+    joined.replace_with_blank(second)
+    joined.deployed()
+    wait_until(joined.healthy, "the cluster is whole")
+    assert invoke(joined, "backup")[0] == 0

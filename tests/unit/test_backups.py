@@ -75,7 +75,8 @@ def test_with_one_the_database_hosts_carry_pgbackrest_too_and_the_proxy_does_not
 def test_postgresql_archives_by_pgbackrest_then_and_on_a_quiet_cluster_each_minute_unless_the_owner_says_otherwise() -> None:
     parameters = postgres_parameters(WITH)
     assert parameters["archive_mode"] == "on" and parameters["archive_timeout"] == "60s"
-    assert parameters["archive_command"] == "/usr/local/lib/pgquorum/archive-push %p"
+    assert parameters["archive_command"] == "/usr/local/lib/pgquorum/pgbackrest-push %p"
+    assert "pgbackrest" in parameters["archive_command"]  # or it refuses to make a backup
     slower = postgres_parameters(cluster(backup=True, postgres_parameters={"archive_timeout": "10min"}))
     assert slower["archive_timeout"] == "10min"
 

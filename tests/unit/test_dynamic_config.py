@@ -148,10 +148,12 @@ def test_a_patch_in_words() -> None:
     assert list(described(patch, live)) == ["ttl: 20 -> 30", "work_mem: 4MB -> 8MB", "jit: unset -> unset"]
 
 
-def test_the_slot_of_the_archive_is_there_with_backups_and_goes_with_them() -> None:
+def test_patroni_leaves_the_slot_of_the_archive_alone_while_there_are_backups_and_those_that_others_have_named() -> None:
     with_backups, without = wanted_config(cluster(backup=True)), wanted_config(cluster())
-    assert difference(with_backups, without | {"slots": {"mine": {"type": "physical"}}})["slots"] == {
-        ARCHIVE: {"type": "physical"}
-    }
-    assert difference(without, with_backups)["slots"] == {ARCHIVE: None}
-    assert "slots" not in difference(without, without | {"slots": {"mine": {"type": "physical"}}})
+    ours, mine = {"name": ARCHIVE, "type": "physical"}, {"name": "mine", "type": "logical"}
+    assert difference(with_backups, without)["ignore_slots"] == [ours]
+    assert difference(with_backups, without | {"ignore_slots": [mine]})["ignore_slots"] == [mine, ours]
+    assert "ignore_slots" not in difference(with_backups, with_backups | {"ignore_slots": [ours, mine]})
+    assert difference(without, with_backups)["ignore_slots"] is None
+    assert difference(without, with_backups | {"ignore_slots": [ours, mine]})["ignore_slots"] == [mine]
+    assert "ignore_slots" not in difference(without, without | {"ignore_slots": [mine]})

@@ -156,9 +156,11 @@ def test_where_a_file_of_the_log_begins() -> None:
 
 
 def test_the_archive_is_asked_as_its_own_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = f"000000020000000000000007-{40 * 'b'}.zst"
+    all_of_it = {f"0000000200000000/{file}": {"type": "file", "time": 9}, "0000000200000000": {"type": "path"}}
     answers = {
         "info": json.dumps([{"archive": [{"id": "18-1", "max": "000000020000000000000007"}], "backup": []}]),
-        "archive/shop/18-1/0000000200000000": json.dumps({"000000020000000000000007-be00.zst": {"type": "file", "time": 9}}),
+        "--recurse": json.dumps(all_of_it | {"00000002.history": {"type": "file", "time": 5}}),
         "repo-ls": json.dumps({"00000002.history": {"type": "file", "size": 1, "time": 5}, ".": {"type": "path"}}),
         "repo-get": "1\t0/3000000\tno recovery target specified\n",
     }
@@ -173,3 +175,4 @@ def test_the_archive_is_asked_as_its_own_user(monkeypatch: pytest.MonkeyPatch) -
     assert said["histories"] == {2: (answers["repo-get"], 5.0)}
     assert ("--stanza=shop", "repo-get", "archive/shop/18-1/00000002.history") in asked
     assert said["last"] == 9.0
+    assert said["files"] == {"0000000200000000": [(7, 7, 9.0)]}
