@@ -168,19 +168,15 @@ def leave() -> Generator[StringCommand]:
 @operation()
 def make_stanza(run: Run) -> Generator[StringCommand]:
     """Makes the place for this cluster's backups, before anything is archived there. PostgreSQL has to run."""
-    for number, one in repositories(run).items():
-        if not one.stanza:
-            yield StringCommand(paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, f"--repo={number} stanza-create"))
+    if not all(one.stanza for one in repositories(run)):  # pgBackRest makes it wherever it is not
+        yield StringCommand(paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, "stanza-create"))
 
 
 @operation()
 def archive(run: Run) -> Generator[StringCommand]:
     """Waits until the first file of the write-ahead log is in the archive; stops with the reason where none gets there."""
-    for number, one in repositories(run).items():
-        if one.archived:
-            continue
-        options = f"--repo={number} check --archive-timeout={CHECK_SECONDS}"
-        check = paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, options)
+    if not all(one.archived for one in repositories(run)):
+        check = paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, f"check --archive-timeout={CHECK_SECONDS}")
         failed = f'[ $n -lt {CHECKS} ] || {{ echo "$said" >&2; exit 1; }}'
         script = f"n=0; until said=$({check} 2>&1); do n=$((n+1)); {failed}; sleep 2; done"
         yield StringCommand(f"sh -c {shlex.quote(script)}")
@@ -198,7 +194,7 @@ def keep_backing_up(run: Run) -> Generator[StringCommand]:
         yield StringCommand(f"systemctl enable --now --quiet {' '.join(off)}")
     if stale:
         yield StringCommand(f"systemctl restart {' '.join(stale)}")
-    backed_up = [one.backed_up for one in repositories(run).values()]
+    backed_up = [one.backed_up for one in repositories(run)]
     if not all(backed_up):
         # An incremental one is a full one where there is none yet.
         yield StringCommand(f"systemctl start --no-block {BACKUP_UNIT.format('incr' if any(backed_up) else 'full')}")
