@@ -114,7 +114,9 @@ def postgres_parameters(cluster: Cluster) -> Json:
 
 def _archiving(cluster: Cluster) -> Json:
     """What archives the write-ahead log: each file of it as it is full, and on a quiet cluster after a minute."""
-    return {"archive_command": f"pgbackrest --stanza={cluster.name} archive-push %p", "archive_timeout": "60s"}
+    several = len(cluster.repositories) > 1
+    push = paths.ARCHIVE_PUSH if several else f"pgbackrest --stanza={cluster.name} archive-push"
+    return {"archive_command": f"{push} %p", "archive_timeout": "60s"}
 
 
 def difference(wanted: Json, live: Json) -> Json:

@@ -48,7 +48,9 @@ BACKUP_CONFIG = "/etc/pgbackrest/pgbackrest.conf"
 BACKUP_CIPHER = "/etc/pgbackrest/conf.d/cipher.conf"  # on the repository's host alone
 BACKUP_TLS = "/etc/pgbackrest/tls"  # ca.crt, server.{crt,key}: each host is server and client with the same
 BACKUP_LOCKS = "/run/pgbackrest"
-BACKUP_SPOOL = "/var/spool/pgbackrest"  # on database hosts, where there are several repositories: what each has got
+# On database hosts, where there are several repositories: what archives to each, and notes what it has got.
+ARCHIVE_PUSH = "/usr/local/lib/pgquorum/archive-push"
+BACKUP_SPOOL = "/var/spool/pgbackrest"
 BACKUP_INCLUDED = "/etc/pgbackrest/conf.d"  # what pgBackRest reads besides
 DRILL = "/etc/pgquorum/drill.json"  # what a drill of a backup has to know of its host
 DRILL_CONFIG = "/etc/pgbackrest/drill.conf"  # pgBackRest's, for drills on the repository's host
@@ -60,6 +62,11 @@ PROBE_DATABASE = "pgquorum"  # where the tool's own test writes go; nothing of t
 PROBE_ROLE = "pgquorum_probe"
 REPLICATION_ROLE = "replicator"
 REWIND_ROLE = "rewinder"
+
+
+def archive_config(repository: str) -> str:
+    """pgBackRest's file for archiving to one of several repositories."""
+    return f"/etc/pgbackrest/archive-{repository}.conf"
 
 
 def apt_source(name: str) -> str:

@@ -22,7 +22,7 @@ UNIT = "pgbackrest.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 TLS_FILES = tuple(f"{paths.BACKUP_TLS}/{name}" for name in ("server.key", "server.crt", "ca.crt"))
 BACKUP_UNIT = "pgquorum-backup@{}.service"
-STORE_FILES = "/etc/pgbackrest/ca-*.crt /etc/pgbackrest/sftp-*.key"
+STORE_FILES = f"/etc/pgbackrest/ca-*.crt /etc/pgbackrest/sftp-*.key {paths.archive_config('*')} {paths.ARCHIVE_PUSH}"
 BACKUP_FILE = "/etc/systemd/system/pgquorum-backup@.service"
 # A new archive_command is in force when Patroni has come round to it; then a file has to get to the archive.
 CHECKS, CHECK_SECONDS = 15, 20
@@ -37,7 +37,7 @@ def files(run: Run) -> list[Managed]:
         *_tls(run),
         Managed(paths.BACKUP_CONFIG, render("pgbackrest/pgbackrest.conf.j2", cluster=run.cluster, host=run.host)),
         Managed(UNIT_FILE, render("pgbackrest/pgbackrest.service.j2", cluster=run.cluster, user=_user(run))),
-        *(_repository(run) if run.host in run.cluster.backup_hosts else _spool(run)),
+        *(_repository(run) if run.host in run.cluster.backup_hosts else _archiving(run)),
         *drills.files(run),
     ]
 
@@ -63,9 +63,21 @@ def _tls(run: Run) -> list[Managed]:
     ]
 
 
-def _spool(run: Run) -> list[Managed]:
-    """What asynchronous archiving notes, which there is where there are several repositories."""
-    return [data_directory(paths.BACKUP_SPOOL, "postgres")] if len(run.cluster.repositories) > 1 else []
+def _archiving(run: Run) -> list[Managed]:
+    """What archives to each of several repositories by itself, on a database host."""
+    cluster = run.cluster
+    if len(cluster.repositories) == 1:
+        return []
+    script = render("pgbackrest/archive-push.sh.j2", cluster=cluster)
+    return [
+        data_directory(paths.BACKUP_SPOOL, "postgres"),
+        *(
+            Managed(paths.archive_config(place.name), render("pgbackrest/archive.conf.j2", cluster=cluster, place=place))
+            for place in cluster.repositories
+        ),
+        directory("/usr/local/lib/pgquorum"),
+        Managed(paths.ARCHIVE_PUSH, script, mode="755", check="sh -n {}"),
+    ]
 
 
 def _elsewhere(run: Run, place: Place) -> list[Managed]:
@@ -96,7 +108,7 @@ def _repository(run: Run) -> list[Managed]:
 
 
 class StoreFiles(FactBase[list[str]]):
-    """The files about places elsewhere that any deploy has written."""
+    """The files about several repositories, and about places elsewhere, that any deploy has written."""
 
     def command(self) -> str:
         return f"ls -d {STORE_FILES} 2>/dev/null || true"
@@ -106,11 +118,10 @@ class StoreFiles(FactBase[list[str]]):
 
 
 def not_needed(run: Run) -> tuple[str, ...]:
-    """What an earlier deploy has left of places elsewhere where no backups are to lie any more."""
-    if run.host not in run.cluster.backup_hosts:
-        return ()
+    """What an earlier deploy has left of places where no backups are to lie any more."""
+    wanted = about_repositories(run) if run.host in run.cluster.backup_hosts else _archiving(run)
     there = host.get_fact(StoreFiles) or []
-    return tuple(sorted(set(there) - {item.path for item in about_repositories(run)}))
+    return tuple(sorted(set(there) - {item.path for item in wanted}))
 
 
 class HasUser(FactBase[bool]):

@@ -29,6 +29,7 @@ SYSTEMD = (SERVICES, "test_systemd_finds_nothing_wrong_with_its_unit")
 PATRONI = (SERVICES, "test_patroni_finds_nothing_wrong_with_its_files")
 BACKUPS = "tests/lab/test_91_backups.py"
 DRILLS = "tests/lab/test_93_drill.py"
+STORES = "tests/lab/test_94_repositories.py"
 HAPROXY = (SERVICES, "test_haproxy_finds_nothing_wrong_with_its_files")
 # For each template of a component, the test in which the program that reads it does so: it says what it thinks of it, or
 # works as it should.
@@ -62,6 +63,12 @@ READ_BY_ITS_PROGRAM = {
         "test_haproxy_starts_with_every_server_down",
     ),
     "haproxy/statistics-users.cfg.j2": HAPROXY,
+    "pgbackrest/archive-push.sh.j2": (STORES, "test_one_that_hangs_holds_up_nobody_and_gets_what_it_lacks_when_it_is_back"),
+    "pgbackrest/archive.conf.j2": (
+        STORES,
+        "test_a_store_joins_gets_a_backup_and_the_archive_and_a_second_deploy_changes_nothing",
+    ),
+    "pgbackrest/behind.j2": (STORES, "test_a_store_joins_gets_a_backup_and_the_archive_and_a_second_deploy_changes_nothing"),
     "pgbackrest/backup.timer.j2": (BACKUPS, "test_systemd_finds_nothing_wrong_with_its_units"),
     "pgbackrest/cipher.conf.j2": (BACKUPS, "test_a_backup_is_encrypted_and_nobody_else_may_read_its_password"),
     "pgbackrest/drill.conf.j2": (DRILLS, "test_a_drill_proves_the_newest_backup_and_all_of_it_is_told"),

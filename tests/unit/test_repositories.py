@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,8 @@ from clusters import cluster, hosts, problems
 
 from agents import drill
 from agents.sent import store
+from cluster import paths
+from cluster.dynamic_config import postgres_parameters
 from cluster.errors import ClusterError
 from cluster.recovery import archive_of, parse_as_of, parse_target
 from cluster.repositories import file_problems
@@ -37,6 +41,7 @@ PRINT = "SHA256:" + "A" * 43
 SFTP = {"type": "sftp", "host": "files.example.com", "user": "shop", "host_key": PRINT, "path": "/backups"}
 LOCAL = {"type": "directory"}
 KEYS = {"PGQUORUM_REPOSITORY_S3_KEY": "owner", "PGQUORUM_REPOSITORY_S3_KEY_SECRET": "not-to-be-seen"}
+TWO = cluster(backup=True, backup_repositories={"local": LOCAL, "s3": S3})
 SSH = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
 
 
@@ -110,10 +115,61 @@ def test_the_keeper_alone_knows_where_they_lie_and_the_others_go_through_it() ->
     assert not [name for name in database if "s3" in name or "sftp" in name or "cipher" in name]
 
 
-def test_archiving_is_asynchronous_where_there_are_several_since_only_so_one_that_is_away_does_not_hold_up_the_others() -> None:
-    assert "archive-async" not in config(with_repositories(s3=S3), "db1")
-    two = config(with_repositories(local=LOCAL, s3=S3), "db1")
-    assert two["archive-async"] == "y" and int(two["archive-timeout"]) > int(two["io-timeout"])
+def test_with_one_repository_pgbackrest_itself_is_the_archive_command() -> None:
+    one, two = with_repositories(s3=S3), TWO
+    assert postgres_parameters(one)["archive_command"] == "pgbackrest --stanza=shop archive-push %p"
+    assert postgres_parameters(two)["archive_command"] == f"{paths.ARCHIVE_PUSH} %p"
+
+
+def archive(tmp_path: Path, failing: set[str], waiting: list[str]) -> tuple[int, list[str]]:
+    """The archive_command of two repositories for the first file that waits: its exit code, and what each was handed in turn."""
+    status = tmp_path / "pg_wal/archive_status"
+    status.mkdir(parents=True)
+    for name in waiting:
+        (status / f"{name}.ready").touch()
+    (tmp_path / "pgbackrest").write_text(
+        f'#!/bin/sh\necho "$1 $4" >>{tmp_path}/asked\n'
+        f"case $1 in {'|'.join(f'*archive-{name}.conf' for name in failing) or 'none'}) exit 82;; esac\n"
+    )
+    (tmp_path / "pgbackrest").chmod(0o755)
+    script = render("pgbackrest/archive-push.sh.j2", cluster=TWO)
+    command, environment = (
+        ["sh", "-c", script, "archive-push", f"pg_wal/{waiting[0]}"],
+        {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    asked = [line.removeprefix("--config=/etc/pgbackrest/archive-") for line in (tmp_path / "asked").read_text().splitlines()]
+    return done.returncode, asked
+
+
+FILES = ["000000010000000000000001", "000000010000000000000002", "000000010000000000000003"]
+
+
+def test_each_repository_is_handed_the_file(tmp_path: Path) -> None:
+    code, asked = archive(tmp_path, set(), FILES)
+    assert code == 0
+    assert sorted(asked) == [f"local.conf pg_wal/{FILES[0]}", f"s3.conf pg_wal/{FILES[0]}"]
+
+
+def test_one_that_is_away_keeps_no_later_file_from_the_others_and_postgresql_keeps_all(tmp_path: Path) -> None:
+    code, asked = archive(tmp_path, {"s3"}, [*FILES, "00000002.history"])
+    assert code == 82  # so PostgreSQL asks again
+    assert sorted(asked[:2]) == [f"local.conf pg_wal/{FILES[0]}", f"s3.conf pg_wal/{FILES[0]}"]
+    assert asked[2:] == [f"local.conf pg_wal/{FILES[2]}"]  # which sends all that wait
+
+
+def test_where_all_are_away_nothing_more_is_tried(tmp_path: Path) -> None:
+    code, asked = archive(tmp_path, {"local", "s3"}, FILES)
+    assert code == 82 and len(asked) == 2
+
+
+def test_each_has_a_file_of_its_own_for_that() -> None:
+    texts = [render("pgbackrest/archive.conf.j2", cluster=TWO, place=place) for place in TWO.repositories]
+    for place, text in zip(TWO.repositories, texts, strict=True):
+        assert f"repo{place.number}-host=10.0.0.8" in text and text.count("-host=") == 1
+        assert f"lock-path=/run/pgbackrest/{place.name}\n" in text and f"spool-path=/var/spool/pgbackrest/{place.name}\n" in text
+        wait = dict(line.split("=") for line in text.splitlines() if "timeout=" in line)
+        assert int(wait["archive-timeout"]) > int(wait["io-timeout"])
 
 
 def test_the_keys_get_into_one_file_and_into_nothing_else(tmp_path: Path) -> None:
@@ -230,9 +286,6 @@ def info(code: int, **stanza: Any) -> list[str]:
 )
 def test_what_a_store_has_is_read_from_what_pgbackrest_says(output: list[str], there: There) -> None:
     assert store_of(output) == there
-
-
-TWO = cluster(backup=True, backup_repositories={"local": LOCAL, "s3": S3})
 
 
 def told(**state: Any) -> list[Finding]:

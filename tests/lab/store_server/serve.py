@@ -1,6 +1,6 @@
 """moto behind a server that ends connections as TLS wants it: its own does not, and pgBackRest takes that for a broken one.
 
-    serve.py ADDRESS PORT CERTIFICATE KEY
+serve.py ADDRESS PORT CERTIFICATE KEY
 """
 
 import sys
