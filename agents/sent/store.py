@@ -88,13 +88,13 @@ def signed(spec: dict[str, Any], server: str, path: str, query: str, now: time.s
 
 def sftp(spec: dict[str, Any]) -> str:
     """Compares the server's own key, logs in by ours, and looks at the directory, with the programs of OpenSSH."""
-    if not shutil.which("sftp") or not shutil.which("ssh-keyscan"):
-        return ""  # pgBackRest has its own; without OpenSSH's it is left to that
     server, port = spec["host"].strip("[]"), str(spec["port"])
     try:
         socket.create_connection((server, int(port)), SECONDS).close()
     except OSError as error:
         return f"no answer from {server}, port {port}: {error.strerror or error}"
+    if not shutil.which("sftp") or not shutil.which("ssh-keyscan"):
+        return ""  # pgBackRest needs none of them: it will tell
     scanned = run(["ssh-keyscan", "-T", str(int(SECONDS)), "-p", port, server])[1]
     keys = [line for line in scanned.splitlines() if line and not line.startswith("#")]
     prints = {line: fingerprint(line) for line in keys}
