@@ -29,6 +29,7 @@ from urllib.parse import quote, urlencode
 from agents import https
 
 SECONDS = 10.0
+PRIVATE = "/run"  # where a key may lie for a moment: in memory
 ENDPOINT = re.compile(r"(\[.*\]|[^:]+)(?::(\d+))?")
 EMPTY = hashlib.sha256(b"").hexdigest()
 # What stores answer, by their own codes: what is wrong, to be put behind the name of the bucket, the region or the like.
@@ -101,7 +102,7 @@ def sftp(spec: dict[str, Any]) -> str:
     own = [line for line, said in prints.items() if said == spec["host_key"]]
     if not own:
         return f"host_key is {spec['host_key']}, but {server} has {', '.join(sorted(prints.values())) or 'none that it shows'}"
-    with tempfile.TemporaryDirectory(dir="/run") as place:
+    with tempfile.TemporaryDirectory(dir=PRIVATE) as place:
         key, known = Path(place, "key"), Path(place, "known")
         descriptor = os.open(key, os.O_WRONLY | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "w") as file:

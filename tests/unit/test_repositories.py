@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +30,7 @@ from cluster.stores import asked_of, wrong
 from cluster.topology import Cluster
 from cluster.vault import Vault
 from day2.recovery.actions import reading
-from day2.recovery.plan import planned, read, steps
+from day2.recovery.plan import objections, planned, read, steps
 from day2.recovery.steps import Fetch
 from health.finding import Finding
 from health.rules import findings
@@ -401,3 +404,53 @@ def test_drills_take_each_repository_in_turn(tmp_path: Path) -> None:
     assert drill.whose_turn(plan) == "s3"
     (plan.results / "3.json").write_text(json.dumps({"ended": 3.0}))  # of before there were several
     assert drill.whose_turn(plan) == "s3"
+
+
+LINE = "files.example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGpM2Lr9KpZ0Xb1mP8Q0m1kH9m2b3c4d5e6f7g8h9i0j"
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[dict[str, Any], Path]]:
+    """An SFTP server that listens, what is asked about it, and where a program `sftp` says what it says."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        (tmp_path / "ssh-keyscan").write_text(f"#!/bin/sh\necho '{LINE}'\n")
+        (tmp_path / "sftp").write_text("#!/bin/sh\ncat >/dev/null\nexit 0\n")
+        for program in ("ssh-keyscan", "sftp"):
+            (tmp_path / program).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        monkeypatch.setattr(store, "PRIVATE", str(tmp_path))
+        where = {"host": "127.0.0.1", "port": listening.getsockname()[1], "user": "shop", "path": "/backups"}
+        yield {**where, "host_key": store.fingerprint(LINE), "keys": {"private_key": SSH}}, tmp_path / "sftp"
+
+
+def test_an_sftp_server_is_known_by_its_own_key(server: tuple[dict[str, Any], Path]) -> None:
+    spec, _ = server
+    assert store.sftp(spec) == ""
+    said = store.sftp({**spec, "host_key": PRINT})
+    assert said == f"host_key is {PRINT}, but 127.0.0.1 has {store.fingerprint(LINE)}"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("shop@127.0.0.1: Permission denied (publickey).", "127.0.0.1 does not take the key of user shop"),
+        ('Can\'t ls: "/backups" not found', "/backups is no directory of shop's there: Can't ls: \"/backups\" not found"),
+    ],
+)
+def test_one_that_does_not_let_us_in_is_told(server: tuple[dict[str, Any], Path], words: str, said: str) -> None:
+    spec, program = server
+    program.write_text(f"#!/bin/sh\ncat >/dev/null\necho {shlex.quote(words)} >&2\nexit 1\n")
+    assert store.sftp(spec) == said
+
+
+def test_one_that_does_not_listen_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    assert store.sftp({"host": "127.0.0.1", "port": port}) == f"no answer from 127.0.0.1, port {port}: Connection refused"
+
+
+def test_a_restore_is_refused_while_nothing_could_be_archived_somewhere() -> None:
+    away = replace(views.backups(), repositories=(views.ARCHIVED, Repository("s3", "no answer")))
+    view = views.backed_up(keep1=views.keeper(backups=away))
+    (said,) = objections(view, TWO, {}, archive_of({"s3": told_of(7, "B", 200, 900.0)}).bases[0], "db1", keep=True)
+    assert said.startswith("repository s3 can't be read") and "take it out of backup_repositories and deploy" in said
