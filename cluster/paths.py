@@ -49,7 +49,7 @@ BACKUP_CIPHER = "/etc/pgbackrest/conf.d/cipher.conf"  # on the repository's host
 BACKUP_TLS = "/etc/pgbackrest/tls"  # ca.crt, server.{crt,key}: each host is server and client with the same
 BACKUP_LOCKS = "/run/pgbackrest"
 # On database hosts, where there are several repositories: what archives to each, and notes what it has got.
-ARCHIVE_PUSH = "/usr/local/lib/pgquorum/archive-push"
+ARCHIVE_PUSH = "/usr/local/lib/pgquorum/pgbackrest-archive-push"  # it wants its name in archive_command
 BACKUP_SPOOL = "/var/spool/pgbackrest"
 BACKUP_INCLUDED = "/etc/pgbackrest/conf.d"  # what pgBackRest reads besides
 DRILL = "/etc/pgquorum/drill.json"  # what a drill of a backup has to know of its host

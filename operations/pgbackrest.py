@@ -9,7 +9,7 @@ from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
 from cluster import paths
-from cluster.components import BACKUP_TIMERS
+from cluster.components import BACKUP_TIMERS, BACKUP_TYPES
 from cluster.repositories import Place, authorities
 
 from . import drills
@@ -199,7 +199,8 @@ def keep_backing_up(run: Run) -> Generator[StringCommand]:
     units = {timer: host.get_fact(UnitFact, unit=timer, files=()) or Unit() for timer in BACKUP_TIMERS.values()}
     off = [timer for timer, unit in units.items() if not (unit.active and unit.enabled)]
     stale = [timer for timer, unit in units.items() if unit.stale and timer not in off]
-    if off or stale:
+    services = (host.get_fact(UnitFact, unit=BACKUP_UNIT.format(kind), files=()) or Unit() for kind in BACKUP_TYPES)
+    if off or stale or any(service.stale for service in services):
         yield StringCommand("systemctl daemon-reload")
     if off:
         yield StringCommand(f"systemctl enable --now --quiet {' '.join(off)}")
