@@ -19,6 +19,7 @@ from health.states import (
     Override,
     ProxyState,
     RefusedSetting,
+    Repository,
     Server,
     Slot,
     Subscription,
@@ -52,6 +53,12 @@ BROKEN = {
     "backups that can't be seen": (
         views.backed_up(keep1=views.keeper(backups=None, problems={"pgbackrest": "no answer within 2.2 s"})),
         "keep1: what backups there are could not be seen: no answer within 2.2 s",
+    ),
+    "a repository that refuses the key": (
+        views.backed_up(
+            keep1=views.keeper(backups=replace(views.backups(), repositories=(Repository("local", "it does not know the key"),)))
+        ),
+        "keep1: repository local can't be read: it does not know the key",
     ),
     "no backup": (
         views.backed_up(keep1=views.keeper(backups=replace(views.backups(), backups=()))),
