@@ -55,7 +55,9 @@ BACKUP_CIPHER = "/etc/pgbackrest/conf.d/cipher.conf"  # on the repository's host
 BACKUP_TLS = "/etc/pgbackrest/tls"  # ca.crt, server.{crt,key}: each host is server and client with the same
 BACKUP_LOCKS = "/run/pgbackrest"
 ARCHIVE_PUSH = "/usr/local/lib/pgquorum/pgbackrest-push"  # archive_command, which without `pgbackrest` in it makes no backup
-BACKUP_SPOOL = "/var/spool/pgbackrest"  # on database hosts, where there are several repositories: what each has got
+# On database hosts, where there are several repositories: what archives to each, and notes what it has got.
+ARCHIVE_EACH = "/usr/local/lib/pgquorum/pgbackrest-push-each"
+BACKUP_SPOOL = "/var/spool/pgbackrest"
 BACKUP_INCLUDED = "/etc/pgbackrest/conf.d"  # what pgBackRest reads besides
 DRILL = "/etc/pgquorum/drill.json"  # what a drill of a backup has to know of its host
 DRILL_CONFIG = "/etc/pgbackrest/drill.conf"  # pgBackRest's, for drills on the repository's host
@@ -69,6 +71,11 @@ REPLICATION_ROLE = "replicator"
 REWIND_ROLE = "rewinder"
 POOLER_ROLE = "pgquorum_pooler"  # as which PgBouncer asks for the verifiers of roles that were made by hand
 POOLER_SCHEMA = "pgquorum_pooler"  # in database postgres, with the function that it asks
+
+
+def archive_config(repository: str) -> str:
+    """pgBackRest's file for archiving to one of several repositories."""
+    return f"/etc/pgbackrest/archive-{repository}.conf"
 
 
 def apt_source(name: str) -> str:

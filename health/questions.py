@@ -15,7 +15,7 @@ from cluster.topology import Cluster, Host
 from .view import UNITS
 
 # For how long pgBackRest may look into a directory of its host, and into a store elsewhere.
-DIRECTORY_SECONDS, STORE_SECONDS = 2.2, 4.0
+DIRECTORY_SECONDS, STORE_SECONDS = 2.2, 3.5
 
 
 def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:

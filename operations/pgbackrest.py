@@ -9,7 +9,7 @@ from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
 from cluster import paths
-from cluster.components import BACKUP_TIMERS
+from cluster.components import BACKUP_TIMERS, BACKUP_TYPES
 from cluster.repositories import Place, authorities
 
 from . import drills
@@ -22,7 +22,7 @@ UNIT = "pgbackrest.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 TLS_FILES = tuple(f"{paths.BACKUP_TLS}/{name}" for name in ("server.key", "server.crt", "ca.crt"))
 BACKUP_UNIT = "pgquorum-backup@{}.service"
-STORE_FILES = "/etc/pgbackrest/ca-*.crt /etc/pgbackrest/sftp-*.key"
+STORE_FILES = f"/etc/pgbackrest/ca-*.crt /etc/pgbackrest/sftp-*.key {paths.archive_config('*')} {paths.ARCHIVE_EACH}"
 BACKUP_FILE = "/etc/systemd/system/pgquorum-backup@.service"
 # A new archive_command is in force when Patroni has come round to it; then a file has to get to the archive.
 CHECKS, CHECK_SECONDS = 15, 20
@@ -40,14 +40,9 @@ def files(run: Run) -> list[Managed]:
         *_tls(run),
         Managed(paths.BACKUP_CONFIG, render("pgbackrest/pgbackrest.conf.j2", cluster=run.cluster, host=run.host)),
         Managed(UNIT_FILE, render("pgbackrest/pgbackrest.service.j2", cluster=run.cluster, user=_user(run))),
-        *(_repository(run) if run.host in run.cluster.backup_hosts else [_archive_push(run), *_spool(run)]),
+        *(_repository(run) if run.host in run.cluster.backup_hosts else _archiving(run)),
         *drills.files(run),
     ]
-
-
-def _archive_push(run: Run) -> Managed:
-    times = {"fresh": NOT_TRIED_SECONDS, "recent": SHORT_TRY_SECONDS, "soon": SHORT_SECONDS}
-    return Managed(paths.ARCHIVE_PUSH, render("pgbackrest/archive-push.sh.j2", cluster=run.cluster, **times), mode="755")
 
 
 def about_repositories(run: Run) -> list[Managed]:
@@ -71,9 +66,24 @@ def _tls(run: Run) -> list[Managed]:
     ]
 
 
-def _spool(run: Run) -> list[Managed]:
-    """What asynchronous archiving notes, which there is where there are several repositories."""
-    return [data_directory(paths.BACKUP_SPOOL, "postgres")] if len(run.cluster.repositories) > 1 else []
+def _archiving(run: Run) -> list[Managed]:
+    """What archives on a database host, and what gets a file to each of several repositories by itself."""
+    cluster = run.cluster
+    times = {"fresh": NOT_TRIED_SECONDS, "recent": SHORT_TRY_SECONDS, "soon": SHORT_SECONDS}
+    push = render("pgbackrest/archive-push.sh.j2", cluster=cluster, **times)
+    always = [directory("/usr/local/lib/pgquorum"), Managed(paths.ARCHIVE_PUSH, push, mode="755", check="sh -n {}")]
+    if len(cluster.repositories) == 1:
+        return always
+    each = render("pgbackrest/archive-each.sh.j2", cluster=cluster)
+    return [
+        *always,
+        data_directory(paths.BACKUP_SPOOL, "postgres"),
+        *(
+            Managed(paths.archive_config(place.name), render("pgbackrest/archive.conf.j2", cluster=cluster, place=place))
+            for place in cluster.repositories
+        ),
+        Managed(paths.ARCHIVE_EACH, each, mode="755", check="sh -n {}"),
+    ]
 
 
 def _elsewhere(run: Run, place: Place) -> list[Managed]:
@@ -104,7 +114,7 @@ def _repository(run: Run) -> list[Managed]:
 
 
 class StoreFiles(FactBase[list[str]]):
-    """The files about places elsewhere that any deploy has written."""
+    """The files about several repositories, and about places elsewhere, that any deploy has written."""
 
     def command(self) -> str:
         return f"ls -d {STORE_FILES} 2>/dev/null || true"
@@ -114,11 +124,10 @@ class StoreFiles(FactBase[list[str]]):
 
 
 def not_needed(run: Run) -> tuple[str, ...]:
-    """What an earlier deploy has left of places elsewhere where no backups are to lie any more."""
-    if run.host not in run.cluster.backup_hosts:
-        return ()
+    """What an earlier deploy has left of places where no backups are to lie any more."""
+    wanted = about_repositories(run) if run.host in run.cluster.backup_hosts else _archiving(run)
     there = host.get_fact(StoreFiles) or []
-    return tuple(sorted(set(there) - {item.path for item in about_repositories(run)}))
+    return tuple(sorted(set(there) - {item.path for item in wanted}))
 
 
 class HasUser(FactBase[bool]):
@@ -177,19 +186,15 @@ def leave() -> Generator[StringCommand]:
 @operation()
 def make_stanza(run: Run) -> Generator[StringCommand]:
     """Makes the place for this cluster's backups, before anything is archived there. PostgreSQL has to run."""
-    for number, one in repositories(run).items():
-        if not one.stanza:
-            yield StringCommand(paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, f"--repo={number} stanza-create"))
+    if not all(one.stanza for one in repositories(run)):  # pgBackRest makes it wherever it is not
+        yield StringCommand(paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, "stanza-create"))
 
 
 @operation()
 def archive(run: Run) -> Generator[StringCommand]:
     """Waits until the first file of the write-ahead log is in the archive; stops with the reason where none gets there."""
-    for number, one in repositories(run).items():
-        if one.archived:
-            continue
-        options = f"--repo={number} check --archive-timeout={CHECK_SECONDS}"
-        check = paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, options)
+    if not all(one.archived for one in repositories(run)):
+        check = paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, f"check --archive-timeout={CHECK_SECONDS}")
         failed = f'[ $n -lt {CHECKS} ] || {{ echo "$said" >&2; exit 1; }}'
         script = f"n=0; until said=$({check} 2>&1); do n=$((n+1)); {failed}; sleep 2; done"
         yield StringCommand(f"sh -c {shlex.quote(script)}")
@@ -201,13 +206,14 @@ def keep_backing_up(run: Run) -> Generator[StringCommand]:
     units = {timer: host.get_fact(UnitFact, unit=timer, files=()) or Unit() for timer in BACKUP_TIMERS.values()}
     off = [timer for timer, unit in units.items() if not (unit.active and unit.enabled)]
     stale = [timer for timer, unit in units.items() if unit.stale and timer not in off]
-    if off or stale:
+    services = (host.get_fact(UnitFact, unit=BACKUP_UNIT.format(kind), files=()) or Unit() for kind in BACKUP_TYPES)
+    if off or stale or any(service.stale for service in services):
         yield StringCommand("systemctl daemon-reload")
     if off:
         yield StringCommand(f"systemctl enable --now --quiet {' '.join(off)}")
     if stale:
         yield StringCommand(f"systemctl restart {' '.join(stale)}")
-    backed_up = [one.backed_up for one in repositories(run).values()]
+    backed_up = [one.backed_up for one in repositories(run)]
     if not all(backed_up):
         # An incremental one is a full one where there is none yet.
         yield StringCommand(f"systemctl start --no-block {BACKUP_UNIT.format('incr' if any(backed_up) else 'full')}")

@@ -71,14 +71,14 @@ def store_of(output: list[str]) -> Repository:
     return Repository(code not in NO_STANZA, archived, bool(stanza.get("backup")) or "backed_up" in output)
 
 
-def repositories(run: Run) -> dict[int, Repository]:
-    """What there is in each, by pgBackRest's number."""
+def repositories(run: Run) -> list[Repository]:
+    """What there is in each."""
     cluster = run.cluster
-    found = {}
+    found = []
     for place in cluster.repositories:
         if place.elsewhere:
             said = host.get_fact(StoreFact, number=place.number, stanza=cluster.name)
         else:
             said = host.get_fact(RepositoryFact, directory=cluster.backup.directory, stanza=cluster.name)
-        found[place.number] = said or Repository()
+        found.append(said or Repository())
     return found

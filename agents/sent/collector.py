@@ -244,12 +244,17 @@ def console(user: str, spec: dict[str, Any]) -> dict[str, Any]:
 
 def pgbackrest(spec: dict[str, Any]) -> dict[str, Any]:
     """What it says of the cluster's backups, its version, and the units that make them."""
+    until = time.monotonic() + spec["seconds"]
+    asked = {
+        name: subprocess.Popen(["sh", "-c", text], stdout=PIPE, stderr=PIPE, text=True, start_new_session=True)
+        for name, text in spec["repositories"].items()
+    }
     shown = {
         kind: _properties(unit, "ActiveState,ExecMainStartTimestamp,ExecMainExitTimestamp") for kind, unit in spec["runs"].items()
     }
     timers = {unit: _properties(unit, "ActiveState")["ActiveState"] for unit in spec["timers"]}
     told = {"version": run("sh", "-c", spec["version"]).strip(), "runs": shown, "timers": timers}
-    found = repositories(spec["repositories"], spec["seconds"])
+    found = {name: answer(process, until) for name, process in asked.items()}
     return {**told, "repositories": found, "archive": archive(spec, found), "drills": drills(Path(spec["drills"]))}
 
 
@@ -268,22 +273,15 @@ def archive(spec: dict[str, Any], told: dict[str, dict[str, Any]]) -> dict[str, 
     return {"files": archived.since(place, stanza["backup"][-1]["archive"]["stop"]), "history": [int(newest, 16), text]}
 
 
-def repositories(questions: dict[str, str], seconds: float) -> dict[str, dict[str, Any]]:
-    """What pgBackRest says of each repository, by name: they are asked at once, since one may be away, and each is waited for as
-    long as a store elsewhere may take to answer."""
-    asked = {
-        name: subprocess.Popen(["sh", "-c", text], stdout=PIPE, stderr=PIPE, text=True, start_new_session=True)
-        for name, text in questions.items()
-    }
-    until, told = time.monotonic() + seconds, dict[str, dict[str, Any]]()
-    for name, process in asked.items():
-        try:
-            out, err = process.communicate(timeout=max(0.1, until - time.monotonic()))
-            told[name] = {"is": json.loads(out)} if process.returncode == 0 else {"problem": first_line(err or out)}
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            told[name] = {"problem": f"no answer within {seconds:g} s"}
-    return told
+def answer(process: subprocess.Popen[str], until: float) -> dict[str, Any]:
+    """What pgBackRest says of a repository. All are asked at once, since one may be away; each is waited for as long as a store
+    elsewhere may take to answer."""
+    try:
+        out, err = process.communicate(timeout=max(0.1, until - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return {"problem": "no answer"}
+    return {"is": json.loads(out)} if process.returncode == 0 else {"problem": first_line(err or out)}
 
 
 def first_line(text: str) -> str:

@@ -29,6 +29,7 @@ from urllib.parse import quote, urlencode
 from agents import https
 
 SECONDS = 10.0
+PRIVATE = "/run"  # where a key may lie for a moment: in memory
 ENDPOINT = re.compile(r"(\[.*\]|[^:]+)(?::(\d+))?")
 EMPTY = hashlib.sha256(b"").hexdigest()
 # What stores answer, by their own codes: what is wrong, to be put behind the name of the bucket, the region or the like.
@@ -88,20 +89,20 @@ def signed(spec: dict[str, Any], server: str, path: str, query: str, now: time.s
 
 def sftp(spec: dict[str, Any]) -> str:
     """Compares the server's own key, logs in by ours, and looks at the directory, with the programs of OpenSSH."""
-    if not shutil.which("sftp") or not shutil.which("ssh-keyscan"):
-        return ""  # pgBackRest has its own; without OpenSSH's it is left to that
     server, port = spec["host"].strip("[]"), str(spec["port"])
     try:
         socket.create_connection((server, int(port)), SECONDS).close()
     except OSError as error:
         return f"no answer from {server}, port {port}: {error.strerror or error}"
+    if not shutil.which("sftp") or not shutil.which("ssh-keyscan"):
+        return ""  # pgBackRest needs none of them: it will tell
     scanned = run(["ssh-keyscan", "-T", str(int(SECONDS)), "-p", port, server])[1]
     keys = [line for line in scanned.splitlines() if line and not line.startswith("#")]
     prints = {line: fingerprint(line) for line in keys}
     own = [line for line, said in prints.items() if said == spec["host_key"]]
     if not own:
         return f"host_key is {spec['host_key']}, but {server} has {', '.join(sorted(prints.values())) or 'none that it shows'}"
-    with tempfile.TemporaryDirectory(dir="/run") as place:
+    with tempfile.TemporaryDirectory(dir=PRIVATE) as place:
         key, known = Path(place, "key"), Path(place, "known")
         descriptor = os.open(key, os.O_WRONLY | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "w") as file:

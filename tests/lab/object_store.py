@@ -37,7 +37,7 @@ def environment() -> Path:
     place = CACHE / f"store-{hashlib.sha256(wanted.read_bytes() + sys.version.encode()).hexdigest()[:12]}"
     if not (place / "installed").exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", place], check=True)
-        install = [place / "bin/pip", "install", "--quiet", "--require-hashes", "--requirement", wanted]
+        install = [place / "bin/pip", "install", "--quiet", "--no-compile", "--require-hashes", "--requirement", wanted]
         subprocess.run(install, check=True)
         (place / "installed").touch()
     return place / "bin"
@@ -55,7 +55,7 @@ class ObjectStore:
         self.ask("make", BUCKET)
 
     def _certify(self, folder: Path) -> None:
-        authority = certificates.make_authority("store")
+        authority = certificates.make_authority("store authority")
         wanted = certificates.Wanted("store", (self.address,), 90)
         pair = certificates.make_certificate(wanted, authority)
         self.ca.write_bytes(authority.certificate)
@@ -63,10 +63,10 @@ class ObjectStore:
             (folder / name).write_bytes(content)
 
     def _start(self, folder: Path) -> subprocess.Popen[bytes]:
-        listen = ["-H", self.address, "-p", str(PORT), "-c", str(folder / "store.crt"), "-k", str(folder / "store.key")]
+        listen = [self.address, str(PORT), str(folder / "store.crt"), str(folder / "store.key")]
         with (folder / "store.log").open("wb") as log:
             return subprocess.Popen(
-                [self.programs / "moto_server", *listen], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                [self.programs / "python", SERVER / "serve.py", *listen], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                 env=os.environ | {"INITIAL_NO_AUTH_ACTION_COUNT": str(UNSIGNED)},
             )  # fmt: skip
 

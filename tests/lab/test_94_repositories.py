@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ SFTP_SERVER = """set -e
 id shop >/dev/null 2>&1 || useradd --create-home --home-dir /srv/sftp/shop --shell /usr/sbin/nologin shop
 mkdir -p /etc/ssh/shop /srv/sftp/shop/backups
 chown root:root /srv/sftp /srv/sftp/shop && chmod 755 /srv/sftp /srv/sftp/shop && chown shop: /srv/sftp/shop/backups
-cat >/etc/ssh/shop/keys && chmod 644 /etc/ssh/shop/keys
+echo '{key}' >/etc/ssh/shop/keys && chmod 644 /etc/ssh/shop/keys
 printf '%s\\n' 'Match User shop' 'ChrootDirectory /srv/sftp/shop' 'ForceCommand internal-sftp' \\
     'AuthorizedKeysFile /etc/ssh/shop/keys' 'DisableForwarding yes' >/etc/ssh/sshd_config.d/shop.conf
 systemctl reload ssh
@@ -194,18 +195,17 @@ def test_backups_that_somebody_has_deleted_lead_back_all_the_same(both: Site, st
     wait_until(lambda: archived(both, "s3") >= name and archived(both, "local") >= name, "both go on")
 
 
-def test_a_directory_on_an_sftp_server_is_another_place(both: Site, store: ObjectStore, tmp_path: Path) -> None:
-    both.on(HOST, "ssh-keygen -q -t ed25519 -N '' -f /root/shop.key <<<y; cat /root/shop.key")
-    private = both.on(HOST, "cat /root/shop.key") + "\n"
-    both.on(PROXY, SFTP_SERVER.replace("cat >", f"echo '{both.on(HOST, 'cat /root/shop.key.pub')}' >", 1))
+def test_a_directory_on_an_sftp_server_is_another_place(both: Site, store: ObjectStore) -> None:
     key = both.secrets / "repository-away.ssh"
-    key.touch(0o600)
-    key.write_text(private)
+    make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "shop", "-f", str(key)]
+    subprocess.run(make, check=True, umask=0o077)
+    both.on(PROXY, SFTP_SERVER.format(key=Path(f"{key}.pub").read_text().strip()))
     right = both.on(PROXY, "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
     away = {"type": "sftp", "host": ADDRESS[PROXY], "user": "shop", "host_key": right, "path": "/backups"}
     write_settings(both, local=LOCAL, s3=store.entry, away={**away, "host_key": f"SHA256:{'A' * 43}"})
     run = both.deploy("-y")
-    assert run.exit_code != 0 and f"has {right}" in run.output, run.output
+    # By the programs that look before, where the host has them, or by pgBackRest itself.
+    assert run.exit_code != 0 and any(words in run.output for words in (f"has {right}", "do not match")), run.output
     write_settings(both, local=LOCAL, s3=store.entry, away=away)
     both.deployed()
     wait_until(lambda: labels(both, "away"), "a backup there, which the deploy has begun")

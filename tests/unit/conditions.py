@@ -21,6 +21,7 @@ from health.states import (
     PoolProcess,
     ProxyState,
     RefusedSetting,
+    Repository,
     Server,
     Slot,
     Subscription,
@@ -67,6 +68,12 @@ BROKEN = {
     "backups that can't be seen": (
         views.backed_up(keep1=views.keeper(backups=None, problems={"pgbackrest": "no answer within 2.2 s"})),
         "keep1: what backups there are could not be seen: no answer within 2.2 s",
+    ),
+    "a repository that refuses the key": (
+        views.backed_up(
+            keep1=views.keeper(backups=replace(views.backups(), repositories=(Repository("local", "it does not know the key"),)))
+        ),
+        "keep1: repository local can't be read: it does not know the key",
     ),
     "no backup": (
         views.backed_up(keep1=views.keeper(backups=replace(views.backups(), backups=()))),

@@ -31,6 +31,7 @@ BACKUPS = "tests/lab/test_91_backups.py"
 DRILLS = "tests/lab/test_93_drill.py"
 POOLS = "tests/lab/test_57_pooling.py"
 POOL_UNITS = (POOLS, "test_systemd_finds_nothing_wrong_with_its_units")
+STORES = "tests/lab/test_94_repositories.py"
 HAPROXY = (SERVICES, "test_haproxy_finds_nothing_wrong_with_its_files")
 # For each template of a component, the test in which the program that reads it does so: it says what it thinks of it, or
 # works as it should.
@@ -68,6 +69,12 @@ READ_BY_ITS_PROGRAM = {
         "tests/unit/test_archive_push.py",
         "test_of_many_files_that_wait_where_postgresql_is_stopped_one_is_tried",
     ),
+    "pgbackrest/archive-each.sh.j2": (STORES, "test_one_that_hangs_holds_up_nobody_and_gets_what_it_lacks_when_it_is_back"),
+    "pgbackrest/archive.conf.j2": (
+        STORES,
+        "test_a_store_joins_gets_a_backup_and_the_archive_and_a_second_deploy_changes_nothing",
+    ),
+    "pgbackrest/behind.j2": (STORES, "test_a_store_joins_gets_a_backup_and_the_archive_and_a_second_deploy_changes_nothing"),
     "pgbouncer/hba.conf.j2": (POOLS, "test_the_systems_own_roles_and_superusers_are_refused"),
     "pgbouncer/pgquorum-pool@.service.j2": POOL_UNITS,
     "pgbouncer/process.ini.j2": (POOLS, "test_it_runs_with_what_it_was_given"),

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shlex
+import socket
+import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +20,8 @@ from clusters import cluster, hosts, problems
 
 from agents import drill
 from agents.sent import store
+from cluster import paths
+from cluster.dynamic_config import postgres_parameters
 from cluster.errors import ClusterError
 from cluster.recovery import archive_of, parse_as_of, parse_target
 from cluster.repositories import file_problems
@@ -23,7 +30,7 @@ from cluster.stores import asked_of, wrong
 from cluster.topology import Cluster
 from cluster.vault import Vault
 from day2.recovery.actions import reading
-from day2.recovery.plan import planned, read, steps
+from day2.recovery.plan import objections, planned, read, steps
 from day2.recovery.steps import Fetch
 from health.finding import Finding
 from health.rules import findings
@@ -37,6 +44,7 @@ PRINT = "SHA256:" + "A" * 43
 SFTP = {"type": "sftp", "host": "files.example.com", "user": "shop", "host_key": PRINT, "path": "/backups"}
 LOCAL = {"type": "directory"}
 KEYS = {"PGQUORUM_REPOSITORY_S3_KEY": "owner", "PGQUORUM_REPOSITORY_S3_KEY_SECRET": "not-to-be-seen"}
+TWO = cluster(backup=True, backup_repositories={"local": LOCAL, "s3": S3})
 SSH = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
 
 
@@ -110,10 +118,68 @@ def test_the_keeper_alone_knows_where_they_lie_and_the_others_go_through_it() ->
     assert not [name for name in database if "s3" in name or "sftp" in name or "cipher" in name]
 
 
-def test_archiving_is_asynchronous_where_there_are_several_since_only_so_one_that_is_away_does_not_hold_up_the_others() -> None:
-    assert "archive-async" not in config(with_repositories(s3=S3), "db1")
-    two = config(with_repositories(local=LOCAL, s3=S3), "db1")
-    assert two["archive-async"] == "y" and int(two["archive-timeout"]) > int(two["io-timeout"])
+def test_with_one_repository_a_file_is_handed_to_pgbackrest_and_with_several_to_what_asks_each() -> None:
+    times = {"fresh": 10, "recent": 600, "soon": 2}
+    one, two = (render("pgbackrest/archive-push.sh.j2", cluster=of, **times) for of in (with_repositories(s3=S3), TWO))
+    assert '\npgbackrest --stanza=shop $soon archive-push "$1"\n' in one and paths.ARCHIVE_EACH not in one
+    assert f'\n{paths.ARCHIVE_EACH} "$1" $soon\n' in two and "\npgbackrest" not in two
+    assert postgres_parameters(TWO)["archive_command"] == f"{paths.ARCHIVE_PUSH} %p"
+
+
+def archive(tmp_path: Path, failing: set[str], waiting: list[str], *option: str) -> tuple[int, list[str]]:
+    """What asks two repositories for the first file that waits: its exit code, and what each was handed in turn."""
+    status = tmp_path / "pg_wal/archive_status"
+    status.mkdir(parents=True)
+    for name in waiting:
+        (status / f"{name}.ready").touch()
+    (tmp_path / "pgbackrest").write_text(
+        f'#!/bin/sh\nfor last; do :; done\necho "$1 $last" >>{tmp_path}/asked; echo "$3" >>{tmp_path}/third\n'
+        f"case $1 in {'|'.join(f'*archive-{name}.conf' for name in failing) or 'none'}) exit 82;; esac\n"
+    )
+    (tmp_path / "pgbackrest").chmod(0o755)
+    script = render("pgbackrest/archive-each.sh.j2", cluster=TWO)
+    command, environment = (
+        ["sh", "-c", script, "pgbackrest-push-each", f"pg_wal/{waiting[0]}", *option],
+        {"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+    )
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    asked = [line.removeprefix("--config=/etc/pgbackrest/archive-") for line in (tmp_path / "asked").read_text().splitlines()]
+    return done.returncode, asked
+
+
+FILES = ["000000010000000000000001", "000000010000000000000002", "000000010000000000000003"]
+
+
+def test_each_repository_is_handed_the_file(tmp_path: Path) -> None:
+    code, asked = archive(tmp_path, set(), FILES)
+    assert code == 0
+    assert sorted(asked) == [f"local.conf pg_wal/{FILES[0]}", f"s3.conf pg_wal/{FILES[0]}"]
+
+
+def test_an_option_of_pgbackrests_is_handed_on(tmp_path: Path) -> None:
+    assert archive(tmp_path, set(), FILES, "--io-timeout=2")[0] == 0
+    assert (tmp_path / "third").read_text().split() == ["--io-timeout=2", "--io-timeout=2"]
+
+
+def test_one_that_is_away_keeps_no_later_file_from_the_others_and_postgresql_keeps_all(tmp_path: Path) -> None:
+    code, asked = archive(tmp_path, {"s3"}, [*FILES, "00000002.history"])
+    assert code == 82  # so PostgreSQL asks again
+    assert sorted(asked[:2]) == [f"local.conf pg_wal/{FILES[0]}", f"s3.conf pg_wal/{FILES[0]}"]
+    assert asked[2:] == [f"local.conf pg_wal/{FILES[2]}"]  # which sends all that wait
+
+
+def test_where_all_are_away_nothing_more_is_tried(tmp_path: Path) -> None:
+    code, asked = archive(tmp_path, {"local", "s3"}, FILES)
+    assert code == 82 and len(asked) == 2
+
+
+def test_each_has_a_file_of_its_own_for_that() -> None:
+    texts = [render("pgbackrest/archive.conf.j2", cluster=TWO, place=place) for place in TWO.repositories]
+    for place, text in zip(TWO.repositories, texts, strict=True):
+        assert f"repo{place.number}-host=10.0.0.8" in text and text.count("-host=") == 1
+        assert f"lock-path=/run/pgbackrest/{place.name}\n" in text and f"spool-path=/var/spool/pgbackrest/{place.name}\n" in text
+        wait = dict(line.split("=") for line in text.splitlines() if "timeout=" in line)
+        assert int(wait["archive-timeout"]) > int(wait["io-timeout"])
 
 
 def test_the_keys_get_into_one_file_and_into_nothing_else(tmp_path: Path) -> None:
@@ -232,9 +298,6 @@ def test_what_a_store_has_is_read_from_what_pgbackrest_says(output: list[str], t
     assert store_of(output) == there
 
 
-TWO = cluster(backup=True, backup_repositories={"local": LOCAL, "s3": S3})
-
-
 def told(**state: Any) -> list[Finding]:
     """What is found wrong with two repositories that both have a backup, but for what is said of them."""
     both = (views.ARCHIVED, Repository("s3", "", "000000030000000000000001", "000000030000000000000009"))
@@ -350,3 +413,53 @@ def test_drills_take_each_repository_in_turn(tmp_path: Path) -> None:
     assert drill.whose_turn(plan) == "s3"
     (plan.results / "3.json").write_text(json.dumps({"ended": 3.0}))  # of before there were several
     assert drill.whose_turn(plan) == "s3"
+
+
+LINE = "files.example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGpM2Lr9KpZ0Xb1mP8Q0m1kH9m2b3c4d5e6f7g8h9i0j"
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[dict[str, Any], Path]]:
+    """An SFTP server that listens, what is asked about it, and where a program `sftp` says what it says."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        (tmp_path / "ssh-keyscan").write_text(f"#!/bin/sh\necho '{LINE}'\n")
+        (tmp_path / "sftp").write_text("#!/bin/sh\ncat >/dev/null\nexit 0\n")
+        for program in ("ssh-keyscan", "sftp"):
+            (tmp_path / program).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        monkeypatch.setattr(store, "PRIVATE", str(tmp_path))
+        where = {"host": "127.0.0.1", "port": listening.getsockname()[1], "user": "shop", "path": "/backups"}
+        yield {**where, "host_key": store.fingerprint(LINE), "keys": {"private_key": SSH}}, tmp_path / "sftp"
+
+
+def test_an_sftp_server_is_known_by_its_own_key(server: tuple[dict[str, Any], Path]) -> None:
+    spec, _ = server
+    assert store.sftp(spec) == ""
+    said = store.sftp({**spec, "host_key": PRINT})
+    assert said == f"host_key is {PRINT}, but 127.0.0.1 has {store.fingerprint(LINE)}"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("shop@127.0.0.1: Permission denied (publickey).", "127.0.0.1 does not take the key of user shop"),
+        ('Can\'t ls: "/backups" not found', "/backups is no directory of shop's there: Can't ls: \"/backups\" not found"),
+    ],
+)
+def test_one_that_does_not_let_us_in_is_told(server: tuple[dict[str, Any], Path], words: str, said: str) -> None:
+    spec, program = server
+    program.write_text(f"#!/bin/sh\ncat >/dev/null\necho {shlex.quote(words)} >&2\nexit 1\n")
+    assert store.sftp(spec) == said
+
+
+def test_one_that_does_not_listen_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    assert store.sftp({"host": "127.0.0.1", "port": port}) == f"no answer from 127.0.0.1, port {port}: Connection refused"
+
+
+def test_a_restore_is_refused_while_nothing_could_be_archived_somewhere() -> None:
+    away = replace(views.backups(), repositories=(views.ARCHIVED, Repository("s3", "no answer")))
+    view = views.backed_up(keep1=views.keeper(backups=away))
+    (said,) = objections(view, TWO, {}, archive_of({"s3": told_of(7, "B", 200, 900.0)}).bases[0], "db1", keep=True)
+    assert said.startswith("repository s3 can't be read") and "take it out of backup_repositories and deploy" in said
