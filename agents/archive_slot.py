@@ -24,7 +24,7 @@ from agents.archive_note import ArchiveNotes, Progress, handed_in, led, on_line
 from agents.etcd import Etcd, EtcdError
 from agents.session import Session
 from agents.specification import Specification
-from agents.unarchived import SEGMENT, log_in
+from agents.unarchived import SEGMENT, log_in, mark_unmarked
 from cluster.slots import ARCHIVE
 
 AGAIN_SECONDS = 10.0
@@ -82,9 +82,10 @@ class ArchiveSlot:
 
     def _primary(self, now: dict[str, Any]) -> Progress | None:
         """Notes how far archiving has come, and what this server lacks."""
+        log = log_in(self._wal)
+        mark_unmarked(self._wal, log, now["position"])
         # Asked for after the position: what was ended before that waits by then.
         place = archived_to(now["position"], self._session.ask(WAITING), now["segment_size"])
-        log = log_in(self._wal)
         noted, revision = self._notes.read()
         before = on_line(noted, log.timeline, log.left, log.size) if noted else Progress(place, log.timeline)
         new = led(before, log.begins(now["position"]), place, time.time())

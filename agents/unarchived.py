@@ -100,3 +100,14 @@ def mark(pg_wal: Path) -> int:
     finally:
         os.close(directory)
     return len(marked)
+
+
+def mark_unmarked(pg_wal: Path, log: Log, position: int) -> int:
+    """Marks as waiting what a primary at `position` has whole and without any mark: the last file of the copy that it was made
+    from, which PostgreSQL itself marks only when it is to be recycled. Returns how many files that are. Raises OSError."""
+    status, begins = pg_wal / "archive_status", log.begins(position)
+    marked = {file.stem for file in status.iterdir()}
+    wanted = [name for name, begin in log.whole() if begins <= begin <= position - log.size and name not in marked]
+    for name in wanted:
+        (status / f"{name}.ready").touch(mode=0o600)
+    return len(wanted)

@@ -11,7 +11,7 @@ from conftest import BLANK_HOST, CIPHER, DATABASES, KEEPER, SURVEY, Answers, Reh
 from cluster.dynamic_config import difference, wanted_config
 
 SETTING_UP = re.compile(
-    r"stanza-create|pgquorum-backup|mktemp /etc/pgbackrest|apt-get .*pgbackrest|mask .*pgbackrest|archive-push"
+    r"stanza-create|pgquorum-backup|mktemp /etc/pgbackrest|apt-get .*pgbackrest|mask .*pgbackrest|pgbackrest-push"
 )
 
 
@@ -123,7 +123,7 @@ def test_a_host_may_join_that_keeps_backups_and_the_others_are_told_to_archive(s
     run = stage.rehearse("-y", answers=answers)
     assert run.exit_code == 0, run.output
     (patch,) = (run.commands[n].command for n in run.executed("--request PATCH"))
-    assert "archive-push" in patch and '"archive_mode": ' not in patch
+    assert "pgbackrest-push" in patch and '"archive_mode": ' not in patch
     assert run.first("stanza-create", KEEPER) < run.first("--request PATCH")
 
 

@@ -132,6 +132,7 @@ class Store:
 
 
 def wal(place: Path, *names: str, history: str = "") -> Path:
+    (place / "archive_status").mkdir()
     for name in names:
         with (place / name).open("xb") as file:
             file.truncate(SIZE)
@@ -222,3 +223,13 @@ def test_after_a_failover_it_stays_where_the_timelines_part_until_the_new_leader
 @pytest.mark.parametrize(("command", "works"), [("/bin/true", True), ("/bin/false", False), ("/bin/none", False)])
 def test_a_file_is_archived_when_the_program_says_so(command: str, works: bool, tmp_path: Path) -> None:
     assert push_by(command)(tmp_path / segment(3, 4)) is works
+
+
+def test_a_primary_has_archived_what_came_with_its_copy_and_has_no_mark(tmp_path: Path) -> None:
+    here = wal(tmp_path, *(segment(3, n) for n in (2, 4, 5, 6, 7, 8)))
+    (here / "archive_status" / f"{segment(3, 5)}.done").touch()
+    (here / "archive_status" / f"{segment(3, 6)}.ready").touch()
+    slot(Server(7 * SIZE + 5, 3 * SIZE, recovering=False), Store(at(4)), here, []).settle()
+    there = {file.name for file in (here / "archive_status").iterdir()}
+    # Not the file that is being written, nor those that are to be used again, nor what lies alone before.
+    assert there == {f"{segment(3, 4)}.ready", f"{segment(3, 5)}.done", f"{segment(3, 6)}.ready"}
