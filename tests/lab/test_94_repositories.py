@@ -63,11 +63,11 @@ def store(joined: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ob
     key.write_text(json.dumps(running.keys))
     try:
         yield running
-    finally:
         write_settings(joined)
         joined.heal()
         joined.deployed()
         joined.on_all(f"rm -rf {DATA}.before-* /var/lib/pgquorum-wal/pgquorum/pg_wal.before-*", DATABASES)
+    finally:
         running.stop()
 
 
