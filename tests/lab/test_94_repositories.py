@@ -63,11 +63,11 @@ def store(joined: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ob
     key.write_text(json.dumps(running.keys))
     try:
         yield running
-    finally:
         write_settings(joined)
         joined.heal()
         joined.deployed()
         joined.on_all(f"rm -rf {DATA}.before-* /var/lib/pgquorum-wal/pgquorum/pg_wal.before-*", DATABASES)
+    finally:
         running.stop()
 
 
@@ -141,15 +141,11 @@ def test_one_that_hangs_holds_up_nobody_and_gets_what_it_lacks_when_it_is_back(b
             names.append(written(both))
         wait_until(lambda: archived(both, "local") >= names[-1], "the other one gets all of it")
         wait_until(lambda: {"backups.no-repository", "archive.failing"} <= rules(both), "that it is away is told")
-        assert invoke(both, "backup", "--type", "incr", seconds=600)[0] == 1
-        assert "backups.failed" in rules(both)
     written(both)  # PostgreSQL tries again at once when a file is ended, and each minute
     wait_until(lambda: archived(both, "s3") >= names[-1], "it gets what it lacks")
     stored = "\n".join(store.objects())
     assert all(name in stored for name in names)
     wait_until(lambda: rules(both) & {"backups.no-repository", "archive.failing"} == set(), "nothing is told of it any more")
-    assert invoke(both, "backup", "--type", "incr")[0] == 0
-    assert "backups.failed" not in rules(both)
 
 
 def test_a_drill_proves_a_backup_from_the_store_by_the_keeper_s_own_pgbackrest(both: Site) -> None:
@@ -175,6 +171,8 @@ def test_backups_that_somebody_has_deleted_lead_back_all_the_same(both: Site, st
     both.psql(both.leader(), "drop table if exists kept_in_store; create table kept_in_store (n int)")
     both.psql(both.leader(), "insert into kept_in_store values (1)")
     moment = now(both)
+    # Only by what was committed later, and is in that archive, does a recovery know that the moment has come.
+    both.psql(both.leader(), "insert into kept_in_store values (2)")
     name = written(both)
     wait_until(lambda: archived(both, "s3") >= name, "it is in the store")
     whole = now(both)

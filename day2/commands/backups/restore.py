@@ -164,7 +164,8 @@ def prepared(
     live = ours and (unfinished is None or may_lead(unfinished))
     if live and view.primary and target.lsn is not None and target.lsn > (view.primary.lsn or 0):
         raise ClusterError(f"--to {target.text} is after the last of the write-ahead log, {lsn(view.primary.lsn or 0)}")
-    if target.time and not live and unfinished is None and along.number == max(known):
+    # What is written now gets to an archive that is read as it was before as little as where nobody can write.
+    if target.time and (not live or asked.as_of) and unfinished is None and along.number == max(known):
         refuse_too_late(target, archive.last)
     promoted = view.dcs.configurations.promoted if view.dcs else None
     made = planned(
