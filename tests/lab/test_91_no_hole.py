@@ -89,6 +89,7 @@ def test_what_a_primary_that_is_lost_for_good_could_not_archive_is_archived_by_t
     wait_until(joined.healthy, "the cluster is whole")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("table")
 def test_what_one_that_was_made_anew_lacks_when_it_takes_over_is_archived_by_the_third(joined: Site) -> None:
     """Two failovers while the repository is away. Who leads in the end has never had the first files; who had to archive them

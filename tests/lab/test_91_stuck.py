@@ -70,6 +70,7 @@ def tried(site: Site, host: str, since: str) -> int:
     return int(site.on(host, f"journalctl -u patroni --since @{since} --no-pager | grep -c 'Trying to archive' || true"))
 
 
+@pytest.mark.long
 def test_a_former_primary_is_back_soon_although_files_wait_there_and_the_repository_is_silent(joined: Site) -> None:
     """Each try would take ten seconds, which is more for all of them than anybody waits here."""
     lost = joined.leader()
@@ -86,6 +87,7 @@ def test_a_former_primary_is_back_soon_although_files_wait_there_and_the_reposit
     wait_until(lambda: not rules(joined) & {"archive.failing", "archive.hole"}, "nothing is missing")
 
 
+@pytest.mark.long
 def test_a_server_that_hangs_is_given_up_and_used_again_when_it_goes_on(joined: Site) -> None:
     """It takes connections, and no more."""
     joined.on(HOST, "systemctl kill -s STOP pgbackrest")
@@ -97,6 +99,7 @@ def test_a_server_that_hangs_is_given_up_and_used_again_when_it_goes_on(joined: 
     assert all_archived(joined)
 
 
+@pytest.mark.long
 def test_what_was_given_up_is_told_and_nothing_goes_back_there_until_a_backup_is_made(joined: Site) -> None:
     assert invoke(joined, "backup")[0] == 0
     with joined.deployed_with("group_data/backup.py", DROPS):
@@ -122,7 +125,12 @@ def test_what_was_given_up_is_told_and_nothing_goes_back_there_until_a_backup_is
     wait_until(lambda: not rules(joined) & {"archive.failing", "archive.dropping"}, "all is well")
 
 
-FAULTS = ("repository-off", "repository-full", "archive-hangs", "host-lost-for-good")
+FAULTS = (
+    "repository-off",
+    pytest.param("repository-full", marks=pytest.mark.long),
+    "archive-hangs",
+    pytest.param("host-lost-for-good", marks=pytest.mark.long),
+)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -148,6 +156,7 @@ def test_after_that_the_backup_leads_to_all_that_the_cluster_has(joined: Site) -
     assert code == 0, out + err
 
 
+@pytest.mark.long
 def test_a_new_repository_in_place_of_one_that_is_lost_begins_with_a_deploy_and_a_backup(joined: Site) -> None:
     """As the runbook has it."""
     before = labels(joined)

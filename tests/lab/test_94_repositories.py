@@ -131,6 +131,7 @@ def test_each_gets_a_backup_and_both_are_listed(both: Site) -> None:
         assert [row["label"] for row in document["backups"] if row["repository"] == name] == labels(both, name)
 
 
+@pytest.mark.long
 def test_one_that_hangs_holds_up_nobody_and_gets_what_it_lacks_when_it_is_back(both: Site, store: ObjectStore) -> None:
     with store.hanging():
         names = []
@@ -148,6 +149,7 @@ def test_one_that_hangs_holds_up_nobody_and_gets_what_it_lacks_when_it_is_back(b
     wait_until(lambda: rules(both) & {"backups.no-repository", "archive.failing"} == set(), "nothing is told of it any more")
 
 
+@pytest.mark.long
 def test_a_drill_proves_a_backup_from_the_store_by_the_keeper_s_own_pgbackrest(both: Site) -> None:
     code, out, err = invoke(both, "backup.drill", "--repository", "s3", "--json", seconds=600)
     told = json.loads(out) if out else {}
@@ -166,6 +168,7 @@ def now(site: Site) -> str:
     return datetime.fromisoformat(said).replace(tzinfo=UTC).isoformat()
 
 
+@pytest.mark.long
 def test_backups_that_somebody_has_deleted_lead_back_all_the_same(both: Site, store: ObjectStore) -> None:
     """By the versions that the store keeps: to a moment before, with a cluster that goes on meanwhile."""
     both.psql(both.leader(), "drop table if exists kept_in_store; create table kept_in_store (n int)")
@@ -193,6 +196,7 @@ def test_backups_that_somebody_has_deleted_lead_back_all_the_same(both: Site, st
     wait_until(lambda: archived(both, "s3") >= name and archived(both, "local") >= name, "both go on")
 
 
+@pytest.mark.long
 def test_a_directory_on_an_sftp_server_is_another_place(both: Site, store: ObjectStore) -> None:
     key = both.secrets / "repository-away.ssh"
     make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "shop", "-f", str(key)]
