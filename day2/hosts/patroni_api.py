@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any
+
+import paramiko
 
 from agents.sent import shipped
 from cluster import paths
@@ -11,7 +16,7 @@ from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from health.questions import tls
 
-from .ssh import Fleet
+from .ssh import LOST, Fleet, UnreachableError
 
 USER = "patroni"  # as in templates/patroni/secrets.yml.j2
 
@@ -24,6 +29,37 @@ class Patroni:
 
     def send(self, host: str, method: str, path: str, body: Any = None, seconds: int = 60) -> str:
         """The text of a good answer (2xx). Raises ClusterError with Patroni's own words for any other."""
+        command, source = self._program(host, method, path, body, seconds)
+        answer = self._fleet.run(host, command, f"{source}{self._credentials}", seconds + 10)
+        if not answer.ok:
+            raise ClusterError(f"{host}: {answer.problem}")
+        return _good(host, method, path, answer.output)
+
+    @contextmanager
+    def prepared(self, host: str, method: str, path: str, body: Any = None, seconds: int = 60) -> Iterator[Callable[[], str]]:
+        """The same, for a moment in which it has to be quick: the program on the host waits for its last line of input, which is
+        sent by calling what this gives."""
+        command, source = self._program(host, method, path, body, seconds)
+        try:
+            with closing(self._fleet.start(host, command)) as channel:
+                channel.settimeout(seconds + 10)
+                channel.sendall(source.encode())
+                yield partial(self._finish, channel, host, method, path)
+        except UnreachableError as error:
+            raise ClusterError(f"{host}: {error}") from None
+
+    def _finish(self, channel: paramiko.Channel, host: str, method: str, path: str) -> str:
+        try:
+            channel.sendall(self._credentials.encode())
+            output = channel.makefile("rb").read().decode(errors="replace")
+            problem = channel.makefile_stderr("rb").read().decode(errors="replace").strip()
+        except LOST as error:  # TimeoutError is one of them
+            raise ClusterError(f"{host}: the connection broke ({error or type(error).__name__})") from None
+        if not output:
+            raise ClusterError(f"{host}: {problem or 'no answer'}")
+        return _good(host, method, path, output)
+
+    def _program(self, host: str, method: str, path: str, body: Any, seconds: int) -> tuple[str, str]:
         address = self._cluster.host(host).url_address
         argument = {
             "url": f"{address}:{self._cluster.postgres.patroni_port}",
@@ -33,11 +69,15 @@ class Patroni:
             "body": body,
             "seconds": seconds,
         }
-        command, source = shipped("request", argument)
-        answer = self._fleet.run(host, command, f"{source}{USER}:{self._password}\n", seconds + 10)
-        if not answer.ok:
-            raise ClusterError(f"{host}: {answer.problem}")
-        reply = json.loads(answer.output)
-        if not 200 <= reply["status"] < 300:
-            raise ClusterError(f"Patroni on {host} refuses {method} {path}: {reply['text']}")
-        return str(reply["text"])
+        return shipped("request", argument)
+
+    @property
+    def _credentials(self) -> str:
+        return f"{USER}:{self._password}\n"
+
+
+def _good(host: str, method: str, path: str, output: str) -> str:
+    reply = json.loads(output)
+    if not 200 <= reply["status"] < 300:
+        raise ClusterError(f"Patroni on {host} refuses {method} {path}: {reply['text']}")
+    return str(reply["text"])

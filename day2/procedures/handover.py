@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import shlex
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import partial
 
 import paramiko
 
 from agents.sent import shipped
 from cluster import paths
+from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from day2.hosts.patroni_api import Patroni
+from day2.hosts.psql import command
 from day2.hosts.ssh import Fleet, UnreachableError
 from health.questions import tls
+
+from .holding import Holding
 
 READY_SECONDS = 5
 # Patroni says that the role is handed over when the candidate holds the leader key: its promotion takes a moment more.
 FOLLOW_SECONDS = 5
 SECONDS = 60
+# One session for all of it: starting another one for each look would take longer than what is waited for. It keeps no snapshot
+# that replay would have to wait for, and comes to an end by itself, whatever becomes of psql.
+WRITE = """\
+until {psql} <<'END'
+do $$ begin for n in 1..6000 loop exit when not pg_is_in_recovery(); commit; perform pg_sleep(0.01); end loop; end $$;
+insert into probe (run, writer, seq) values (gen_random_uuid(), 0, 0);
+END
+do sleep 0.1; done
+"""
 
 
 def hand_over(fleet: Fleet, cluster: Cluster, patroni: Patroni, leader: str, to: str) -> None:
@@ -56,3 +71,39 @@ def followers(fleet: Fleet, cluster: Cluster, replicas: list[str], leader: str, 
     finally:
         for channel in channels:
             channel.close()
+
+
+def hand_over_held(fleet: Fleet, cluster: Cluster, patroni: Patroni, leader: str, to: str, clients: Holding) -> None:
+    """The same while clients wait. All that takes time and can be done before is done before they do.
+
+    Raises HoldGivenUpError when they could not be made to wait, and nothing has changed.
+    """
+    others = [host.name for host in cluster.postgres_hosts if host.name not in (leader, to)]
+    with (
+        clients,
+        followers(fleet, cluster, others, leader, to),
+        written(fleet, cluster, to) as await_write,
+        patroni.prepared(leader, "POST", "/switchover", {"leader": leader, "candidate": to}) as send,
+    ):
+        clients.await_short()
+        clients.hold()
+        send()
+        await_write()
+        clients.let_go(to)
+
+
+@contextmanager
+def written(fleet: Fleet, cluster: Cluster, host: str) -> Iterator[Callable[[], None]]:
+    """A session on `host` that waits there until its PostgreSQL is promoted, and then writes: what this gives returns when that
+    write is acknowledged, and raises ClusterError when it is not in time."""
+    try:
+        script = WRITE.format(psql=command(cluster, paths.PROBE_DATABASE))
+        with closing(fleet.start(host, f"timeout {SECONDS} sh -c {shlex.quote(script)}")) as channel:
+            yield partial(_await_end, channel, host)
+    except UnreachableError as error:
+        raise ClusterError(f"{host}: {error}") from None
+
+
+def _await_end(channel: paramiko.Channel, host: str) -> None:
+    if not channel.status_event.wait(SECONDS) or channel.recv_exit_status() != 0:
+        raise ClusterError(f"{host}: no write is acknowledged there, {SECONDS} s after the handover (`invoke status`)")

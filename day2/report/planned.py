@@ -36,7 +36,15 @@ def lines(trial: Trial) -> tuple[str, ...]:
     return (
         f"{moved if new else 'nobody is the primary'}; {well}",
         of_writes(trial.outage, trial.writes, f" (expected: {trial.prediction.within:.1f} s at most)"),
+        of_waiting(trial.longest_wait, trial.writes),
     )
+
+
+def of_waiting(longest: float | None, writes: WriteCheck) -> str:
+    """`no write failed; the longest waited 1.21 s`."""
+    failed = writes.failed + writes.indeterminate
+    told = f"{many(failed, 'write')} failed or got no answer" if failed else "no write failed"
+    return told if longest is None else f"{told}; the longest waited {seconds(longest)}"
 
 
 def of_writes(gap: float | None, writes: WriteCheck, expected: str = "") -> str:
