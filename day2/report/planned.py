@@ -41,10 +41,12 @@ def lines(trial: Trial) -> tuple[str, ...]:
 
 
 def of_waiting(longest: float | None, writes: WriteCheck) -> str:
-    """`no write failed; the longest waited 1.21 s`."""
-    failed = writes.failed + writes.indeterminate
-    told = f"{many(failed, 'write')} failed or got no answer" if failed else "no write failed"
-    return told if longest is None else f"{told}; the longest waited {seconds(longest)}"
+    """`no write failed, and the longest took 1.21 s`; or how long a writer had to try (`longest`)."""
+    if longest is None:
+        return "no write got through afterwards"
+    if writes.failed or writes.indeterminate:
+        return f"a writer waited for {seconds(longest)} at most, with what failed before it"
+    return f"no write failed, and the longest took {seconds(longest)}"
 
 
 def of_writes(gap: float | None, writes: WriteCheck, expected: str = "") -> str:
