@@ -39,7 +39,9 @@ TROUBLE = {
         r"leader failed to send out heartbeat",
     ),
     "haproxy": (*SYSTEMD_TROUBLE, r" is DOWN", r"backend \w+ has no server available"),
-    **dict.fromkeys(POOLS, (*SYSTEMD_TROUBLE, r"(ERROR|FATAL) ", r"pooler error: (?!SASL|no such user)", r"server login failed")),
+    **dict.fromkeys(
+        POOLS, (*SYSTEMD_TROUBLE, r"server login failed", r"pooler error: (server|query_wait|no more conn|client_login)")
+    ),
     "pgbackrest": (*SYSTEMD_TROUBLE, r"^(P\d\d +)?ERROR: "),
 }
 PROGRESS = {

@@ -133,6 +133,14 @@ def test_pgbackrest_is_restarted_where_it_runs() -> None:
     assert plan(views.view(), "pgbackrest") == []
 
 
+def test_every_process_of_pgbouncer_is_restarted() -> None:
+    two = cluster(pooling=True, pooling_processes=2)
+    found = [str(step) for step in steps(views.backed_up(), two, "pgbouncer", pending_only=False)]
+    names = ("write-1", "read-1", "write-2", "read-2")
+    assert found == [f"restart pgquorum-pool@{name}.service on proxy1" for name in names]
+    assert plan(views.view(), "pgbouncer") == []
+
+
 def test_haproxy_is_reloaded() -> None:
     assert plan(views.view(), "haproxy") == ["reload haproxy.service on proxy1"]
 

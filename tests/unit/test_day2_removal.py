@@ -180,6 +180,14 @@ def test_that_nobody_could_note_it_is_an_error() -> None:
         forgotten(Hosts(), "db3", reachable=False)
 
 
+def test_all_of_a_proxys_pools_end_with_it() -> None:
+    two = cluster(pooling=True, pooling_processes=2)
+    units = {f"pgquorum-pool@{name}.service": "active" for name in ("write-1", "read-1", "write-2")}
+    view = views.backed_up(proxy1=views.pooler(units=views.UNITS | {"haproxy.service": "active"} | units))
+    stopped = str(steps(view, two, "proxy1")[0])
+    assert stopped == f"stop {', '.join([*units, 'haproxy.service'])} on proxy1, for good"
+
+
 def test_who_keeps_the_backups_may_go_and_makes_no_more() -> None:
     view = views.backed_up()
     assert list(objections(view, views.BACKED_UP, "keep1")) == []

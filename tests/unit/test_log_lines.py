@@ -46,6 +46,7 @@ def test_lines_of_the_same_moment_stay_as_they_came() -> None:
         ("patroni", "\tselect 1 from a long statement", "postgres"),
         ("patroni", "Traceback (most recent call last):", "patroni"),
         ("pgquorum-wake-patroni", "Patroni is told", "patroni"),
+        ("pgquorum-pool@write-2", "C-0x55e: app/app@10.0.0.4:39190 login attempt: db=app user=app tls=TLSv1.3", "pgbouncer"),
         ("pgbackrest", "Started pgbackrest.service - pgBackRest, for the backups of cluster shop.", "pgbackrest"),
         ("pgquorum-backup@full", "P00   INFO: backup start archive = 000000010000000000000006, lsn = 0/6000028", "pgbackrest"),
     ],

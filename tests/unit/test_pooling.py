@@ -19,6 +19,8 @@ from cluster.topology import Cluster
 from cluster.vault import Vault
 from day2.commands.connect.clients import UNBOUND, dsn
 from day2.hosts.dsn import application
+from day2.load.workload import Workload
+from day2.predictions.prediction import Effect, Prediction
 from operations import pgbouncer
 from operations.context import Run
 from operations.managed import render
@@ -230,3 +232,17 @@ def test_pools_that_are_not_there_and_roles_that_may_not_come_in_are_refused(run
         application(cluster(**OF_APP), role=None, database=None, read_only=False, pooled=True)
     with pytest.raises(ClusterError, match=r"^--pooled: 'feed' may replicate \(postgres_roles\), and no such role"):
         application(run.cluster, role="feed", database="app", read_only=False, pooled=True)
+
+
+def test_what_is_predicted_of_a_fault_gives_pools_the_time_to_connect_anew() -> None:
+    plain = Prediction(Effect.FAILS_OVER, 10.0, "the key ends")
+    assert (plain.pooled().within, plain.pooled().why) == (13.0, "the key ends; then PgBouncer connects anew")
+    assert plain.pooled().effect is plain.effect
+
+
+def test_writers_through_pools_take_the_server_from_each_answer() -> None:
+    """The connection may lead to another one than when it began; and what a pool says of itself is what it heard long ago."""
+    straight, through = (Workload({}, "secret", 1, pooled=pooled) for pooled in (False, True))
+    assert "RETURNING server, timeline" in through._insert.as_string() and "RETURNING" not in straight._insert.as_string()
+    assert straight._sessions.parameters["target_session_attrs"] == "read-write"
+    assert "target_session_attrs" not in through._sessions.parameters

@@ -55,6 +55,18 @@ def test_a_proxy_gets_no_source() -> None:
     assert added("trixie", host="proxy1") == {}
 
 
+def test_but_for_pgbouncer_where_the_release_has_one_that_is_too_old() -> None:
+    pooled = cluster(pooling=True)
+    source = added("trixie", pooled, "proxy1")["pgdg"]
+    assert source.serves("pgbouncer") and not source.serves("postgresql-18")
+    assert source.purpose == "PgBouncer"
+    assert added("forky", pooled, "proxy1") == {}
+    assert not added("trixie", pooled)["pgdg"].serves("pgbouncer")  # a database host
+    of = cluster(pooling=True, postgres_source="distribution")
+    (line,) = refusals(of, {"proxy1": on("trixie")}, "id", True, Version(0, 2, 0))
+    assert "PgBouncer of Debian 13 (trixie) is too old: should be 'auto' or 'pgdg', or pooling = False" in line
+
+
 def test_debian_13_gets_postgresql_and_patroni_from_the_project_and_etcd_from_the_mirror_it_uses() -> None:
     found = added("trixie")
     assert (found["pgdg"].uri, found["pgdg"].suite) == ("https://apt.postgresql.org/pub/repos/apt", "trixie-pgdg")

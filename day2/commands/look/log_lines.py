@@ -26,7 +26,7 @@ LEVELS = {
     "etcd": re.compile(r'"level":"(warn|error|dpanic|panic|fatal)"'),
     "haproxy": re.compile(r"^\[(WARNING|ALERT|EMERG)\]"),
     "pgbackrest": re.compile(r"^(P\d+ +)?(WARN|ERROR): "),
-    "pgbouncer": re.compile(r"\b(WARNING|ERROR|FATAL) "),
+    "pgbouncer": re.compile(r"pooler error: "),  # and what it tells the journal to be a warning
 }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from agents.sent import shipped
+from cluster import pooling
 from cluster.fitness import refusals
 from cluster.sources import origins
 from cluster.survey import HostSurvey, parse_survey, survey_command
@@ -91,8 +92,10 @@ def from_here(cluster: Cluster, stands: bool, silent: Collection[str]) -> list[F
     that are `silent` anyway."""
     found = []
     proxies = [host for host in cluster.haproxy_hosts if host.name not in silent]
+    pools = [pooling.port(cluster, route) for route in pooling.ROUTES] if cluster.pooler_hosts else []
+    ports = (cluster.haproxy.write_port, cluster.haproxy.read_port, *pools)
     for proxy in proxies:
-        for port in (cluster.haproxy.write_port, cluster.haproxy.read_port):
+        for port in ports:
             try:
                 with socket.create_connection((proxy.address, port), timeout=CONNECT_SECONDS):
                     continue

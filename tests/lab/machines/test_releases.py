@@ -18,7 +18,7 @@ from cluster.releases import RELEASES, Release
 from cluster.vault import Vault
 from health.preflight import too_old
 from lab import LabSpec, host_packages, image, recipe
-from operations import etcd, haproxy, patroni
+from operations import etcd, haproxy, patroni, pgbouncer
 
 DEBIAN = {one.codename: one for one in RELEASES if one.system == "debian"}
 # Of these a lab of `make test` is made in any case. To build the image of another takes longer than all tests here.
@@ -48,9 +48,10 @@ def there(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     made.said(UNPACK)  # first: packages bring files of the same names
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ship(tmp_path_factory.mktemp("shipped")))
-        of = load_cluster()
+        of = load_cluster(overrides={"pooling": True})
         vault = Vault(of, {})
-        for part, host in ((etcd, of.etcd_hosts[0]), (patroni, of.postgres_hosts[0]), (haproxy, of.haproxy_hosts[0])):
+        (proxy, *_), (database, *_) = of.haproxy_hosts, of.postgres_hosts
+        for part, host in ((etcd, database), (patroni, database), (haproxy, proxy), (pgbouncer, proxy)):
             made.write(part.files(SimpleNamespace(cluster=of, vault=vault, host=host)))
     return made
 
