@@ -11,7 +11,7 @@ from day2.predictions import failover
 from day2.predictions.prediction import Prediction
 from day2.procedures.actions import Actions
 from day2.procedures.executor import execute
-from day2.procedures.hold import Hold, HoldGivenUpError, hold_for
+from day2.procedures.hold import PATIENCE, Hold, HoldGivenUpError, hold_for
 from day2.procedures.steps import Step
 from day2.procedures.switchover import steps, target
 
@@ -67,4 +67,5 @@ class Switchover(BaseFault):
         return self.context.cluster.hosts
 
     def prediction(self) -> Prediction:
-        return failover.switched_over(self.context.timing, held=self.hold.patience if self.hold else None)
+        more = max(0, self.hold.patience - PATIENCE) if self.hold else 0
+        return failover.switched_over(self.context.timing, held=self.hold is not None, more=more)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from typing import Any
 
 import paramiko
@@ -33,31 +32,20 @@ class Patroni:
         answer = self._fleet.run(host, command, f"{source}{self._credentials}", seconds + 10)
         if not answer.ok:
             raise ClusterError(f"{host}: {answer.problem}")
-        return _good(host, method, path, answer.output)
+        return _good(host, f"{method} {path}", answer.output)
 
     @contextmanager
-    def prepared(self, host: str, method: str, path: str, body: Any = None, seconds: int = 60) -> Iterator[Callable[[], str]]:
-        """The same, for a moment in which it has to be quick: the program on the host waits for its last line of input, which is
-        sent by calling what this gives."""
+    def prepared(self, host: str, method: str, path: str, body: Any = None, seconds: int = 60) -> Iterator[Request]:
+        """The same, for a moment in which it has to be quick: the program on the host runs, and waits for its last line of input.
+        Raises ClusterError."""
         command, source = self._program(host, method, path, body, seconds)
         try:
             with closing(self._fleet.start(host, command)) as channel:
                 channel.settimeout(seconds + 10)
                 channel.sendall(source.encode())
-                yield partial(self._finish, channel, host, method, path)
+                yield Request(channel, self._credentials, host, f"{method} {path}")
         except UnreachableError as error:
             raise ClusterError(f"{host}: {error}") from None
-
-    def _finish(self, channel: paramiko.Channel, host: str, method: str, path: str) -> str:
-        try:
-            channel.sendall(self._credentials.encode())
-            output = channel.makefile("rb").read().decode(errors="replace")
-            problem = channel.makefile_stderr("rb").read().decode(errors="replace").strip()
-        except LOST as error:  # TimeoutError is one of them
-            raise ClusterError(f"{host}: the connection broke ({error or type(error).__name__})") from None
-        if not output:
-            raise ClusterError(f"{host}: {problem or 'no answer'}")
-        return _good(host, method, path, output)
 
     def _program(self, host: str, method: str, path: str, body: Any, seconds: int) -> tuple[str, str]:
         address = self._cluster.host(host).url_address
@@ -76,8 +64,37 @@ class Patroni:
         return f"{USER}:{self._password}\n"
 
 
-def _good(host: str, method: str, path: str, output: str) -> str:
+class Request:
+    """A request that is ready to be sent."""
+
+    def __init__(self, channel: paramiko.Channel, credentials: str, host: str, what: str) -> None:
+        self._channel, self._credentials, self._host, self._what = channel, credentials, host, what
+
+    def send(self) -> None:
+        """Raises ClusterError where the host is not there any more."""
+        try:
+            self._channel.sendall(self._credentials.encode())
+        except LOST as error:
+            raise ClusterError(f"{self._host}: the connection broke ({error or type(error).__name__})") from None
+
+    @property
+    def answered(self) -> bool:
+        return bool(self._channel.exit_status_ready())
+
+    def result(self) -> str:
+        """Waits for the answer, as `Patroni.send` does."""
+        try:
+            output = self._channel.makefile("rb").read().decode(errors="replace")
+            problem = self._channel.makefile_stderr("rb").read().decode(errors="replace").strip()
+        except LOST as error:
+            raise ClusterError(f"{self._host}: the connection broke ({error or type(error).__name__})") from None
+        if not output:
+            raise ClusterError(f"{self._host}: {problem or 'no answer'}")
+        return _good(self._host, self._what, output)
+
+
+def _good(host: str, what: str, output: str) -> str:
     reply = json.loads(output)
     if not 200 <= reply["status"] < 300:
-        raise ClusterError(f"Patroni on {host} refuses {method} {path}: {reply['text']}")
+        raise ClusterError(f"Patroni on {host} refuses {what}: {reply['text']}")
     return str(reply["text"])

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from functools import partial
 
 import paramiko
 
@@ -14,7 +13,7 @@ from agents.sent import shipped
 from cluster import paths
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
-from day2.hosts.patroni_api import Patroni
+from day2.hosts.patroni_api import Patroni, Request
 from day2.hosts.psql import command
 from day2.hosts.ssh import Fleet, UnreachableError
 from health.questions import tls
@@ -25,6 +24,7 @@ READY_SECONDS = 5
 # Patroni says that the role is handed over when the candidate holds the leader key: its promotion takes a moment more.
 FOLLOW_SECONDS = 5
 SECONDS = 60
+LOOK_SECONDS = 0.01
 # One session for all of it: starting another one for each look would take longer than what is waited for. It keeps no snapshot
 # that replay would have to wait for, and comes to an end by itself, whatever becomes of psql.
 WRITE = """\
@@ -82,28 +82,37 @@ def hand_over_held(fleet: Fleet, cluster: Cluster, patroni: Patroni, leader: str
     with (
         clients,
         followers(fleet, cluster, others, leader, to),
-        written(fleet, cluster, to) as await_write,
-        patroni.prepared(leader, "POST", "/switchover", {"leader": leader, "candidate": to}) as send,
+        writing(fleet, cluster, to) as write,
+        patroni.prepared(leader, "POST", "/switchover", {"leader": leader, "candidate": to}) as request,
     ):
         clients.await_short()
         clients.hold()
-        send()
-        await_write()
+        request.send()
+        _await_write(write, request, to)
         clients.let_go(to)
 
 
 @contextmanager
-def written(fleet: Fleet, cluster: Cluster, host: str) -> Iterator[Callable[[], None]]:
-    """A session on `host` that waits there until its PostgreSQL is promoted, and then writes: what this gives returns when that
-    write is acknowledged, and raises ClusterError when it is not in time."""
+def writing(fleet: Fleet, cluster: Cluster, host: str) -> Iterator[paramiko.Channel]:
+    """A session on `host` that waits there until its PostgreSQL is promoted, and then writes: it ends when that write is
+    acknowledged. Raises ClusterError."""
     try:
         script = WRITE.format(psql=command(cluster, paths.PROBE_DATABASE))
         with closing(fleet.start(host, f"timeout {SECONDS} sh -c {shlex.quote(script)}")) as channel:
-            yield partial(_await_end, channel, host)
+            yield channel
     except UnreachableError as error:
         raise ClusterError(f"{host}: {error}") from None
 
 
-def _await_end(channel: paramiko.Channel, host: str) -> None:
-    if not channel.status_event.wait(SECONDS) or channel.recv_exit_status() != 0:
+def _await_write(write: paramiko.Channel, request: Request, host: str) -> None:
+    """Returns when the write is acknowledged. Not when Patroni answers, which looks once a second whether the role has changed:
+    but what it refuses, it refuses at once. Raises ClusterError."""
+    deadline, answered = time.monotonic() + SECONDS, False
+    while not write.status_event.wait(LOOK_SECONDS):
+        if request.answered and not answered:
+            request.result()
+            answered = True
+        if time.monotonic() > deadline:
+            break
+    if not write.status_event.is_set() or write.recv_exit_status() != 0:
         raise ClusterError(f"{host}: no write is acknowledged there, {SECONDS} s after the handover (`invoke status`)")
