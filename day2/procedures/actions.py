@@ -96,7 +96,7 @@ class Actions:
         for last in (False, False, True):
             self.await_healthy(lambda view: any(one.name == to and one.able for one in candidates(view, self._cluster)))
             try:
-                with self.drained(to, until_primary=True):
+                with self.drained(to, until_noticed=True):
                     self.hand_over(leader, to, hold)
                 return
             except HoldGivenUpError:
@@ -152,16 +152,16 @@ class Actions:
             raise ClusterError(f"that {host} is out could not be noted: {'; '.join(failed)}")
 
     @contextmanager
-    def drained(self, host: str, *, until_primary: bool = False) -> Iterator[None]:
+    def drained(self, host: str, *, until_noticed: bool = False) -> Iterator[None]:
         """No HAProxy gives `host` new reads in the block. Before it begins, those under way have some seconds to end, and the
-        pools give up their connections to it, each after its transaction. `until_primary`: the block makes it the primary, and
-        HAProxy has noticed that at its end."""
+        pools give up their connections to it, each after its transaction. `until_noticed`: the block makes it no replica
+        any more, and HAProxy has noticed that at its end."""
         try:
             self._set_state(host, "drain")
             self._reconnect_readers()
             self._interrupts.wait(lambda: self._sessions(host) == 0, time.monotonic() + DRAIN_SECONDS)
             yield
-            if until_primary:
+            if until_noticed:
                 self._interrupts.wait(lambda: not self._drains(host), time.monotonic() + NOTICE_SECONDS)
         finally:
             self._set_state(host, "ready")

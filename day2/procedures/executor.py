@@ -39,10 +39,11 @@ def execute(step: Step, actions: Actions) -> None:
         case Checkpoint(host):
             actions.checkpoint(host)
         case HandOver(leader, to, hold, drained):
-            with actions.drained(to, until_primary=True) if drained else nullcontext():
+            with actions.drained(to, until_noticed=True) if drained else nullcontext():
                 actions.hand_over(leader, to, hold)
-        case Reinitialize(host):
-            actions.reinitialize(host)
+        case Reinitialize(host, _, drained):
+            with actions.drained(host, until_noticed=True) if drained else nullcontext():
+                actions.reinitialize(host)
         case RestartPostgres() | RestartPatroni():
             _restart_member(step, actions)
         case SwitchOver():

@@ -105,14 +105,15 @@ class HandOver(BaseStep):
 
 @dataclass(frozen=True)
 class Reinitialize(BaseStep):
-    """Have Patroni delete PostgreSQL's data on `host` and begin to copy it anew from `leader`."""
+    """Have Patroni delete PostgreSQL's data on `host` and begin to copy it from `leader`; `drained` as for RestartPostgres."""
 
     host: str
     leader: str
+    drained: bool = True
     kind: ClassVar[str] = "reinitialize"
 
     def __str__(self) -> str:
-        return f"delete PostgreSQL's data on {self.host} and copy it anew from {self.leader}"
+        return f"{'drain, ' if self.drained else ''}delete PostgreSQL's data on {self.host} and copy it anew from {self.leader}"
 
 
 @dataclass(frozen=True)

@@ -164,12 +164,14 @@ class Pooled:
 
 
 class LongTransactions:
-    """Two clients of a pool whose transactions last for so many `seconds`, by turns: one is always open."""
+    """Two clients of a pool whose transactions last for so many `seconds`, by turns: one is always open, and once `until` holds
+    it stays open to the end of the block."""
 
-    def __init__(self, site: Site, port: int, seconds: int) -> None:
-        self._site, self._port, self._seconds = site, port, seconds
-        self._stop = threading.Event()
+    def __init__(self, site: Site, port: int, seconds: int, until: Callable[[], bool]) -> None:
+        self._site, self._port, self._seconds, self._until = site, port, seconds, until
+        self._stop, self._stay = threading.Event(), threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(n * seconds / 2,), daemon=True) for n in range(2)]
+        self._threads.append(threading.Thread(target=self._watch, daemon=True))
         self.failures: list[str] = []
         self.open = 0
 
@@ -178,10 +180,20 @@ class LongTransactions:
         try:
             with self._site.connect(self._port) as connection:
                 while not self._stop.is_set():
-                    self.open += 1
-                    connection.execute("select pg_sleep(%s)", (self._seconds,))
+                    with connection.transaction():
+                        connection.execute("select 1")
+                        self.open += 1
+                        until = time.monotonic() + self._seconds
+                        while (time.monotonic() < until or self._stay.is_set()) and not self._stop.wait(0.05):
+                            pass
         except psycopg.Error as error:
             self.failures.append(str(error))
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.2):
+            if self._until():
+                self._stay.set()
+                return
 
     def __enter__(self) -> LongTransactions:
         for thread in self._threads:

@@ -47,7 +47,7 @@ class RecordingActions:
         """Nobody does interrupt."""
 
     @contextmanager
-    def drained(self, host: str, *, until_primary: bool = False) -> Iterator[None]:
+    def drained(self, host: str, *, until_noticed: bool = False) -> Iterator[None]:
         self.calls.append(f"drain {host}")
         yield
         self.calls.append(f"ready {host}")

@@ -59,7 +59,8 @@ DOES: dict[Step, list[str]] = {
     SwitchOver("db3", "db1"): ["await_healthy"],
     HandOver("db1", "db3"): ["hand_over db1 db3 None"],
     HandOver("db1", "db3", HOLD, drained=True): ["drain db3", f"hand_over db1 db3 {HOLD}", "ready db3"],
-    Reinitialize("db2", "db1"): ["reinitialize db2"],
+    Reinitialize("db2", "db1"): ["drain db2", "reinitialize db2", "ready db2"],
+    Reinitialize("db2", "db1", drained=False): ["reinitialize db2"],
     MoveEtcdLeader("db3"): ["move_etcd_leader db2 db3", "await_healthy"],
     MoveEtcdLeader("db2"): ["await_healthy"],
     RestartUnit("db1", "etcd.service"): ["systemctl db1 restart etcd.service", "await_healthy"],
@@ -184,7 +185,7 @@ def test_the_steps_of_a_reinit_are_those_that_it_takes(
     assert reinitialized(monkeypatch, dry=True, force=force) == []
     printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
     executed = reinitialized(monkeypatch, dry=False, force=force)
-    assert executed == [*([] if force else [AwaitSpared("db2")]), Reinitialize("db2", "db1")]
+    assert executed == [*([] if force else [AwaitSpared("db2")]), Reinitialize("db2", "db1", drained=not force)]
     assert printed == [f"  {number}. {step}" for number, step in enumerate(executed, 1)]
 
 
