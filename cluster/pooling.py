@@ -90,12 +90,11 @@ def contradictions(cluster: Cluster) -> Iterator[str]:
     """What the settings of pools may not be beside the others."""
     if not cluster.haproxy.pooling:
         return
-    for what, names in (
-        ("postgres_databases", [one.name for one in cluster.postgres.databases]),
-        ("postgres_roles", [one.name for one in cluster.postgres.roles]),
-    ):
+    databases, roles = ([one.name for one in found] for found in (cluster.postgres.databases, cluster.postgres.roles))
+    for what, names in (("postgres_databases", databases), ("postgres_roles", roles)):
         yield from (f"{what}: {name!r} is what PgBouncer calls its console: pooling = True" for name in names if name == CONSOLE)
-        yield from (f"{what}: {name!r} is a name that this tool keeps for itself" for name in names if name == AUTH_DATABASE)
+    if AUTH_DATABASE in databases:
+        yield f"postgres_databases: {AUTH_DATABASE!r} is a name that this tool keeps for itself"
     size, most = cluster.haproxy.pooling_pool_size, _largest(cluster, cluster.for_applications)
     if most < 1 or pool_size(cluster) < 1:
         least = _count(cluster) * (len(cluster.postgres.databases) + PROBE_CONNECTIONS + AUTH_CONNECTIONS)
@@ -111,6 +110,12 @@ def contradictions(cluster: Cluster) -> Iterator[str]:
             f" {cluster.for_applications} for applications (max_connections = {cluster.sessions}): should be at most {most}"
         )
         return
+    through = taken(cluster) // (len(ROUTES) * len(cluster.haproxy_hosts))
+    if through > cluster.haproxy.max_connections:
+        yield (
+            f"haproxy_max_connections = {cluster.haproxy.max_connections}: the pools of one port may take {through} of them"
+            " (pooling = True): should be at least as many, or pooling_pool_size lower"
+        )
     for role in cluster.postgres.roles:
         if most_of_role(cluster, role) == 0:
             yield (

@@ -10,8 +10,8 @@
 
 A password may come from the environment instead (PGQUORUM_PASSWORD_REPLICATION and so on); then it is never written here.
 An authority for each: who may talk to PostgreSQL must not thereby be able to write to etcd, and a HAProxy host that was taken
-over must not be able to pass for PostgreSQL. `backup_cipher` among the passwords is what backups are encrypted with: without it
-nobody can read them.
+over must not be able to pass for PostgreSQL, unless it pools connections: PgBouncer has to. `backup_cipher` among the passwords
+is what backups are encrypted with: without it nobody can read them.
 """
 
 from __future__ import annotations

@@ -78,6 +78,13 @@ def test_more_processes_than_there_are_connections_for_are_refused() -> None:
     assert problems(hosts(**OF_APP, pooling_processes=8)) == []  # nobody runs them
 
 
+def test_haproxy_lets_all_connections_of_its_pools_through() -> None:
+    many = connections(2000) | {"pooling_pool_size": 600}
+    assert refused(**many) == []
+    (said,) = refused(**many, haproxy_max_connections=600)
+    assert said.startswith("haproxy_max_connections = 600: the pools of one port may take 610 of them (pooling = True)")
+
+
 def test_a_role_never_comes_to_its_limit() -> None:
     few = [{"name": "app", "connection_limit": 9}, {"name": "all", "connection_limit": -1}, {"name": "most"}]
     of = pooled(postgres_roles=few)
