@@ -126,6 +126,10 @@ class HAProxy:
         found = [row for row in self.rows() if row["pxname"] == self._backend and row["svname"] not in ("FRONTEND", "BACKEND")]
         return {row["svname"]: row["status"].startswith("UP") for row in found}
 
+    def drained(self, backend: str) -> list[str]:
+        """The servers of a backend that get no new connections for now."""
+        return [row["svname"] for row in self.rows() if row["pxname"] == backend and row["status"].startswith("DRAIN")]
+
     def lead_to(self, name: str) -> None:
         """Has new connections go to that server alone, without waiting for the checks that will say the same."""
         for server, up in self.servers().items():

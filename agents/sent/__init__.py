@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ALONG = ("https",)  # modules of agents/
-BESIDES = {"hold": ("proxies",)}  # the same for one program
+BESIDES = {"hold": ("proxies",), "drain": ("proxies",)}  # the same for single programs
 AGENTS = Path(__file__).parent.parent
 
 # Each text becomes the module of its name, and a traceback names its file.

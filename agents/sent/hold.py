@@ -149,6 +149,9 @@ class Clients:
         if self._haproxy.limit() == 0:
             self._haproxy.set_limit(self._spec["limit"])
             told.append(f"frontend {self._spec['frontend']} takes new connections again")
+        for server in self._haproxy.drained("read"):
+            self._haproxy.change(f"set server read/{server} state ready")
+            told.append(f"{server} gets reads again")
         for name, pool in self._pools.items():
             state = {row["key"]: row["value"] for row in pool.ask("show state")}
             paused = [f'resume "{row["name"]}"' for row in pool.ask("show databases") if row["paused"] != "0"]

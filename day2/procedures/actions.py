@@ -24,6 +24,7 @@ from health.rules.holders import not_spared
 from health.states import Server
 from health.view import ClusterView
 
+from .draining import drained
 from .handover import hand_over, hand_over_held
 from .hold import Hold, HoldGivenUpError, console
 from .holding import Holding
@@ -156,24 +157,12 @@ class Actions:
         """No HAProxy gives `host` new reads in the block. Before it begins, those under way have some seconds to end, and the
         pools give up their connections to it, each after its transaction. `until_noticed`: the block makes it no replica
         any more, and HAProxy has noticed that at its end."""
-        try:
-            self._set_state(host, "drain")
+        with drained(self._fleet, self._cluster, host):
             self._reconnect_readers()
             self._interrupts.wait(lambda: self._sessions(host) == 0, time.monotonic() + DRAIN_SECONDS)
             yield
             if until_noticed:
                 self._interrupts.wait(lambda: not self._drains(host), time.monotonic() + NOTICE_SECONDS)
-        finally:
-            self._set_state(host, "ready")
-
-    def _set_state(self, host: str, state: str) -> None:
-        command, source = shipped(
-            "haproxy", {"socket": paths.HAPROXY_SOCKET, "commands": [f"set server read/{host} state {state}"]}
-        )
-        answers = self._fleet.run_all({proxy.name: command for proxy in self._cluster.haproxy_hosts}, source)
-        failed = [f"{answer.host}: {answer.problem}" for answer in answers.values() if not answer.ok]
-        if failed:
-            raise ClusterError(f"{host} could not be set to {state!r} in HAProxy: {'; '.join(failed)}")
 
     def _reconnect_readers(self) -> None:
         """The pools of reads begin connections anew, each when nobody is at work on the old one: nobody waits for that."""
