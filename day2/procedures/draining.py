@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import paramiko
 
@@ -26,7 +26,8 @@ def drained(fleet: Fleet, cluster: Cluster, host: str) -> Iterator[None]:
         yield
     finally:
         for channel in channels.values():
-            channel.shutdown_write()
+            with suppress(*LOST):
+                channel.shutdown_write()
         left = [name for name, channel in channels.items() if not _ended_well(channel)]
         for channel in channels.values():
             channel.close()
@@ -50,4 +51,4 @@ def _start(fleet: Fleet, proxy: str, host: str) -> paramiko.Channel:
 
 
 def _ended_well(channel: paramiko.Channel) -> bool:
-    return channel.status_event.wait(READY_SECONDS) and channel.recv_exit_status() == 0
+    return bool(channel.status_event.wait(READY_SECONDS)) and channel.recv_exit_status() == 0

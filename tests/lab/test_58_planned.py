@@ -206,7 +206,7 @@ def test_a_pause_that_does_not_come_in_time_is_given_up(pooled: Site) -> None:
 
 def test_held_clients_wait_and_open_sessions_go_on_even_when_all_is_lost_that_holds_them(pooled: Site) -> None:
     """The program is killed on the proxy itself: the timer lets go."""
-    with pooled.connect(5000) as open_one, pooled.connect(WRITES) as in_pool, holding(pooled, 5.0, 6) as there:
+    with pooled.connect(5000) as open_one, pooled.connect(WRITES) as in_pool, holding(pooled, 5.0, 20) as there:
         assert told(there, "hold") == {"held": True}
         assert paused(pooled) and limit(pooled) == 0
         found = {one["rule"]: one["text"] for one in status(pooled)["findings"]}
