@@ -2,14 +2,13 @@
 
 import sys
 
-from . import archive, deploy, failover, gate, pool, prove, tasks
+from . import archive, deploy, failover, gate, prove, tasks
 
 BENCHMARKS = {
     "archive": archive.main,
     "deploy": deploy.main,
     "failover": failover.main,
     "gate": gate.main,
-    "pool": pool.main,
     "tasks": tasks.main,
 }
 ON_REQUEST = {"prove": prove.main}  # takes long

@@ -40,7 +40,7 @@ def blank_lab(spec: LabSpec = SPEC) -> Iterator[Lab]:
 def timed(*command: str) -> float:
     """Seconds a command took. Raises CalledProcessError, with its output shown, when it fails."""
     began = time.monotonic()
-    done = subprocess.run(command, cwd=CHECKOUT, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(command, cwd=CHECKOUT, env=_environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     seconds = time.monotonic() - began
     if done.returncode:
         print(done.stdout, file=sys.stderr)
@@ -48,12 +48,12 @@ def timed(*command: str) -> float:
     return seconds
 
 
-def watched(*command: str, **more: str) -> int:
+def watched(*command: str, **environment: str) -> int:
     """The exit code of a command whose output is shown as it comes."""
-    return subprocess.run(command, cwd=CHECKOUT, env=environment() | more).returncode
+    return subprocess.run(command, cwd=CHECKOUT, env=_environment() | environment).returncode
 
 
-def environment() -> dict[str, str]:
+def _environment() -> dict[str, str]:
     """That of a user: whoever measures in a container may have Python compile everything anew each time."""
     own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {**own, "PATH": f"{Path(sys.executable).parent}:{own['PATH']}", "INVOKE_INVENTORY": INVENTORY}

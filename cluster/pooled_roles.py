@@ -20,12 +20,15 @@ ASK = f"select role, verifier from {paths.POOLER_SCHEMA}.verifier($1)"  # noqa: 
 # The roles of the system's, which no client comes in as.
 NEVER = ("postgres", paths.REPLICATION_ROLE, paths.REWIND_ROLE, paths.POOLER_ROLE)
 _NEVER = ", ".join(f"'{name}'" for name in NEVER)
+# A role that may not come in has a row without a verifier, which PgBouncer then has for it. Without a row it would go on with the
+# one that it had before, and let in who may not any more.
 SOURCE = f"""\
-select a.rolname::text, a.rolpassword from pg_authid a
-where a.rolname::text = client and a.rolcanlogin and not a.rolreplication
-  and (a.rolvaliduntil is null or a.rolvaliduntil > clock_timestamp())
-  and a.rolpassword like 'SCRAM-SHA-256$%' and a.rolname not in ({_NEVER})
-  and not exists (select from pg_authid s where s.rolsuper and pg_has_role(a.oid, s.oid, 'MEMBER'))"""  # noqa: S608
+select a.rolname::text, case when a.rolcanlogin and not a.rolreplication
+    and (a.rolvaliduntil is null or a.rolvaliduntil > clock_timestamp())
+    and a.rolpassword like 'SCRAM-SHA-256$%' and a.rolname not in ({_NEVER})
+    and not exists (select from pg_authid s where s.rolsuper and pg_has_role(a.oid, s.oid, 'MEMBER'))
+  then a.rolpassword end
+from pg_authid a where a.rolname::text = client"""  # noqa: S608
 # What the server says of the function when it is as it should be (LIVE).
 WANTED = {
     "source": SOURCE,

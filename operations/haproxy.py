@@ -52,8 +52,9 @@ def start_or_reload(run: Run) -> Generator[StringCommand]:
     if unit.stale:
         yield StringCommand("systemctl daemon-reload")
     if not (unit.active and unit.enabled):
+        # Also where it runs and was masked a moment ago, as packages were installed: then what follows is still to be done.
         yield or_journal(first_start(UNIT), UNIT)
-    elif paths.HAPROXY_USERS not in unit.command_line:
+    if unit.active and paths.HAPROXY_USERS not in unit.command_line:
         # The package's own, started before it was configured: a reload would go on with its command line.
         yield or_journal(f"systemctl restart {UNIT}", UNIT)
     elif unit.reload_due:

@@ -118,9 +118,9 @@ def start(run: Run) -> Generator[StringCommand]:
     if any(unit.stale for unit in units.values()):
         yield StringCommand("systemctl daemon-reload")
     for one, unit in units.items():
-        if not (unit.active and unit.enabled):
+        if not (unit.active and unit.enabled):  # also where it runs, and was masked as packages were installed
             yield or_journal(first_start(one.unit), one.unit)
-        elif own[one].restart_due:
+        if own[one].restart_due:
             yield or_journal(f"systemctl restart {one.unit}", one.unit)
         elif unit.reload_due:
             yield or_journal(f"systemctl reload {one.unit}", one.unit)

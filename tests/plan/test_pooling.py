@@ -105,6 +105,20 @@ def test_when_the_setting_goes_off_a_deploy_takes_all_of_it_away(stage: Stage) -
     assert "drop schema pgquorum_pooler cascade;" in sql and 'drop role "pgquorum_pooler";' in sql
 
 
+def test_haproxy_reads_its_files_though_it_was_masked_while_packages_were_installed(stage: Stage) -> None:
+    """It runs, and was kept from starting for a moment: PgBouncer comes to a host that lives."""
+    pool(stage)
+    shown = [
+        "ActiveState=active", "UnitFileState=masked-runtime", "NeedDaemonReload=no", f"CommandLine=haproxy {paths.HAPROXY_USERS}",
+        "StateChangeTimestamp=Tue 2026-11-24 13:10:24.123456 UTC", "FilesWritten=4000000000.0",
+    ]  # fmt: skip
+    run = stage.rehearse(
+        "-y", answers=[*living_cluster(stage, NO_DATABASES), ("proxy1", "systemctl show .*haproxy.service", shown)]
+    )
+    assert run.exit_code == 0, run.output
+    assert run.first(f"{START} haproxy.service", "proxy1") < run.first("systemctl reload haproxy.service", "proxy1")
+
+
 def test_a_process_that_is_too_many_is_ended(stage: Stage) -> None:
     pool(stage)
     answers: Answers = [
