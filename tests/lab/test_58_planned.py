@@ -114,6 +114,14 @@ def test_a_rolling_restart_fails_nothing_either(pooled: Site) -> None:
     assert all(pooled.postmasters()[host] != before[host] for host in DATABASES) and flows(pooled)
 
 
+def test_a_replica_that_is_made_anew_fails_no_read(pooled: Site) -> None:
+    replica = pooled.replicas()[0]
+    with Pooled(pooled, 20, READS, write=False) as readers:
+        code, out, err = invoke(pooled, "reinit", replica, "--yes")
+    assert code == 0, out + err
+    assert readers.failures == [] and readers.done > 100 and replica in pooled.read_from()
+
+
 def test_the_plan_says_what_waits_and_for_how_long(pooled: Site) -> None:
     code, out, err = invoke(pooled, "switchover", "--dry", "--json", "--patience", "3")
     assert code == 0, err
