@@ -29,6 +29,7 @@ namespace = Collection(
 namespace.add_collection(Collection("etcd", *change.ETCD_COMMANDS))
 namespace.add_collection(Collection("host", *change.HOST_COMMANDS))
 namespace.add_collection(Collection("packages", *look.PACKAGES_COMMANDS, *change.PACKAGES_COMMANDS))
+namespace.add_collection(Collection("traffic", resume=change.TRAFFIC_COMMANDS[0]))
 backup = Collection("backup", *backups.COMMANDS)
 backup.add_task(backups.DEFAULT, default=True)
 namespace.add_collection(backup)

@@ -44,6 +44,9 @@ HAPROXY_STATES = "/var/lib/haproxy/server-state"  # what HAProxy knows of its se
 HAPROXY_DOWN = "/etc/haproxy/servers-down"  # the same with every server down
 RELOAD_HAPROXY = "/usr/local/lib/pgquorum/reload-haproxy"
 
+HOLD_NOTE = "/run/pgquorum-hold.json"  # on a proxy host, while clients are kept waiting there: who does that
+HOLD_TIMER = "pgquorum-let-go"  # the timer that lets them go by itself
+
 POOL = "/etc/pgquorum/pgbouncer"  # PgBouncer's configuration, users.txt with verifiers, hba.conf
 POOL_USERS = f"{POOL}/users.txt"
 POOL_TLS = f"{POOL}/tls"  # ca.crt, server.{crt,key}: owner root, group of its user

@@ -104,6 +104,7 @@ CATALOGUE: dict[str, Condition] = {
     # The way there
     "routing.silent": _problem("a HAProxy runs and does not answer"),
     "routing.writes-astray": _problem("a HAProxy does not send writes to the leader alone"),
+    "routing.writes-held": _problem("a HAProxy takes no new connections for writes: they wait"),
     "routing.reads-nowhere": _problem("a HAProxy sends reads to nobody"),
     "routing.reads-from-primary": _warning("a HAProxy sends reads to the primary: no replica is fit for them"),
     "routing.stranger": _warning("a HAProxy knows a server that is no PostgreSQL host of the inventory"),
@@ -113,6 +114,7 @@ CATALOGUE: dict[str, Condition] = {
     "client.pooled-write-fails": _problem("a client's write through the pools of PgBouncer fails"),
     "client.pooled-read-fails": _problem("a client's read through the pools of PgBouncer fails"),
     "pooling.silent": _problem("a process of PgBouncer runs and does not answer, or does not run"),
+    "pooling.paused": _problem("a process of PgBouncer is paused, so that its clients wait"),
     "pooling.other-password": _warning("PgBouncer lets in a role by something else than the server does"),
     "pooling.waiting": _warning("clients of a pool have waited long for one of PostgreSQL's connections"),
     "pooling.nearly-full": _warning("a process of PgBouncer has nearly as many clients as it takes"),

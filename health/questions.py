@@ -47,6 +47,7 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
         data += [one for one in (cluster.postgres.data_directory, cluster.postgres.wal_directory) if one]
     if host in cluster.haproxy_hosts:
         asked["haproxy"] = {"socket": paths.HAPROXY_SOCKET}
+        asked["hold"] = {"path": paths.HOLD_NOTE}
         directories.append(paths.HAPROXY_TLS)
     if host in cluster.pooler_hosts:
         asked["pgbouncer"] = pooler_question(cluster)

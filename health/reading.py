@@ -95,6 +95,7 @@ def host_view(name: str, output: str, at: float) -> HostView:
         watchdog=part("watchdog", lambda found: Watchdog(**found)),
         filtered=part("firewall", bool),
         old_data=tuple(part("old_data", list) or ()),
+        hold=part("hold", str),
         failed_starts=tuple(part("failed_starts", list) or ()),
     )
 
@@ -290,6 +291,7 @@ def pool_process(name: str, said: dict[str, Any]) -> PoolProcess:
         longest_wait=max((int(row["maxwait"]) + int(row["maxwait_us"]) / 1e6 for row in pools), default=0.0),
         servers=sum(int(row[state]) for row in pools for state in ("sv_active", "sv_idle", "sv_used")),
         busy=sum(int(row["sv_active"]) for row in pools),
+        paused=said["paused"],
     )
 
 
@@ -299,4 +301,4 @@ def proxy_state(said: dict[str, Any]) -> ProxyState:
         check = " ".join(filter(None, (row["check_status"], row["last_chk"])))
         server = Server(row["svname"], row["status"], check, int(row["scur"] or 0))
         backends.setdefault(row["pxname"], []).append(server)
-    return ProxyState(said["version"], {name: tuple(servers) for name, servers in backends.items()})
+    return ProxyState(said["version"], {name: tuple(servers) for name, servers in backends.items()}, tuple(said["held"]))

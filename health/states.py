@@ -215,17 +215,19 @@ class Server:
 
 @dataclass(frozen=True)
 class ProxyState:
-    """HAProxy's own word on one host. `backends`: name, write or read, to its servers."""
+    """HAProxy's own word on one host. `backends`: name, write or read, to its servers. `held`: frontends that take no new
+    connections for now, so that these wait."""
 
     version: str
     backends: dict[str, tuple[Server, ...]]
+    held: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class PoolProcess:
     """One process of PgBouncer. `problem`: why it does not answer, empty when it does. `clients` are connected to it, `waiting`
     of which wait for one of PostgreSQL's connections, the first of them since `longest_wait` seconds; it has `servers` of those,
-    and `busy` are at work."""
+    and `busy` are at work. `paused`: clients wait until somebody resumes it, or one of its databases."""
 
     name: str
     problem: str = ""
@@ -235,6 +237,7 @@ class PoolProcess:
     longest_wait: float = 0.0
     servers: int = 0
     busy: int = 0
+    paused: bool = False
 
 
 @dataclass(frozen=True)

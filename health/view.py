@@ -56,6 +56,7 @@ class HostView:
     watchdog: Watchdog | None = None  # of a database host that has the device
     filtered: bool | None = None  # the kernel has the packet filter as it was loaded; None where the settings have none
     old_data: tuple[str, ...] = ()  # directories with the data of before a restore
+    hold: str | None = None  # the line of who lets clients wait at this proxy
     failed_starts: tuple[str, ...] = ()  # directories that Patroni has moved away after a first start that failed
 
     @property

@@ -1,6 +1,6 @@
 """Programs that run on the hosts for one question, and leave nothing there: sent over SSH as text.
 
-Each is one file, which imports the standard library and what is sent along with it (ALONG).
+Each is one file, which imports the standard library and what is sent along with it (ALONG, BESIDES).
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-ALONG = ("archived", "https")  # modules of agents/
+ALONG = ("https",)  # modules of agents/
+# The same for single programs.
+BESIDES = {"archive": ("archived",), "collector": ("archived",), "hold": ("proxies",), "drain": ("proxies",)}
 AGENTS = Path(__file__).parent.parent
 
 # Each text becomes the module of its name, and a traceback names its file.
@@ -30,7 +32,7 @@ def shipped(program: str, argument: dict[str, Any]) -> tuple[str, str]:
     """
     files = {
         "agents": "__init__.py",
-        **{f"agents.{name}": f"{name}.py" for name in ALONG},
+        **{f"agents.{name}": f"{name}.py" for name in (*ALONG, *BESIDES.get(program, ()))},
         "__main__": f"sent/{program}.py",
     }
     sources = [(name, f"agents/{file}", (AGENTS / file).read_text(encoding="utf-8")) for name, file in files.items()]

@@ -206,7 +206,7 @@ def postgres(spec: dict[str, Any]) -> Any:
 
 
 def haproxy(spec: dict[str, Any]) -> Any:
-    """Its version, and the lines of `show stat` for servers, as HAProxy names its columns."""
+    """Its version, the lines of `show stat` for servers, as HAProxy names its columns, and the frontends that take nobody in."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(SECONDS)
         connection.connect(spec["socket"])
@@ -215,8 +215,10 @@ def haproxy(spec: dict[str, Any]) -> Any:
             info, _, table = answer.read().partition("\n# ")
     version = next((line.split(":", 1)[1].strip() for line in info.splitlines() if line.startswith("Version:")), "")
     wanted = ("pxname", "svname", "status", "check_status", "last_chk", "scur")
-    rows = [row for row in csv.DictReader(table.splitlines()) if row["svname"] not in ("FRONTEND", "BACKEND")]
-    return {"version": version, "servers": [{key: row[key] for key in wanted} for row in rows]}
+    told = list(csv.DictReader(table.splitlines()))
+    rows = [row for row in told if row["svname"] not in ("FRONTEND", "BACKEND")]
+    held = [row["pxname"] for row in told if row["svname"] == "FRONTEND" and row["slim"] == "0"]
+    return {"version": version, "servers": [{key: row[key] for key in wanted} for row in rows], "held": held}
 
 
 def pgbouncer(spec: dict[str, Any]) -> dict[str, Any]:
@@ -230,15 +232,18 @@ def pgbouncer(spec: dict[str, Any]) -> dict[str, Any]:
 def console(user: str, spec: dict[str, Any]) -> dict[str, Any]:
     """What one process of PgBouncer says, which lets its own user into its console by the socket; or why it does not."""
     psql = ("psql", "-Xqw", "--csv", "-h", spec["socket"], "-p", str(spec["port"]), "-U", "pgbouncer", "pgbouncer")
-    asked = ("-c", "show version", "-c", "\\echo", "-c", "show lists", "-c", "\\echo", "-c", "show pools")
+    shown = ("version", "lists", "pools", "state", "databases")
+    asked = [word for one in shown for word in ("-c", f"show {one}", "-c", "\\echo")]
     try:
-        version, lists, pools = run("runuser", "-u", user, "--", *psql, *asked).split("\n\n")
+        version, lists, pools, state, databases, *_ = run("runuser", "-u", user, "--", *psql, *asked).split("\n\n")
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         return {"problem": f"no answer within {SECONDS + 1:g} s" if isinstance(error, subprocess.TimeoutExpired) else str(error)}
     wanted = ("database", "user", "cl_active", "cl_waiting", "sv_active", "sv_idle", "sv_used", "maxwait", "maxwait_us")
     rows = [row for row in csv.DictReader(pools.splitlines()) if row["database"] != "pgbouncer"]
     counted = {row["list"]: int(row["items"]) for row in csv.DictReader(lists.splitlines())}
-    said = {"version": version.splitlines()[-1].split()[-1], "clients": counted["used_clients"]}
+    paused = {row["key"]: row["value"] for row in csv.DictReader(state.splitlines())}["paused"] == "yes"
+    paused = paused or any(row["paused"] == "1" for row in csv.DictReader(databases.splitlines()))
+    said = {"version": version.splitlines()[-1].split()[-1], "clients": counted["used_clients"], "paused": paused}
     return {**said, "pools": [{key: row[key] for key in wanted} for row in rows]}
 
 
@@ -427,6 +432,12 @@ def of_postgres(pid: int) -> bool:
         return False
 
 
+def hold(spec: dict[str, Any]) -> str | None:
+    """The line of whoever lets clients wait here (agents/sent/hold.py), or None."""
+    path = Path(spec["path"])
+    return path.read_text() if path.exists() else None
+
+
 def operator(spec: dict[str, Any]) -> str | None:
     """The line of whoever is changing the cluster now, or None."""
     try:
@@ -448,7 +459,7 @@ def run(*command: str, given: str = "") -> str:
 
 
 OF_SERVICES = (etcd, patroni, postgres, haproxy, pgbouncer, pgbackrest, units, packages, watchdog, firewall)
-OF_FILES = (certificates, disks, marker, edited, salvage, failed_starts, old_data, locks, operator)
+OF_FILES = (certificates, disks, marker, edited, salvage, failed_starts, old_data, locks, operator, hold)
 PARTS: dict[str, Any] = {f.__name__: f for f in (*OF_SERVICES, *OF_FILES)}
 
 

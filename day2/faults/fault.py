@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from cluster.errors import ClusterError
 from cluster.timing import Timing
 from cluster.topology import Cluster, Host
 from day2.history.writes import Write
+from day2.hosts.interrupts import Interrupts
 from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
 from day2.predictions.prediction import Prediction
@@ -17,19 +19,25 @@ from health.view import ClusterView
 
 @dataclass(frozen=True)
 class FaultContext:
-    """The cluster that a fault is done to, and the ways to it: healthy, as seen in `view`, with the timers that run now."""
+    """The cluster that a fault is done to, and the ways to it: healthy, as seen in `view`, with the timers that run now.
+    `interrupts`: where Ctrl-C is noted, once a trial is under way."""
 
     fleet: Fleet
     cluster: Cluster
     patroni: Patroni
     view: ClusterView
     timing: Timing
+    interrupts: Interrupts | None = None
 
     @property
     def primary(self) -> Host:
         """The primary's host, which a healthy cluster has."""
         assert self.view.leader
         return self.cluster.host(self.view.leader)
+
+
+class NotInjectedError(ClusterError):
+    """A fault could not be injected, and nothing was changed."""
 
 
 class Fault(Protocol):
@@ -41,7 +49,7 @@ class Fault(Protocol):
     needs_healing  whether it stays until it is healed
     blockers       why it can't be done to this cluster, each with what would be right; changes nothing
     prepare        brings about what it needs (who leads etcd); raises ClusterError
-    inject         raises ClusterError when it can't; what it did half way, heal undoes
+    inject         raises ClusterError when it can't; what it did half way, heal undoes, but for a NotInjectedError
     heal           takes the fault away; healing what is healthy already is fine; raises ClusterError
     started_at     when it began to be felt (monotonic), given that injecting ran from `began` to `ended`
     observers      hosts from which what follows can be watched

@@ -11,26 +11,29 @@ from day2.predictions import failover
 from day2.predictions.prediction import Prediction
 from day2.procedures.actions import Actions
 from day2.procedures.executor import execute
+from day2.procedures.hold import PATIENCE, Hold, HoldGivenUpError, hold_for
 from day2.procedures.steps import Step
 from day2.procedures.switchover import steps, target
 
 from .base import BaseFault, no_successor
-from .fault import FaultContext
+from .fault import FaultContext, NotInjectedError
 
 
 class Switchover(BaseFault):
-    """A planned change of the primary: to `to`, or to the best replica; not before all replicas have what the primary has, unless
-    `patient` is false."""
+    """A planned change of the primary: to `to`, or to the best replica; what is in `hold` waits meanwhile. Not `patient`: at
+    once, whatever the replicas have, and nobody waits."""
 
     name = "switchover"
     summary = "the primary's role is handed to a replica, as planned"
     needs_healing = False
     never_while_lagging = True
 
-    def __init__(self, context: FaultContext, to: str | None = None, *, patient: bool = True) -> None:
+    def __init__(self, context: FaultContext, to: str | None = None, hold: Hold | None = None, *, patient: bool = True) -> None:
         super().__init__(context)
         self.to = to or target(context.view, context.cluster, None)
-        self.steps = steps(self.host.name, self.to, patient=patient)
+        self.hold = (hold or hold_for(context.cluster)) if patient else None
+        self.steps = steps(context.cluster, self.host.name, self.to, self.hold)
+        self._held_at: float | None = None
 
     def describe(self) -> str:
         return f"makes {self.to} the primary in place of {self.target_names}"
@@ -43,18 +46,26 @@ class Switchover(BaseFault):
         self._execute(self.steps[:-1])
 
     def inject(self) -> None:
-        self._execute(self.steps[-1:])
+        try:
+            self._execute(self.steps[-1:])
+        except HoldGivenUpError as error:
+            raise NotInjectedError(str(error)) from None
 
     def _execute(self, steps: Iterable[Step]) -> None:
-        actions = Actions(self.context.fleet, self.context.cluster, self.context.patroni, Interrupts(lambda text: None))
-        for step in steps:
-            execute(step, actions)
+        interrupts = self.context.interrupts or Interrupts(lambda text: None)
+        actions = Actions(self.context.fleet, self.context.cluster, self.context.patroni, interrupts)
+        try:
+            for step in steps:
+                execute(step, actions)
+        finally:
+            self._held_at = actions.held_at
 
     def started_at(self, writes: Iterable[Write], began: float, ended: float) -> float:
-        return began
+        return self._held_at or began
 
     def observers(self) -> Iterable[Host]:
         return self.context.cluster.hosts
 
     def prediction(self) -> Prediction:
-        return failover.switched_over(self.context.timing)
+        more = max(0, self.hold.patience - PATIENCE) if self.hold else 0
+        return failover.switched_over(self.context.timing, held=self.hold is not None, more=more)

@@ -180,6 +180,20 @@ def throughput(writes: Iterable[Write], fault_at: float, until: float) -> Throug
     return Throughput(round((first - 1) * SPAN_SECONDS, 3), SPAN_SECONDS, counts)
 
 
+def longest_wait(writes: Iterable[Write], since: float = 0.0) -> float | None:
+    """How long a writer waited at most for a write that was acknowledged after `since`: from its first attempt after the last
+    that was, those that failed in between included. None where none was."""
+    began: dict[int, float] = {}
+    longest = None
+    for write in sorted(writes, key=lambda write: write.began):
+        first = began.setdefault(write.writer, write.began)
+        if write.outcome is WriteOutcome.ACKNOWLEDGED:
+            del began[write.writer]
+            if write.ended >= since:
+                longest = max(longest or 0.0, write.ended - first)
+    return longest
+
+
 @dataclass(frozen=True)
 class Gap:
     """A span without an acknowledgement to anybody, in seconds of the monotonic clock."""

@@ -236,10 +236,11 @@ def window_left(timing: Timing, durability: Durability, *, noticed: float, retur
     )
 
 
-def switched_over(timing: Timing) -> Prediction:
-    """A planned change of the primary."""
-    within = STOP_SECONDS + timing.loop_wait + PROMOTE_SECONDS + timing.routed_seconds()
+def switched_over(timing: Timing, *, held: bool = False, more: float = 0.0) -> Prediction:
+    """A planned change of the primary. `held`: clients wait meanwhile; `more`: what transactions may take to end before,
+    beyond what is usual."""
+    within = STOP_SECONDS + timing.loop_wait + PROMOTE_SECONDS + timing.routed_seconds() + more
     why = (
         f"the old primary stops (its checkpoint is done before), the new one takes over in Patroni's next round ({within:.1f} s)"
     )
-    return Prediction(Effect.FAILS_OVER, within=within, why=why)
+    return Prediction(Effect.FAILS_OVER, within=within, why=why, unnoticed=held)

@@ -28,6 +28,7 @@ class Prediction:
     `hold`: how long the fault lasts before it is healed, where nothing else ends the wait. `may_lose`: the durability that
     was chosen allows acknowledged writes to be lost by this. `phases`: for steps of a failover, by key (KEYS in
     day2/trials/timeline.py), the earliest and latest second after the fault. `why`: one sentence for a person.
+    `unnoticed`: clients of pools wait, and none of their writes fails.
     `unread`: another one, why reads may find no server, and until when; empty where they always should.
     """
 
@@ -38,6 +39,7 @@ class Prediction:
     may_lose: bool = False
     phases: dict[str, tuple[float, float]] | None = None
     unread: str = ""
+    unnoticed: bool = False
 
     @property
     def trial_seconds(self) -> float:
@@ -46,6 +48,8 @@ class Prediction:
 
     def pooled(self) -> Prediction:
         """The same for writers that come through pools."""
+        if self.unnoticed:
+            return self
         return replace(self, within=self.within + POOLED_SECONDS, why=f"{self.why}; then PgBouncer connects anew")
 
     def describe(self) -> str:

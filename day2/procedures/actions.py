@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from agents.sent import shipped
-from cluster import paths
+from cluster import paths, pooling
 from cluster.errors import ClusterError
 from cluster.layout import Note, latest, read_note
 from cluster.topology import Cluster
 from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
 from day2.hosts.patroni_api import Patroni
+from day2.hosts.psql import psql
 from day2.hosts.ssh import Fleet
 from health.questions import judge_question
 from health.reading import refusals
@@ -23,12 +24,16 @@ from health.rules.holders import not_spared
 from health.states import Server
 from health.view import ClusterView
 
-from .handover import hand_over
+from .draining import drained
+from .handover import hand_over, hand_over_held
+from .hold import Hold, HoldGivenUpError, console
+from .holding import Holding
 
 DRAIN_SECONDS = 10
 RESTART_SECONDS = 120
 HEALTHY_SECONDS = 120
 SPARED_SECONDS = 60
+CHECKPOINT_SECONDS = 600
 LOOK_SECONDS = 0.2
 SETTLE_SECONDS = 3
 # HAProxy's checks have found by then that a replica has become the primary (Timing.read_fall of them, in every profile).
@@ -40,6 +45,8 @@ class Actions:
 
     def __init__(self, fleet: Fleet, cluster: Cluster, patroni: Patroni, interrupts: Interrupts) -> None:
         self._fleet, self._cluster, self._patroni, self._interrupts = fleet, cluster, patroni, interrupts
+        # When clients were last made to wait (monotonic), or None.
+        self.held_at: float | None = None
 
     def check_interrupted(self) -> None:
         """Raises KeyboardInterrupt where that was asked for."""
@@ -58,16 +65,30 @@ class Actions:
         if not answer.ok:
             raise ClusterError(f"{host}: systemctl {verb} {unit} failed: {answer.problem or answer.code}")
 
-    def hand_over(self, leader: str, to: str) -> None:
-        """Makes `to` the primary in place of `leader`, now. Raises ClusterError with Patroni's refusal."""
-        hand_over(self._fleet, self._cluster, self._patroni, leader, to)
+    def checkpoint(self, host: str) -> None:
+        """PostgreSQL on `host` writes what it has in memory, which it would do when it stops."""
+        psql(self._fleet, self._cluster, host, "checkpoint", CHECKPOINT_SECONDS)
+
+    def hand_over(self, leader: str, to: str, hold: Hold | None = None) -> None:
+        """Makes `to` the primary in place of `leader`, now, while what is in `hold` waits.
+
+        Raises ClusterError with Patroni's refusal, and HoldGivenUpError when clients could not be made to wait.
+        """
+        if hold is None:
+            hand_over(self._fleet, self._cluster, self._patroni, leader, to)
+            return
+        clients = Holding(self._fleet, self._cluster, hold, leader, self._interrupts)
+        try:
+            hand_over_held(self._fleet, self._cluster, self._patroni, leader, to, clients)
+        finally:
+            self.held_at = clients.began
 
     def reinitialize(self, host: str) -> None:
         """Has Patroni delete PostgreSQL's data on `host`, and begin to copy it anew from the primary."""
         self._patroni.send(host, "POST", "/reinitialize", {"force": True, "from-leader": True})
 
-    def switch_over(self, leader: str, to: str) -> None:
-        """Makes `to` the primary in place of `leader`, as soon as it could take over.
+    def switch_over(self, leader: str, to: str, hold: Hold | None = None) -> None:
+        """Makes `to` the primary in place of `leader`, as soon as it could take over; what is in `hold` waits while it does.
 
         No HAProxy gives it reads meanwhile: they would be cut when its checks find that it is a replica no more.
         Patroni declines, and changes nothing, when its own checks have not yet caught up with a candidate that was restarted
@@ -76,10 +97,11 @@ class Actions:
         for last in (False, False, True):
             self.await_healthy(lambda view: any(one.name == to and one.able for one in candidates(view, self._cluster)))
             try:
-                with self.drained(to):
-                    self.hand_over(leader, to)
-                    self._interrupts.wait(lambda: not self._drains(to), time.monotonic() + NOTICE_SECONDS)
+                with self.drained(to, until_noticed=True):
+                    self.hand_over(leader, to, hold)
                 return
+            except HoldGivenUpError:
+                raise
             except ClusterError:
                 now = self.view().leader
                 if now == to:
@@ -131,23 +153,25 @@ class Actions:
             raise ClusterError(f"that {host} is out could not be noted: {'; '.join(failed)}")
 
     @contextmanager
-    def drained(self, host: str) -> Iterator[None]:
-        """No HAProxy gives `host` new reads in the block; before it begins, those under way have some seconds to end."""
-        try:
-            self._set_state(host, "drain")
+    def drained(self, host: str, *, until_noticed: bool = False) -> Iterator[None]:
+        """No HAProxy gives `host` new reads in the block. Before it begins, those under way have some seconds to end, and the
+        pools give up their connections to it, each after its transaction. `until_noticed`: the block makes it no replica
+        any more, and HAProxy has noticed that at its end."""
+        with drained(self._fleet, self._cluster, host):
+            self._reconnect_readers()
             self._interrupts.wait(lambda: self._sessions(host) == 0, time.monotonic() + DRAIN_SECONDS)
             yield
-        finally:
-            self._set_state(host, "ready")
+            if until_noticed:
+                self._interrupts.wait(lambda: not self._drains(host), time.monotonic() + NOTICE_SECONDS)
 
-    def _set_state(self, host: str, state: str) -> None:
-        command, source = shipped(
-            "haproxy", {"socket": paths.HAPROXY_SOCKET, "commands": [f"set server read/{host} state {state}"]}
-        )
-        answers = self._fleet.run_all({proxy.name: command for proxy in self._cluster.haproxy_hosts}, source)
-        failed = [f"{answer.host}: {answer.problem}" for answer in answers.values() if not answer.ok]
-        if failed:
-            raise ClusterError(f"{host} could not be set to {state!r} in HAProxy: {'; '.join(failed)}")
+    def _reconnect_readers(self) -> None:
+        """The pools of reads begin connections anew, each when nobody is at work on the old one: nobody waits for that."""
+        commands = [console(self._cluster, one, "reconnect") for one in pooling.processes(self._cluster) if one.route == "read"]
+        if commands:
+            hosts = {proxy.name: " && ".join(commands) for proxy in self._cluster.pooler_hosts}
+            answers = self._fleet.run_all(hosts)
+            if failed := [f"{answer.host}: {answer.problem}" for answer in answers.values() if not answer.ok]:
+                raise ClusterError(f"the pools of reads could not be told to reconnect: {'; '.join(failed)}")
 
     def _sessions(self, host: str) -> int:
         return sum(server.sessions for server in self._readable(host))

@@ -11,6 +11,7 @@ from .actions import Actions
 from .rolling import waits
 from .steps import (
     AwaitSpared,
+    Checkpoint,
     ForgetHost,
     HandOver,
     MoveEtcdLeader,
@@ -35,14 +36,18 @@ def execute(step: Step, actions: Actions) -> None:
     match step:
         case AwaitSpared(host):
             actions.await_spared(host)
-        case HandOver(leader, to):
-            actions.hand_over(leader, to)
-        case Reinitialize(host):
-            actions.reinitialize(host)
+        case Checkpoint(host):
+            actions.checkpoint(host)
+        case HandOver(leader, to, hold, drained):
+            with actions.drained(to, until_noticed=True) if drained else nullcontext():
+                actions.hand_over(leader, to, hold)
+        case Reinitialize(host, _, drained):
+            with actions.drained(host, until_noticed=True) if drained else nullcontext():
+                actions.reinitialize(host)
         case RestartPostgres() | RestartPatroni():
             _restart_member(step, actions)
-        case SwitchOver(leader, to):
-            _switch_over(leader, to, actions)
+        case SwitchOver():
+            _switch_over(step, actions)
         case MoveEtcdLeader(to):
             _move_etcd_leader(to, actions)
         case RestartUnit(host, unit):
@@ -72,14 +77,15 @@ def _restart_member(step: RestartPostgres | RestartPatroni, actions: Actions) ->
     actions.await_healthy(lambda view: not waits(view, step.host))
 
 
-def _switch_over(leader: str, to: str, actions: Actions) -> None:
+def _switch_over(step: SwitchOver, actions: Actions) -> None:
     """Does nothing where `to` leads by now; another leader than the one that was planned with is an error."""
-    now = actions.view().leader
+    leader, to, now = step.leader, step.to, actions.view().leader
     if now not in (leader, to):
         raise ClusterError(f"{now or 'nobody'} leads now, and {leader} did when this was planned")
     if now == leader:
         actions.await_spared(leader)
-        actions.switch_over(leader, to)
+        actions.checkpoint(leader)
+        actions.switch_over(leader, to, step.hold)
     actions.await_healthy()
 
 

@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 
 import paramiko
 
 from agents.sent import shipped
 from cluster import paths
+from cluster.errors import ClusterError
 from cluster.topology import Cluster
-from day2.hosts.patroni_api import Patroni
+from day2.hosts.patroni_api import Patroni, Request
+from day2.hosts.psql import command
 from day2.hosts.ssh import Fleet, UnreachableError
 from health.questions import tls
+
+from .holding import Holding
 
 READY_SECONDS = 5
 # Patroni says that the role is handed over when the candidate holds the leader key: its promotion takes a moment more.
 FOLLOW_SECONDS = 5
 SECONDS = 60
+LOOK_SECONDS = 0.01
+# One session for all of it: starting another one for each look would take longer than what is waited for. It keeps no snapshot
+# that replay would have to wait for, and comes to an end by itself, whatever becomes of psql.
+WRITE = """\
+until {psql} <<'END'
+do $$ begin for n in 1..6000 loop exit when not pg_is_in_recovery(); commit; perform pg_sleep(0.01); end loop; end $$;
+insert into probe (run, writer, seq) values (gen_random_uuid(), 0, 0);
+END
+do sleep 0.1; done
+"""
 
 
 def hand_over(fleet: Fleet, cluster: Cluster, patroni: Patroni, leader: str, to: str) -> None:
@@ -56,3 +71,48 @@ def followers(fleet: Fleet, cluster: Cluster, replicas: list[str], leader: str, 
     finally:
         for channel in channels:
             channel.close()
+
+
+def hand_over_held(fleet: Fleet, cluster: Cluster, patroni: Patroni, leader: str, to: str, clients: Holding) -> None:
+    """The same while clients wait. All that takes time and can be done before is done before they do.
+
+    Raises HoldGivenUpError when they could not be made to wait, and nothing has changed.
+    """
+    others = [host.name for host in cluster.postgres_hosts if host.name not in (leader, to)]
+    with (
+        clients,
+        followers(fleet, cluster, others, leader, to),
+        writing(fleet, cluster, to) as write,
+        patroni.prepared(leader, "POST", "/switchover", {"leader": leader, "candidate": to}) as request,
+    ):
+        clients.await_short()
+        clients.hold()
+        request.send()
+        _await_write(write, request, to)
+        clients.let_go(to)
+
+
+@contextmanager
+def writing(fleet: Fleet, cluster: Cluster, host: str) -> Iterator[paramiko.Channel]:
+    """A session on `host` that waits there until its PostgreSQL is promoted, and then writes: it ends when that write is
+    acknowledged. Raises ClusterError."""
+    try:
+        script = WRITE.format(psql=command(cluster, paths.PROBE_DATABASE))
+        with closing(fleet.start(host, f"timeout {SECONDS} sh -c {shlex.quote(script)}")) as channel:
+            yield channel
+    except UnreachableError as error:
+        raise ClusterError(f"{host}: {error}") from None
+
+
+def _await_write(write: paramiko.Channel, request: Request, host: str) -> None:
+    """Returns when the write is acknowledged. Not when Patroni answers, which looks once a second whether the role has changed:
+    but what it refuses, it refuses at once. Raises ClusterError."""
+    deadline, answered = time.monotonic() + SECONDS, False
+    while not write.status_event.wait(LOOK_SECONDS):
+        if request.answered and not answered:
+            request.result()
+            answered = True
+        if time.monotonic() > deadline:
+            break
+    if not write.status_event.is_set() or write.recv_exit_status() != 0:
+        raise ClusterError(f"{host}: no write is acknowledged there, {SECONDS} s after the handover (`invoke status`)")

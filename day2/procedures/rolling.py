@@ -10,6 +10,7 @@ from cluster.errors import ClusterError, did_you_mean
 from cluster.topology import Cluster
 from health.view import ClusterView
 
+from .hold import Hold
 from .steps import MoveEtcdLeader, Plan, ReloadUnit, RestartPatroni, RestartPostgres, RestartUnit, Step, SwitchOver
 from .switchover import target
 
@@ -36,8 +37,8 @@ def component_of(name: str) -> Component:
     raise ClusterError(f"--component {name}{did_you_mean(name, COMPONENTS)}: should be one of {', '.join(COMPONENTS)}")
 
 
-def steps(view: ClusterView, cluster: Cluster, component: Component, *, pending_only: bool) -> Plan:
-    """The steps for a healthy cluster, in order; none when nothing is to be done."""
+def steps(view: ClusterView, cluster: Cluster, component: Component, hold: Hold | None = None, *, pending_only: bool) -> Plan:
+    """The steps for a healthy cluster, in order; none when nothing is to be done. `hold`: what waits in a switchover."""
     match component:
         case "etcd":
             return tuple(_etcd(view, cluster))
@@ -49,9 +50,9 @@ def steps(view: ClusterView, cluster: Cluster, component: Component, *, pending_
         case "pgbackrest":
             return tuple(RestartUnit(host.name, "pgbackrest.service") for host in cluster.pgbackrest_hosts)
         case "postgres":
-            return tuple(_members(view, cluster, RestartPostgres, pending_only=pending_only))
+            return tuple(_members(view, cluster, RestartPostgres, hold, pending_only=pending_only))
         case "patroni":
-            return tuple(_members(view, cluster, RestartPatroni, pending_only=False))
+            return tuple(_members(view, cluster, RestartPatroni, hold, pending_only=False))
 
 
 def _etcd(view: ClusterView, cluster: Cluster) -> Iterator[Step]:
@@ -65,7 +66,12 @@ def _etcd(view: ClusterView, cluster: Cluster) -> Iterator[Step]:
 
 
 def _members(
-    view: ClusterView, cluster: Cluster, restart: type[RestartPostgres | RestartPatroni], *, pending_only: bool
+    view: ClusterView,
+    cluster: Cluster,
+    restart: type[RestartPostgres | RestartPatroni],
+    hold: Hold | None,
+    *,
+    pending_only: bool,
 ) -> Iterator[Step]:
     """Replicas first, then a switchover to one of them, then the old primary."""
     names = [h.name for h in cluster.postgres_hosts if not pending_only or waits(view, h.name)]
@@ -76,7 +82,7 @@ def _members(
         with_leader = None
     yield from (restart(name) for name in replicas)
     if with_leader:
-        yield SwitchOver(with_leader, target(view, cluster, None))
+        yield SwitchOver(with_leader, target(view, cluster, None), hold)
         yield restart(with_leader)
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from .hold import Hold
+
 
 @dataclass(frozen=True)
 class BaseStep(ABC):
@@ -34,6 +36,17 @@ class AwaitSpared(BaseStep):
 
     def __str__(self) -> str:
         return f"wait until {self.host} can be spared"
+
+
+@dataclass(frozen=True)
+class Checkpoint(BaseStep):
+    """Have PostgreSQL on `host` write a checkpoint, so that it stops quickly soon after."""
+
+    host: str
+    kind: ClassVar[str] = "checkpoint"
+
+    def __str__(self) -> str:
+        return f"write a checkpoint on {self.host}"
 
 
 @dataclass(frozen=True)
@@ -62,38 +75,45 @@ class RestartPatroni(BaseStep):
 
 @dataclass(frozen=True)
 class SwitchOver(BaseStep):
-    """Drain `to` and hand the primary's role from `leader` to it, as soon as it could take over and `leader` can be spared."""
+    """Drain `to` and hand the primary's role from `leader` to it, as soon as it could take over and `leader` can be spared, and
+    has written a checkpoint; `hold` is what waits meanwhile."""
 
     leader: str
     to: str
+    hold: Hold | None = None
     kind: ClassVar[str] = "switch-over"
 
     def __str__(self) -> str:
-        return f"switch over from {self.leader} to {self.to}"
+        return f"switch over from {self.leader} to {self.to}{meanwhile(self.hold)}"
 
 
 @dataclass(frozen=True)
 class HandOver(BaseStep):
-    """Hand the primary's role from `leader` to `to` now."""
+    """Hand the primary's role from `leader` to `to` now; `hold` is what waits meanwhile, `drained` means that HAProxy gives
+    `to` no reads."""
 
     leader: str
     to: str
+    hold: Hold | None = None
+    drained: bool = False
     kind: ClassVar[str] = "hand-over"
 
     def __str__(self) -> str:
-        return f"hand the primary's role from {self.leader} to {self.to}"
+        drain = f"drain {self.to} and " if self.drained else ""
+        return f"{drain}hand the primary's role from {self.leader} to {self.to}{meanwhile(self.hold)}"
 
 
 @dataclass(frozen=True)
 class Reinitialize(BaseStep):
-    """Have Patroni delete PostgreSQL's data on `host` and begin to copy it anew from `leader`."""
+    """Have Patroni delete PostgreSQL's data on `host` and begin to copy it from `leader`; `drained` as for RestartPostgres."""
 
     host: str
     leader: str
+    drained: bool = True
     kind: ClassVar[str] = "reinitialize"
 
     def __str__(self) -> str:
-        return f"delete PostgreSQL's data on {self.host} and copy it anew from {self.leader}"
+        return f"{'drain, ' if self.drained else ''}delete PostgreSQL's data on {self.host} and copy it anew from {self.leader}"
 
 
 @dataclass(frozen=True)
@@ -168,6 +188,7 @@ class ForgetHost(BaseStep):
 
 Step = (
     AwaitSpared
+    | Checkpoint
     | RestartPostgres
     | RestartPatroni
     | SwitchOver
@@ -181,6 +202,11 @@ Step = (
     | ForgetHost
 )
 Plan = tuple[Step, ...]
+
+
+def meanwhile(hold: Hold | None) -> str:
+    """What waits in a step, to be put after it."""
+    return f", {hold}" if hold else ""
 
 
 def documents(steps: Iterable[Step]) -> list[dict[str, Any]]:

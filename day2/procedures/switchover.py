@@ -12,7 +12,8 @@ from health.rules.slots import lost_with
 from health.rules.takeover import candidates
 from health.view import ClusterView
 
-from .steps import AwaitSpared, HandOver, Plan
+from .hold import Hold
+from .steps import AwaitSpared, Checkpoint, HandOver, Plan
 
 # A transaction that has been open for longer than this is not one that ends by itself in the next moment.
 LONG_SECONDS = 60
@@ -39,9 +40,14 @@ def target(view: ClusterView, cluster: Cluster, wanted: str | None) -> str:
     return min(able, key=rank)
 
 
-def steps(leader: str, to: str, *, patient: bool) -> Plan:
-    """The plan of a switchover; `patient` is not before all replicas have what the primary has."""
-    return (*((AwaitSpared(leader),) if patient else ()), HandOver(leader, to))
+def steps(cluster: Cluster, leader: str, to: str, hold: Hold | None) -> Plan:
+    """The plan of a switchover: with a `hold` not before all replicas have what the primary has, and so that nobody notices;
+    without one, at once."""
+    if hold is None:
+        return (HandOver(leader, to),)
+    # Reads go to the others meanwhile, where there are any.
+    drained = len(cluster.postgres_hosts) > 2
+    return (AwaitSpared(leader), Checkpoint(leader), HandOver(leader, to, hold, drained))
 
 
 def objections(view: ClusterView, cluster: Cluster, found: tuple[Finding, ...], to: str) -> Iterator[str]:

@@ -16,12 +16,13 @@ from cluster.recovery import Archive, Target, archive_of, position
 from cluster.topology import Cluster
 from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
+from day2.hosts.psql import psql
 from day2.hosts.ssh import Fleet
 from health.finding import Finding
 from health.rules import findings
 from health.view import ClusterView
 
-from .notes import LAST, NOTE, etcd, key, psql
+from .notes import LAST, NOTE, etcd, key
 from .plan import Arrival, Restore, astray, awaited, read_by
 
 LOOK_SECONDS = 1.0

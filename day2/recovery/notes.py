@@ -13,7 +13,6 @@ from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from day2.hosts.ssh import Fleet
 
-ANSWER_SECONDS = 60
 LOST_SECONDS = 120
 NOTE = "restore"  # the one that is under way
 LAST = "restored"  # the last that came to its end
@@ -41,16 +40,6 @@ def notes(fleet: Fleet, cluster: Cluster) -> dict[str, str]:
     prefix = key(cluster, "")
     found = json.loads(etcd(fleet, cluster, f"get --prefix {prefix} --write-out=json")).get("kvs", [])
     return {_decoded(one["key"]).removeprefix(prefix): _decoded(one["value"]) for one in found}
-
-
-def psql(fleet: Fleet, cluster: Cluster, host: str, query: str) -> str:
-    """What a host's own PostgreSQL answers, asked by its socket. Raises ClusterError."""
-    program = f"{paths.postgres_binaries(cluster.postgres.version)}/psql -XAtq -v ON_ERROR_STOP=1"
-    where = f"-h {paths.POSTGRES_SOCKETS} -p {cluster.postgres.port} -d postgres"
-    answer = fleet.run(host, f"runuser -u postgres -- {program} {where}", query, ANSWER_SECONDS)
-    if not answer.ok:
-        raise ClusterError(f"{host}: PostgreSQL says: {answer.problem}")
-    return answer.output.strip()
 
 
 def lost(

@@ -36,7 +36,17 @@ def lines(trial: Trial) -> tuple[str, ...]:
     return (
         f"{moved if new else 'nobody is the primary'}; {well}",
         of_writes(trial.outage, trial.writes, f" (expected: {trial.prediction.within:.1f} s at most)"),
+        of_waiting(trial.longest_wait, trial.writes),
     )
+
+
+def of_waiting(longest: float | None, writes: WriteCheck) -> str:
+    """`no write failed, and the longest took 1.21 s`; or how long a writer had to try (`longest`)."""
+    if longest is None:
+        return "no write got through afterwards"
+    if writes.failed or writes.indeterminate:
+        return f"a writer waited for {seconds(longest)} at most, with what failed before it"
+    return f"no write failed, and the longest took {seconds(longest)}"
 
 
 def of_writes(gap: float | None, writes: WriteCheck, expected: str = "") -> str:

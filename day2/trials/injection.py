@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Self
 
 from cluster.errors import ClusterError
-from day2.faults.fault import Fault
+from day2.faults.fault import Fault, NotInjectedError
 
 HEAL_SECONDS, HEAL_AGAIN_SECONDS = 60, 3
 
@@ -31,7 +31,11 @@ class Injection:
     def inject(self) -> None:
         """From here on the fault counts as there, even if injecting it fails half way."""
         self.began = time.monotonic()
-        self._fault.inject()
+        try:
+            self._fault.inject()
+        except NotInjectedError:
+            self.began = 0.0
+            raise
         self.ended = time.monotonic()
 
     def heal(self) -> None:

@@ -42,6 +42,7 @@ class Trial:
     `outage` is the longest span between consecutive acknowledged writes, which began at `outage_began`; None if there was
     no acknowledgement at all. `heal_started`, `heal_finished`: None for a fault that ends by itself. `healthy_again`: when no
     rule found a problem any more; None if that did not come in time, and `problems` then says what was still wrong.
+    `longest_wait`: how long a writer waited for an acknowledgement after the fault, with all that failed before it.
     `throughput`: the acknowledged writes over time. `note`: how injecting the fault went, where there is anything to say.
     `aftermath`: what the fault itself found wrong when the cluster was healthy again.
     """
@@ -68,6 +69,7 @@ class Trial:
     log: tuple[LogLine, ...] = ()
     note: str = ""
     aftermath: tuple[str, ...] = ()
+    longest_wait: float | None = None
 
     @property
     def first_write(self) -> float | None:
@@ -100,6 +102,10 @@ class Trial:
             (
                 writes.split_brain,
                 f"two servers acknowledged writes at the same time: {'; '.join(writes.split_brain)}",
+            ),
+            (
+                self.prediction.unnoticed and writes.failed + writes.indeterminate,
+                f"{writes.failed + writes.indeterminate} writes failed or got no answer, although the pools were paused",
             ),
             (reads.reads_of_lost_rows and not forgiven, f"{reads.reads_of_lost_rows} reads saw a row that is not there any more"),
         )

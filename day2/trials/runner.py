@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sized
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -112,6 +112,7 @@ class TrialRunner:
         return self._proof()
 
     def _one(self, context: FaultContext, planned: PlannedTrial, interrupts: Interrupts, where: str) -> Trial:
+        context = replace(context, interrupts=interrupts)
         fault = planned.fault(context)
         beside = planned.beside(context, fault) if planned.beside else None
         if against := [*fault.blockers(), *(beside.blockers() if beside else ())]:

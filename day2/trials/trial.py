@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from cluster.errors import ClusterError
 from day2.faults.fault import Fault, FaultContext
-from day2.history.writes import WriteCheck, WriteOutcome, longest_gap, throughput
+from day2.history.writes import WriteCheck, WriteOutcome, longest_gap, longest_wait, throughput
 from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
 from day2.hosts.watch import Event, Watch
@@ -94,7 +94,8 @@ class TrialRun:
         """
         try:
             self.fault.prepare()
-            prediction = self.fault.prediction().pooled() if self._pooled else self.fault.prediction()
+            prediction = self.fault.prediction()
+            prediction = prediction.pooled() if self._pooled else replace(prediction, unnoticed=False)
             if hold is not None:
                 prediction = replace(prediction, effect=Effect.ANY, hold=hold, within=hold + prediction.within + RECOVERY_SECONDS)
             return self._measured(prediction)
@@ -143,6 +144,7 @@ class TrialRun:
         healing = self._injection if self.fault.needs_healing else None
         heal_started = healing.heal_started if healing else None
         gap = longest_gap((w for w in writes if w.ended >= observed.writing_since), load.stopped_at, since=at)
+        waited = longest_wait(writes, since=at)
         before = sum(1 for w in writes if w.outcome is WriteOutcome.ACKNOWLEDGED and w.ended <= at)
         return Trial(
             fault=self.fault.name,
@@ -170,6 +172,7 @@ class TrialRun:
             throughput=throughput(writes, at, load.stopped_at),
             log=log_lines(observed.events, fault_at=at),
             note=self._note,
+            longest_wait=None if waited is None else round(waited, 3),
         )  # fmt: skip
 
     @property

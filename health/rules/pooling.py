@@ -10,6 +10,7 @@ from cluster.topology import Cluster
 from ..finding import Finding, finding, ok
 from ..states import PoolerState
 from ..view import RUNNING, UNITS, ClusterView, HostView
+from .holds import holder
 
 FULL_SHARE = 0.9
 WAIT_SECONDS = 5.0
@@ -41,7 +42,10 @@ def _processes(cluster: Cluster, host: HostView, state: PoolerState) -> Iterator
         if one.problem and not (unit in UNITS and state_of not in RUNNING):  # those have a rule of their own (services)
             said = f"does not answer: {one.problem}" if state_of in RUNNING else f"is {state_of}"
             yield finding("pooling.silent", host.name, f"{unit} {said}")
-        if one.longest_wait > WAIT_SECONDS:
+        if one.paused:
+            text = f"{one.name} is paused, and its clients wait{holder(host)}: `invoke traffic.resume` lets them go on"
+            yield finding("pooling.paused", host.name, text)
+        if one.longest_wait > WAIT_SECONDS and not one.paused:
             text = (
                 f"{one.waiting} clients of {one.name} wait for one of its {one.servers} connections, the first for"
                 f" {one.longest_wait:.0f} s (docs/runbook.md, A pool is full)"

@@ -10,6 +10,7 @@ from cluster.topology import Cluster
 
 from ..finding import Finding, finding, ok
 from ..view import ClusterView, HostView
+from .holds import holder
 from .weaker_commits import keeps_promise
 
 # What PostgreSQL calls a replica that confirms writes (sync_state); with asynchronous none does.
@@ -55,6 +56,9 @@ def routing(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         elif view.leader or not view.without_etcd:
             text = f"port {write} leads to {_and(writers)}; the leader is {view.leader or 'nobody'}"
             yield finding("routing.writes-astray", host.name, text)
+        if "writes" in host.proxy.held:
+            text = f"port {write} takes no new connections, and they wait{holder(host)}: `invoke traffic.resume` lets them in"
+            yield finding("routing.writes-held", host.name, text)
         if not readers:
             yield finding("routing.reads-nowhere", host.name, f"port {read} leads to nobody")
         elif view.leader in readers and len(cluster.postgres_hosts) > 1:

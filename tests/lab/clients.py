@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -102,3 +103,105 @@ class Writers:
         with self.site.connect(5000) as connection:
             there = set(connection.execute("select writer, seq from written").fetchall())
         return set(self.acknowledged) - there
+
+
+class Pooled:
+    """Many clients of a pool, each on a connection that it keeps: they write numbered rows, or read. A connection that
+    breaks, or an error of any kind, is a failure; nobody tries again."""
+
+    def __init__(self, site: Site, count: int, port: int, *, write: bool = True) -> None:
+        self._site, self._count, self._port, self._write = site, count, port, write
+        self._stop = False
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._all()), daemon=True)
+        self.failures: list[str] = []
+        self.acknowledged: list[tuple[int, int]] = []
+        self.done = 0
+        self.longest = 0.0  # seconds that a client waited for an answer
+        if write:
+            with site.connect(5000) as connection:
+                connection.execute("drop table if exists pooled")
+                connection.execute("create table pooled (writer int, seq int, primary key (writer, seq))")
+
+    async def _all(self) -> None:
+        gate = asyncio.Semaphore(20)  # PgBouncer has one core
+        await asyncio.gather(*(self._one(number, gate) for number in range(self._count)))
+
+    async def _one(self, number: int, gate: asyncio.Semaphore) -> None:
+        parameters = self._site.parameters(self._port, connect_timeout=60)
+        try:
+            async with gate:
+                connection = await psycopg.AsyncConnection.connect(autocommit=True, **parameters)
+            async with connection:
+                seq = 0
+                while not self._stop:
+                    seq += 1
+                    began = time.monotonic()
+                    if self._write:
+                        await connection.execute("insert into pooled values (%s, %s)", (number, seq))
+                        self.acknowledged.append((number, seq))
+                    else:
+                        await connection.execute("select pg_is_in_recovery()")
+                    self.done += 1
+                    self.longest = max(self.longest, time.monotonic() - began)
+                    await asyncio.sleep(self._count / 100)  # a hundred queries a second, of all together
+        except Exception as error:
+            self.failures.append(f"{time.time():.3f} {type(error).__name__}: {error}")
+
+    def __enter__(self) -> Pooled:
+        self._thread.start()
+        wait_until(lambda: self.done > self._count or self.failures, "every client has an answer")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop = True
+        self._thread.join(60)
+
+    def lost(self) -> set[tuple[int, int]]:
+        """The acknowledged rows that are not there."""
+        with self._site.connect(5000) as connection:
+            there = set(connection.execute("select writer, seq from pooled").fetchall())
+        return set(self.acknowledged) - there
+
+
+class LongTransactions:
+    """Two clients of a pool whose transactions last for so many `seconds`, by turns: one is always open, and once `until` holds
+    it stays open to the end of the block."""
+
+    def __init__(self, site: Site, port: int, seconds: int, until: Callable[[], bool]) -> None:
+        self._site, self._port, self._seconds, self._until = site, port, seconds, until
+        self._stop, self._stay = threading.Event(), threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(n * seconds / 2,), daemon=True) for n in range(2)]
+        self._threads.append(threading.Thread(target=self._watch, daemon=True))
+        self.failures: list[str] = []
+        self.open = 0
+
+    def _run(self, later: float) -> None:
+        time.sleep(later)
+        try:
+            with self._site.connect(self._port) as connection:
+                while not self._stop.is_set():
+                    with connection.transaction():
+                        connection.execute("select 1")
+                        self.open += 1
+                        until = time.monotonic() + self._seconds
+                        while (time.monotonic() < until or self._stay.is_set()) and not self._stop.wait(0.05):
+                            pass
+        except psycopg.Error as error:
+            self.failures.append(str(error))
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.2):
+            if self._until():
+                self._stay.set()
+                return
+
+    def __enter__(self) -> LongTransactions:
+        for thread in self._threads:
+            thread.start()
+        wait_until(lambda: self.open > 1 or self.failures, "both are at work")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(60)

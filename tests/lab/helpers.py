@@ -229,6 +229,10 @@ class Site(Hosts):
 
     def connect(self, port: int, **differs: Any) -> psycopg.Connection[Any]:
         """A connection through HAProxy as an application makes it: verify-full, with the role and database of the settings."""
+        return psycopg.connect(**{"autocommit": True} | self.parameters(port, **differs))
+
+    def parameters(self, port: int, **differs: Any) -> dict[str, Any]:
+        """What such a connection is made with."""
         settings: dict[str, Any] = {
             "host": PROXY,
             "hostaddr": ADDRESS[PROXY],
@@ -239,9 +243,8 @@ class Site(Hosts):
             "sslmode": "verify-full",
             "sslrootcert": str(self.secrets / "postgres-ca.crt"),
             "connect_timeout": 5,
-            "autocommit": True,
         }
-        return psycopg.connect(**settings | differs)
+        return settings | differs
 
 
 def copy_checkout(target: Path) -> Path:

@@ -89,11 +89,12 @@ def document(cluster: Cluster) -> dict[str, dict[str, Any]]:
         for backend, up in (("write", DATABASES[:1]), ("read", DATABASES[1:]))
         for name in DATABASES
     ]
-    proxy: dict[str, Any] = {"units": {"haproxy.service": "active"}, "haproxy": {"version": "3.2.5", "servers": servers}}
+    said = {"version": "3.2.5", "servers": servers, "held": []}
+    proxy: dict[str, Any] = {"units": {"haproxy.service": "active"}, "haproxy": said, "hold": None}
     if cluster.pooler_hosts:
         proxy["units"] |= {process.unit: "active" for process in pooling.processes(cluster)}
-        told = {process.name: {"version": "1.26.1", "clients": 0, "pools": []} for process in pooling.processes(cluster)}
-        proxy["pgbouncer"] = {"processes": told, "users": {}}
+        idle = {"version": "1.26.1", "clients": 0, "pools": [], "paused": False}
+        proxy["pgbouncer"] = {"processes": {process.name: idle for process in pooling.processes(cluster)}, "users": {}}
     parts |= dict.fromkeys(PROXIES, proxy)
     if cluster.backup_hosts:
         parts[KEEPER] = {"units": {"pgbackrest.service": "active"}, "pgbackrest": backup_part()}

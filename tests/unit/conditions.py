@@ -43,6 +43,7 @@ def config(**settings: object) -> str:
 
 GIVEN_UP = "log that is given up"  # of a cluster whose owner has chosen that
 INTERRUPTED = {"to": "0/5F6ADF0", "host": "db1", "began": "noon"}
+HELD = json.dumps({"who": "root@ops", "since": "noon"})
 OUT_OF_LOCKS = "psql: error: connection to server on socket failed: FATAL:  out of shared memory"
 BROKEN = {
     "a pool that does not run": (
@@ -200,6 +201,14 @@ BROKEN = {
     "no reads at all": (
         views.view(proxy1=views.proxy(write=(), read=())),
         "proxy1: port 5001 leads to nobody",
+    ),
+    "new connections that wait": (
+        views.view(proxy1=views.proxy(proxy=replace(views.proxy().proxy, held=("writes",)), hold=HELD)),
+        "proxy1: port 5000 takes no new connections, and they wait (root@ops, since noon): `invoke traffic.resume` lets them in",
+    ),
+    "a pool that somebody has paused by hand": (
+        views.backed_up(proxy1=views.pooler(PoolProcess("write-1", "", "1.26.1", 300, 9, 8.0, 0, 0, paused=True))),
+        "proxy1: write-1 is paused, and its clients wait: `invoke traffic.resume` lets them go on",
     ),
     "HAProxy down": (
         views.view(proxy1=views.proxy(proxy=None, problems={"haproxy": "refused"})),

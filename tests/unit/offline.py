@@ -47,7 +47,7 @@ class RecordingActions:
         """Nobody does interrupt."""
 
     @contextmanager
-    def drained(self, host: str) -> Iterator[None]:
+    def drained(self, host: str, *, until_noticed: bool = False) -> Iterator[None]:
         self.calls.append(f"drain {host}")
         yield
         self.calls.append(f"ready {host}")
@@ -56,4 +56,6 @@ class RecordingActions:
         self.calls.append("await_healthy" if also(self._view) else "await_healthy, in vain")
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *words, **named: self.calls.append(" ".join([name, *words, *(f"{k}={v}" for k, v in named.items())]))
+        return lambda *words, **named: self.calls.append(
+            " ".join([name, *map(str, words), *(f"{k}={v}" for k, v in named.items())])
+        )

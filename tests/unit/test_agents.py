@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from repository import ROOT
 
-from agents.sent import ALONG
+from agents.sent import ALONG, BESIDES
 
 OLDEST = (3, 10)
 INSTALLED = sorted((ROOT / "agents").glob("*.py"))
@@ -72,7 +72,7 @@ def mypy(cache: Path, *what: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("path", FILES, ids=name)
 def test_a_program_on_a_host_imports_what_is_there(path: Path) -> None:
-    along = {f"agents.{module}" for module in ALONG}
+    along = {f"agents.{module}" for module in (*ALONG, *BESIDES.get(path.stem, ()))}
     there = along if path in SENT else {*CLUSTER, *(f"agents.{file.stem}" for file in INSTALLED)}
     for module in modules(ast.parse(path.read_text())):
         first = module.partition(".")[0]
@@ -81,7 +81,7 @@ def test_a_program_on_a_host_imports_what_is_there(path: Path) -> None:
         assert not ours or {module, module.rpartition(".")[0]} & there, module
 
 
-@pytest.mark.parametrize("along", ALONG)
+@pytest.mark.parametrize("along", [*ALONG, *(module for modules in BESIDES.values() for module in modules)])
 def test_what_is_sent_along_needs_nothing_else_of_ours(along: str) -> None:
     assert not {"agents", "cluster"} & {
         m.partition(".")[0] for m in modules(ast.parse((ROOT / f"agents/{along}.py").read_text()))

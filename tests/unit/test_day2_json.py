@@ -79,8 +79,8 @@ class Drilled:
     def forget(self, *asked: Any) -> None: ...
 
 
-ROLL = {"component": "haproxy", "pending_only": False, "yes": True, "hop": None}
-SWITCH = {"to": None, "force": False, "yes": True, "writers": 1, "hop": None}
+ROLL = {"patience": 5, "component": "haproxy", "pending_only": False, "yes": True, "hop": None}
+SWITCH = {"patience": 5, "to": None, "force": False, "yes": True, "writers": 1, "hop": None}
 TEST = {
     "fault": "switchover", "repeat": 1, "soak": None, "seed": None, "yes": True, "writers": 1, "rate": 0.0, "readers": 1,
     "hop": None, "directory": None,

@@ -133,8 +133,9 @@ def test_a_proxy() -> None:
         "last_chk": "",
         "scur": "3",
     }
-    host = view_of(answer(haproxy={"is": {"version": "3.2.5", "servers": [row, {**row, "svname": "db2", "status": "DOWN"}]}}))
-    assert host.proxy and host.proxy.version == "3.2.5"
+    said = {"version": "3.2.5", "servers": [row, {**row, "svname": "db2", "status": "DOWN"}], "held": ["writes"]}
+    host = view_of(answer(haproxy={"is": said}, hold={"is": "{}"}))
+    assert host.proxy and host.proxy.version == "3.2.5" and host.proxy.held == ("writes",) and host.hold == "{}"
     assert [(s.name, s.up, s.sessions) for s in host.proxy.backends["write"]] == [("db1", True, 3), ("db2", False, 3)]
 
 
@@ -144,11 +145,11 @@ def test_the_pools() -> None:
          "sv_active": "2", "sv_idle": "1", "sv_used": "1"}
         for role, waiting, us in (("app", "4", "250000"), ("ops", "1", "0"))
     ]  # fmt: skip
-    said = {"write-1": {"version": "1.26.1", "clients": 9, "pools": rows}, "read-1": {"problem": "no\nsocket"}}
+    said = {"write-1": {"version": "1.26.1", "clients": 9, "pools": rows, "paused": True}, "read-1": {"problem": "no\nsocket"}}
     host = view_of(answer(pgbouncer={"is": {"processes": said, "users": {"app": "0123"}}}))
     assert host.pooler and host.pooler.version == "1.26.1" and host.pooler.users == {"app": "0123"}
     write, read = host.pooler.processes
-    assert write == PoolProcess("write-1", "", "1.26.1", clients=9, waiting=5, longest_wait=1.25, servers=8, busy=4)
+    assert write == PoolProcess("write-1", "", "1.26.1", clients=9, waiting=5, longest_wait=1.25, servers=8, busy=4, paused=True)
     assert read == PoolProcess("read-1", "no socket")
 
 
@@ -169,7 +170,7 @@ def test_each_host_is_asked_by_its_roles() -> None:
     always = {"units", "packages", "marker", "edited", "operator", "certificates", "disks"}
     of_databases = {"etcd", "patroni", "postgres", "salvage", "locks", "watchdog", "failed_starts", "old_data"}
     assert set(questions(SHOP, SHOP.host("db1"))) == always | of_databases
-    assert set(questions(SHOP, SHOP.host("proxy1"))) == always | {"haproxy"}
+    assert set(questions(SHOP, SHOP.host("proxy1"))) == always | {"haproxy", "hold"}
     assert questions(SHOP, SHOP.host("db1"))["postgres"]["pooled"] == []
 
 

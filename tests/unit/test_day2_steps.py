@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any, get_args
 
 import pytest
@@ -19,8 +20,10 @@ from day2.faults.switchover import Switchover
 from day2.procedures import steps
 from day2.procedures.actions import Actions
 from day2.procedures.executor import execute
+from day2.procedures.hold import hold_for
 from day2.procedures.steps import (
     AwaitSpared,
+    Checkpoint,
     ForgetHost,
     HandOver,
     MoveEtcdLeader,
@@ -36,6 +39,7 @@ from day2.procedures.steps import (
 )
 
 SHOP = cluster()
+HOLD = hold_for(SHOP)
 # What each does, where db1 is the primary and db2 leads etcd.
 DOES: dict[Step, list[str]] = {
     AwaitSpared("db2"): ["await_spared db2"],
@@ -49,10 +53,14 @@ DOES: dict[Step, list[str]] = {
         "refuse_unstartable db2", "await_spared db2", "drain db2", "systemctl db2 restart patroni.service", "ready db2",
         "await_healthy",
     ],
-    SwitchOver("db1", "db3"): ["await_spared db1", "switch_over db1 db3", "await_healthy"],
+    Checkpoint("db1"): ["checkpoint db1"],
+    SwitchOver("db1", "db3"): ["await_spared db1", "checkpoint db1", "switch_over db1 db3 None", "await_healthy"],
+    SwitchOver("db1", "db3", HOLD): ["await_spared db1", "checkpoint db1", f"switch_over db1 db3 {HOLD}", "await_healthy"],
     SwitchOver("db3", "db1"): ["await_healthy"],
-    HandOver("db1", "db3"): ["hand_over db1 db3"],
-    Reinitialize("db2", "db1"): ["reinitialize db2"],
+    HandOver("db1", "db3"): ["hand_over db1 db3 None"],
+    HandOver("db1", "db3", HOLD, drained=True): ["drain db3", f"hand_over db1 db3 {HOLD}", "ready db3"],
+    Reinitialize("db2", "db1"): ["drain db2", "reinitialize db2", "ready db2"],
+    Reinitialize("db2", "db1", drained=False): ["reinitialize db2"],
     MoveEtcdLeader("db3"): ["move_etcd_leader db2 db3", "await_healthy"],
     MoveEtcdLeader("db2"): ["await_healthy"],
     RestartUnit("db1", "etcd.service"): ["systemctl db1 restart etcd.service", "await_healthy"],
@@ -80,7 +88,7 @@ def test_a_step_does_what_it_says(step: Step) -> None:
 @pytest.mark.parametrize("step", DOES, ids=str)
 def test_a_step_has_a_line_for_people_and_all_its_fields_for_programs(step: Step) -> None:
     document = json.loads(json.dumps(step.document()))
-    fields = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(step).items()}
+    fields = json.loads(json.dumps(asdict(step)))
     assert document == {"kind": step.kind, **fields, "description": str(step)}
     assert all(value in str(step) for value in vars(step).values() if isinstance(value, str))
 
@@ -111,7 +119,9 @@ def rolled(monkeypatch: pytest.MonkeyPatch, *, dry: bool, component: str = "post
         rolling_restart.take_steps(out, actions, outcome)
 
     cut_off(monkeypatch, rolling_restart, execute=record, measured=measured)
-    rolling_restart.rolling_restart(SHOP, component=component, pending_only=False, dry=dry, yes=True, hop=None, as_json=True)
+    rolling_restart.rolling_restart(
+        SHOP, component=component, pending_only=False, patience=5, dry=dry, yes=True, hop=None, as_json=True
+    )
     return executed
 
 
@@ -123,7 +133,7 @@ def test_the_plan_that_is_printed_is_the_plan_that_runs(
     printed, people = capsys.readouterr()
     executed = rolled(monkeypatch, dry=False, component=component)
     assert executed
-    assert json.loads(printed)["planned"] == [step.document() for step in executed]
+    assert json.loads(printed)["planned"] == as_json(executed)
     assert people.splitlines() == [f"  {number}. {step}" for number, step in enumerate(executed, 1)]
     result = json.loads(capsys.readouterr().out)
     assert result["planned"] == result["done"] == json.loads(printed)["planned"] and result["left"] == []
@@ -133,10 +143,8 @@ def test_what_is_left_of_a_plan_is_said(monkeypatch: pytest.MonkeyPatch, capsys:
     executed = rolled(monkeypatch, dry=False, stuck=RestartPostgres("db3"))
     assert executed == [RestartPostgres("db2")]
     result = json.loads(capsys.readouterr().out)
-    assert result["done"] == [step.document() for step in executed]
-    assert result["left"] == [
-        step.document() for step in (RestartPostgres("db3"), SwitchOver("db1", "db3"), RestartPostgres("db1"))
-    ]
+    assert result["done"] == as_json(executed)
+    assert result["left"] == as_json([RestartPostgres("db3"), SwitchOver("db1", "db3", HOLD), RestartPostgres("db1")])
     assert result["stopped_by"] == "it is stuck"
 
 
@@ -146,15 +154,16 @@ def test_the_steps_of_a_switchover_are_those_that_it_takes(
 ) -> None:
     context = FaultContext(None, SHOP, None, views.view(), SHOP.timing)  # type: ignore[arg-type]
     cut_off(monkeypatch, switchover, TrialRunner=lambda *parts: type("", (), {"context": lambda self: context})())
-    code = switchover.switchover(SHOP, to="db2", force=force, dry=True, yes=False, writers=1, hop=None, as_json=True)
+    options: dict[str, Any] = {"force": force, "dry": True, "yes": False, "writers": 1, "hop": None, "as_json": True}
+    code = switchover.switchover(SHOP, to="db2", patience=5, **options)
     executed: list[Step] = []
     monkeypatch.setattr("day2.faults.switchover.execute", lambda step, actions: executed.append(step))
     fault = Switchover(context, "db2", patient=not force)
     fault.prepare()
-    assert executed == ([] if force else [AwaitSpared("db1")])
+    assert executed == ([] if force else [AwaitSpared("db1"), Checkpoint("db1")])
     fault.inject()
-    assert executed[-1] == HandOver("db1", "db2")
-    assert code == 0 and json.loads(capsys.readouterr().out)["planned"] == [step.document() for step in executed]
+    assert executed[-1] == (HandOver("db1", "db2") if force else HandOver("db1", "db2", HOLD, drained=True))
+    assert code == 0 and json.loads(capsys.readouterr().out)["planned"] == as_json(executed)
 
 
 def reinitialized(monkeypatch: pytest.MonkeyPatch, *, dry: bool, force: bool = False) -> list[Step]:
@@ -176,8 +185,13 @@ def test_the_steps_of_a_reinit_are_those_that_it_takes(
     assert reinitialized(monkeypatch, dry=True, force=force) == []
     printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
     executed = reinitialized(monkeypatch, dry=False, force=force)
-    assert executed == [*([] if force else [AwaitSpared("db2")]), Reinitialize("db2", "db1")]
+    assert executed == [*([] if force else [AwaitSpared("db2")]), Reinitialize("db2", "db1", drained=not force)]
     assert printed == [f"  {number}. {step}" for number, step in enumerate(executed, 1)]
+
+
+def as_json(steps: list[Step]) -> list[Any]:
+    """Their documents, as they are when they have been read."""
+    return list(json.loads(json.dumps([step.document() for step in steps])))
 
 
 def test_what_was_interrupted_begins_no_step() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from typing import Any
 
 import proofs
@@ -27,7 +28,13 @@ def text(out: Console) -> str:
 
 def shown(**differs: Any) -> str:
     out = console()
-    values = {"primary_after": "pg-sv02", "outage": 1.083, "healthy_again": 3.1, "writes": proofs.write_check(failed=0)}
+    values = {
+        "primary_after": "pg-sv02",
+        "outage": 1.083,
+        "longest_wait": 1.214,
+        "healthy_again": 3.1,
+        "writes": proofs.write_check(failed=0),
+    }
     planned.show(out, proofs.proof(proofs.trial("switchover", **(values | differs))))
     return text(out)
 
@@ -36,8 +43,21 @@ def test_a_switchover() -> None:
     assert shown().strip().splitlines() == [
         "pg-sv02 is the primary in place of pg-sv01; healthy again after 3.10 s",
         "writes paused for 1.08 s (expected: 2.0 s at most); 60,000 acknowledged, none lost, 12 writes got no answer",
+        "a writer waited for 1.21 s at most, with what failed before it",
         "done",
     ]
+
+
+def test_a_switchover_that_nobody_noticed() -> None:
+    told = shown(writes=proofs.write_check(failed=0, indeterminate=0), longest_wait=1.214).splitlines()
+    assert "no write failed, and the longest took 1.21 s" in told
+
+
+def test_through_paused_pools_no_write_may_fail() -> None:
+    expected = replace(proofs.trial("switchover").prediction, unnoticed=True)
+    told = shown(writes=proofs.write_check(failed=2, indeterminate=1), prediction=expected)
+    assert "3 writes failed or got no answer, although the pools were paused" in told and told.endswith("not as expected\n")
+    assert "although" not in shown(writes=proofs.write_check(failed=0, indeterminate=0), prediction=expected)
 
 
 @pytest.mark.parametrize(
@@ -59,14 +79,24 @@ def test_what_was_not_as_expected_is_said(differs: dict[str, Any], told: str) ->
 def test_a_rolling_restart() -> None:
     out = console()
     steps = (RestartPostgres("db2"), SwitchOver("db1", "db2"))
-    outcome = Outcome("shop", "postgres", steps, list(steps), write_gap=0.84, writes=proofs.write_check(failed=0), reads=1200)
+    outcome = Outcome("shop", "postgres", steps, list(steps), write_gap=0.84, longest_wait=0.9)
+    outcome.writes, outcome.reads = proofs.write_check(failed=0, indeterminate=0), 1200
     assert report(out, outcome, interrupted=False, as_json=False) == 0
     assert text(out).splitlines() == [
         "db2 is the primary in place of db1",
-        "writes paused for 0.84 s; 60,000 acknowledged, none lost, 12 writes got no answer",
+        "writes paused for 0.84 s; 60,000 acknowledged, none lost",
+        "no write failed, and the longest took 0.90 s",
         "1,200 reads, 0 sessions cut, each found a server",
         "done",
     ]
+
+
+@pytest.mark.parametrize(("component", "pooled", "code"), [("postgres", True, 1), ("pgbouncer", True, 0), ("postgres", False, 0)])
+def test_a_rolling_restart_fails_by_writes_that_pools_should_have_kept(component: Any, pooled: bool, code: int) -> None:
+    out = console()
+    outcome = Outcome("shop", component, (), pooled=pooled, writes=proofs.write_check(failed=1), reads=9)
+    assert report(out, outcome, interrupted=False, as_json=False) == code
+    assert ("although the pools were paused" in text(out)) == bool(code)
 
 
 def test_a_rolling_restart_that_left_readers_alone() -> None:

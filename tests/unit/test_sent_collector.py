@@ -19,11 +19,12 @@ from https_servers import serving
 
 from agents.sent import collector, shipped
 
-STAT = """# pxname,svname,scur,status,lastchg,check_status,last_chk,bck,
-write,FRONTEND,1,OPEN,,,,,
-write,db1,2,UP,10,L7OK,,0,
-write,db2,0,DOWN,10,L4CON,Connection refused,0,
-write,BACKEND,2,UP,10,,,,
+STAT = """# pxname,svname,scur,status,lastchg,check_status,last_chk,bck,slim,
+writes,FRONTEND,1,OPEN,,,,,0,
+reads,FRONTEND,1,OPEN,,,,,1000,
+write,db1,2,UP,10,L7OK,,0,,
+write,db2,0,DOWN,10,L4CON,Connection refused,0,,
+write,BACKEND,2,UP,10,,,,0,
 """
 
 
@@ -103,7 +104,14 @@ def test_haproxys_servers(tmp_path: Path) -> None:
         ("db1", "UP", ""),
         ("db2", "DOWN", "Connection refused"),
     ]
-    assert said["version"] == "3.2.5-1"
+    assert said["version"] == "3.2.5-1" and said["held"] == ["writes"]
+
+
+def test_who_lets_clients_wait_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "hold"
+    assert collector.hold({"path": str(path)}) is None
+    path.write_text("anna")
+    assert collector.hold({"path": str(path)}) == "anna"
 
 
 def test_who_holds_the_lock_is_seen_without_taking_it(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,26 +46,55 @@ def test_a_replica_is_pointed_to_the_new_leader_as_patroni_would_do_it(tmp_path:
     assert {path.name for path in tmp_path.iterdir()} == {"pgpass", "postgresql.conf", "postmaster.pid"}
 
 
-def test_what_haproxy_answers_to_a_change_is_an_error(tmp_path: Path) -> None:
-    path = tmp_path / "admin.sock"
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(path))
-        server.listen()
+def admin_socket(path: Path, *answers: bytes) -> list[str]:
+    """A HAProxy that gives these answers, one after the other; returns what it is asked."""
+    server, asked = socket.socket(socket.AF_UNIX), list[str]()
+    server.bind(str(path))
+    server.listen()
 
-        def serve() -> None:
-            for answer in (b"\n", b"No such server.\n"):
-                connection, _ = server.accept()
-                with connection:
-                    connection.recv(100)
-                    connection.sendall(answer)
+    def serve() -> None:
+        for answer in answers:
+            connection, _ = server.accept()
+            with connection:
+                asked.append(connection.recv(100).decode().strip())
+                connection.sendall(answer)
 
-        threading.Thread(target=serve, daemon=True).start()
-        commands = [f"set server read/{name} state drain" for name in ("db1", "db9")]
-        command, source = shipped("haproxy", {"socket": str(path), "commands": commands})
-        words = ["sh", "-c", command.replace("python3", sys.executable, 1)]
-        done = subprocess.run(words, input=source, capture_output=True, text=True, check=False)
+    threading.Thread(target=serve, daemon=True).start()
+    return asked
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """With a short name, as sockets need it."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_server_is_drained_for_as_long_as_somebody_is_there(folder: Path, gone: bool) -> None:
+    asked = admin_socket(folder / "admin.sock", b"\n", b"\n")
+    command, source = shipped("drain", {"socket": str(folder / "admin.sock"), "server": "read/db1"})
+    words = ["sh", "-c", command.replace("python3", sys.executable, 1)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as there:
+        assert there.stdin and there.stdout
+        there.stdin.write(source)
+        there.stdin.flush()
+        assert there.stdout.readline() == "drained\n"
+        assert asked == ["set server read/db1 state drain"]
+        if gone:
+            there.stdout.close()
+        there.stdin.close()
+        assert there.wait(20) == 0
+    assert asked[1:] == ["set server read/db1 state ready"]
+
+
+def test_what_haproxy_answers_to_a_change_is_an_error(folder: Path) -> None:
+    admin_socket(folder / "admin.sock", b"No such server.\n")
+    command, source = shipped("drain", {"socket": str(folder / "admin.sock"), "server": "read/db9"})
+    words = ["sh", "-c", command.replace("python3", sys.executable, 1)]
+    done = subprocess.run(words, input=source, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "set server read/db9 state drain: No such server.\n"
+    assert done.stderr == "HAProxy: set server read/db9 state drain: No such server.\n"
 
 
 def test_a_patroni_that_does_not_answer_is_told_in_one_line(tmp_path: Path) -> None:
@@ -99,12 +130,12 @@ def test_patroni_s_answer_is_told_whatever_it_is(tmp_path: Path) -> None:
 
 
 def test_a_program_that_fails_on_a_host_names_its_file_and_line(tmp_path: Path) -> None:
-    command, source = shipped("haproxy", {})
+    command, source = shipped("drain", {})
     words = ["sh", "-c", command.replace("python3", sys.executable, 1)]
     done = subprocess.run(words, input=source, capture_output=True, text=True, check=False, cwd=tmp_path)
-    lines = (ROOT / "agents/sent/haproxy.py").read_text().splitlines()
-    (number,) = [n for n, line in enumerate(lines, 1) if "refused = [" in line]
-    assert done.stderr.endswith(f"File \"agents/sent/haproxy.py\", line {number}, in <module>\nKeyError: 'commands'\n")
+    lines = (ROOT / "agents/sent/drain.py").read_text().splitlines()
+    (number,) = [n for n, line in enumerate(lines, 1) if "haproxy, server = " in line]
+    assert done.stderr.endswith(f"File \"agents/sent/drain.py\", line {number}, in <module>\nKeyError: 'socket'\n")
 
 
 def test_a_watcher_tells_the_leader_key_from_etcd_s_own_watch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from test_faults import LAN, made
 
 from cluster.errors import ClusterError
 from day2.faults.base import BaseFault
+from day2.faults.fault import NotInjectedError
 from day2.history.reads import ReadCheck
 from day2.history.writes import Row, Write, WriteCheck, WriteOutcome, check_writes
 from day2.hosts.interrupts import Interrupts
@@ -144,3 +145,19 @@ def test_what_fails_before_the_fault_is_an_error_and_after_it_unfinished(
     with pytest.raises(Unfinished, match="it can't be done"):
         run_of(recorded("partition", done, monkeypatch, inject=fails)).trial()
     assert done == ["heal partition"]
+
+
+def test_what_could_not_be_injected_is_no_trial(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> None:
+        raise NotInjectedError("nobody can be made to wait")
+
+    with pytest.raises(ClusterError, match="nobody can be made to wait") as caught:
+        run_of(recorded("switchover", done, monkeypatch, inject=fails)).trial()
+    assert not isinstance(caught.value, Unfinished) and done == []
+
+
+def test_only_writers_of_pools_notice_nothing(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = Prediction(Effect.KEEPS_RUNNING, within=1.0, why="", hold=0.05, unnoticed=True)
+    fault = recorded("switchover", done, monkeypatch, prediction=lambda: expected)
+    assert not run_of(fault).trial().prediction.unnoticed
+    assert expected.pooled() == expected

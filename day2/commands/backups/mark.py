@@ -11,7 +11,8 @@ from cluster.errors import ClusterError
 from cluster.recovery import NAME, Mark, lsn, position
 from cluster.topology import Cluster
 from day2.hosts.changing import changing
-from day2.recovery.notes import etcd, key, notes, psql
+from day2.hosts.psql import psql
+from day2.recovery.notes import etcd, key, notes
 from day2.recovery.plan import marks
 from day2.ui.console import FINE, console
 

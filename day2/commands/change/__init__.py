@@ -7,13 +7,17 @@ from invoke.context import Context
 from day2.commands.declare import BY_WAY, JSON, YES, command, on_cluster
 
 DRY = "print the steps and do nothing"
+# As in day2/procedures/hold.py, which is not imported to name the commands.
+PATIENCE = 5
+PATIENT = "how many seconds transactions in the pools have to end before the pause is given up, 1 to 15"
 HOSTS = "only this host; may be given several times"
 
 
 @command(
     help={
         "to": "the host that should lead; without it, the best candidate",
-        "force": "override what stands in the way, and name it",
+        "patience": PATIENT,
+        "force": "override what stands in the way, and name it; nobody waits then, and open sessions are cut",
         "dry": DRY,
         "yes": YES,
         "writers": "how many connections write meanwhile, to measure",
@@ -24,6 +28,7 @@ HOSTS = "only this host; may be given several times"
 def _switchover(
     c: Context,
     to: str | None = None,
+    patience: int = PATIENCE,
     force: bool = False,
     dry: bool = False,
     yes: bool = False,
@@ -31,10 +36,10 @@ def _switchover(
     from_: str | None = None,
     json: bool = False,
 ) -> None:
-    """Hand the primary's role to a replica, and measure the write gap and errors."""
+    """Hand the primary's role to a replica while clients wait, and measure the write gap and errors."""
     from day2.commands.change.switchover import switchover
 
-    on_cluster(c, switchover, to=to, force=force, dry=dry, yes=yes, writers=writers, hop=from_, as_json=json)
+    on_cluster(c, switchover, to=to, patience=patience, force=force, dry=dry, yes=yes, writers=writers, hop=from_, as_json=json)
 
 
 @command(
@@ -54,6 +59,7 @@ def _failover(c: Context, accept_loss: str | None = None, yes: bool = False) -> 
     help={
         "component": "postgres (default), patroni, etcd, haproxy or pgbackrest",
         "pending-only": "only members with a setting that waits for a restart",
+        "patience": PATIENT,
         "dry": DRY,
         "from": BY_WAY,
         "yes": YES,
@@ -64,6 +70,7 @@ def _rolling_restart(
     c: Context,
     component: str = "postgres",
     pending_only: bool = False,
+    patience: int = PATIENCE,
     dry: bool = False,
     yes: bool = False,
     from_: str | None = None,
@@ -73,7 +80,8 @@ def _rolling_restart(
     from day2.commands.change.rolling_restart import rolling_restart
 
     on_cluster(
-        c, rolling_restart, component=component, pending_only=pending_only, dry=dry, yes=yes, hop=from_, as_json=json
+        c, rolling_restart, component=component, pending_only=pending_only, patience=patience, dry=dry, yes=yes, hop=from_,
+        as_json=json,
     )  # fmt: skip
 
 
@@ -133,7 +141,16 @@ def _move_leader(c: Context, to: str | None = None) -> None:
     on_cluster(c, move_etcd_leader, to=to)
 
 
+@command()
+def _let_go(c: Context) -> None:
+    """Let clients go on who are kept waiting: resume paused pools, and let new connections for writes in."""
+    from day2.commands.change.traffic import resume
+
+    on_cluster(c, resume)
+
+
 COMMANDS = (_switchover, _failover, _rolling_restart, _pause, _resume, _reinit)
 ETCD_COMMANDS = (_move_leader,)
 HOST_COMMANDS = (_remove,)
 PACKAGES_COMMANDS = (_release, _hold)
+TRAFFIC_COMMANDS = (_let_go,)

@@ -109,8 +109,8 @@ def reinit(cluster: Cluster, *, host: str, dry: bool, yes: bool, force: bool) ->
 
 
 def reinit_steps(host: str, leader: str, *, patient: bool) -> Plan:
-    """The plan; `patient` is not before all other voters have what `host` has."""
-    return (*((AwaitSpared(host),) if patient else ()), Reinitialize(host, leader))
+    """The plan; `patient` is not before all other voters have what `host` has, and readers have left it."""
+    return (*((AwaitSpared(host),) if patient else ()), Reinitialize(host, leader, drained=patient))
 
 
 def identity(fleet: Fleet, cluster: Cluster, host: str) -> str:

@@ -15,6 +15,7 @@ from day2.hosts.observe import observe
 from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
 from day2.load.profile import LoadProfile
+from day2.procedures.hold import hold_for, patience_of
 from day2.procedures.switchover import objections, target
 from day2.report import show
 from day2.trials.runner import PlannedTrial, TrialRunner
@@ -28,16 +29,26 @@ PAUSE_SECONDS = 0.005
 
 
 def switchover(
-    cluster: Cluster, *, to: str | None, force: bool, dry: bool, yes: bool, writers: int, hop: str | None, as_json: bool
+    cluster: Cluster,
+    *,
+    to: str | None,
+    patience: int,
+    force: bool,
+    dry: bool,
+    yes: bool,
+    writers: int,
+    hop: str | None,
+    as_json: bool,
 ) -> int:
-    """Switches over and reports; 1 when a write was lost or the gap is longer than predicted.
+    """Switches over and reports; 1 when a write was lost, the gap is longer than predicted, or a write through the pools failed.
 
-    Raises ClusterError with everything that stands in the way; `force` overrides it, by name, where Patroni agrees. `dry`
-    prints the steps.
+    Raises ClusterError with everything that stands in the way; `force` overrides it, by name, where Patroni agrees, and lets
+    nobody wait. `patience`: seconds that transactions in the pools have to end. `dry` prints the steps.
     """
+    hold = hold_for(cluster, patience_of(patience))
     out = console(as_json=as_json)
     vault = open_vault(cluster)
-    load = LoadProfile(vault.password("probe"), writers, pause=PAUSE_SECONDS, via=hop)
+    load = LoadProfile(vault.password("probe"), writers, pause=PAUSE_SECONDS, via=hop, pooled=bool(cluster.pooler_hosts))
     with Fleet(cluster.hosts) as fleet, nullcontext() if dry else operator_lock.held(fleet, cluster, "switchover"):
         view = observe(fleet, cluster)
         chosen = target(view, cluster, to)
@@ -46,7 +57,7 @@ def switchover(
             raise ClusterError("\n".join(["no switchover now, nothing was touched:", *(f"  - {a}" for a in against)]))
         runner = TrialRunner(out, fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), load)
         context = runner.context()
-        planned = Switchover(context, chosen, patient=not force)
+        planned = Switchover(context, chosen, hold, patient=not force)
         out.print(f"This [bold]{planned.describe()}[/].")
         show_plan(out, planned.steps)
         for one in candidates(view, cluster):
@@ -60,5 +71,5 @@ def switchover(
                 print_plan(cluster, planned.steps)
             return FINE
         confirm(out, yes=yes)
-        proof = runner.run(context, [PlannedTrial(lambda context: Switchover(context, chosen, patient=not force))])
+        proof = runner.run(context, [PlannedTrial(lambda context: Switchover(context, chosen, hold, patient=not force))])
     return show(out, proof, as_json=as_json, interrupted=runner.interrupted, as_planned=True)

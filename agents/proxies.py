@@ -1,0 +1,137 @@
+"""What a proxy host's programs of ours ask PgBouncer's console and HAProxy's admin socket. Sent along with those that do."""
+
+from __future__ import annotations
+
+import csv
+import os
+import pwd
+import select
+import socket
+import struct
+
+CONSOLE = "pgbouncer"
+ANSWER_SECONDS = 5.0
+
+
+class Console:
+    """The console of one process of PgBouncer, which lets its own user in by the socket. Raises OSError."""
+
+    def __init__(self, user: str, directory: str, port: int) -> None:
+        self._connection = socket.socket(socket.AF_UNIX)
+        self._connection.settimeout(ANSWER_SECONDS)
+        os.seteuid(pwd.getpwnam(user).pw_uid)  # whom the kernel names to the other end
+        try:
+            self._connection.connect(f"{directory}/.s.PGSQL.{port}")
+        finally:
+            os.seteuid(0)
+        words = b"".join(word.encode() + b"\0" for word in ("user", CONSOLE, "database", CONSOLE, ""))
+        self._connection.sendall(struct.pack("!II", 8 + len(words), 196608) + words)
+        self._received = b""
+        self.answer()
+
+    def ask(self, command: str) -> list[dict[str, str]]:
+        self.send(command)
+        return self.answer()
+
+    def send(self, command: str) -> None:
+        text = command.encode() + b"\0"
+        self._connection.sendall(b"Q" + struct.pack("!I", 4 + len(text)) + text)
+
+    def answers(self, seconds: float) -> bool:
+        """Whether something has come within so many seconds."""
+        return bool(self._received or select.select([self._connection], [], [], seconds)[0])
+
+    def answer(self) -> list[dict[str, str]]:
+        """The rows of an answer, to its end."""
+        names: list[str] = []
+        rows: list[dict[str, str]] = []
+        problem = ""
+        while True:
+            kind, body = self._message()
+            if kind == b"T":
+                names = _names(body)
+            elif kind == b"D":
+                rows.append(dict(zip(names, _values(body), strict=True)))
+            elif kind == b"E":
+                said = {part[:1]: part[1:] for part in body.split(b"\0") if part}
+                problem = said.get(b"M", b"refused").decode(errors="replace")
+            if problem and kind in (b"E", b"Z"):  # an error at login is the last word
+                raise OSError(problem)
+            if kind == b"Z":
+                return rows
+
+    def _message(self) -> tuple[bytes, bytes]:
+        head = self._exactly(5)
+        return head[:1], self._exactly(struct.unpack("!I", head[1:])[0] - 4)
+
+    def _exactly(self, count: int) -> bytes:
+        while len(self._received) < count:
+            if not (more := self._connection.recv(65536)):
+                raise OSError("PgBouncer has closed its console")
+            self._received += more
+        found, self._received = self._received[:count], self._received[count:]
+        return found
+
+
+def _names(body: bytes) -> list[str]:
+    names, rest = [], body[2:]
+    while rest:
+        name, _, rest = rest.partition(b"\0")
+        names.append(name.decode())
+        rest = rest[18:]
+    return names
+
+
+def _values(body: bytes) -> list[str]:
+    values, rest = [], body[2:]
+    while rest:
+        size = struct.unpack("!i", rest[:4])[0]
+        values.append(rest[4 : 4 + max(0, size)].decode(errors="replace"))
+        rest = rest[4 + max(0, size) :]
+    return values
+
+
+class HAProxy:
+    """Its admin socket. Raises OSError."""
+
+    def __init__(self, path: str, frontend: str, backend: str) -> None:
+        self._path, self._frontend, self._backend = path, frontend, backend
+
+    def ask(self, command: str) -> str:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(ANSWER_SECONDS)
+            connection.connect(self._path)
+            connection.sendall(f"{command}\n".encode())
+            with connection.makefile() as answer:
+                return answer.read().strip()
+
+    def change(self, command: str) -> None:
+        """A change, which is answered with nothing."""
+        if said := self.ask(command):
+            raise OSError(f"HAProxy: {command}: {said}")
+
+    def rows(self) -> list[dict[str, str]]:
+        return list(csv.DictReader(self.ask("show stat").removeprefix("# ").splitlines()))
+
+    def limit(self) -> int:
+        """How many connections the frontend takes."""
+        found = (row for row in self.rows() if row["pxname"] == self._frontend and row["svname"] == "FRONTEND")
+        return int(next(found)["slim"])
+
+    def set_limit(self, count: int) -> None:
+        self.change(f"set maxconn frontend {self._frontend} {count}")
+
+    def servers(self) -> dict[str, bool]:
+        """Those that writes go to, by name: whether they are up."""
+        found = [row for row in self.rows() if row["pxname"] == self._backend and row["svname"] not in ("FRONTEND", "BACKEND")]
+        return {row["svname"]: row["status"].startswith("UP") for row in found}
+
+    def drained(self, backend: str) -> list[str]:
+        """The servers of a backend that get no new connections for now."""
+        return [row["svname"] for row in self.rows() if row["pxname"] == backend and row["status"].startswith("DRAIN")]
+
+    def lead_to(self, name: str) -> None:
+        """Has new connections go to that server alone, without waiting for the checks that will say the same."""
+        for server, up in self.servers().items():
+            if up != (server == name):
+                self.change(f"set server {self._backend}/{server} health {'up' if server == name else 'down'}")

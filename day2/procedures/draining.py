@@ -1,0 +1,54 @@
+"""A replica that gets no new reads, on every proxy host (agents/sent/drain.py), for as long as the operator is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import paramiko
+
+from agents.sent import shipped
+from cluster import paths
+from cluster.errors import ClusterError
+from cluster.topology import Cluster
+from day2.hosts.ssh import LOST, Fleet, UnreachableError
+
+READY_SECONDS = 20
+
+
+@contextmanager
+def drained(fleet: Fleet, cluster: Cluster, host: str) -> Iterator[None]:
+    """No HAProxy gives `host` new reads in the block. Raises ClusterError where that can't be had, or not be undone."""
+    channels: dict[str, paramiko.Channel] = {}
+    try:
+        for proxy in cluster.haproxy_hosts:
+            channels[proxy.name] = _start(fleet, proxy.name, host)
+        yield
+    finally:
+        for channel in channels.values():
+            with suppress(*LOST):
+                channel.shutdown_write()
+        left = [name for name, channel in channels.items() if not _ended_well(channel)]
+        for channel in channels.values():
+            channel.close()
+        if left:
+            raise ClusterError(f"{host} gets no reads yet from {' and '.join(left)}: `invoke traffic.resume`")
+
+
+def _start(fleet: Fleet, proxy: str, host: str) -> paramiko.Channel:
+    command, source = shipped("drain", {"socket": paths.HAPROXY_SOCKET, "server": f"read/{host}"})
+    try:
+        channel = fleet.start(proxy, command)
+        channel.settimeout(READY_SECONDS)
+        channel.sendall(source.encode())
+        if channel.makefile("r").readline().strip() == "drained":
+            return channel
+        problem = channel.makefile_stderr("rb").read().decode(errors="replace").strip()
+        channel.close()
+    except (UnreachableError, *LOST) as error:
+        problem = str(error) or type(error).__name__
+    raise ClusterError(f"{proxy}: {host} could not be drained in HAProxy: {problem}")
+
+
+def _ended_well(channel: paramiko.Channel) -> bool:
+    return bool(channel.status_event.wait(READY_SECONDS)) and channel.recv_exit_status() == 0

@@ -1,0 +1,252 @@
+"""Planned work that no query notices: pools are paused and new connections held while the primary changes, and whatever happens
+to the operator, they go on. Seen by clients of their own, PgBouncer's console, HAProxy's statistics and PostgreSQL."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shlex
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+
+import psycopg
+import pytest
+from clients import LongTransactions, Pooled
+from commands import finish, invoke, start, status
+from helpers import Site
+from hosts import DATABASES, PROXY, wait_until
+
+from agents.sent import shipped
+from cluster.paths import LOCK
+from day2.procedures.hold import hold_for, program
+
+pytestmark = pytest.mark.usefixtures("healed")
+WRITES, READS = 6432, 6433
+NOTE = "/run/pgquorum-hold.json"
+FEW = ("--writers", "2")
+
+
+@pytest.fixture(scope="module")
+def pooled(site: Site) -> Iterator[Site]:
+    """The cluster with pools, if it had none."""
+    with site.deployed_with("group_data/haproxy.py", "pooling = True"):
+        yield site
+
+
+def console(site: Site, command: str, process: str = "write-1", port: int = WRITES) -> list[dict[str, str]]:
+    psql = f"psql -Xqw --csv -h /run/pgquorum-pool/{process} -p {port} -U pgbouncer pgbouncer"
+    return list(csv.DictReader(site.on(PROXY, f"runuser -u pgbouncer -- {psql} -c {shlex.quote(command)}").splitlines()))
+
+
+def paused(site: Site) -> bool:
+    return {row["key"]: row["value"] for row in console(site, "show state")}["paused"] == "yes"
+
+
+def limit(site: Site) -> int:
+    """How many connections HAProxy takes at the port for writes."""
+    said = site.on(PROXY, "echo 'show stat' | socat stdio /run/haproxy/admin.sock")
+    rows = csv.DictReader(said.removeprefix("# ").splitlines())
+    return next(int(row["slim"]) for row in rows if (row["pxname"], row["svname"]) == ("writes", "FRONTEND"))
+
+
+def flows(site: Site) -> bool:
+    """Nothing is held, and nothing is left that would let go."""
+    left = site.on(PROXY, f"ls {NOTE} 2>/dev/null; systemctl list-units --all --plain --no-legend 'pgquorum-let-go*'")
+    return not paused(site) and limit(site) > 0 and left == ""
+
+
+def answers(site: Site, port: int = WRITES) -> None:
+    with site.connect(port, connect_timeout=60) as connection:
+        connection.execute("select 1")
+
+
+def test_a_switchover_under_three_hundred_pooled_clients_fails_nothing(pooled: Site) -> None:
+    old = pooled.leader()
+    new_sessions: list[str] = []
+    stop = threading.Event()
+
+    def connect_again_and_again() -> None:
+        while not stop.is_set():
+            try:
+                connection = pooled.connect(5000, connect_timeout=20)
+            except psycopg.Error as error:
+                new_sessions.append(str(error))
+                continue
+            with closing(connection), suppress(psycopg.OperationalError):  # a session that is open is cut, as ever
+                connection.execute("select 1")
+            time.sleep(0.02)
+
+    opener = threading.Thread(target=connect_again_and_again)
+    with Pooled(pooled, 300, WRITES) as writers, Pooled(pooled, 20, READS, write=False) as readers:
+        opener.start()
+        code, out, err = invoke(pooled, "switchover", "--yes", "--json", *FEW)
+        stop.set()
+        opener.join()
+    assert code == 0, out + err
+    (trial,) = json.loads(out)["trials"]
+    print(
+        f"outage {trial['outage']}, longest {trial['longest_wait']}; 300 clients {writers.longest:.2f} s, {writers.done} writes"
+    )
+    assert (writers.failures, readers.failures, new_sessions) == ([], [], [])
+    assert (trial["writes"]["failed"], trial["writes"]["indeterminate"], trial["writes"]["lost"]["count"]) == (0, 0, 0)
+    assert trial["reads"]["failed"] == 0
+    assert writers.lost() == set() and writers.done > 300 and readers.done > 100
+    assert pooled.leader() != old and flows(pooled)
+    assert "no write failed, and the longest took" in err
+
+
+def test_a_rolling_restart_fails_nothing_either(pooled: Site) -> None:
+    before = pooled.postmasters()
+    with Pooled(pooled, 20, WRITES) as writers, Pooled(pooled, 20, READS, write=False) as readers:
+        code, out, err = invoke(pooled, "rolling-restart", "--yes", "--json", seconds=500)
+    assert code == 0, out + err
+    outcome = json.loads(out)
+    print(
+        f"gap {outcome['write_gap']}, longest {outcome['longest_wait']}; clients {writers.longest:.2f}, {readers.longest:.2f} s"
+    )
+    assert (writers.failures, readers.failures) == ([], [])
+    assert (outcome["writes"]["failed"], outcome["writes"]["indeterminate"], outcome["reads_broken"]) == (0, 0, 0)
+    assert writers.lost() == set()
+    assert all(pooled.postmasters()[host] != before[host] for host in DATABASES) and flows(pooled)
+
+
+def test_a_replica_that_is_made_anew_fails_no_read(pooled: Site) -> None:
+    replica = pooled.replicas()[0]
+    with Pooled(pooled, 20, READS, write=False) as readers:
+        code, out, err = invoke(pooled, "reinit", replica, "--yes")
+    assert code == 0, out + err
+    assert readers.failures == [] and readers.done > 100 and replica in pooled.read_from()
+
+
+def test_the_plan_says_what_waits_and_for_how_long(pooled: Site) -> None:
+    code, out, err = invoke(pooled, "switchover", "--dry", "--json", "--patience", "3")
+    assert code == 0, err
+    hold = json.loads(out)["planned"][-1]["hold"]
+    assert hold == {"hosts": [PROXY], "port": 5000, "pools": ["write-1"], "patience": 3, "bound": 18}
+    assert "write-1 paused within 3 s" in err and flows(pooled)
+    code, _, err = invoke(pooled, "switchover", "--dry", "--patience", "0")
+    assert code == 2 and "--patience 0: should be from 1 to 15" in err
+
+
+def test_who_stands_in_the_way_is_named_and_nothing_is_changed(pooled: Site) -> None:
+    old = pooled.leader()
+    with pooled.connect(WRITES, autocommit=False) as open_one, Pooled(pooled, 5, WRITES) as others:
+        row = open_one.execute("select pg_backend_pid(), host(inet_client_addr())").fetchone()
+        assert row
+        code, out, err = invoke(pooled, "switchover", "--yes", "--patience", "1", *FEW)
+        assert code == 2, out + err
+        assert f"pid {row[0]} of role app in database app from " in err and "(idle in transaction), in a transaction since" in err
+        assert "nothing was changed" in err
+        mine = {client["addr"] for client in console(pooled, "show clients") if client["database"] == "app"}
+        assert any(f"from {address} " in err for address in mine)
+        open_one.execute("select 1")
+    assert others.failures == [] and pooled.leader() == old and flows(pooled)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_operator_who_goes_in_the_middle_leaves_nobody_waiting(pooled: Site, how: signal.Signals) -> None:
+    """Ctrl-C, and a process that is gone at once; a second operator is told who it is meanwhile."""
+    old = pooled.leader()
+    with (
+        LongTransactions(pooled, WRITES, seconds=10, until=lambda: paused(pooled)) as long,
+        Pooled(pooled, 5, WRITES) as others,
+    ):
+        running = start(pooled, "switchover", "--yes", "--patience", "15", *FEW)
+        wait_until(lambda: "switchover" in pooled.on(old, f"cat {LOCK}"), "it has the lock")
+        if how == signal.SIGINT:
+            code, _, err = invoke(pooled, "switchover", "--yes")
+            assert code == 2 and "is changing this cluster (switchover" in err
+        wait_until(lambda: paused(pooled), "the pools are being paused")
+        running.send_signal(how)
+        wait_until(lambda: flows(pooled), "everything flows", 40)
+        answers(pooled)
+        if how == signal.SIGINT:
+            code, out, err = finish(pooled, running)
+            assert code == 130, out + err
+        else:
+            running.wait(30)
+    assert others.failures == [] and long.failures == []
+    assert pooled.leader() == old
+    wait_until(pooled.healthy, "the cluster is whole")
+
+
+@contextmanager
+def holding(site: Site, patience: float, bound: int) -> Iterator[subprocess.Popen[str]]:
+    """The program that holds clients, started by hand."""
+    cluster = site.cluster
+    spec = program(cluster, cluster.host(PROXY), "{}", hold_for(cluster)) | {"patience": patience, "bound": bound}
+    command, source = shipped("hold", spec)
+    there = subprocess.Popen(
+        [*site.lab.ssh_command(PROXY), command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )  # fmt: skip
+    assert there.stdin
+    there.stdin.write(source)
+    try:
+        assert told(there) == {"ready": True}
+        yield there
+    finally:
+        there.stdin.close()
+        there.wait(30)
+
+
+def told(there: subprocess.Popen[str], command: str = "") -> dict[str, object]:
+    assert there.stdin and there.stdout
+    if command:
+        there.stdin.write(f"{command}\n")
+    there.stdin.flush()
+    return dict(json.loads(there.stdout.readline()))
+
+
+def test_a_pause_that_does_not_come_in_time_is_given_up(pooled: Site) -> None:
+    with pooled.connect(WRITES, autocommit=False) as open_one, holding(pooled, 1.0, 20) as there:
+        row = open_one.execute("select pg_backend_pid()").fetchone()
+        assert row
+        answer = told(there, "hold")
+        (stuck,) = answer["stuck"]  # type: ignore[misc]
+        assert (stuck["pid"], stuck["role"], stuck["database"]) == (row[0], "app", "app")
+        assert flows(pooled)
+        open_one.execute("select 1")
+
+
+def test_held_clients_wait_and_open_sessions_go_on_even_when_all_is_lost_that_holds_them(pooled: Site) -> None:
+    """The program is killed on the proxy itself: the timer lets go."""
+    with pooled.connect(5000) as open_one, pooled.connect(WRITES) as in_pool, holding(pooled, 5.0, 20) as there:
+        assert told(there, "hold") == {"held": True}
+        assert paused(pooled) and limit(pooled) == 0
+        found = {one["rule"]: one["text"] for one in status(pooled)["findings"]}
+        assert {"pooling.paused", "routing.writes-held"} <= found.keys()
+        began = time.monotonic()
+        pooled.on(PROXY, "kill -9 $(pgrep -f 'python3 -I -S -c [i]mport sys; exec')")
+        open_one.execute("select 1")
+        waiting = [
+            threading.Thread(target=answers, args=(pooled, 5000)),
+            threading.Thread(target=in_pool.execute, args=("select 1",)),
+        ]
+        for one in waiting:
+            one.start()
+        for one in waiting:
+            one.join(60)
+        assert not any(one.is_alive() for one in waiting)
+        print(f"after {time.monotonic() - began:.1f} s")
+    wait_until(lambda: flows(pooled), "nothing is left")
+
+
+def test_what_somebody_has_left_held_is_told_and_let_go(pooled: Site) -> None:
+    console(pooled, "pause")
+    pooled.on(PROXY, "echo 'set maxconn frontend writes 0' | socat stdio /run/haproxy/admin.sock")
+    found = {one["rule"]: one["text"] for one in status(pooled)["findings"]}
+    assert "`invoke traffic.resume`" in found["pooling.paused"] and "`invoke traffic.resume`" in found["routing.writes-held"]
+    code, _, err = invoke(pooled, "switchover", "--yes")
+    assert code == 2 and "write-1 is paused" in err
+    code, out, err = invoke(pooled, "traffic.resume")
+    assert code == 0, out + err
+    assert "takes new connections again" in out and "write-1: resume" in out
+    answers(pooled)
+    answers(pooled, 5000)
+    assert flows(pooled)
+    code, out, _ = invoke(pooled, "traffic.resume")
+    assert code == 0 and "nobody was kept waiting" in out
