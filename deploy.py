@@ -18,6 +18,7 @@ from operations import (
     patroni,
     pgbackrest,
     pgbouncer,
+    services,
     sources,
     verify,
     without_replica,
@@ -73,7 +74,7 @@ if me in cluster.postgres_hosts:
     manage(name="Configure Patroni", wanted=patroni.files(run), remove=patroni.FORMER)
     patroni.judge_parameters(name="PostgreSQL takes the parameters", run=run)
 if me in cluster.backup_hosts:
-    pgbackrest.make_user(name="Make the user of pgBackRest")
+    services.make_user(name="Make the user of pgBackRest", user=pgbackrest.USER)
 if me in cluster.pgbackrest_hosts:
     manage(name="Configure pgBackRest", wanted=pgbackrest.files(run), remove=pgbackrest.not_needed(run))
     pgbackrest.start(name="Start pgBackRest", run=run)
@@ -112,7 +113,7 @@ if me in cluster.haproxy_hosts:
     manage(name="Configure HAProxy", wanted=haproxy.files(run))
     haproxy.start_or_reload(name="Start or reload HAProxy", run=run)
 if me in cluster.pooler_hosts:
-    pgbouncer.make_user(name="Make the user of PgBouncer")
+    services.make_user(name="Make the user of PgBouncer", user=pgbouncer.USER)
     manage(name="Configure PgBouncer", wanted=pgbouncer.files(run))
     pgbouncer.start(name="Start or reload PgBouncer", run=run)
 elif me in cluster.haproxy_hosts:

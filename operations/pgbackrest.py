@@ -18,6 +18,7 @@ from .managed import Managed, data_directory, directory, render, secret
 from .repositories import repositories
 from .services import Unit, UnitFact, first_start, or_journal
 
+USER = paths.BACKUP_USER  # to whom the backups belong: nobody's but pgBackRest's
 UNIT = "pgbackrest.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 TLS_FILES = tuple(f"{paths.BACKUP_TLS}/{name}" for name in ("server.key", "server.crt", "ca.crt"))
@@ -130,24 +131,6 @@ def not_needed(run: Run) -> tuple[str, ...]:
     return tuple(sorted(set(there) - {item.path for item in wanted}))
 
 
-class HasUser(FactBase[bool]):
-    """Whether the user is there to whom the backups belong."""
-
-    def command(self) -> str:
-        return f"id -u {paths.BACKUP_USER} 2>/dev/null || true"
-
-    def process(self, output: list[str]) -> bool:
-        return bool(output)
-
-
-@operation()
-def make_user() -> Generator[StringCommand]:
-    """Makes the user to whom the backups belong: nobody's but pgBackRest's."""
-    if not host.get_fact(HasUser):
-        options = "--system --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin"
-        yield StringCommand(f"useradd {options} {paths.BACKUP_USER}")
-
-
 @operation()
 def start(run: Run) -> Generator[StringCommand]:
     """Starts the server where it does not run, and lets it read files that are newer than what it runs with."""
@@ -178,7 +161,7 @@ def leave() -> Generator[StringCommand]:
     """Ends the server on a host of a cluster that has no host for backups any more."""
     if host.get_fact(Written):
         yield StringCommand(f"systemctl disable --now --quiet {UNIT}")
-        gone = (paths.BACKUP_CONFIG, UNIT_FILE, paths.ARCHIVE_PUSH, *TLS_FILES, *drills.unit_and_all())
+        gone = (paths.BACKUP_CONFIG, UNIT_FILE, paths.ARCHIVE_PUSH, STORE_FILES, *TLS_FILES, *drills.unit_and_all())
         yield StringCommand(f"rm -f {' '.join(gone)}")
         yield StringCommand("systemctl daemon-reload")
 

@@ -18,6 +18,7 @@ from .context import Run
 from .managed import Managed, directory, render, secret
 from .services import Unit, UnitFact, first_start, or_journal
 
+USER = paths.POOL_USER  # as whom it runs, who may read its keys: nobody else's
 UNIT_FILE = "/etc/systemd/system/pgquorum-pool@.service"
 ANY_UNIT = "pgquorum-pool@*.service"
 TLS_FILES = tuple(f"{paths.POOL_TLS}/{name}" for name in ("server.key", "server.crt", "ca.crt"))
@@ -72,24 +73,6 @@ def _process(run: Run, process: pooling.Process) -> str:
 def _own(process: pooling.Process) -> str:
     """What a process alone reads, and only when it starts."""
     return f"{paths.POOL}/{process.name}.ini"
-
-
-class HasUser(FactBase[bool]):
-    """Whether the user is there as whom PgBouncer runs."""
-
-    def command(self) -> str:
-        return f"id -u {paths.POOL_USER} 2>/dev/null || true"
-
-    def process(self, output: list[str]) -> bool:
-        return bool(output)
-
-
-@operation()
-def make_user() -> Generator[StringCommand]:
-    """Makes the user as whom PgBouncer runs, who may read its keys: nobody else's."""
-    if not host.get_fact(HasUser):
-        options = "--system --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin"
-        yield StringCommand(f"useradd {options} {paths.POOL_USER}")
 
 
 class Processes(FactBase[list[str]]):

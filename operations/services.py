@@ -1,12 +1,16 @@
-"""systemd units, judged by what runs rather than by what this run has changed: a run that died half way is mended by the next."""
+"""systemd units, judged by what runs rather than by what this run has changed: a run that died half way is mended by the next.
+And the users as whom they run, where no package makes them.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import shlex
+from collections.abc import Generator
 from dataclasses import dataclass
 
-from pyinfra.api import FactBase, StringCommand
+from pyinfra import host
+from pyinfra.api import FactBase, StringCommand, operation
 
 PROPERTIES = (
     "LoadState,ActiveState,UnitFileState,NeedDaemonReload,ReloadResult,StateChangeTimestamp,ExecMainStartTimestamp,MainPID"
@@ -70,6 +74,24 @@ def _seconds(timestamp: str) -> float:
         return 0.0
     moment = dt.datetime.strptime(timestamp.split(" ", 1)[1], "%Y-%m-%d %H:%M:%S.%f UTC")
     return moment.replace(tzinfo=dt.UTC).timestamp()
+
+
+class HasUser(FactBase[bool]):
+    """Whether a user is there."""
+
+    def command(self, user: str) -> str:
+        return f"id -u {user} 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> bool:
+        return bool(output)
+
+
+@operation()
+def make_user(user: str) -> Generator[StringCommand]:
+    """Makes a system user, whose files are nobody else's. It may not log in, and has no home."""
+    if not host.get_fact(HasUser, user=user):
+        options = "--system --user-group --no-create-home --home-dir / --shell /usr/sbin/nologin"
+        yield StringCommand(f"useradd {options} {user}")
 
 
 def first_start(unit: str) -> str:
