@@ -18,68 +18,57 @@ if TYPE_CHECKING:
     from .settings import BackupSettings
     from .topology import Cluster
 
-NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 HOST = r"([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\]"
 # What each kind has to have, and what it may have besides; all may have how much is kept.
 NEEDED = {"directory": (), "s3": ("bucket", "endpoint", "region"), "sftp": ("host", "user", "host_key", "path")}
 ALSO = {"directory": (), "s3": ("path", "uri_style", "ca_file"), "sftp": ("port",)}
 
 
-def _name(value: str) -> str:
-    if not NAME.fullmatch(value):
-        raise ValueError("should be lower-case letters, digits and underscores, at most 31, a letter first")
-    return value
+def _like(pattern: str, right: str) -> AfterValidator:
+    """Text that is like `pattern` as a whole; `right` says what it should be."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"should be {right}")
+        return value
+
+    return AfterValidator(check)
 
 
-def _bucket(value: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value):
-        raise ValueError("should be the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens")
-    return value
-
-
-def _endpoint(value: str) -> str:
-    if not re.fullmatch(rf"({HOST})(:\d{{1,5}})?", value):
-        raise ValueError(
-            "should be a host with or without a port, such as 's3.eu-central-1.amazonaws.com'; it is always spoken to by TLS"
-        )
-    return value
-
-
-def _region(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9-]{1,63}", value):
-        raise ValueError(
-            "should be a region such as 'eu-central-1'; where the store has none, what its manual says: often us-east-1"
-        )
-    return value
-
-
-def _host(value: str) -> str:
-    if not re.fullmatch(HOST, value):
-        raise ValueError("should be the name or address of a host")
-    return value
-
-
-def _user(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}", value):
-        raise ValueError("should be the name of a user there")
-    return value
-
-
-def _path(value: str) -> str:
-    if not re.fullmatch(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+", value):
-        raise ValueError("should be an absolute path such as '/pgbackrest', of letters, digits and . _ - /")
-    return value
-
-
-def _host_key(value: str) -> str:
-    if not re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43}", value):
-        raise ValueError(
-            "should be the SHA-256 of the server's own key, as `ssh-keyscan HOST | ssh-keygen -lf -` prints it: SHA256:..."
-        )
-    return value
-
-
-RepositoryName = Annotated[str, AfterValidator(_name)]
+RepositoryName = Annotated[
+    str, _like(r"[a-z][a-z0-9_]{0,30}", "lower-case letters, digits and underscores, at most 31, a letter first")
+]
+Bucket = Annotated[
+    str,
+    _like(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", "the name of a bucket: 3 to 63 lower-case letters, digits, dots and hyphens"),
+]
+Endpoint = Annotated[
+    str,
+    _like(
+        rf"({HOST})(:\d{{1,5}})?",
+        "a host with or without a port, such as 's3.eu-central-1.amazonaws.com'; it is always spoken to by TLS",
+    ),
+]
+Region = Annotated[
+    str,
+    _like(
+        r"[A-Za-z0-9-]{1,63}",
+        "a region such as 'eu-central-1'; where the store has none, what its manual says: often us-east-1",
+    ),
+]
+Server = Annotated[str, _like(HOST, "the name or address of a host")]
+User = Annotated[str, _like(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}", "the name of a user there")]
+Directory = Annotated[
+    str,
+    _like(r"(/[A-Za-z0-9_][A-Za-z0-9_.-]*)+", "an absolute path such as '/pgbackrest', of letters, digits and . _ - /"),
+]
+HostKey = Annotated[
+    str,
+    _like(
+        r"SHA256:[A-Za-z0-9+/]{43}",
+        "the SHA-256 of the server's own key, as `ssh-keyscan HOST | ssh-keygen -lf -` prints it: SHA256:...",
+    ),
+]
 
 
 class Repository(BaseModel):
@@ -88,16 +77,16 @@ class Repository(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     type: Literal["directory", "s3", "sftp"]
-    path: Annotated[str, AfterValidator(_path)] | None = None
-    bucket: Annotated[str, AfterValidator(_bucket)] | None = None
-    endpoint: Annotated[str, AfterValidator(_endpoint)] | None = None
-    region: Annotated[str, AfterValidator(_region)] | None = None
+    path: Directory | None = None
+    bucket: Bucket | None = None
+    endpoint: Endpoint | None = None
+    region: Region | None = None
     uri_style: Literal["host", "path"] | None = None
     ca_file: str | None = None
-    host: Annotated[str, AfterValidator(_host)] | None = None
+    host: Server | None = None
     port: Port | None = None
-    user: Annotated[str, AfterValidator(_user)] | None = None
-    host_key: Annotated[str, AfterValidator(_host_key)] | None = None
+    user: User | None = None
+    host_key: HostKey | None = None
     keep_full: Annotated[StrictInt, Field(ge=1, le=9999)] | None = None
     keep_days: Annotated[StrictInt, Field(ge=1, le=3650)] | None = None
 

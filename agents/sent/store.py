@@ -111,10 +111,10 @@ def sftp(spec: dict[str, Any]) -> str:
         options = ["BatchMode=yes", "IdentitiesOnly=yes", f"UserKnownHostsFile={known}", "StrictHostKeyChecking=yes"]
         asked = [part for one in options for part in ("-o", one)]
         login = ["sftp", "-q", "-F", "none", "-i", str(key), "-P", port, *asked, "-b", "-", f"{spec['user']}@{spec['host']}"]
-        code, _, said = run(login, f"-mkdir {spec['path']}\nls {spec['path']}\n")
+        code, _, said = run(login, f"ls {spec['path']}\n")
     if code == 0:
         return ""
-    lines = [line.strip() for line in said.splitlines() if line.strip() and "remote mkdir" not in line]
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
     if any("Permission denied (" in line for line in lines):
         return f"{server} does not take the key of user {spec['user']}"
     return f"{spec['path']} is no directory of {spec['user']}'s there: {lines[-1] if lines else 'sftp fails without a word'}"

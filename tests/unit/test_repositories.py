@@ -423,7 +423,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[di
     """An SFTP server that listens, what is asked about it, and where a program `sftp` says what it says."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         (tmp_path / "ssh-keyscan").write_text(f"#!/bin/sh\necho '{LINE}'\n")
-        (tmp_path / "sftp").write_text("#!/bin/sh\ncat >/dev/null\nexit 0\n")
+        (tmp_path / "sftp").write_text(f"#!/bin/sh\ncat >{tmp_path}/asked\nexit 0\n")
         for program in ("ssh-keyscan", "sftp"):
             (tmp_path / program).chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
@@ -433,8 +433,9 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[di
 
 
 def test_an_sftp_server_is_known_by_its_own_key(server: tuple[dict[str, Any], Path]) -> None:
-    spec, _ = server
+    spec, program = server
     assert store.sftp(spec) == ""
+    assert (program.parent / "asked").read_text() == "ls /backups\n"  # nothing is made there to find out
     said = store.sftp({**spec, "host_key": PRINT})
     assert said == f"host_key is {PRINT}, but 127.0.0.1 has {store.fingerprint(LINE)}"
 
