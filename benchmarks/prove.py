@@ -14,7 +14,9 @@ from . import rig
 # So many times what `make test` does of the model, each run another.
 TIMES = "30"
 # Where the tests marked as long are. Each stands on what those before it have left on the hosts.
-LONG = [f"tests/lab/test_{name}.py" for name in ("91_no_hole", "91_stuck", "92_restore", "93_drill", "94_repositories")]
+LONG = [
+    f"tests/lab/test_{name}.py" for name in ("54_firewall", "91_no_hole", "91_stuck", "92_restore", "93_drill", "94_repositories")
+]
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from commands import invoke
 from helpers import Site
 from hosts import DATABASES, wait_until
 from keeping import HOST, ONLY_WITH_BACKUPS, archived, info, labels, recovered, rules, written
+from proving import switch_over
 
 pytestmark = [pytest.mark.usefixtures("healed"), ONLY_WITH_BACKUPS]
 UNITS = ("pgbackrest", "pgquorum-backup@full")
@@ -70,8 +71,7 @@ def test_two_backups_are_never_made_at_once(joined: Site) -> None:
 
 def test_archiving_goes_on_after_a_switchover(joined: Site) -> None:
     old = joined.leader()
-    code, out, err = invoke(joined, "switchover", "--yes")
-    assert code == 0, out + err
+    switch_over(joined)
     assert joined.leader() != old
     name = written(joined)
     wait_until(lambda: archived(joined) >= name, "what the new primary has written is archived")

@@ -11,6 +11,7 @@ from commands import invoke
 from helpers import Site
 from hosts import DATABASES, wait_until
 from keeping import HOST, ONLY_WITH_BACKUPS, archived, as_keeper, recovered, written
+from proving import switch_over
 
 pytestmark = [pytest.mark.usefixtures("healed"), ONLY_WITH_BACKUPS]
 
@@ -67,7 +68,7 @@ def test_a_switchover_while_the_repository_is_away_leaves_no_hole(joined: Site) 
     with repository_off(joined):
         files = write(joined, range(5))
         recycle(joined)
-        assert invoke(joined, "switchover", "--yes")[0] == 0
+        switch_over(joined)
     assert missing(joined, files) == []
 
 

@@ -13,6 +13,7 @@ from commands import finish, invoke, start, status
 from helpers import Site
 from hosts import DATA, DATABASES, SPEC, wait_until
 from keeping import ONLY_WITH_BACKUPS, info, rules
+from proving import switch_over
 
 pytestmark = ONLY_WITH_BACKUPS
 PATIENT = 900
@@ -145,8 +146,7 @@ def test_a_mark_is_found_on_the_timeline_that_the_restores_have_left(joined: Sit
 def test_a_switchover_and_a_failover_go_on_after_it(joined: Site) -> None:
     """The promotion gate, and what it has noted, are of the new course."""
     joined.psql(joined.leader(), "insert into orders values (4)")
-    code, out, err = invoke(joined, "switchover", "--yes")
-    assert code == 0, out + err
+    switch_over(joined)
     old = joined.leader()
     joined.lab.off(old)
     try:

@@ -148,11 +148,14 @@ def test_ctrl_c_ends_it_and_leaves_nothing(backed_up: Site) -> None:
 def locked(site: Site) -> Iterator[None]:
     """Somebody has a table locked: whoever reads it on a replica waits."""
     lock = "begin; lock table drilled in access exclusive mode; select pg_sleep(300)"
-    holder = site.watch(site.leader(), f"runuser -u postgres -- psql -XAtqd app -c '{lock}'", "")
+    leader = site.leader()
+    holder = site.watch(leader, f"runuser -u postgres -- psql -XAtqd app -c '{lock}'", "")
     try:
         seen = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and relation = 'drilled'::regclass"
-        for host in DATABASES:
+        for host in (leader, *site.replicas()):
             wait_until(lambda host=host: site.psql(host, seen, "app") == "1", f"{host} has the lock")  # type: ignore[misc]
+            # A lock is written to the log, and stays in its buffers until somebody commits, which on an idle cluster nobody does.
+            site.psql(leader, "select pg_logical_emit_message(true, 'pgquorum', '')", "app")
         yield
     finally:
         holder.kill()  # with its session, where the primary is gone by then

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -198,6 +199,12 @@ def access_keys(data: dict[str, object]) -> list[str]:
 
 def test_the_labs_network_may_connect(shipped: Path) -> None:
     assert any(LabSpec().network.subnet_of(network) for network in load_cluster().all.client_networks)  # type: ignore[arg-type]
+
+
+def test_no_two_files_of_tests_have_the_same_name() -> None:
+    """One process that runs both would take them for the same module."""
+    names = Counter(path.name for path in ROOT.glob("tests/**/test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []
 
 
 def test_the_lines_of_the_docs_wrap() -> None:

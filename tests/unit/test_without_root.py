@@ -28,7 +28,7 @@ def test_no_test_on_real_hosts_passes_silently(ci: str, code: int, outcome: str)
 
 def test_the_long_tests_are_left_out_loudly_and_make_prove_has_them() -> None:
     marked = {
-        str(path.relative_to(ROOT)) for path in ROOT.glob("tests/**/test_*.py") if "\n@pytest.mark.long" in path.read_text()
+        str(path.relative_to(ROOT)) for path in ROOT.glob("tests/lab/**/test_*.py") if "pytest.mark.long" in path.read_text()
     }
     assert marked == set(LONG)
 
