@@ -49,7 +49,7 @@ CLUSTERS = {
     "test_76": "deploys",
     "test_77_l": "proof",
     "test_80": "proof",
-    "test_90": "faults",
+    "test_90": "deploys",
     "test_91": "seventeen",
     "test_95": "seventeen",
     "test_96": "faults",

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.usefixtures("healed")
 
 # Those that the other files have no test of; `make prove` runs them all, often.
 SHORT = (
-    "postgres-kill", "postgres-stop", "patroni-kill", "patroni-kill-masked", "partition-databases", "partition-haproxy",
-    "etcd-member-kill", "etcd-leader-kill", "etcd-all-stop", "replicas-off", "haproxy-kill", "wal-disk-full", "switchover",
+    "postgres-kill", "postgres-stop", "patroni-kill", "patroni-kill-masked", "partition-haproxy", "etcd-leader-kill",
+    "etcd-all-stop", "replicas-off", "haproxy-kill", "wal-disk-full",
 )  # fmt: skip
 
 
@@ -76,6 +76,7 @@ def test_asynchronous_replication_loses_writes_and_the_loss_is_found(site: Site,
     assert site.changes() == 0
 
 
+@pytest.mark.long
 def test_faults_at_random_can_be_repeated_by_their_seed(site: Site) -> None:
     quick = "postgres-kill,patroni-kill,etcd-leader-kill,haproxy-kill,switchover"
     first, second = (run(site, "--soak", "0.6", "--seed", "5", "--fault", quick)["trials"] for _ in "ab")
