@@ -11,15 +11,12 @@ from cluster.archive import archived
 from cluster.certificates import days_left
 from cluster.quorum import parse, promotion
 
+from .backup_states import Backup, BackupRun, BackupState, Drill, Repository
 from .dcs import Configurations
 from .states import (
     Archiver,
-    Backup,
-    BackupRun,
-    BackupState,
     Connections,
     Disk,
-    Drill,
     EtcdState,
     Holder,
     LockHolder,
@@ -32,7 +29,6 @@ from .states import (
     PostgresState,
     ProxyState,
     RefusedSetting,
-    Repository,
     Salvage,
     Sender,
     Server,

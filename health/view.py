@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 
 from cluster.components import COMPONENTS
 
+from .backup_states import BackupState
 from .dcs import Dcs, parse_dcs
 from .states import (
-    BackupState,
     Disk,
     EtcdState,
     LockTable,

@@ -12,7 +12,15 @@ from typing import Any
 
 ALONG = ("https",)  # modules of agents/
 # The same for single programs.
-BESIDES = {"archive": ("archived",), "collector": ("archived",), "hold": ("proxies",), "drain": ("proxies",)}
+BESIDES = {
+    "archive": ("archived",),
+    "collector": (
+        "archived", "parts", "parts.asking", "parts.servers", "parts.etcd", "parts.files", "parts.haproxy", "parts.machine",
+        "parts.patroni", "parts.pgbackrest", "parts.pgbouncer", "parts.postgres",
+    ),
+    "drain": ("proxies",),
+    "hold": ("proxies",),
+}  # fmt: skip
 AGENTS = Path(__file__).parent.parent
 
 # Each text becomes the module of its name, and a traceback names its file.
@@ -32,7 +40,7 @@ def shipped(program: str, argument: dict[str, Any]) -> tuple[str, str]:
     """
     files = {
         "agents": "__init__.py",
-        **{f"agents.{name}": f"{name}.py" for name in (*ALONG, *BESIDES.get(program, ()))},
+        **{f"agents.{name}": _file(name) for name in (*ALONG, *BESIDES.get(program, ()))},
         "__main__": f"sent/{program}.py",
     }
     sources = [(name, f"agents/{file}", (AGENTS / file).read_text(encoding="utf-8")) for name, file in files.items()]
@@ -40,3 +48,9 @@ def shipped(program: str, argument: dict[str, Any]) -> tuple[str, str]:
     start = f"import sys; exec(sys.stdin.buffer.read({len(text)}))"  # it is all ASCII
     # With the standard library alone: quicker, and nothing of the directory or the environment that it starts in is imported.
     return f"python3 -I -S -c {shlex.quote(start)} {shlex.quote(json.dumps(argument))}", text
+
+
+def _file(module: str) -> str:
+    """Where a module of agents/ is, below it."""
+    path = module.replace(".", "/")
+    return f"{path}/__init__.py" if (AGENTS / path).is_dir() else f"{path}.py"

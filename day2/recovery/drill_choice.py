@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cluster.drill import no_room
 from cluster.errors import ClusterError, did_you_mean
 from cluster.topology import Cluster, Host
-from health.states import Backup
+from health.backup_states import Backup
 from health.view import ClusterView
 
 # Whose word the primary waits for last: a failover takes it last, too.

@@ -8,8 +8,9 @@ from cluster.archive import SEGMENT_BYTES
 from cluster.recovery import moment, timelines
 from cluster.topology import Cluster
 
+from ..backup_states import BackupState
 from ..finding import Finding, finding, ok
-from ..states import Archiver, BackupState
+from ..states import Archiver
 from ..view import ClusterView
 
 # When less time than this is left until the disk of the write-ahead log is full, it is told by itself.

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from cluster.components import BACKUP_TYPES
 from cluster.topology import Cluster
 
+from ..backup_states import BackupRun, BackupState, Drill, Repository
 from ..finding import Finding, finding, ok
-from ..states import BackupRun, BackupState, Drill, Repository
 from ..view import ClusterView, HostView
 
 UNIT = "pgbackrest.service"

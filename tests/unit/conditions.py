@@ -8,9 +8,9 @@ from typing import Any
 
 import views
 
+from health.backup_states import BackupRun, Repository
 from health.states import (
     Archiver,
-    BackupRun,
     Connections,
     Disk,
     Holder,
@@ -21,7 +21,6 @@ from health.states import (
     PoolProcess,
     ProxyState,
     RefusedSetting,
-    Repository,
     Server,
     Slot,
     Subscription,

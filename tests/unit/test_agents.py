@@ -17,6 +17,7 @@ from agents.sent import ALONG, BESIDES
 OLDEST = (3, 10)
 INSTALLED = sorted((ROOT / "agents").glob("*.py"))
 SENT = sorted((ROOT / "agents/sent").glob("*.py"))
+PARTS = sorted((ROOT / "agents/parts").glob("*.py"))
 CLUSTER = ("cluster.quorum", "cluster.slots", "cluster.drill")  # operations/agents.py puts them there
 FILES = [*INSTALLED, *SENT, *(ROOT / f"{module.replace('.', '/')}.py" for module in CLUSTER)]
 # What mypy does not see: a function that reads more since 3.11, and patterns that were an error (atomic groups, possessive
@@ -39,7 +40,7 @@ def modules(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
+@pytest.mark.parametrize("path", [*FILES, *PARTS], ids=name)
 def test_what_runs_on_hosts_is_written_for_the_oldest_python_there(path: Path) -> None:
     """Its syntax, and what mypy can't tell."""
     tree = ast.parse(path.read_text(), feature_version=OLDEST)
@@ -81,8 +82,19 @@ def test_a_program_on_a_host_imports_what_is_there(path: Path) -> None:
         assert not ours or {module, module.rpartition(".")[0]} & there, module
 
 
-@pytest.mark.parametrize("along", [*ALONG, *(module for modules in BESIDES.values() for module in modules)])
-def test_what_is_sent_along_needs_nothing_else_of_ours(along: str) -> None:
-    assert not {"agents", "cluster"} & {
-        m.partition(".")[0] for m in modules(ast.parse((ROOT / f"agents/{along}.py").read_text()))
-    }
+@pytest.mark.parametrize("program", BESIDES)
+def test_what_is_sent_along_needs_nothing_of_ours_but_what_was_sent_before(program: str) -> None:
+    there: set[str] = set()
+    for name in (*ALONG, *BESIDES[program]):
+        imported = {m for m in modules(ast.parse(where(name).read_text())) if m.partition(".")[0] in ("agents", "cluster")}
+        assert all({module, module.rpartition(".")[0]} & there for module in imported), (name, imported)
+        there.add(f"agents.{name}")
+
+
+def test_every_part_of_an_answer_is_sent_along() -> None:
+    assert {where(name) for name in BESIDES["collector"]} >= set(PARTS)
+
+
+def where(module: str) -> Path:
+    path = ROOT / "agents" / module.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")

@@ -13,7 +13,7 @@ from clusters import cluster, hosts, problems
 from test_recovery import base
 
 from agents.archived import since, stretches
-from agents.sent import collector
+from agents.parts import pgbackrest
 from cluster.archive import PER_LOG, SEGMENT_BYTES, Archived, Hole, archived, name_of, segment_of
 from cluster.errors import ClusterError
 from cluster.recovery import Mark, Target, base_for, parse_target, timelines, unfit
@@ -227,12 +227,12 @@ def test_the_collector_tells_what_is_archived_since_the_newest_backup(tmp_path: 
         (place / name).touch()
     spec = {"here": "local", "archive": str(place.parent), "get": "echo asked for "}
     info = [{"archive": [{"id": "18-1"}], "backup": [{"archive": {"stop": name_of(1, 4)}}]}]
-    said = collector.archive(spec, {"local": {"is": info}})
+    said = pgbackrest.archive(spec, {"local": {"is": info}})
     assert said and said["history"] == [2, "asked for 18-1/00000002.history\n"]
     assert archived(said["files"]).found.keys() == {1, 2}
     for nothing in ([], [{"archive": [{"id": "18-1"}], "backup": []}], [{"archive": [{"id": "../x"}], "backup": [1]}]):
-        assert collector.archive(spec, {"local": {"is": nothing}}) is None
-    assert collector.archive(spec, {"local": {"problem": "no answer within 5 s"}}) is None
+        assert pgbackrest.archive(spec, {"local": {"is": nothing}}) is None
+    assert pgbackrest.archive(spec, {"local": {"problem": "no answer within 5 s"}}) is None
     document = {"repositories": {"local": {"is": []}}, "version": "pgBackRest 2.60.0", "runs": {}, "timers": {}, "drills": []}
     state = backup_state({**document, "archive": {"files": said["files"], "history": [2, HISTORY[2][0]]}}, 0.0)
     assert state.history == (2, HISTORY[2][0]) and state.archived

@@ -22,11 +22,12 @@ from cluster.layout import layout_of
 from cluster.vault import Vault, password_names
 from day2.commands.backups.keeper import keeper
 from day2.commands.backups.listing import age, as_row, cells
+from health.backup_states import BackupRun
 from health.deployed import unmet
 from health.questions import questions
 from health.reading import host_view
 from health.rules import blocking, findings
-from health.states import Archiver, BackupRun, Disk
+from health.states import Archiver, Disk
 
 WITHOUT, WITH = cluster(), cluster(backup=True)
 PGBACKREST = next(component for component in COMPONENTS if component.name == "pgbackrest")

@@ -16,15 +16,15 @@ from drills import RESULT
 
 from agents import drill, recovery
 from agents.contents import Asked, ContentsError
-from agents.sent import collector
+from agents.parts import pgbackrest
 from cluster.components import DRILL_TIMER
 from cluster.drill import Comparison, Contents, Marker, Measured, compare, contents_of, failures, needed, no_room
 from cluster.topology import Cluster
+from health.backup_states import BackupRun, BackupState, Drill
 from health.finding import Finding
 from health.questions import questions
 from health.reading import host_view
 from health.rules import findings
-from health.states import BackupRun, BackupState, Drill
 
 WITH = views.BACKED_UP
 KEEPER = WITH.backup_hosts[0]
@@ -237,7 +237,7 @@ def test_of_a_drill_so_much_is_collected_as_is_judged(tmp_path: Path) -> None:
     for n in (1, 2):
         (tmp_path / f"{n}-L.json").write_text(json.dumps({**RESULT, "backup": f"L{n}"}))
     (tmp_path / "3-L.half").write_text("{")
-    first, second = collector.drills(tmp_path)
+    first, second = pgbackrest.drills(tmp_path)
     assert (first["backup"], second["backup"]) == ("L1", "L2")
     assert first == {
         "backup": "L1", "host": "keep1", "passed": True, "ended": 1_000_100.0, "failures": [], "rto": 4.4, "compared": True,
@@ -245,7 +245,7 @@ def test_of_a_drill_so_much_is_collected_as_is_judged(tmp_path: Path) -> None:
     }  # fmt: skip
     (tmp_path / "3-L.json").symlink_to(tmp_path / "1-L.json")
     with pytest.raises(OSError):  # whose file it is could have put any path there
-        collector.drills(tmp_path)
+        pgbackrest.drills(tmp_path)
 
 
 def test_the_timer_is_asked_for_where_the_settings_have_one() -> None:

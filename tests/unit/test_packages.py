@@ -9,7 +9,7 @@ import pytest
 import views
 from clusters import cluster
 
-from agents.sent import collector
+from agents.parts import machine
 from cluster.errors import ClusterError
 from day2.commands.change import hold as command
 from health.rules import findings
@@ -39,7 +39,7 @@ def test_what_apt_may_upgrade_is_named() -> None:
 def test_a_host_tells_what_is_installed_and_what_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     said = "installed patroni 4.1.5-1 hold\ninstalled haproxy 3.2.5-1 install\nconfig-files socat 1.8 deinstall\n"
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, said, ""))
-    found = collector.packages({"names": ["patroni", "haproxy", "socat"]})
+    found = machine.packages({"names": ["patroni", "haproxy", "socat"]})
     assert json.loads(json.dumps(found)) == {
         "patroni": {"version": "4.1.5-1", "held": True},
         "haproxy": {"version": "3.2.5-1", "held": False},

@@ -32,9 +32,9 @@ from cluster.vault import Vault
 from day2.recovery.actions import reading
 from day2.recovery.plan import objections, planned, read, steps
 from day2.recovery.steps import Fetch
+from health.backup_states import BackupRun, Repository
 from health.finding import Finding
 from health.rules import findings
-from health.states import BackupRun, Repository
 from operations.managed import render
 from operations.repositories import Repository as There
 from operations.repositories import store_of

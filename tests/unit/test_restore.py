@@ -40,8 +40,8 @@ from day2.recovery.plan import (
     steps,
     surveyed,
 )
+from health.backup_states import BackupRun
 from health.rules import findings
-from health.states import BackupRun
 from health.view import ClusterView
 
 SHOP = cluster(backup=True)

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from https_servers import serving
 
+from agents.parts import asking, files, haproxy
 from agents.sent import collector, shipped
 
 STAT = """# pxname,svname,scur,status,lastchg,check_status,last_chk,bck,slim,
@@ -98,7 +99,7 @@ def test_haproxys_servers(tmp_path: Path) -> None:
 
         thread = threading.Thread(target=serve)
         thread.start()
-        said = collector.haproxy({"socket": str(path)})
+        said = haproxy.haproxy({"socket": str(path)})
         thread.join()
     assert [(row["svname"], row["status"], row["last_chk"]) for row in said["servers"]] == [
         ("db1", "UP", ""),
@@ -109,26 +110,26 @@ def test_haproxys_servers(tmp_path: Path) -> None:
 
 def test_who_lets_clients_wait_is_told(tmp_path: Path) -> None:
     path = tmp_path / "hold"
-    assert collector.hold({"path": str(path)}) is None
+    assert files.hold({"path": str(path)}) is None
     path.write_text("anna")
-    assert collector.hold({"path": str(path)}) == "anna"
+    assert files.hold({"path": str(path)}) == "anna"
 
 
 def test_who_holds_the_lock_is_seen_without_taking_it(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    assert collector.operator({"path": str(path)}) is None
+    assert files.operator({"path": str(path)}) is None
     path.write_text("anna\n")
-    assert collector.operator({"path": str(path)}) is None
+    assert files.operator({"path": str(path)}) is None
     with path.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        assert collector.operator({"path": str(path)}) == "anna\n"
+        assert files.operator({"path": str(path)}) == "anna\n"
 
 
 def test_of_a_file_with_a_key_only_the_certificate_is_told(tmp_path: Path) -> None:
     pem = "-----BEGIN CERTIFICATE-----\nabc\n-----END CERTIFICATE-----"
     (tmp_path / "haproxy.pem").write_text(f"-----BEGIN KEY-----\nsecret\n-----END KEY-----\n{pem}\n{pem}\n")
     (tmp_path / "server.key").write_text("secret")
-    assert collector.certificates({"directories": [str(tmp_path)]}) == {str(tmp_path / "haproxy.pem"): pem}
+    assert files.certificates({"directories": [str(tmp_path)]}) == {str(tmp_path / "haproxy.pem"): pem}
 
 
 def test_a_file_that_was_edited_or_taken_away_is_named(tmp_path: Path) -> None:
@@ -138,35 +139,35 @@ def test_a_file_that_was_edited_or_taken_away_is_named(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"as it was\n").hexdigest()
     (tmp_path / "list").write_text("".join(f"{digest}  {path}\n" for path in (kept, edited, gone)))
     edited.write_text("by hand\n")
-    assert collector.edited({"path": str(tmp_path / "list")}) == [str(edited), str(gone)]
+    assert files.edited({"path": str(tmp_path / "list")}) == [str(edited), str(gone)]
 
 
 def test_what_was_kept_of_a_rewound_log_is_listed_by_age(tmp_path: Path) -> None:
     for name, commits in (("2026-02", 2), ("2026-01", 1)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "salvage.json").write_text(json.dumps({"commits": commits}))
-    listed = collector.salvage({"path": str(tmp_path)})
+    listed = files.salvage({"path": str(tmp_path)})
     assert listed == [{"path": str(tmp_path / name), "commits": n} for name, n in (("2026-01", 1), ("2026-02", 2))]
-    assert collector.salvage({"path": str(tmp_path / "none")}) == []
+    assert files.salvage({"path": str(tmp_path / "none")}) == []
 
 
 def test_what_a_failed_start_has_left_is_named(tmp_path: Path) -> None:
     (tmp_path / "shop.failed").mkdir()
     paths = [str(tmp_path / name) for name in ("shop.failed", "pg_wal.failed")]
-    assert collector.failed_starts({"paths": paths}) == paths[:1]
+    assert files.failed_starts({"paths": paths}) == paths[:1]
 
 
 def test_the_data_of_before_restores_is_found_and_nothing_else(tmp_path: Path) -> None:
     for name in ("shop", "shop.before-2", "shop.before-1", "shop.failed", "other.before-1"):
         (tmp_path / name).mkdir()
     (tmp_path / "shop.before-3").touch()
-    found = collector.old_data({"paths": [str(tmp_path / "shop"), str(tmp_path / "none/pg_wal")]})
+    found = files.old_data({"paths": [str(tmp_path / "shop"), str(tmp_path / "none/pg_wal")]})
     assert found == [str(tmp_path / "shop.before-1"), str(tmp_path / "shop.before-2")]
 
 
 def test_a_program_that_takes_too_long_is_told_without_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(collector, "SECONDS", -0.9)
-    monkeypatch.setitem(collector.PARTS, "units", lambda spec: collector.run("sleep", "9"))
+    monkeypatch.setattr(asking, "SECONDS", -0.9)
+    monkeypatch.setitem(collector.PARTS, "units", lambda spec: asking.run("sleep", "9"))
     assert collector.collect({"units": {}})["units"] == {"problem": "no answer within 0.1 s"}
 
 

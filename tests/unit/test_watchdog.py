@@ -9,7 +9,7 @@ import pytest
 import views
 from clusters import cluster
 
-from agents.sent import collector
+from agents.parts import machine
 from health.rules import findings
 from health.states import Watchdog
 
@@ -37,11 +37,11 @@ def test_who_does_not_lead_needs_none_and_a_host_may_have_none() -> None:
 
 
 def test_a_host_tells_whose_its_device_is_and_whether_the_unit_has_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(collector, "run", lambda *command: f"{os.getpid()}\n")
+    monkeypatch.setattr(machine, "run", lambda *command: f"{os.getpid()}\n")
     device = tmp_path / "watchdog"
     spec = {"device": str(device), "unit": "patroni.service"}
-    assert collector.watchdog(spec) is None
+    assert machine.watchdog(spec) is None
     device.touch()
-    assert collector.watchdog(spec) == {"owner": device.owner(), "used": False}
+    assert machine.watchdog(spec) == {"owner": device.owner(), "used": False}
     with device.open("w"):
-        assert collector.watchdog(spec) == {"owner": device.owner(), "used": True}
+        assert machine.watchdog(spec) == {"owner": device.owner(), "used": True}

@@ -12,14 +12,11 @@ from cluster.archive import Archived
 from cluster.dynamic_config import postgres_parameters, wanted_config
 from cluster.quorum import parse
 from cluster.version import own
+from health.backup_states import Backup, BackupRun, BackupState, Drill, Repository
 from health.dcs import Configurations
 from health.states import (
     Archiver,
-    Backup,
-    BackupRun,
-    BackupState,
     Connections,
-    Drill,
     EtcdState,
     Holder,
     PatroniState,
@@ -27,7 +24,6 @@ from health.states import (
     PoolProcess,
     PostgresState,
     ProxyState,
-    Repository,
     Sender,
     Server,
     Slot,

@@ -15,7 +15,7 @@ from cluster.topology import Cluster
 from day2.hosts.observe import CONNECT_SECONDS, observe
 from day2.hosts.ssh import Fleet
 from day2.ui.console import BAD_NEWS, FINE, console, print_json, size
-from health.states import Backup, Drill, Repository
+from health.backup_states import Backup, Drill, Repository
 
 from .keeper import keeper
 

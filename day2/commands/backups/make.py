@@ -10,7 +10,7 @@ from cluster.topology import Cluster
 from day2.hosts.observe import observe
 from day2.hosts.ssh import Answer, Fleet
 from day2.ui.console import BAD_NEWS, FINE, console
-from health.states import BackupState
+from health.backup_states import BackupState
 
 from .keeper import keeper
 from .listing import in_words

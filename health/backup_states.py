@@ -1,0 +1,114 @@
+"""What the host that keeps the backups says of them, as it was when it was asked. Pure.
+
+Sizes are bytes, durations seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cluster.archive import SEGMENT_BYTES, Archived, segment_of
+
+
+@dataclass(frozen=True)
+class Backup:
+    """One backup. `kind` is one of BACKUP_TYPES; `started`, `ended`: seconds since 1970, `age` since the end. `size` is that of
+    the data, `stored` what of it this backup has itself. It needs the write-ahead log from `wal_first` to `wal_last`. `damaged`:
+    pages in it have wrong checksums. `repository`: the name of the one that has it."""
+
+    label: str
+    kind: str
+    started: int
+    ended: int
+    age: float
+    size: int
+    stored: int
+    wal_first: str
+    wal_last: str
+    damaged: bool
+    repository: str = "local"
+
+    @property
+    def wal_end(self) -> int:
+        """A position (bytes) in the last file that it needs."""
+        return segment_of(self.wal_last) * SEGMENT_BYTES
+
+
+@dataclass(frozen=True)
+class Repository:
+    """One place of backups: `problem` is why it could not be seen, else empty. `first` and `last` are files of the write-ahead
+    log in its archive."""
+
+    name: str
+    problem: str = ""
+    first: str | None = None
+    last: str | None = None
+
+
+@dataclass(frozen=True)
+class BackupRun:
+    """What systemd knows of the last run of one kind of backup. `began`, `ended`: seconds since 1970, None for never, as far as
+    it remembers: until a reboot."""
+
+    kind: str
+    running: bool
+    failed: bool
+    ended: int | None
+    began: int | None = None
+
+
+@dataclass(frozen=True)
+class Drill:
+    """A drill of a backup on a host. `ended`: seconds since 1970, `age` since then. `failures`: why it has not `passed`. `rto`:
+    seconds from the beginning of the restore to a server that answers. `compared`: with a replica, table by table."""
+
+    backup: str
+    host: str
+    passed: bool
+    ended: float
+    age: float
+    failures: tuple[str, ...]
+    rto: float | None
+    compared: bool
+    repository: str = ""  # of one from before there could be several, none
+
+
+@dataclass(frozen=True)
+class BackupState:
+    """The backups of the cluster, oldest first, as the host says that keeps them, and the `repositories` that they are in.
+    `timers`: by unit, its state. `drills`, oldest first, as far as they have come to an end; `drilling`: what systemd knows of
+    the last one on that host. `archived`: what is in the archive in its directory since the newest backup there, None where that
+    was not seen; `history`: the number of the newest timeline there, and the text of its history file."""
+
+    version: str
+    backups: tuple[Backup, ...]
+    runs: tuple[BackupRun, ...]
+    timers: dict[str, str]
+    repositories: tuple[Repository, ...]
+    drills: tuple[Drill, ...] = ()
+    drilling: BackupRun | None = None
+    archived: Archived | None = None
+    history: tuple[int, str] = (1, "")
+
+    @property
+    def archive_last(self) -> str | None:
+        """The last file of the write-ahead log that is in any archive."""
+        return max((one.last for one in self.repositories if one.last), default=None)
+
+    @property
+    def archive_first(self) -> str | None:
+        """The first file of the write-ahead log that is in any archive."""
+        return min((one.first for one in self.repositories if one.first), default=None)
+
+    def repository(self, name: str) -> Repository | None:
+        """The repository of that name."""
+        return next((one for one in self.repositories if one.name == name), None)
+
+    def of(self, repository: str) -> tuple[Backup, ...]:
+        """The backups in one repository, oldest first."""
+        return tuple(one for one in self.backups if one.repository == repository)
+
+    @property
+    def proven(self) -> dict[str, Drill]:
+        """By the label of a backup, the last drill of it, whatever has come of that."""
+        return {one.backup: one for one in self.drills}
