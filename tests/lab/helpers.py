@@ -103,7 +103,7 @@ class Site(Hosts):
     @contextmanager
     def locked(self) -> Iterator[None]:
         """The cluster, while somebody else is changing it."""
-        hold = f"exec 9>>{LOCK}; flock -n 9 || exit 1; sleep 600"
+        hold = f"exec 9>>{LOCK}; flock -w 60 9 || exit 1; sleep 600"  # those that ask whether it is held hold it for a moment
         holders = [self.watch(host, hold, "") for host in DATABASES]
         try:
             wait_until(lambda: self.on_all(f"! flock -n {LOCK} true", DATABASES), "the locks are held")

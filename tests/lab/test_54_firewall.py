@@ -183,7 +183,7 @@ def floods() -> Iterator[Any]:
         yield pytest.param(where, word, count, id=one, marks=() if one in FLOODS else pytest.mark.long)
 
 
-@pytest.mark.parametrize(("where", "word", "count"), floods())
+@pytest.mark.parametrize(("where", "word", "count"), [*floods()])
 def test_a_thousand_connections_that_say_nothing_cost_no_client_an_error(site: Site, where: str, word: str, count: int) -> None:
     leader = site.leader()
     ports = {
