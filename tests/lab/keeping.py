@@ -48,6 +48,13 @@ def rules(site: Site) -> set[str]:
     return {finding["rule"] for finding in status(site)["findings"]}
 
 
+def told(site: Site, *expected: str) -> bool:
+    """That these rules complain. What is told instead is in the error."""
+    findings = status(site)["findings"]
+    assert {*expected} <= {one["rule"] for one in findings}, [f"{one['rule']} {one['about']}: {one['text']}" for one in findings]
+    return True
+
+
 def recovered(site: Site, host: str, query: str, database: str = "postgres", timeline: str = "current") -> str:
     """The answer to a query, by a server that pgBackRest and PostgreSQL alone have made of the newest backup and the archive, on
     `host`, beside the data there."""

@@ -9,7 +9,7 @@ import pytest
 from commands import invoke
 from helpers import Site
 from hosts import DATABASES, wait_until
-from keeping import HOST, ONLY_WITH_BACKUPS, archived, info, labels, recovered, rules, written
+from keeping import HOST, ONLY_WITH_BACKUPS, archived, info, labels, recovered, rules, told, written
 from proving import switch_over
 
 pytestmark = [pytest.mark.usefixtures("healed"), ONLY_WITH_BACKUPS]
@@ -93,7 +93,7 @@ def test_writes_go_on_while_archiving_fails_and_it_is_told_until_it_works_again(
     name = written(joined)
     with joined.connect(5000) as connection:
         connection.execute("select 1")
-    wait_until(lambda: {"archive.failing", "backups.not-serving"} <= rules(joined), "that archiving fails is told")
+    wait_until(lambda: told(joined, "archive.failing", "backups.not-serving"), "that archiving fails is told")
     assert invoke(joined, "backup.check")[0] == 1
     joined.on(HOST, "systemctl start pgbackrest")
     written(joined)  # PostgreSQL tries again at once when a file is ended, and each minute
