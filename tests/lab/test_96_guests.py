@@ -52,6 +52,28 @@ def test_a_role_without_a_limit_leaves_others_some_connections(site: Site) -> No
     assert 1 < int(site.psql(leader, "select rolconnlimit from pg_roles where rolname = 'app'")) < most
 
 
+def test_what_its_sorts_leave_on_the_disk_has_a_limit_that_it_can_not_lift(site: Site) -> None:
+    with site.connect(5000) as app:
+        assert app.execute("show temp_file_limit").fetchone() == ("4GB",)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            app.execute("set temp_file_limit = -1")
+
+
+def test_a_disk_that_fills_up_is_told_before_it_is_full(site: Site) -> None:
+    host, place = site.replicas()[0], "/var/lib/pgquorum-wal"
+    filler, size = f"{place}/filler", int(site.on(host, f"df --output=size -B1 {place} | tail -n 1"))
+    try:
+        for rule, left in (("disks.nearly-full", 0.08), ("disks.full", 0.03)):
+            free = int(site.on(host, f"df --output=avail -B1 {place} | tail -n 1"))
+            site.on(host, f"head -c 0 >>{filler}; fallocate -l $(($(stat -c %s {filler}) + {free - int(size * left)})) {filler}")
+            found = [one for one in status(site)["findings"] if one["rule"].startswith("disks.")]
+            assert [(one["rule"], one["about"]) for one in found] == [(rule, host)], found
+            assert place in found[0]["text"]
+    finally:
+        site.on(host, f"rm -f {filler}")
+    assert not [one for one in status(site)["findings"] if one["rule"].startswith("disks.")]
+
+
 @contextmanager
 def all_locks_taken(site: Site) -> Iterator[psycopg.Connection[object]]:
     """A session of the application's that has taken every lock there was."""
