@@ -126,7 +126,7 @@ def test_without_room_it_is_refused_before_anything_is_touched(backed_up: Site) 
 def test_the_copy_listens_on_nothing_and_is_gone_when_its_program_is_killed(backed_up: Site) -> None:
     """As the timer begins it; it is killed while PostgreSQL runs on the copy."""
     backed_up.on(HOST, f"systemctl start --no-block {UNIT}")
-    server = wait_until(lambda: backed_up.on(HOST, POSTGRES).split()[0], "PostgreSQL runs on the copy")
+    server = wait_until(lambda: backed_up.on(HOST, POSTGRES).split()[0], "PostgreSQL runs on the copy", SECONDS)
     assert backed_up.on(HOST, f"nsenter -t {server} -n ss -Hltnu") == ""
     assert backed_up.on(HOST, f"ps -o user= -p {server}") == "pgbackrest"
     main = backed_up.on(HOST, f"systemctl show --property=MainPID --value {UNIT}")
@@ -168,7 +168,7 @@ def locked(site: Site) -> Iterator[None]:
 def test_a_replay_goes_on_whoever_is_killed_while_it_is_paused(backed_up: Site, victim: str) -> None:
     with locked(backed_up), backed_up.edited("group_data/backup.py", "backup_drill_pause = 20"):
         run = start(backed_up, "backup.drill")
-        (host,) = wait_until(lambda: paused(backed_up), "the replay of a replica is paused")
+        (host,) = wait_until(lambda: paused(backed_up), "the replay of a replica is paused", SECONDS)
         if victim == "the operator":
             run.kill()
         else:
@@ -244,7 +244,7 @@ def test_a_replica_that_stands_still_takes_over_when_the_primary_is_lost(backed_
     old = backed_up.leader()
     with backed_up.edited("group_data/backup.py", "backup_drill_pause = 240"), locked(backed_up):
         run = start(backed_up, "backup.drill")
-        (host,) = wait_until(lambda: paused(backed_up), "the replay of a replica stands still")
+        (host,) = wait_until(lambda: paused(backed_up), "the replay of a replica stands still", SECONDS)
         (other,) = set(backed_up.replicas()) - {host}
         with backed_up.connect(5000) as connection:
             connection.execute("create table if not exists outlived (n int)")
