@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-SECONDS = 1.2
+SECONDS = 1.2  # for one answer
 MOST_OF_A_NOTE = 65_536  # bytes
 
 

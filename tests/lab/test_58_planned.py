@@ -65,7 +65,8 @@ def answers(site: Site, port: int = WRITES) -> None:
         connection.execute("select 1")
 
 
-def test_a_switchover_under_a_hundred_pooled_clients_fails_nothing(pooled: Site) -> None:
+@pytest.mark.parametrize("clients", [100, pytest.param(300, marks=pytest.mark.long)])
+def test_a_switchover_under_pooled_clients_fails_nothing(pooled: Site, clients: int) -> None:
     old = pooled.leader()
     new_sessions: list[str] = []
     stop = threading.Event()
@@ -82,7 +83,7 @@ def test_a_switchover_under_a_hundred_pooled_clients_fails_nothing(pooled: Site)
             time.sleep(0.02)
 
     opener = threading.Thread(target=connect_again_and_again)
-    with Pooled(pooled, 100, WRITES) as writers, Pooled(pooled, 20, READS, write=False) as readers:
+    with Pooled(pooled, clients, WRITES) as writers, Pooled(pooled, 20, READS, write=False) as readers:
         opener.start()
         code, out, err = invoke(pooled, "switchover", "--yes", "--json", *FEW)
         stop.set()
@@ -90,13 +91,11 @@ def test_a_switchover_under_a_hundred_pooled_clients_fails_nothing(pooled: Site)
     assert code in (0, 1), out + err
     (trial,) = json.loads(out)["trials"]
     as_promised(trial)
-    print(
-        f"outage {trial['outage']}, longest {trial['longest_wait']}; the clients {writers.longest:.2f} s, {writers.done} writes"
-    )
+    print(f"outage {trial['outage']}, longest {trial['longest_wait']}; clients: {writers.longest:.2f} s, {writers.done} writes")
     assert (writers.failures, readers.failures, new_sessions) == ([], [], [])
     assert (trial["writes"]["failed"], trial["writes"]["indeterminate"], trial["writes"]["lost"]["count"]) == (0, 0, 0)
     assert trial["reads"]["failed"] == 0
-    assert writers.lost() == set() and writers.done > 100 and readers.done > 100
+    assert writers.lost() == set() and writers.done > clients and readers.done > 100
     assert pooled.leader() != old and flows(pooled)
     assert "no write failed, and the longest took" in err
 
