@@ -10,10 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
+from . import pooling
 from .connections import CLIENTS, OPERATOR, used
 from .topology import Cluster, Host
 
 SSH_PORT = 22
+POOLED_PORTS = ("pooling_write_port", "pooling_read_port")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Networks:
 @dataclass(frozen=True)
 class Door:
     """A port of a host, with who may dial it. `peers` are hosts of the cluster, which have as many connections as they like. At a
-    time, each address of `clients` may have `most`, and all have `together` (None: as many as they like)."""
+    time, each address of `clients` may have `most`, and all may have `together` (None: as many as they like)."""
 
     port: int
     peers: Networks
@@ -68,9 +70,11 @@ def _door(cluster: Cluster, setting: str, sources: list[str]) -> Door:
     also = [network for port, networks in cluster.all.firewall_also.items() if port == setting for network in networks]
     clients = [*(cluster.all.client_networks if CLIENTS in sources else ()), *also]
     peers = {member.address for group in sources if group != CLIENTS for member in cluster.members(group)}
-    if setting != "postgres_port":
-        return Door(cluster.setting(setting), Networks.of(peers), Networks.of(clients))
-    # HAProxy counts those of its own clients by itself. PostgreSQL keeps places for twice as many as it takes sessions
-    # (pmchild.c): so many come through HAProxy at most, and those that come past it leave them the others.
-    most, together = cluster.all.firewall_connections, cluster.share_of_sessions
+    most = together = None
+    if setting == "postgres_port":
+        # HAProxy counts those of its own clients by itself. PostgreSQL keeps places for twice as many as it takes sessions
+        # (pmchild.c): so many come through HAProxy at most, and those that come past it leave them the others.
+        most, together = cluster.all.firewall_connections, cluster.share_of_sessions
+    elif setting in POOLED_PORTS:
+        most = pooling.clients(cluster)  # one address may be all of them, and leaves as many places (pooling.places)
     return Door(cluster.setting(setting), Networks.of(peers), Networks.of(clients), most, together)

@@ -73,6 +73,17 @@ def pool_size(cluster: Cluster) -> int:
     return _largest(cluster, int(cluster.for_applications * SHARE))
 
 
+def clients(cluster: Cluster) -> int:
+    """How many clients one port of a proxy host is to have."""
+    return cluster.haproxy.pooling_processes * cluster.haproxy.pooling_max_clients
+
+
+def places(cluster: Cluster) -> int:
+    """How many connections one process takes, of clients and of who has not logged in: as many again as it is to have clients, so
+    that strangers who say nothing take nobody's place."""
+    return 2 * cluster.haproxy.pooling_max_clients
+
+
 def taken(cluster: Cluster) -> int:
     """How many connections the pools may have to one PostgreSQL: to the primary, when no replica is fit to be read."""
     return _count(cluster) * (pool_size(cluster) * len(cluster.postgres.databases) + PROBE_CONNECTIONS + AUTH_CONNECTIONS)

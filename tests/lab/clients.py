@@ -50,15 +50,16 @@ class Traffic:
             thread.join(30)
 
 
-def reads_and_writes(site: Site, seconds: int = 5) -> Traffic:
+def reads_and_writes(site: Site, seconds: int = 5, ports: tuple[int, int] = (5000, 5001)) -> Traffic:
     """One client that writes and one that reads, each over a new connection every time, which it waits for so many seconds."""
+    writes, reads = ports
 
     def write() -> None:
-        with site.connect(5000, connect_timeout=seconds) as connection:
+        with site.connect(writes, connect_timeout=seconds) as connection:
             connection.execute("select pg_current_wal_lsn()")
 
     def read() -> None:
-        with site.connect(5001, connect_timeout=seconds) as connection:
+        with site.connect(reads, connect_timeout=seconds) as connection:
             connection.execute("select 1")
 
     return Traffic(write, read)

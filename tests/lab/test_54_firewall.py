@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import product
 from typing import Any
 
@@ -14,6 +13,7 @@ from clients import reads_and_writes
 from commands import invoke, status
 from helpers import Site
 from hosts import ADDRESS, DATABASES, HOSTS, PATIENCE, PROXY, SPEC, wait_until
+from strangers import PATIENT, SECONDS, SSL_REQUEST, addresses, starving
 
 pytestmark = pytest.mark.usefixtures("healed")
 
@@ -35,60 +35,8 @@ async def look_at_all():
     await asyncio.gather(*(look(port, turn) for port in range(int(first), int(last) + 1)))
 asyncio.run(look_at_all())
 """
-# Holds $3 connections to port $2 of the address $1 for $4 seconds, from as many of the addresses $6... in turn; says $5 (hex) on
-# each of them, and begins anew with one that has ended. Prints how often it was let in.
-STARVE = """
-import socket, sys, time
-target, port, count, seconds, word, *own = sys.argv[1:]
-held, taken, until = [], 0, time.monotonic() + float(seconds)
-family = socket.AF_INET6 if ":" in target else socket.AF_INET
-while time.monotonic() < until:
-    for n in range(int(count) - len(held)):
-        s = socket.socket(family)
-        try:
-            if own:
-                s.bind((own[n % len(own)], 0))
-            s.settimeout(0.5)
-            s.connect((target, int(port)))
-            s.sendall(bytes.fromhex(word))
-            s.setblocking(False)
-            held.append(s)
-            taken += 1
-        except OSError:
-            s.close()
-        if time.monotonic() > until:
-            break
-    still = []
-    for s in held:
-        try:
-            ended = s.recv(1) == b""
-        except BlockingIOError:
-            ended = False
-        except OSError:
-            ended = True
-        (s.close if ended else lambda s=s: still.append(s))()
-    held = still
-    time.sleep(0.2)
-print(taken)
-"""
-SSL_REQUEST = "0000000804d2162f"
 CANCEL_REQUEST = "0000001004d2162e0000006f0000006f"  # of a process and by a key that somebody guesses
 ALL_PORTS, CLUSTER_PORTS = (1, 65535), (1, 10_000)
-# How long one lasts. A client that got through only when it ends would have given up before; the rest is for a machine that is
-# busy, where the kernel may drop a client's first packet and have it sent again after 1, 3 and 7 s.
-SECONDS = 20
-PATIENT = 15
-
-
-@contextmanager
-def addresses(site: Site, host: str, count: int = 1) -> Iterator[list[str]]:
-    """Further addresses of a host, by which it is some of the clients and none of the cluster's hosts."""
-    own = [str(SPEC.network[200 + n]) for n in range(count)]
-    site.on(host, "; ".join(f"ip address add {address}/24 dev eth0" for address in own))
-    try:
-        yield own
-    finally:
-        site.on(host, "; ".join(f"ip address del {address}/24 dev eth0" for address in own))
 
 
 def open_ports(site: Site, where: str, target: str, ports: tuple[int, int], *own: str) -> set[int]:
@@ -150,26 +98,6 @@ def test_it_goes_with_its_setting_and_comes_back(site: Site) -> None:
         assert {said.strip() for said in site.on_all("nft list tables | grep pgquorum || echo none", HOSTS).values()} == {"none"}
         assert site.changes() == 0
     assert let_in(site) == set()
-
-
-@contextmanager
-def starving(
-    site: Site, where: str, word: str, count: int, targets: list[tuple[str, int]], connections: int = 1000
-) -> Iterator[None]:
-    """So many connections at a time to each of some ports for SECONDS, by `count` addresses of a host, which say a word."""
-    with addresses(site, where, count) as own:
-        running = []
-        try:
-            for host, port in targets:
-                arguments = shlex.join(["-", ADDRESS[host], str(port), str(connections), str(SECONDS), word, *own])
-                running.append(site.watch(where, f"ulimit -n 4096; exec python3 {arguments}", STARVE))
-            yield
-            for process, target in zip(running, targets, strict=True):
-                said, _ = process.communicate(timeout=10 * SECONDS)
-                print(f"{target} {word or 'silent'} from {count}: let in {said.strip()} times")
-        finally:
-            for process in running:
-                process.kill()
 
 
 # The others are for `--long`.

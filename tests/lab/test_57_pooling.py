@@ -7,15 +7,18 @@ import csv
 import json
 import shlex
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import psycopg
 import pytest
+from clients import reads_and_writes
 from commands import invoke, status
 from helpers import ENVIRONMENT, Site
 from hosts import ADDRESS, DATABASES, IN_URL, PROXY, wait_until
 from proving import as_promised, run
+from strangers import PATIENT, SECONDS, SSL_REQUEST, starving
 
 from cluster.pooled_roles import NEVER
 
@@ -94,7 +97,7 @@ def test_it_runs_with_what_it_was_given(pooled: Site, process: str) -> None:
     config = {row["key"]: row["value"] for row in console(pooled, process, "show config")}
     wanted = {
         "listen_port": str(PROCESSES[process]), "pool_mode": "transaction", "max_prepared_statements": "200",
-        "client_tls_sslmode": "require", "server_tls_sslmode": "verify-full", "auth_type": "hba", "max_client_conn": "1000",
+        "client_tls_sslmode": "require", "server_tls_sslmode": "verify-full", "auth_type": "hba", "max_client_conn": "2000",
         "server_login_retry": "1", "admin_users": "", "stats_users": "",
     }  # fmt: skip
     assert {key: config[key] for key in wanted} == wanted
@@ -292,6 +295,17 @@ def test_a_failover_under_load_loses_nothing_through_the_pools(pooled: Site) -> 
     assert pooled.leader() != old
     with pooled.connect(WRITES) as connection:
         assert connection.execute("select host(inet_server_addr())").fetchone() == (ADDRESS[pooled.leader()],)
+
+
+@pytest.mark.parametrize(("word", "count"), [pytest.param("", 1, id="silent-1"), pytest.param(SSL_REQUEST, 10, id="stalling-10")])
+def test_a_thousand_connections_that_say_nothing_keep_nobody_out_of_the_pools(pooled: Site, word: str, count: int) -> None:
+    """Fifteen hundred, of which the packet filter lets an address have as many as a process is to have clients."""
+    with reads_and_writes(pooled, PATIENT, (WRITES, READS)) as traffic:
+        targets = [(PROXY, port) for port in (WRITES, READS)]
+        with starving(pooled, pooled.replicas()[0], word, count, targets, connections=1500 if count == 1 else 1000):
+            time.sleep(SECONDS)
+        print(f"longest wait of a client: {traffic.longest:.2f} s")
+    assert traffic.failures == []
 
 
 def test_when_the_setting_goes_off_nothing_is_left_of_it(pooled: Site) -> None:

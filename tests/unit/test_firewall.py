@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cluster.components import COMPONENTS
 from cluster.connections import CONNECTIONS, OPERATOR
 from cluster.firewall import Door, Networks, doors
+from cluster.pooling import places
 from cluster.settings import AllSettings
 from cluster.topology import Cluster
 from operations.managed import render
@@ -115,3 +116,13 @@ def test_every_door_ends_with_a_reset_and_only_clients_of_postgresql_are_counted
     accepted = [line.strip() for line in chains["5432"].splitlines()]
     assert accepted[0].endswith("accept") and DATABASES["db1"] in accepted[0]  # before anything is counted
     assert "vmap { 2379 : goto to_2379, 2380 : goto to_2380, 5432 : goto to_5432, 8008 : goto to_8008 }" in text
+
+
+def test_one_address_may_be_all_clients_of_the_pools_and_leaves_as_many_places() -> None:
+    one = cluster(pooling=True, pooling_max_clients=300, pooling_processes=2)
+    text = table(one, "proxy1")
+    chains = dict(re.findall(r"chain to_(\d+) \{\n(.*?)\n    \}", text, re.S))
+    assert [port for port, chain in chains.items() if "ct count over" in chain] == ["6432", "6433"]
+    assert all("saddr ct count over 600 " in chains[port] and "dport ct count" not in chains[port] for port in ("6432", "6433"))
+    assert "all_to_" not in text
+    assert places(one) * 2 - 600 == 600
