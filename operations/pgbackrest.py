@@ -28,8 +28,9 @@ BACKUP_FILE = "/etc/systemd/system/pgquorum-backup@.service"
 # A new archive_command is in force when Patroni has come round to it; then a file has to get to the archive.
 CHECKS, CHECK_SECONDS = 15, 20
 # Of archive_command where PostgreSQL does not run: for how many seconds after a try that found no repository nobody tries again,
-# for how many after that a try is short, and how long that then may take.
-NOT_TRIED_SECONDS, SHORT_TRY_SECONDS, SHORT_SECONDS = 10, 600, 2
+# for how many after that a try is short, and how long that then may take; for how long a repository may say nothing in the first.
+NOT_TRIED_SECONDS, SHORT_TRY_SECONDS, SHORT_SECONDS, SILENT_SECONDS = 10, 600, 2, 10
+PUSH_TIMES = {"fresh": NOT_TRIED_SECONDS, "recent": SHORT_TRY_SECONDS, "soon": SHORT_SECONDS, "silent": SILENT_SECONDS}
 
 
 def files(run: Run) -> list[Managed]:
@@ -70,8 +71,7 @@ def _tls(run: Run) -> list[Managed]:
 def _archiving(run: Run) -> list[Managed]:
     """What archives on a database host, and what gets a file to each of several repositories by itself."""
     cluster = run.cluster
-    times = {"fresh": NOT_TRIED_SECONDS, "recent": SHORT_TRY_SECONDS, "soon": SHORT_SECONDS}
-    push = render("pgbackrest/archive-push.sh.j2", cluster=cluster, **times)
+    push = render("pgbackrest/archive-push.sh.j2", cluster=cluster, **PUSH_TIMES)
     always = [directory("/usr/local/lib/pgquorum"), Managed(paths.ARCHIVE_PUSH, push, mode="755", check="sh -n {}")]
     if len(cluster.repositories) == 1:
         return always

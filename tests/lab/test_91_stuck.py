@@ -89,11 +89,11 @@ def test_a_former_primary_is_back_soon_although_files_wait_there_and_the_reposit
 
 @pytest.mark.long
 def test_a_server_that_hangs_is_given_up_and_used_again_when_it_goes_on(joined: Site) -> None:
-    """It takes connections, and no more."""
+    """It takes connections, and no more: pgBackRest waits three times for its first word."""
     joined.on(HOST, "systemctl kill -s STOP pgbackrest")
     try:
         end_files(joined, 2)
-        wait_until(lambda: "archive.failing" in rules(joined), "that archiving fails is told", seconds=300)
+        wait_until(lambda: "archive.failing" in rules(joined), "that archiving fails is told", seconds=600)
     finally:
         joined.on(HOST, "systemctl kill -s CONT pgbackrest")
     assert all_archived(joined)

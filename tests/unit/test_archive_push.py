@@ -25,9 +25,8 @@ class Host:
     place: Path
 
     def __post_init__(self) -> None:
-        times = {"fresh": pgbackrest.NOT_TRIED_SECONDS, "recent": pgbackrest.SHORT_TRY_SECONDS, "soon": pgbackrest.SHORT_SECONDS}
         shop = cluster(backup=True, postgres_data_directory="/data/shop")
-        text = render("pgbackrest/archive-push.sh.j2", cluster=shop, **times)
+        text = render("pgbackrest/archive-push.sh.j2", cluster=shop, **pgbackrest.PUSH_TIMES)
         for real, ours in ((paths.BACKUP_LOCKS, "run"), ("/data/shop", "data"), ("/proc/uptime", "uptime")):
             assert real in text
             text = text.replace(real, str(self.place / ours))
@@ -70,7 +69,9 @@ class Host:
         return self.place / "run/no-answer"
 
 
-FULL, SHORT = f"--stanza=shop archive-push {WAL}", f"--stanza=shop --io-timeout=2 archive-push {WAL}"
+RUNS = f"--stanza=shop archive-push {WAL}"  # what a server that runs has it try
+FULL = f"--stanza=shop --protocol-timeout=10 archive-push {WAL}"
+SHORT = f"--stanza=shop --io-timeout=2 --protocol-timeout=2 archive-push {WAL}"
 
 
 @pytest.fixture
@@ -115,7 +116,7 @@ def test_a_server_that_runs_tries_each_time(host: Host) -> None:
     host.postgresql("ready   ")
     host.pgbackrest(103, until=1010)
     assert [host.archive().returncode for _ in "abc"] == [103] * 3
-    assert host.tried == [FULL] * 3
+    assert host.tried == [RUNS] * 3
 
 
 @pytest.mark.parametrize("state", ["stopping", "starting", "standby ", ""])
@@ -125,7 +126,7 @@ def test_one_that_is_being_stopped_does_not(host: Host, state: str) -> None:
     host.archive()
     host.postgresql(state)
     assert host.archive().returncode == 1
-    assert host.tried == [FULL]
+    assert host.tried == [RUNS]
 
 
 def test_nor_does_one_that_crashed_and_left_its_file(host: Host) -> None:

@@ -36,6 +36,7 @@ from health.backup_states import BackupRun, Repository
 from health.finding import Finding
 from health.rules import findings
 from operations.managed import render
+from operations.pgbackrest import PUSH_TIMES
 from operations.repositories import Repository as There
 from operations.repositories import store_of
 
@@ -119,10 +120,9 @@ def test_the_keeper_alone_knows_where_they_lie_and_the_others_go_through_it() ->
 
 
 def test_with_one_repository_a_file_is_handed_to_pgbackrest_and_with_several_to_what_asks_each() -> None:
-    times = {"fresh": 10, "recent": 600, "soon": 2}
-    one, two = (render("pgbackrest/archive-push.sh.j2", cluster=of, **times) for of in (with_repositories(s3=S3), TWO))
-    assert '\npgbackrest --stanza=shop $soon archive-push "$1"\n' in one and paths.ARCHIVE_EACH not in one
-    assert f'\n{paths.ARCHIVE_EACH} "$1" $soon\n' in two and "\npgbackrest" not in two
+    one, two = (render("pgbackrest/archive-push.sh.j2", cluster=of, **PUSH_TIMES) for of in (with_repositories(s3=S3), TWO))
+    assert '\npgbackrest --stanza=shop $limits archive-push "$1"\n' in one and paths.ARCHIVE_EACH not in one
+    assert f'\n{paths.ARCHIVE_EACH} "$1" "$limits"\n' in two and "\npgbackrest" not in two
     assert postgres_parameters(TWO)["archive_command"] == f"{paths.ARCHIVE_PUSH} %p"
 
 
@@ -133,7 +133,7 @@ def archive(tmp_path: Path, failing: set[str], waiting: list[str], *option: str)
     for name in waiting:
         (status / f"{name}.ready").touch()
     (tmp_path / "pgbackrest").write_text(
-        f'#!/bin/sh\nfor last; do :; done\necho "$1 $last" >>{tmp_path}/asked; echo "$3" >>{tmp_path}/third\n'
+        f'#!/bin/sh\nfor last; do :; done\necho "$1 $last" >>{tmp_path}/asked; echo "$3 $4" >>{tmp_path}/options\n'
         f"case $1 in {'|'.join(f'*archive-{name}.conf' for name in failing) or 'none'}) exit 82;; esac\n"
     )
     (tmp_path / "pgbackrest").chmod(0o755)
@@ -156,9 +156,9 @@ def test_each_repository_is_handed_the_file(tmp_path: Path) -> None:
     assert sorted(asked) == [f"local.conf pg_wal/{FILES[0]}", f"s3.conf pg_wal/{FILES[0]}"]
 
 
-def test_an_option_of_pgbackrests_is_handed_on(tmp_path: Path) -> None:
-    assert archive(tmp_path, set(), FILES, "--io-timeout=2")[0] == 0
-    assert (tmp_path / "third").read_text().split() == ["--io-timeout=2", "--io-timeout=2"]
+def test_options_of_pgbackrests_are_handed_on(tmp_path: Path) -> None:
+    assert archive(tmp_path, set(), FILES, "--io-timeout=2 --protocol-timeout=2")[0] == 0
+    assert (tmp_path / "options").read_text().split() == ["--io-timeout=2", "--protocol-timeout=2"] * 2
 
 
 def test_one_that_is_away_keeps_no_later_file_from_the_others_and_postgresql_keeps_all(tmp_path: Path) -> None:
