@@ -103,7 +103,8 @@ def runs(spec: Spec) -> bool:
 
 def archive_rest(spec: Spec) -> list[str]:
     """Archives what PostgreSQL has not, before it was stopped. Returns the names. Of another cluster's data than the archive is
-    of (`system`) nothing belongs there."""
+    of (`system`) nothing belongs there. `pushes`: pgBackRest's options, for each time that a file is handed to it; `keep_marks`:
+    it is to be archived elsewhere, too, later."""
     wal = Path(spec["data"]) / "pg_wal"
     try:
         if identify(spec)["system"] != spec["system"]:
@@ -112,11 +113,14 @@ def archive_rest(spec: Spec) -> list[str]:
         return []
     waiting = sorted((wal / "archive_status").glob("*.ready"), key=lambda one: (".history" not in one.name, one.name))
     for mark in waiting:
-        try:
-            as_postgres("pgbackrest", f"--stanza={spec['stanza']}", "archive-push", str(wal / mark.stem), seconds=STOP_SECONDS)
-        except OSError as error:
-            raise OSError(f"{mark.stem} can't be archived, and would be lost: {error}") from None
-        mark.rename(mark.with_suffix(".done"))
+        for options in spec["pushes"]:
+            push = ["pgbackrest", f"--stanza={spec['stanza']}", *options, "archive-push", str(wal / mark.stem)]
+            try:
+                as_postgres(*push, seconds=STOP_SECONDS)
+            except OSError as error:
+                raise OSError(f"{mark.stem} can't be archived, and would be lost: {error}") from None
+        if not spec["keep_marks"]:
+            mark.rename(mark.with_suffix(".done"))
     return [mark.stem for mark in waiting]
 
 

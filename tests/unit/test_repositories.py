@@ -30,7 +30,7 @@ from cluster.stores import asked_of, wrong
 from cluster.topology import Cluster
 from cluster.vault import Vault
 from day2.recovery.actions import reading
-from day2.recovery.plan import objections, planned, read, steps
+from day2.recovery.plan import objections, planned, read, steps, unreadable
 from day2.recovery.steps import Fetch
 from health.backup_states import BackupRun, Repository
 from health.finding import Finding
@@ -365,7 +365,9 @@ def test_a_restore_sees_the_backups_of_all_that_can_be_read_and_when_the_first_h
     assert [(base.label, base.repository) for base in archive.bases] == [("A", "local"), ("B", "s3")]
     assert archive.timelines[2].began == 500.0 and archive.last == 900.0
     assert archive.system == "7" and archive.silent == {"away": "no answer"}
-    assert archive.files.found[1].keys() == {5, 6, 7}  # what one lacks is read from another
+    local, s3 = archive.bases
+    assert replace(archive, silent={}).beside(local).found[1].keys() == {5, 6, 7}  # what one lacks is read from another
+    assert archive.beside(local).found[1].keys() == {5, 7} and archive.beside(s3).found[1].keys() == {6}
 
 
 def test_repositories_of_different_clusters_and_none_that_can_be_read_are_refused() -> None:
@@ -459,8 +461,16 @@ def test_one_that_does_not_listen_is_told() -> None:
     assert store.sftp({"host": "127.0.0.1", "port": port}) == f"no answer from 127.0.0.1, port {port}: Connection refused"
 
 
-def test_a_restore_is_refused_while_nothing_could_be_archived_somewhere() -> None:
+def test_a_restore_goes_on_without_one_that_can_not_be_read_and_asks_it_for_nothing() -> None:
     away = replace(views.backups(), repositories=(views.ARCHIVED, Repository("s3", "no answer")))
     view = views.backed_up(keep1=views.keeper(backups=away))
-    (said,) = objections(view, TWO, {}, archive_of({"s3": told_of(7, "B", 200, 900.0)}).bases[0], "db1", keep=True)
-    assert said.startswith("repository s3 can't be read") and "take it out of backup_repositories and deploy" in said
+    archive = archive_of({"local": told_of(7, "A", 100, 500.0, 5), "s3": {"problem": "no answer"}})
+    assert list(objections(view, TWO, {}, archive.bases[0], "db1", keep=True)) == []
+    assert unreadable(view, TWO) == {"s3": "no answer"}
+    made = planned(
+        TWO, parse_target("latest"), archive.bases[0], archive.timelines[2], archive.timelines, 0, "db1",
+        id="1", began="now", before=2, live=True, keep=True, away=archive.silent,
+    )  # fmt: skip
+    assert reading(made) == " --repo=1" and read(made.text) == made and made.away == ("s3",)
+    noted = {key: value for key, value in json.loads(made.text).items() if key != "away"}
+    assert read(json.dumps(noted)).away == ()  # of one that an older version has begun

@@ -50,6 +50,7 @@ def _mark(c: Context, name: str) -> None:
         "cancel": "call off one that was not finished: the old data is put back",
         "dry": "print the steps and do nothing",
         "yes": YES,
+        "json": JSON,
     },
 )
 def _restore(
@@ -63,12 +64,13 @@ def _restore(
     cancel: bool = False,
     dry: bool = False,
     yes: bool = False,
+    json: bool = False,
 ) -> None:
     """The cluster itself goes back to a moment in its archive; an interrupted one goes on by the same command."""
     if cancel:
         from day2.commands.backups.cancel import call_off
 
-        return on_cluster(c, call_off, to=to, dry=dry, yes=yes)
+        return on_cluster(c, call_off, to=to, dry=dry, yes=yes, as_json=json)
     from day2.commands.backups.restore import restore
 
     return on_cluster(
@@ -82,6 +84,7 @@ def _restore(
         yes=yes,
         repository=repository,
         as_of=as_of,
+        as_json=json,
     )
 
 
