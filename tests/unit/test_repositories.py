@@ -7,13 +7,17 @@ import os
 import re
 import shlex
 import socket
+import struct
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import paramiko
 import pytest
 import views
 from clusters import cluster, hosts, problems
@@ -417,29 +421,77 @@ def test_drills_take_each_repository_in_turn(tmp_path: Path) -> None:
     assert drill.whose_turn(plan) == "s3"
 
 
-LINE = "files.example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGpM2Lr9KpZ0Xb1mP8Q0m1kH9m2b3c4d5e6f7g8h9i0j"
+HOST_KEYS = [paramiko.ECDSAKey.generate(), paramiko.RSAKey.generate(2048)]
+
+
+def serve(listening: socket.socket) -> None:
+    """Begins each connection as an SSH server does, by another one's program."""
+    with suppress(OSError):
+        while True:
+            transport = paramiko.Transport(listening.accept()[0])
+            for key in HOST_KEYS:
+                transport.add_server_key(key)
+            transport.start_server(threading.Event(), paramiko.ServerInterface())
 
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[dict[str, Any], Path]]:
     """An SFTP server that listens, what is asked about it, and where a program `sftp` says what it says."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        (tmp_path / "ssh-keyscan").write_text(f"#!/bin/sh\necho '{LINE}'\n")
-        (tmp_path / "sftp").write_text(f"#!/bin/sh\ncat >{tmp_path}/asked\nexit 0\n")
-        for program in ("ssh-keyscan", "sftp"):
-            (tmp_path / program).chmod(0o755)
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        known = 'for word; do case $word in UserKnownHostsFile=*) cp "${word#*=}" known_hosts;; esac; done'
+        (tmp_path / "sftp").write_text(f"#!/bin/sh\ncd {tmp_path}\n{known}\ncat >asked\nexit 0\n")
+        (tmp_path / "sftp").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
         monkeypatch.setattr(store, "PRIVATE", str(tmp_path))
         where = {"host": "127.0.0.1", "port": listening.getsockname()[1], "user": "shop", "path": "/backups"}
-        yield {**where, "host_key": store.fingerprint(LINE), "keys": {"private_key": SSH}}, tmp_path / "sftp"
+        yield {**where, "host_key": store.fingerprint(HOST_KEYS[1].asbytes()), "keys": {"private_key": SSH}}, tmp_path / "sftp"
 
 
 def test_an_sftp_server_is_known_by_its_own_key(server: tuple[dict[str, Any], Path]) -> None:
     spec, program = server
     assert store.sftp(spec) == ""
     assert (program.parent / "asked").read_text() == "ls /backups\n"  # nothing is made there to find out
+    known = paramiko.HostKeys(str(program.parent / "known_hosts"))
+    assert known.check(f"[127.0.0.1]:{spec['port']}", HOST_KEYS[1]) and len(known) == 1
     said = store.sftp({**spec, "host_key": PRINT})
-    assert said == f"host_key is {PRINT}, but 127.0.0.1 has {store.fingerprint(LINE)}"
+    assert said.startswith(f"host_key is {PRINT}, but 127.0.0.1 has SHA256:")
+    assert all(store.fingerprint(key.asbytes()) in said for key in HOST_KEYS)
+
+
+def test_where_there_is_no_program_for_it_the_server_s_key_is_compared_all_the_same(
+    server: tuple[dict[str, Any], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, program = server
+    program.unlink()
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert store.sftp(spec) == ""
+    assert "but 127.0.0.1 has SHA256:" in store.sftp({**spec, "host_key": PRINT})
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (b"220 files FTP server ready\r\n", "it does not speak SSH"),
+        (b"SSH-2.0-x\r\n" + bytes(20), "what it says is no SSH"),
+        (b"SSH-2.0-x\r\n\0\0\0\x0c\x0a\x63" + bytes(20), "it answers with message 63"),
+        (b"SSH-2.0-x\r\n", "it ended the connection"),
+        (b"SSH-2.0-x\r\n" + struct.pack(">IBB4sI3s", 17, 4, 1, bytes(4), 3, b"not") + bytes(4), "it ends the connection: not"),
+    ],
+)
+def test_what_is_no_ssh_server_is_told(words: bytes, why: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            connection.sendall(words)
+            connection.shutdown(socket.SHUT_WR)
+
+        threading.Thread(target=answer, daemon=True).start()
+        port = listening.getsockname()[1]
+        assert (
+            store.sftp({"host": "127.0.0.1", "port": port, "host_key": PRINT}) == f"no answer from 127.0.0.1, port {port}: {why}"
+        )
 
 
 @pytest.mark.parametrize(
