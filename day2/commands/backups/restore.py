@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -14,14 +14,10 @@ from cluster.errors import ClusterError
 from cluster.recovery import (
     FORMS,
     Target,
-    base_for,
     lsn,
-    mark_called,
-    moment,
     parse_as_of,
     parse_target,
     parse_timeline,
-    timeline_of,
 )  # fmt: skip
 from cluster.topology import Cluster
 from day2.commands.change.plans import show_plan
@@ -51,20 +47,8 @@ from health.view import ClusterView
 
 from .keeper import keeper
 from .outcome import GOES_ON, Outcome, carried_out, ended, verified
+from .sought import Asked, look_for, refuse_too_late
 from .telling import counted, say_away, say_kept, say_lost, say_unfinished, say_what_is_left, tell, where
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The command's options: what to go back to, the backup's label and the timeline where they are named; the repository, and
-    the moment as of which it is read, empty where they are not."""
-
-    target: Target
-    label: str | None
-    timeline: int | None
-    discard: bool
-    repository: str = ""
-    as_of: str = ""
 
 
 def restore(
@@ -82,7 +66,7 @@ def restore(
     moment_of_it = parse_as_of(as_of, repository)
     if repository is not None:
         cluster.repository(repository, "--repository")
-    asked = Asked(parse_target(to), label, parse_timeline(timeline), discard, repository or "", moment_of_it)
+    asked = Asked(parse_target(to), label, parse_timeline(timeline), repository or "", moment_of_it)
     out = console(as_json=as_json)
     with changing(cluster, f"restore --to {to}", dry=dry) as (fleet, _, view):
         refuse(list(reachable(view, cluster)))
@@ -91,7 +75,9 @@ def restore(
         noted = notes(fleet, cluster)
         unfinished = read(noted[NOTE]) if NOTE in noted else None
         away = unreadable(view, cluster)
-        going = resumed(asked, unfinished, away) or prepared(cluster, view, actions, asked, noted, unfinished, away)
+        going = resumed(asked, unfinished, away) or prepared(
+            cluster, view, actions, asked, noted, unfinished, away, keep=not discard
+        )
         outcome = Outcome(cluster, going, left(going), resumed=unfinished is not None, away=reasons(going, away))
         if unfinished:
             say_unfinished(out, unfinished, going)
@@ -152,50 +138,30 @@ def resumed(asked: Asked, unfinished: Restore | None, away: Iterable[str]) -> Re
 
 
 def prepared(
-    cluster: Cluster,
-    view: ClusterView,
-    actions: RestoreActions,
-    asked: Asked,
-    noted: Mapping[str, str],
-    unfinished: Restore | None,
-    away: Mapping[str, str],
-) -> Restore:
+    cluster: Cluster, view: ClusterView, actions: RestoreActions, asked: Asked, noted: Mapping[str, str],
+    unfinished: Restore | None, away: Mapping[str, str], *, keep: bool,
+) -> Restore:  # fmt: skip
     """The restore that is asked for, in place of one that was not finished. Raises ClusterError where it can't be."""
-    now = datetime.now(UTC)
-    target = asked.target
-    if target.time and target.time > now:
-        raise ClusterError(
-            f"--to {target.text!r} lies in the future: it is {moment(now.timestamp())} now. `--to latest` is all there is"
-        )
-    archive = actions.archive(asked.repository, asked.as_of, away)
-    known = archive.timelines
-    mark = mark_called(target.text, marks(noted)) if target.kind == "name" else None
-    along = timeline_of(known, target, mark, asked.timeline)
-    base = base_for(archive.bases, along, target, mark, asked.label, archive)
+    now, target = datetime.now(UTC), asked.target
+    found = look_for(actions, asked, noted, away)
+    known, base, along = found.archive.timelines, found.base, found.along
     host = place(view, cluster)
-    ours = view.primary is not None and actions.identify(host)["system"] == archive.system
+    ours = view.primary is not None and actions.identify(host)["system"] == found.archive.system
     live = ours and (unfinished is None or may_lead(unfinished))
     if live and view.primary and target.lsn is not None and target.lsn > (view.primary.lsn or 0):
         raise ClusterError(f"--to {target.text} is after the last of the write-ahead log, {lsn(view.primary.lsn or 0)}")
     # What is written now gets to an archive that is read as it was before as little as where nobody can write.
-    if target.time and (not live or asked.as_of) and unfinished is None and along.number == max(known):
-        refuse_too_late(target, archive.last)
+    if target.time and (not live or asked.as_of) and unfinished is None and found.newest:
+        refuse_too_late(target, found.archive.last)
     promoted = view.dcs.configurations.promoted if view.dcs else None
     made = planned(
         cluster, target, base, along, known, promoted.timeline if promoted else 0, host,
         id=f"{now:%Y%m%dT%H%M%SZ}", began=now.isoformat(timespec="seconds"),
-        before=view.primary.timeline if live and view.primary else max(known), live=live, keep=not asked.discard,
-        as_of=asked.as_of, away=(name for name in {**away, **archive.silent} if name != base.repository),
+        before=view.primary.timeline if live and view.primary else max(known), live=live, keep=keep,
+        as_of=asked.as_of, away=(name for name in {**away, **found.archive.silent} if name != base.repository),
     )  # fmt: skip
     if unfinished and not may_lead(unfinished):
         return instead(unfinished, made)
     surveys: dict[str, Surveyed] = {name: surveyed(said) for name, said in actions.survey().items()}
     refuse(list(objections(view, cluster, surveys, base, host, keep=made.keep)))
     return made
-
-
-def refuse_too_late(target: Target, last: float | None) -> None:
-    """Raises ClusterError for a time after all that is in the archive. A cluster that lives writes a marker there first."""
-    if target.time and last is not None and target.time.timestamp() > last + 1:
-        what = f"the last of the write-ahead log got to the archive at {moment(last)}"
-        raise ClusterError(f"--to {target.text!r}: {what}, so nothing there is later: `--to latest` is all there is")
