@@ -12,7 +12,7 @@ from agents.sent import shipped
 from cluster import paths
 from cluster.dynamic_config import postgres_parameters
 from cluster.errors import ClusterError
-from cluster.recovery import Archive, Target, archive_of, position
+from cluster.recovery import Archive, Target, archive_of
 from cluster.topology import Cluster
 from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
@@ -24,6 +24,7 @@ from health.view import ClusterView
 
 from .notes import LAST, NOTE, etcd, key
 from .plan import Arrival, Restore, astray, awaited, read_by
+from .words import arrived, last_words, reading, why
 
 LOOK_SECONDS = 1.0
 ANSWER_SECONDS = 60
@@ -145,7 +146,7 @@ class RestoreActions:
             if said["active"] == "active" and said["sub"] == "exited":
                 return
             if said["active"] not in ("active", "activating"):
-                raise ClusterError(f"{host}: backup {label} could not be restored: {_last(said['said'])}")
+                raise ClusterError(f"{host}: backup {label} could not be restored: {last_words(said['said'])}")
             self._interrupts.sleep(LOOK_SECONDS)
 
     def recover(self, host: str, restore: Restore, target: Target) -> Arrival:
@@ -167,14 +168,14 @@ class RestoreActions:
                 if restore.away or not server["waiting"]:
                     break
             if said["active"] not in ("active", "activating", "deactivating"):
-                raise ClusterError(f"{host}: PostgreSQL did not get there: {_why(said['said'])}")
+                raise ClusterError(f"{host}: PostgreSQL did not get there: {why(said['said'])}")
             if said["said"] and (line := str(said["said"][-1])) != told:
                 told = line
                 self._tell(line)
             self._interrupts.sleep(LOOK_SECONDS)
         arrival = arrived(server)
-        if why := astray(restore, target, arrival):
-            raise ClusterError(f"{host}: PostgreSQL is not where it should be: {why}")
+        if wrong := astray(restore, target, arrival):
+            raise ClusterError(f"{host}: PostgreSQL is not where it should be: {wrong}")
         self._do("finish", [host], seconds=STOP_SECONDS)
         return arrival
 
@@ -295,29 +296,5 @@ class RestoreActions:
         }
 
 
-def reading(restore: Restore) -> str:
-    """What archive-get is told of where to read: of all repositories, but where one is read as it was at a moment, or one can't
-    be read at all."""
-    return "".join(f" {shlex.quote(one)}" for one in restore.options) if restore.as_of or restore.away else ""
-
-
-def arrived(server: Mapping[str, Any]) -> Arrival:
-    """Where a server is that was promoted at the end of a recovery, from what it says."""
-    rows = [line.split(None, 2) for line in server["history"].splitlines() if line.strip()]
-    last = rows[-1] if rows else ["0", "0/0", ""]
-    timeline = int(server["timeline"], 16)
-    return Arrival(timeline, position(last[1]), last[2].strip() if len(last) > 2 else "", server["last"])
-
-
 def _in_words(finding: Finding) -> str:
     return f"{finding.about}: {finding.text}"
-
-
-def _last(lines: list[str]) -> str:
-    return " ".join(lines[-3:])[-500:] or "its journal says nothing"
-
-
-def _why(lines: list[str]) -> str:
-    """What PostgreSQL said of its end: that it was fatal, and how far it had come."""
-    telling = [line for line in lines if "FATAL" in line or "last completed transaction" in line or "PANIC" in line]
-    return " ".join(telling)[-700:] or _last(lines)

@@ -20,7 +20,6 @@ from cluster.recovery import Base, Mark, Target, archive_of, parse_target, posit
 from cluster.topology import Cluster
 from day2.commands.backups.outcome import GOES_ON
 from day2.recovery import steps as recovery_steps
-from day2.recovery.actions import arrived
 from day2.recovery.executor import call_off, carry_out
 from day2.recovery.plan import (
     Arrival,
@@ -42,6 +41,7 @@ from day2.recovery.plan import (
     steps,
     surveyed,
 )
+from day2.recovery.words import arrived
 from health.backup_states import BackupRun, Repository
 from health.rules import findings
 from health.view import ClusterView

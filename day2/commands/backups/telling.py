@@ -51,7 +51,7 @@ def say_lost(
         out.print("[yellow]warning[/]  nobody takes writes: what was not archived, and is on no host, is lost", soft_wrap=True)
         return
     if target.kind != "latest":
-        out.print(f"[bold]What was written since is lost:[/] {in_words(lost, target)}.", soft_wrap=True)
+        out.print(f"[bold]What was written since is lost:[/] {in_words(lost)}.", soft_wrap=True)
     logical = sorted(slot.name for slot in primary.slots if slot.type == "logical")
     if logical:
         out.print(f"Logical slots are lost: {', '.join(logical)}. Their consumers have to begin anew.", soft_wrap=True)
@@ -68,7 +68,7 @@ def counted(found: Mapping[str, Any] | None, target: Target, now: int, where: st
     return {"seconds": seconds, "transactions": found["transactions"], "bytes": count, "whole": bool(found["whole"])}
 
 
-def in_words(lost: Mapping[str, Any] | None, target: Target) -> str:
+def in_words(lost: Mapping[str, Any] | None) -> str:
     """The same for a person."""
     told = []
     if lost and lost["seconds"] is not None:
