@@ -96,10 +96,15 @@ class Cloning:
             f"{sudo}runuser -u {self._cluster.backup_user(self._host)} -- psql -h {paths.CLONE_RUNTIME} -U postgres -d {database}"
         )
         about = self._host.settings
-        config = f" -F {about.ssh_config_file}" if about.ssh_config_file else ""
-        port = f" -p {about.ssh_port}" if about.ssh_port else ""
+        said = {
+            "-F": about.ssh_config_file,
+            "-i": about.ssh_key,
+            "-o": about.ssh_known_hosts_file and f"UserKnownHostsFile={about.ssh_known_hosts_file}",
+            "-p": about.ssh_port,
+        }
+        options = "".join(f" {option} {shlex.quote(str(value))}" for option, value in said.items() if value)
         login = f"{about.ssh_user}@" if about.ssh_user else ""
-        return f"ssh -t{config}{port} {login}{about.ssh_hostname or self._host.name} {shlex.quote(asked)}"
+        return f"ssh -t{options} {login}{about.ssh_hostname or self._host.name} {shlex.quote(asked)}"
 
     def _run(self, command: str, stdin: str = "", seconds: float = 60) -> str:
         answer = self._fleet.run(self._host.name, command, stdin, seconds)

@@ -265,14 +265,21 @@ def test_a_replica_that_stands_still_takes_over_when_the_primary_is_lost(backed_
     wait_until(lambda: nothing_is_left(backed_up), "nothing of it is left")
 
 
-def test_a_clone_shows_the_past_beside_the_cluster_until_it_is_removed(backed_up: Site) -> None:
+@pytest.fixture
+def cloned(backed_up: Site) -> Iterator[str]:
+    """A moment at which there was a table that is dropped now; in the end there is no clone."""
     backed_up.psql(backed_up.leader(), "create table cloned (n int); insert into cloned values (1)", "app")
     time.sleep(1)
     moment = backed_up.psql(backed_up.leader(), "set timezone = 'UTC'; select clock_timestamp()")
     time.sleep(1)
     backed_up.psql(backed_up.leader(), "drop table cloned", "app")
+    yield moment
+    invoke(backed_up, "backup.clone", "--remove")
+
+
+def test_a_clone_shows_the_past_beside_the_cluster_until_it_is_removed(backed_up: Site, cloned: str) -> None:
     before, archive = backed_up.postmasters(), archived(backed_up)[:8]
-    code, out, err = invoke(backed_up, "backup.clone", "--to", moment, seconds=SECONDS)
+    code, out, err = invoke(backed_up, "backup.clone", "--to", cloned, seconds=SECONDS)
     assert code == 0, out + err
     (line,) = [line.strip() for line in out.splitlines() if line.strip().startswith("ssh -t ")]
     asked = f'{line[:-1]} -XAtqc "select n from cloned"\''
@@ -282,7 +289,7 @@ def test_a_clone_shows_the_past_beside_the_cluster_until_it_is_removed(backed_up
     listening = backed_up.on(HOST, "ss -Hltnp | grep postgres || true")
     assert listening == "", "nobody reaches it but by its socket"
     code, _, err = invoke(backed_up, "backup.clone", "--to", "latest")
-    assert code == 2 and f"a clone of the cluster as it was at {moment}" in err
+    assert code == 2 and f"a clone of the cluster as it was at {cloned}" in err
     assert invoke(backed_up, "backup.clone", "--remove")[0] == 0
     assert nothing_is_left(backed_up) and "backups.clone" not in rules(backed_up)
     assert backed_up.on(HOST, f"pgrep -f -- '{PLACE[HOST]}/[c]lone' || true") == ""
