@@ -124,7 +124,8 @@ class RestoreActions:
         # By the files that archive to one alone: what pgBackRest is told of all of them would wait for those that are away.
         there = [one.name for one in self._cluster.repositories if one.name not in away]
         pushes = [[f"--config={paths.archive_config(name)}", "--no-archive-async"] for name in there] if away else [[]]
-        self._do("archive_rest", hosts, seconds=STOP_SECONDS, system=system, pushes=pushes, keep_marks=bool(away))
+        for host in hosts:  # one after the other: a repository takes one archiver at a time
+            self._do("archive_rest", [host], seconds=STOP_SECONDS, system=system, pushes=pushes, keep_marks=bool(away))
 
     def set_aside(self, host: str, suffix: str) -> None:
         """No data is there any more under its name."""
