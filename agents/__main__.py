@@ -35,11 +35,15 @@ def program(name: str) -> Callable[[Specification], int]:
 
 
 def main(name: str, file: str) -> int:
-    """Runs a program with its file. A drill has one of its own: it runs where there is no member of the cluster, too."""
+    """Runs a program with its file. Drills and clones have one of their own: they run where there is no member of the cluster."""
     if name == "drill":
         from agents import drill
 
         return drill.main(drill.Plan.read(file))
+    if name == "clone":
+        from agents import clone, drill
+
+        return clone.main(drill.Plan.read(file))
     return program(name)(Specification.read(file))
 
 

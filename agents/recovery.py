@@ -32,14 +32,19 @@ class RecoveryError(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """The moment that is recovered to: an LSN, of which everything before is there and nothing from it on, on a timeline; or,
-    without one, the end of the archive."""
+    """The moment that is recovered to, on a timeline: an LSN, of which everything before is there and nothing from it on; or a
+    `value` of a `kind` as `invoke restore` has them (time, lsn, name); or, without any, the end of the archive."""
 
     lsn: str = ""
     timeline: str = "latest"
+    kind: str = ""
+    value: str = ""
 
     def options(self) -> list[str]:
         """As pgBackRest takes it."""
+        if self.value:
+            asked = [f"--type={self.kind}", f"--target={self.value}", "--target-action=promote"]
+            return [*asked, f"--target-timeline={self.timeline}"]
         if not self.lsn:
             return ["--type=default", f"--target-timeline={self.timeline}"]
         # Exclusive: recovery stops before the first record that begins there. Records that a server has replayed end where
@@ -167,6 +172,11 @@ class PrivateServer:
     def ask(self, statement: str, database: str = "postgres") -> str:
         """psql's answer, a line for each row. Raises RecoveryError."""
         return run([self.program("psql"), "-XAtqw", "-v", "ON_ERROR_STOP=1", "-c", statement], env=self.connection(database))
+
+    def await_end(self) -> None:
+        """Returns when it has ended, whoever has ended it."""
+        assert self._process
+        self._process.wait()
 
     def stop(self) -> None:
         """Stops it, so that all is written. Raises RecoveryError when it does not."""

@@ -1,5 +1,6 @@
-"""What archiving costs: planned and unplanned changes of the primary, and writes, without it and with the repository there, gone,
-and out of reach without a word; in turn, on one cluster."""
+"""What archiving costs: planned and unplanned changes of the primary, and writes, without it and with the repository there, gone
+(nobody listens), silent (out of reach without a word) and hanging (it takes connections and says nothing); in turn, on one
+cluster."""
 
 from __future__ import annotations
 
@@ -41,6 +42,10 @@ def main(rounds: int = ROUNDS) -> None:
             "there": (lambda: None, lambda: None),
             "gone": (lambda: on(keeper, "systemctl stop pgbackrest"), lambda: on(keeper, "systemctl start pgbackrest")),
             "silent": (lambda: lab.cut(keeper), lambda: lab.heal(keeper)),
+            "hanging": (
+                lambda: on(keeper, "systemctl kill --signal=STOP pgbackrest"),
+                lambda: on(keeper, "systemctl kill --signal=CONT pgbackrest"),
+            ),
         }
         for _ in range(rounds):
             for way, (begin, end) in ways.items():

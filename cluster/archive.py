@@ -90,6 +90,16 @@ class Archived:
         return max((there[segment] for there in self.found.values() if segment in there), default=None)
 
 
+def together(several: Iterable[Archived]) -> Archived:
+    """What one of them or another has."""
+    found: dict[int, dict[int, float]] = {}
+    for one in several:
+        for timeline, there in one.found.items():
+            known = found.setdefault(timeline, {})
+            known.update({segment: min(at, known.get(segment, at)) for segment, at in there.items()})
+    return Archived(found)
+
+
 def archived(told: Mapping[str, Iterable[Sequence[Any]]]) -> Archived:
     """From what a host tells of its archive (agents/archived.py): by the first 16 digits of their names, stretches of files: the
     last 8 of the first and of the last one, as numbers, and when the last one got there. Raises ValueError and TypeError."""

@@ -149,5 +149,6 @@ GROUPS = tuple(dict.fromkeys(component.group for component in COMPONENTS))
 OPTIONAL_GROUPS = ("backup",)  # a cluster may do without
 # Which backups pgBackRest makes, the fuller the first; and those that a timer makes.
 BACKUP_TYPES = ("full", "diff", "incr")
+CLONE_UNIT = "pgquorum-backup-clone.service"
 DRILL_UNIT, DRILL_TIMER = "pgquorum-backup-drill.service", "pgquorum-backup-drill.timer"
 BACKUP_TIMERS = {kind: f"pgquorum-backup-{kind}.timer" for kind in ("full", "incr")}

@@ -24,13 +24,14 @@ def needed(size: int) -> int:
     return size + int(size * SHARE_BESIDE) + BESIDE
 
 
-def no_room(size: int, free: int, disk: int) -> str | None:
-    """Why a drill of `size` bytes of data finds no room on a disk of `disk` bytes, `free` of which are so; None where it does."""
+def no_room(size: int, free: int, disk: int, what: str = "drill") -> str | None:
+    """Why a drill, or `what` takes the same, of `size` bytes of data finds no room on a disk of `disk` bytes, `free` of which are
+    so; None where it does."""
     keeps = int(disk * KEPT_FREE)
     if free - keeps >= needed(size):
         return None
     return (
-        f"the drill needs {needed(size):,} bytes for {size:,} of data, and {max(0, free - keeps):,} are free"
+        f"the {what} needs {needed(size):,} bytes for {size:,} of data, and {max(0, free - keeps):,} are free"
         f" ({free:,} without the twentieth of the disk that is kept free)"
     )
 

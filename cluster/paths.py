@@ -65,6 +65,7 @@ BACKUP_INCLUDED = "/etc/pgbackrest/conf.d"  # what pgBackRest reads besides
 DRILL = "/etc/pgquorum/drill.json"  # what a drill of a backup has to know of its host
 DRILL_CONFIG = "/etc/pgbackrest/drill.conf"  # pgBackRest's, for drills on the repository's host
 DRILL_RUNTIME = "/run/pgquorum-drill"  # the socket of the server on the copy
+CLONE_RUNTIME = "/run/pgquorum-clone"  # the same of the one on a clone
 DRILL_TMPFILES = "/etc/tmpfiles.d/pgquorum-drill.conf"
 BACKUP_USER = "pgbackrest"  # on the repository's host; on database hosts it is postgres
 
@@ -117,6 +118,11 @@ def salvage(data_directory: str) -> str:
     """Where a host keeps the write-ahead log that a rewind has thrown away (agents/salvage.py): beside its data, which may be
     deleted as a whole."""
     return f"{data_directory.rstrip('/')}-salvage"
+
+
+def clone(drills: str) -> str:
+    """Where a clone is, beside the drills."""
+    return f"{drills}/clone"
 
 
 def drill(directory: str) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from .archive import Archived, Hole, Line, archived
+from .archive import Archived, Hole, Line, archived, together
 from .errors import ClusterError, did_you_mean
 
 Kind = Literal["time", "lsn", "name", "latest"]
@@ -177,14 +177,20 @@ def goes_on(known: Mapping[int, Timeline], number: int) -> Timeline:
 class Archive:
     """What there is to go back to, in all repositories that can be read; `silent` are the others, each with the reason. `system`
     is the identifier of the cluster whose it is. `last`: when the last file of the newest timeline got there, None for none.
-    `files`: those of the write-ahead log that one of them has; each is read from whichever has it."""
+    `files`: the write-ahead log that there is in each, by its name."""
 
     bases: tuple[Base, ...]
     timelines: Mapping[int, Timeline]
     system: str
     last: float | None
-    files: Archived
+    files: Mapping[str, Archived]
     silent: Mapping[str, str]
+
+    def beside(self, base: Base) -> Archived:
+        """The log that a restore from a backup can read: each file from whichever has it; where a repository is silent, all from
+        the one that has the backup, since asking the silent one for each file would take a minute or more."""
+        names = [base.repository] if self.silent else list(self.files)
+        return together(self.files[name] for name in names if name in self.files)
 
 
 def archive_of(told: Mapping[str, Mapping[str, Any]]) -> Archive:
@@ -209,16 +215,12 @@ def archive_of(told: Mapping[str, Mapping[str, Any]]) -> Archive:
             f"the repositories are of different clusters ({named}): those of another one than that which is to come back"
             " have to be taken out of backup_repositories first, by a deploy"
         )
-    files: dict[str, list[Any]] = {}
-    for said in read.values():
-        for prefix, stretches in said["files"].items():
-            files.setdefault(prefix, []).extend(stretches)
     return Archive(
         bases=tuple(base for name, said in read.items() for base in bases(said["info"], name)),
         timelines=timelines(histories),
         system=next(iter(systems.values()), ""),
         last=max((said["last"] for said in read.values() if said["last"] is not None), default=None),
-        files=archived(files),
+        files={name: archived(said["files"]) for name, said in read.items()},
         silent=silent,
     )
 
@@ -301,25 +303,27 @@ def beyond(hole: Hole, target: Target, where: int | None) -> str | None:
 
 
 def base_for(
-    found: Iterable[Base], along: Timeline, target: Target, mark: Mark | None, label: str | None, archive: Archived | None = None
+    found: Iterable[Base], along: Timeline, target: Target, mark: Mark | None, label: str | None, archive: Archive | None = None
 ) -> Base:
     """The newest backup that leads to the target, or the one called `label`. Raises ClusterError where there is none."""
     there = tuple(found)
+    silent = archive.silent if archive else {}
+    also = "".join(f"; repository {name} can't be read, and may have one: {why}" for name, why in silent.items())
     if label is not None:
         named = next((one for one in there if one.label == label), None)
         if named is None:
             labels = [one.label for one in there]
-            raise ClusterError(f"--set {label}{did_you_mean(label, labels)}: should be one of `invoke backup.list`")
-        if why := unfit(named, along, target, mark, archive):
+            raise ClusterError(f"--set {label}{did_you_mean(label, labels)}: should be one of `invoke backup.list`{also}")
+        if why := unfit(named, along, target, mark, archive.beside(named) if archive else None):
             raise ClusterError(f"--set {label} does not lead to {target.text}: {why}")
         return named
-    why_not = {one: unfit(one, along, target, mark, archive) for one in there}
+    why_not = {one: unfit(one, along, target, mark, archive.beside(one) if archive else None) for one in there}
     fit = [one for one, why in why_not.items() if why is None]
     if fit:
         return max(fit, key=lambda one: (one.ended, one.label))
-    lines = [f"no backup leads to {target.text}: one has to have ended before that moment"]
+    lines = [f"no backup leads to {target.text}: one has to have ended before that moment{also}"]
     lines += [f"  - {one.label}: {why}" for one, why in why_not.items()]
-    raise ClusterError("\n".join(lines if there else ["there is no backup (`invoke backup.list`)"]))
+    raise ClusterError("\n".join(lines if there else [f"there is no backup (`invoke backup.list`){also}"]))
 
 
 def mark_called(name: str, marks: Mapping[str, Mark]) -> Mark:

@@ -74,11 +74,24 @@ class Drill:
 
 
 @dataclass(frozen=True)
+class Clone:
+    """The cluster as it was at a moment (`to`), in a directory (`path`). `age`: seconds since it was begun. `state`: that of its
+    unit; `ready`: whether its server has answered; `problem`: why there is none, else empty."""
+
+    to: str
+    path: str
+    age: float
+    state: str
+    ready: bool = True
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class BackupState:
     """The backups of the cluster, oldest first, as the host says that keeps them, and the `repositories` that they are in.
     `timers`: by unit, its state. `drills`, oldest first, as far as they have come to an end; `drilling`: what systemd knows of
     the last one on that host. `archived`: what is in the archive in its directory since the newest backup there, None where that
-    was not seen; `history`: the number of the newest timeline there, and the text of its history file."""
+    was not seen; `history`: the number of the newest timeline there, and the text of its history file. `clone`: None for none."""
 
     version: str
     backups: tuple[Backup, ...]
@@ -89,6 +102,7 @@ class BackupState:
     drilling: BackupRun | None = None
     archived: Archived | None = None
     history: tuple[int, str] = (1, "")
+    clone: Clone | None = None
 
     @property
     def archive_last(self) -> str | None:

@@ -150,6 +150,7 @@ CATALOGUE: dict[str, Condition] = {
     "backups.not-scheduled": _warning("a timer that begins backups does not run"),
     "backups.drill-failed": _problem("the last drill has not proven its backup, or came to no end"),
     "backups.not-proven": _warning("no drill has proven a backup for longer than backup_max_proven_days"),
+    "backups.clone": _warning("a copy for a look at the past takes room on the host that keeps the backups"),
     "archive.failing": _problem("the primary fails to archive its write-ahead log"),
     "archive.lagging": _problem("write-ahead log waits longer to be archived than backup_max_archive_lag"),
     "archive.fills-disk": _problem("within a day the disk of the write-ahead log is full of what waits to be archived"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from cluster import paths, pooled_roles, pooling
-from cluster.components import BACKUP_TIMERS, BACKUP_TYPES, DRILL_TIMER, DRILL_UNIT
+from cluster.components import BACKUP_TIMERS, BACKUP_TYPES, CLONE_UNIT, DRILL_TIMER, DRILL_UNIT
 from cluster.dynamic_config import postgres_parameters
 from cluster.topology import Cluster, Host
 
@@ -107,6 +107,8 @@ def backup_question(cluster: Cluster) -> dict[str, Any]:
         "archive": f"{cluster.backup.directory}/archive/{cluster.name}",
         "get": paths.pgbackrest(cluster.name, paths.BACKUP_USER, f"repo-get archive/{cluster.name}/"),
         "drills": f"{paths.drill(cluster.backup.directory)}/results",
+        "clone": paths.clone(paths.drill(cluster.backup.directory)),
+        "clone_unit": CLONE_UNIT,
     }
 
 

@@ -11,7 +11,7 @@ from cluster.archive import archived
 from cluster.certificates import days_left
 from cluster.quorum import parse, promotion
 
-from .backup_states import Backup, BackupRun, BackupState, Drill, Repository
+from .backup_states import Backup, BackupRun, BackupState, Clone, Drill, Repository
 from .dcs import Configurations
 from .states import (
     Archiver,
@@ -204,7 +204,14 @@ def backup_state(said: dict[str, Any], now: float) -> BackupState:
         drilling=runs.get("drill"),
         archived=archived(said["archive"]["files"]) if said.get("archive") else None,
         history=history(said["archive"]["history"]) if said.get("archive") else (1, ""),
+        clone=clone(said["clone"], now) if said.get("clone") else None,
     )
+
+
+def clone(said: dict[str, Any], now: float) -> Clone:
+    """Raises KeyError, TypeError or ValueError for what can't be the agent's."""
+    to, path, state, problem = (str(said[name]) for name in ("to", "path", "state", "problem"))
+    return Clone(to, path, now - float(said["began"]), state, said["ready"] is not None, problem)
 
 
 def history(said: list[Any]) -> tuple[int, str]:

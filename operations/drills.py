@@ -1,4 +1,5 @@
-"""Drills of backups: their unit on every host that could have one, and the timer on the host that keeps the backups."""
+"""Drills of backups: their unit on every host that could have one, and on the host that keeps the backups the timer, and the unit
+of a clone."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
 from cluster import paths
-from cluster.components import DRILL_TIMER, DRILL_UNIT
+from cluster.components import CLONE_UNIT, DRILL_TIMER, DRILL_UNIT
 from cluster.topology import Host
 
 from . import agents
@@ -19,6 +20,7 @@ from .managed import Managed, data_directory, directory, render
 from .services import Unit, UnitFact
 
 UNIT_FILE, TIMER_FILE = f"/etc/systemd/system/{DRILL_UNIT}", f"/etc/systemd/system/{DRILL_TIMER}"
+CLONE_FILE = f"/etc/systemd/system/{CLONE_UNIT}"
 
 
 def files(run: Run) -> list[Managed]:
@@ -39,6 +41,7 @@ def files(run: Run) -> list[Managed]:
     own = [
         *([] if me in cluster.postgres_hosts else [directory("/usr/local/lib/pgquorum"), *agents.programs()]),
         Managed(paths.DRILL_CONFIG, render("pgbackrest/drill.conf.j2", cluster=cluster, host=me, directory=place)),
+        Managed(CLONE_FILE, render(f"pgbackrest/{CLONE_UNIT}.j2", cluster=cluster, host=me, user=user, directory=place)),
     ]
     if cluster.backup.drill_schedule:
         timer = render("pgbackrest/drill.timer.j2", cluster=cluster, unit=DRILL_UNIT)
@@ -74,15 +77,17 @@ def unit_and_all() -> tuple[str, ...]:
 @operation()
 def schedule(run: Run) -> Generator[StringCommand]:
     """Starts the timer on the host that keeps the backups, or ends it where the settings have none."""
-    timer, service = (host.get_fact(UnitFact, unit=unit, files=()) or Unit() for unit in (DRILL_TIMER, DRILL_UNIT))
+    units = (DRILL_TIMER, DRILL_UNIT, CLONE_UNIT)
+    timer, service, clone = (host.get_fact(UnitFact, unit=unit, files=()) or Unit() for unit in units)
     if run.cluster.backup.drill_schedule is None:
         if timer.active or timer.enabled:
             yield StringCommand(f"systemctl disable --now --quiet {DRILL_TIMER}")
             yield StringCommand(f"rm -f {TIMER_FILE}")
+        if timer.active or timer.enabled or clone.stale:
             yield StringCommand("systemctl daemon-reload")
     elif not (timer.active and timer.enabled):
         yield StringCommand(f"systemctl daemon-reload && systemctl enable --now --quiet {DRILL_TIMER}")
     elif timer.stale:
         yield StringCommand(f"systemctl daemon-reload && systemctl restart {DRILL_TIMER}")
-    elif service.stale:
+    elif service.stale or clone.stale:
         yield StringCommand("systemctl daemon-reload")

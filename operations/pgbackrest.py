@@ -15,7 +15,8 @@ from cluster.repositories import Place, authorities
 from . import drills
 from .context import Run
 from .managed import Managed, data_directory, directory, render, secret
-from .repositories import repositories
+from .refusal import stop
+from .repositories import of_another_cluster, repositories
 from .services import Unit, UnitFact, first_start, or_journal
 
 USER = paths.BACKUP_USER  # to whom the backups belong: nobody's but pgBackRest's
@@ -27,6 +28,12 @@ STORE_FILES = f"/etc/pgbackrest/ca-*.crt /etc/pgbackrest/sftp-*.key {paths.archi
 BACKUP_FILE = "/etc/systemd/system/pgquorum-backup@.service"
 # A new archive_command is in force when Patroni has come round to it; then a file has to get to the archive.
 CHECKS, CHECK_SECONDS = 15, 20
+# Before an empty repository becomes this cluster's: it could not become the other one's any more.
+ANOTHER = (
+    "{others} in backup_repositories has the backups of another cluster than the one that runs here. Where all database hosts"
+    " were lost and that one is to come back, leave {others} alone in backup_repositories for now: docs/runbook.md, All database"
+    " hosts are lost"
+)
 # Of archive_command where PostgreSQL does not run: for how many seconds after a try that found no repository nobody tries again,
 # for how many after that a try is short, and how long that then may take; for how long a repository may say nothing in the first.
 NOT_TRIED_SECONDS, SHORT_TRY_SECONDS, SHORT_SECONDS, SILENT_SECONDS = 10, 600, 2, 10
@@ -169,7 +176,11 @@ def leave() -> Generator[StringCommand]:
 @operation()
 def make_stanza(run: Run) -> Generator[StringCommand]:
     """Makes the place for this cluster's backups, before anything is archived there. PostgreSQL has to run."""
-    if not all(one.stanza for one in repositories(run)):  # pgBackRest makes it wherever it is not
+    found = repositories(run)
+    if not all(one.stanza for one in found):  # pgBackRest makes it wherever it is not
+        if others := of_another_cluster(run, found):
+            yield from stop(ANOTHER.format(others=others))
+            return
         yield StringCommand(paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, "stanza-create"))
 
 

@@ -6,7 +6,7 @@ import json
 import shlex
 from dataclasses import dataclass
 
-from pyinfra import host
+from pyinfra import host, state
 from pyinfra.api import FactBase
 
 from cluster import paths
@@ -24,11 +24,13 @@ NO_STANZA, UNSEEN = {1, 3}, 99
 @dataclass(frozen=True)
 class Repository:
     """What there is in a repository: `stanza`, what pgBackRest calls the place of one cluster's; `archived`, anything in its
-    archive; `backed_up`, a backup, or one that is being made."""
+    archive; `backed_up`, a backup, or one that is being made. `system`: the identifier of the cluster whose it is, where
+    pgBackRest was asked."""
 
     stanza: bool = False
     archived: bool = False
     backed_up: bool = False
+    system: str = ""
 
 
 class RepositoryFact(FactBase[Repository]):
@@ -44,7 +46,7 @@ class RepositoryFact(FactBase[Repository]):
         return f"sh -c {shlex.quote(script)}"
 
     def process(self, output: list[str]) -> Repository:
-        return Repository(**{name: name in output for name in Repository.__dataclass_fields__})
+        return Repository("stanza" in output, "archived" in output, "backed_up" in output)
 
 
 class StoreFact(FactBase[Repository]):
@@ -68,7 +70,32 @@ def store_of(output: list[str]) -> Repository:
     if code == UNSEEN:
         return Repository(True, True, True)
     archived = any(one.get("max") for one in stanza.get("archive", ()))
-    return Repository(code not in NO_STANZA, archived, bool(stanza.get("backup")) or "backed_up" in output)
+    backed_up = bool(stanza.get("backup")) or "backed_up" in output
+    system = next((str(one["system-id"]) for one in stanza.get("db", ())[-1:]), "")
+    return Repository(code not in NO_STANZA, archived, backed_up, system)
+
+
+class SystemFact(FactBase[str]):
+    """The identifier of the cluster whose data a database host has; empty for none."""
+
+    def command(self, binaries: str, directory: str) -> str:
+        return f"{binaries}/pg_controldata {directory} 2>/dev/null | sed -n 's/^Database system identifier: *//p'"
+
+    def process(self, output: list[str]) -> str:
+        return "".join(output).strip()
+
+
+def of_another_cluster(run: Run, found: list[Repository]) -> str:
+    """Which repositories have backups of another cluster than the one that runs, in words; empty for none."""
+    postgres, first = run.cluster.postgres, run.first(run.cluster.postgres_hosts)
+    if first is None:  # none is part of this run
+        return ""
+    member = state.inventory.get_host(first.name)
+    binaries = paths.postgres_binaries(postgres.version)
+    ours = member.get_fact(SystemFact, binaries=binaries, directory=postgres.data_directory)
+    places = zip(run.cluster.repositories, found, strict=True)
+    others = [place.name for place, one in places if ours and one.system and one.system != ours]
+    return " and ".join(others)
 
 
 def repositories(run: Run) -> list[Repository]:

@@ -31,7 +31,13 @@ def pgbackrest(spec: dict[str, Any]) -> dict[str, Any]:
     timers = {unit: _properties(unit, "ActiveState")["ActiveState"] for unit in spec["timers"]}
     told = {"version": run("sh", "-c", spec["version"]).strip(), "runs": shown, "timers": timers}
     found = {name: answer(process, until) for name, process in asked.items()}
-    return {**told, "repositories": found, "archive": archive(spec, found), "drills": drills(Path(spec["drills"]))}
+    return {
+        **told,
+        "repositories": found,
+        "archive": archive(spec, found),
+        "drills": drills(Path(spec["drills"])),
+        "clone": clone(spec),
+    }
 
 
 def archive(spec: dict[str, Any], told: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
@@ -74,6 +80,15 @@ def drills(directory: Path) -> list[dict[str, Any]]:
         {**{key: said[key] for key in wanted}, "compared": bool(said["compared"]), "repository": said.get("repository", "")}
         for said in map(note, files)
     ]
+
+
+def clone(spec: dict[str, Any]) -> dict[str, Any] | None:
+    """What there is beside the drills for a look at the past (agents/clone.py), and whether its server runs; None for nothing."""
+    file = Path(spec["clone"], "about.json")
+    if not file.exists():
+        return None
+    state = _properties(spec["clone_unit"], "ActiveState")["ActiveState"]
+    return {**{key: note(file)[key] for key in ("to", "began", "ready", "problem")}, "path": spec["clone"], "state": state}
 
 
 def _properties(unit: str, names: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ BESIDES = {
     ),
     "drain": ("proxies",),
     "hold": ("proxies",),
+    "store": ("ssh_keys",),
 }  # fmt: skip
 AGENTS = Path(__file__).parent.parent
 

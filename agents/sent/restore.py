@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ Spec = dict[str, Any]
 PRIVATE = Path("/run/pgquorum-restore")
 UNIT = "pgquorum-restore.service"
 STOP_SECONDS = 3600
+FREE_SECONDS = 300  # a connection whose other end is silent holds the lock for as long (protocol-timeout, three times)
 # What a timeline's number is taken up with that was begun elsewhere; no recovery is told to go there.
 TAKEN = "{parent}\t0/1\tbegun elsewhere\n"
 LOOK = """SELECT json_build_object('recovering', pg_is_in_recovery(), 'timeline', left(pg_walfile_name(pg_current_wal_lsn()), 8),
@@ -103,7 +105,8 @@ def runs(spec: Spec) -> bool:
 
 def archive_rest(spec: Spec) -> list[str]:
     """Archives what PostgreSQL has not, before it was stopped. Returns the names. Of another cluster's data than the archive is
-    of (`system`) nothing belongs there."""
+    of (`system`) nothing belongs there. `pushes`: pgBackRest's options, for each time that a file is handed to it; `keep_marks`:
+    it is to be archived elsewhere, too, later."""
     wal = Path(spec["data"]) / "pg_wal"
     try:
         if identify(spec)["system"] != spec["system"]:
@@ -112,12 +115,29 @@ def archive_rest(spec: Spec) -> list[str]:
         return []
     waiting = sorted((wal / "archive_status").glob("*.ready"), key=lambda one: (".history" not in one.name, one.name))
     for mark in waiting:
-        try:
-            as_postgres("pgbackrest", f"--stanza={spec['stanza']}", "archive-push", str(wal / mark.stem), seconds=STOP_SECONDS)
-        except OSError as error:
-            raise OSError(f"{mark.stem} can't be archived, and would be lost: {error}") from None
-        mark.rename(mark.with_suffix(".done"))
+        for options in spec["pushes"]:
+            push = ["pgbackrest", f"--stanza={spec['stanza']}", *options, "archive-push", str(wal / mark.stem)]
+            try:
+                once_free(push)
+            except OSError as error:
+                raise OSError(f"{mark.stem} can't be archived, and would be lost: {error}") from None
+        if not spec["keep_marks"]:
+            mark.rename(mark.with_suffix(".done"))
     return [mark.stem for mark in waiting]
+
+
+def once_free(push: list[str]) -> None:
+    """Runs pgBackRest, as soon as the repository takes somebody: what a server has begun to send may still be on its way."""
+    until = time.monotonic() + FREE_SECONDS
+    while True:
+        try:
+            as_postgres(*push, seconds=STOP_SECONDS)
+        except OSError as error:
+            if "LockAcquireError" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def set_aside(spec: Spec) -> None:

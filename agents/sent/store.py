@@ -16,8 +16,8 @@ import json
 import os
 import re
 import shutil
-import socket
 import ssl
+import struct
 import subprocess
 import sys
 import tempfile
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from agents import https
+from agents import https, ssh_keys
 
 SECONDS = 10.0
 PRIVATE = "/run"  # where a key may lie for a moment: in memory
@@ -88,41 +88,41 @@ def signed(spec: dict[str, Any], server: str, path: str, query: str, now: time.s
 
 
 def sftp(spec: dict[str, Any]) -> str:
-    """Compares the server's own key, logs in by ours, and looks at the directory, with the programs of OpenSSH."""
+    """Compares the server's own key; where the host has OpenSSH's sftp, logs in by ours, and looks at the directory."""
     server, port = spec["host"].strip("[]"), str(spec["port"])
     try:
-        socket.create_connection((server, int(port)), SECONDS).close()
-    except OSError as error:
-        return f"no answer from {server}, port {port}: {error.strerror or error}"
-    if not shutil.which("sftp") or not shutil.which("ssh-keyscan"):
-        return ""  # pgBackRest needs none of them: it will tell
-    scanned = run(["ssh-keyscan", "-T", str(int(SECONDS)), "-p", port, server])[1]
-    keys = [line for line in scanned.splitlines() if line and not line.startswith("#")]
-    prints = {line: fingerprint(line) for line in keys}
-    own = [line for line, said in prints.items() if said == spec["host_key"]]
+        keys = ssh_keys.host_keys(server, int(port), SECONDS)
+    except (OSError, ValueError, struct.error) as error:
+        return f"no answer from {server}, port {port}: {getattr(error, 'strerror', None) or error}"
+    prints = {kind: fingerprint(key) for kind, key in keys.items()}
+    own = [kind for kind, said in prints.items() if said == spec["host_key"]]
     if not own:
         return f"host_key is {spec['host_key']}, but {server} has {', '.join(sorted(prints.values())) or 'none that it shows'}"
+    if not shutil.which("sftp"):
+        return ""  # pgBackRest does not need it: it will tell
+    called = server if port == "22" else f"[{server}]:{port}"
+    lines = [f"{called} {kind} {base64.b64encode(keys[kind]).decode()}\n" for kind in own]
     with tempfile.TemporaryDirectory(dir=PRIVATE) as place:
         key, known = Path(place, "key"), Path(place, "known")
         descriptor = os.open(key, os.O_WRONLY | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(spec["keys"]["private_key"].rstrip("\n") + "\n")
-        known.write_text("\n".join(own) + "\n")
+        known.write_text("".join(lines))
         options = ["BatchMode=yes", "IdentitiesOnly=yes", f"UserKnownHostsFile={known}", "StrictHostKeyChecking=yes"]
         asked = [part for one in options for part in ("-o", one)]
         login = ["sftp", "-q", "-F", "none", "-i", str(key), "-P", port, *asked, "-b", "-", f"{spec['user']}@{spec['host']}"]
         code, _, said = run(login, f"ls {spec['path']}\n")
     if code == 0:
         return ""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    if any("Permission denied (" in line for line in lines):
+    words = [line.strip() for line in said.splitlines() if line.strip()]
+    if any("Permission denied (" in line for line in words):
         return f"{server} does not take the key of user {spec['user']}"
-    return f"{spec['path']} is no directory of {spec['user']}'s there: {lines[-1] if lines else 'sftp fails without a word'}"
+    return f"{spec['path']} is no directory of {spec['user']}'s there: {words[-1] if words else 'sftp fails without a word'}"
 
 
-def fingerprint(line: str) -> str:
-    """Of a line of ssh-keyscan, the SHA-256 of its key as ssh-keygen writes it."""
-    digest = hashlib.sha256(base64.b64decode(line.split()[2])).digest()
+def fingerprint(key: bytes) -> str:
+    """The SHA-256 of a key as ssh-keygen writes it."""
+    digest = hashlib.sha256(key).digest()
     return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
 
 

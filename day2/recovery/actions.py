@@ -12,7 +12,7 @@ from agents.sent import shipped
 from cluster import paths
 from cluster.dynamic_config import postgres_parameters
 from cluster.errors import ClusterError
-from cluster.recovery import Archive, Target, archive_of, position
+from cluster.recovery import Archive, Target, archive_of
 from cluster.topology import Cluster
 from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
@@ -24,6 +24,7 @@ from health.view import ClusterView
 
 from .notes import LAST, NOTE, etcd, key
 from .plan import Arrival, Restore, astray, awaited, read_by
+from .words import arrived, last_words, reading, why
 
 LOOK_SECONDS = 1.0
 ANSWER_SECONDS = 60
@@ -32,6 +33,7 @@ ARCHIVED_SECONDS = 180
 STOP_SECONDS = DELETE_SECONDS = 3700.0
 LEADS_SECONDS = 300
 HEALTHY_SECONDS = 24 * 3600
+ARCHIVED = "select last_archived_wal from pg_stat_archiver"
 # The keys of Patroni's that say who led, who may vote, and how far they were. `initialize` and `config` stay.
 COURSE = ("leader", "optime/leader", "status", "sync", "failsafe", "failover", "history")
 OURS = ("confirmed", "promoted", "accepted_loss", "archived")
@@ -83,20 +85,30 @@ class RestoreActions:
 
     # The servers that were
 
-    def end_archive(self, host: str) -> None:
-        """A marker is committed, behind which nothing is, and archived."""
+    def end_archive(self, host: str, number: int | None = None) -> None:
+        """A marker is committed, behind which nothing is, and archived: in all repositories, or in the one with that number."""
         query = (
             "set synchronous_commit = local; select pg_current_xact_id(); select pg_walfile_name(pg_current_wal_lsn());"
             " select pg_switch_wal()"
         )
         name = self._psql(host, query).split()[1]
         deadline = time.monotonic() + ARCHIVED_SECONDS
-        while self._psql(host, "select last_archived_wal from pg_stat_archiver") < name:
+        while (self._psql(host, ARCHIVED) if number is None else self._archived_in(number)) < name:
             if time.monotonic() > deadline:
                 raise ClusterError(
                     f"{host}: {name} did not get to the archive within {ARCHIVED_SECONDS} s (`invoke backup.check`)"
                 )
             self._interrupts.sleep(LOOK_SECONDS)
+
+    def _archived_in(self, number: int) -> str:
+        """The last file of the write-ahead log in one repository; empty for none."""
+        (keeper,) = self._cluster.backup_hosts
+        command = paths.pgbackrest(self._cluster.name, paths.BACKUP_USER, f"--repo={number} --output=json info")
+        answer = self._fleet.run(keeper.name, command, seconds=ANSWER_SECONDS)
+        if not answer.ok:
+            raise ClusterError(f"{keeper.name}: {answer.problem}")
+        archives = [one["max"] for stanza in json.loads(answer.output) for one in stanza.get("archive", ()) if one.get("max")]
+        return str(archives[-1]) if archives else ""
 
     def hold(self, hosts: tuple[str, ...], id: str) -> None:
         """Patroni is not started on these hosts until it is released."""
@@ -106,9 +118,14 @@ class RestoreActions:
         """Patroni and PostgreSQL are down there."""
         self._do("stop", [host], seconds=STOP_SECONDS)
 
-    def archive_rest(self, hosts: tuple[str, ...]) -> None:
-        """All that the servers have written is archived."""
-        self._do("archive_rest", hosts, seconds=STOP_SECONDS, system=self.archive().system)
+    def archive_rest(self, hosts: tuple[str, ...], away: tuple[str, ...] = ()) -> None:
+        """All that the servers have written is archived, but in the repositories that are away."""
+        system = self.archive(away=dict.fromkeys(away, "away")).system
+        # By the files that archive to one alone: what pgBackRest is told of all of them would wait for those that are away.
+        there = [one.name for one in self._cluster.repositories if one.name not in away]
+        pushes = [[f"--config={paths.archive_config(name)}", "--no-archive-async"] for name in there] if away else [[]]
+        for host in hosts:  # one after the other: a repository takes one archiver at a time
+            self._do("archive_rest", [host], seconds=STOP_SECONDS, system=system, pushes=pushes, keep_marks=bool(away))
 
     def set_aside(self, host: str, suffix: str) -> None:
         """No data is there any more under its name."""
@@ -130,7 +147,7 @@ class RestoreActions:
             if said["active"] == "active" and said["sub"] == "exited":
                 return
             if said["active"] not in ("active", "activating"):
-                raise ClusterError(f"{host}: backup {label} could not be restored: {_last(said['said'])}")
+                raise ClusterError(f"{host}: backup {label} could not be restored: {last_words(said['said'])}")
             self._interrupts.sleep(LOOK_SECONDS)
 
     def recover(self, host: str, restore: Restore, target: Target) -> Arrival:
@@ -146,17 +163,20 @@ class RestoreActions:
         while True:
             said = self._do("look", [host])[host]
             server = said["server"]
-            if server and not server["recovering"] and not server["waiting"]:
-                break
+            if server and not server["recovering"]:
+                if restore.away:
+                    self.archive_rest((host,), restore.away)
+                if restore.away or not server["waiting"]:
+                    break
             if said["active"] not in ("active", "activating", "deactivating"):
-                raise ClusterError(f"{host}: PostgreSQL did not get there: {_why(said['said'])}")
+                raise ClusterError(f"{host}: PostgreSQL did not get there: {why(said['said'])}")
             if said["said"] and (line := str(said["said"][-1])) != told:
                 told = line
                 self._tell(line)
             self._interrupts.sleep(LOOK_SECONDS)
         arrival = arrived(server)
-        if why := astray(restore, target, arrival):
-            raise ClusterError(f"{host}: PostgreSQL is not where it should be: {why}")
+        if wrong := astray(restore, target, arrival):
+            raise ClusterError(f"{host}: PostgreSQL is not where it should be: {wrong}")
         self._do("finish", [host], seconds=STOP_SECONDS)
         return arrival
 
@@ -169,7 +189,8 @@ class RestoreActions:
             **postgres_parameters(self._cluster),
             **(wanted or {}),
             "archive_mode": "on",
-            "archive_command": f"pgbackrest --stanza={self._cluster.name} archive-push %p",
+            # With a repository away it would fail, and be tried as long as that has for an answer: see `recover`.
+            "archive_command": "/bin/false" if restore.away else f"pgbackrest --stanza={self._cluster.name} archive-push %p",
             "restore_command": f'pgbackrest --stanza={self._cluster.name}{reading(restore)} archive-get %f "%p"',
             "recovery_target_timeline": str(restore.timeline),
             "recovery_target_action": "promote",
@@ -230,17 +251,19 @@ class RestoreActions:
         """What data there is, by database host."""
         return self._do("survey", [one.name for one in self._cluster.postgres_hosts], seconds=DELETE_SECONDS)
 
-    def archive(self, repository: str = "", as_of: str = "") -> Archive:
-        """What there is to go back to: in the named repository, as it was at a moment, or else in all of them, as they are."""
+    def archive(self, repository: str = "", as_of: str = "", away: Mapping[str, str] | None = None) -> Archive:
+        """What there is to go back to: in the named repository, as it was at a moment, or else in all of them, as they are. Those
+        that are known to be away, each with the reason, are not asked."""
         (host,) = self._cluster.backup_hosts
-        wanted = [one for one in self._cluster.repositories if repository in ("", one.name)]
+        silent = {} if repository else dict(away or {})
+        wanted = [one for one in self._cluster.repositories if repository in ("", one.name) and one.name not in silent]
         command, source = shipped("archive", {})
         options = {one.name: read_by(one.number, as_of) for one in wanted}
         asked = json.dumps({"stanza": self._cluster.name, "user": paths.BACKUP_USER, "repositories": options})
         answer = self._fleet.run(host.name, command, source + asked, ANSWER_SECONDS * (1 + len(options)))
         if not answer.ok:
             raise ClusterError(f"{host.name}: {answer.problem}")
-        return archive_of(json.loads(answer.output))
+        return archive_of({**json.loads(answer.output), **{name: {"problem": why} for name, why in silent.items()}})
 
     def identify(self, host: str) -> dict[str, Any]:
         """The `system` identifier and the `timeline` of the data there."""
@@ -274,28 +297,5 @@ class RestoreActions:
         }
 
 
-def reading(restore: Restore) -> str:
-    """What archive-get is told of where to read: of all repositories, but where one is read as it was at a moment."""
-    return "".join(f" {shlex.quote(one)}" for one in restore.options) if restore.as_of else ""
-
-
-def arrived(server: Mapping[str, Any]) -> Arrival:
-    """Where a server is that was promoted at the end of a recovery, from what it says."""
-    rows = [line.split(None, 2) for line in server["history"].splitlines() if line.strip()]
-    last = rows[-1] if rows else ["0", "0/0", ""]
-    timeline = int(server["timeline"], 16)
-    return Arrival(timeline, position(last[1]), last[2].strip() if len(last) > 2 else "", server["last"])
-
-
 def _in_words(finding: Finding) -> str:
     return f"{finding.about}: {finding.text}"
-
-
-def _last(lines: list[str]) -> str:
-    return " ".join(lines[-3:])[-500:] or "its journal says nothing"
-
-
-def _why(lines: list[str]) -> str:
-    """What PostgreSQL said of its end: that it was fatal, and how far it had come."""
-    telling = [line for line in lines if "FATAL" in line or "last completed transaction" in line or "PANIC" in line]
-    return " ".join(telling)[-700:] or _last(lines)

@@ -29,9 +29,12 @@ from .steps import (
     StopMember,
 )
 
+Told = Callable[[RestoreStep], None]
 
-def carry_out(restore: Restore, target: Target, actions: RestoreActions, say: Callable[[RestoreStep], None]) -> Arrival | None:
-    """Takes the steps that are left; where the recovery has arrived, if that was one of them.
+
+def carry_out(restore: Restore, target: Target, actions: RestoreActions, say: Told, did: Told) -> Arrival | None:
+    """Takes the steps that are left; where the recovery has arrived, if that was one of them. `say` is called before each, `did`
+    once it is noted that it is done.
 
     Raises ClusterError and KeyboardInterrupt; what is done then is noted, and a second call goes on behind it.
     """
@@ -47,30 +50,32 @@ def carry_out(restore: Restore, target: Target, actions: RestoreActions, say: Ca
             execute(step, actions)
         restore = replace(restore, done=restore.done + 1)
         actions.note(restore)
+        did(step)
     actions.noted_done(restore)
     return arrival
 
 
-def call_off(restore: Restore, actions: RestoreActions, say: Callable[[RestoreStep], None]) -> None:
+def call_off(restore: Restore, actions: RestoreActions, say: Told, did: Told) -> None:
     """Takes the steps that put all back, each of which may be done again. Raises as `carry_out` does."""
     for step in back(restore):
         actions.check_interrupted()
         say(step)
         execute(step, actions)
+        did(step)
     actions.noted_off()
 
 
 def execute(step: RestoreStep, actions: RestoreActions) -> None:
     """Does a step other than Recover, which has to know more."""
     match step:
-        case EndArchive(host):
-            actions.end_archive(host)
+        case EndArchive(host, away, _, number):
+            actions.end_archive(host, number if away else None)
         case HoldPatroni(hosts, id):
             actions.hold(hosts, id)
         case StopMember(host):
             actions.stop(host)
-        case ArchiveRest(hosts):
-            actions.archive_rest(hosts)
+        case ArchiveRest(hosts, away):
+            actions.archive_rest(hosts, away)
         case SetAside(host, suffix):
             actions.set_aside(host, suffix)
         case Fetch(host, label, timeline, _, options):

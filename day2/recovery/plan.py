@@ -47,7 +47,8 @@ class Restore:
     the backup `label` on `host`, follows `timeline`, and begins timeline `begins`; those in `taken` were begun elsewhere. The
     other `hosts` get their data from there. `before`: the timeline that was written until then. `live`: the archive was to
     be ended first. `keep`: the old data is kept beside the new. `repository` (its name, and `number`, pgBackRest's) has the
-    backup; `as_of`: it is read as it was at that moment (repo-target-time), empty for as it is. `done` steps are done."""
+    backup; `as_of`: it is read as it was at that moment (repo-target-time), empty for as it is. `away`: repositories that can't
+    be read, so nothing is archived there before the new leader leads. `done` steps are done."""
 
     id: str
     to: str
@@ -66,6 +67,7 @@ class Restore:
     repository: str = ""
     number: int = 1
     as_of: str = ""
+    away: tuple[str, ...] = ()
     done: int = 0
 
     @property
@@ -92,7 +94,8 @@ def read_by(number: int, as_of: str) -> list[str]:
 def read(text: str) -> Restore:
     """The Restore that is noted. Raises ValueError, TypeError and KeyError for what is none."""
     fields = json.loads(text)
-    return Restore(**{**fields, "taken": tuple(fields["taken"]), "hosts": tuple(fields["hosts"])})
+    several = {name: tuple(fields[name]) for name in ("taken", "hosts", "away") if name in fields}
+    return Restore(**{**fields, **several})
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def surveyed(said: Mapping[str, Any]) -> Surveyed:
 
 def planned(
     cluster: Cluster, target: Target, base: Base, along: Timeline, known: Mapping[int, Timeline], promoted: int, host: str,
-    *, id: str, began: str, before: int, live: bool, keep: bool, as_of: str = "",
+    *, id: str, began: str, before: int, live: bool, keep: bool, as_of: str = "", away: Iterable[str] = (),
 ) -> Restore:  # fmt: skip
     """A new restore on `host`. `promoted`: the last timeline that somebody was let begin, of which the archive may not know."""
     newest = max(*known, promoted)
@@ -135,6 +138,7 @@ def planned(
         repository=base.repository,
         number=next((one.number for one in cluster.repositories if one.name == base.repository), 1),
         as_of=as_of,
+        away=tuple(away),
     )
 
 
@@ -173,12 +177,6 @@ def objections(
         state = view.hosts[one.name].backups
         if state and any(run.running for run in state.runs):
             yield f"a backup is being made on {one.name}: wait for its end (`invoke backup.list`)"
-        for repository in state.repositories if state else ():
-            if repository.problem:
-                yield (
-                    f"repository {repository.name} can't be read, and what is written in the restore could not be archived there:"
-                    f" bring it back, or take it out of backup_repositories and deploy ({repository.problem})"
-                )
     for name, found in surveys.items():
         if found.tablespaces:
             where = ", ".join(found.tablespaces)
@@ -196,6 +194,12 @@ def objections(
             yield f"{name} has no room: {mib(needed)} are needed, and {mib(found.free + found.size)} free without the old data"
 
 
+def unreadable(view: ClusterView, cluster: Cluster) -> dict[str, str]:
+    """The repositories that can't be read, by name, each with the reason."""
+    states = [view.hosts[host.name].backups for host in cluster.backup_hosts]
+    return {one.name: one.problem for state in states if state for one in state.repositories if one.problem}
+
+
 def mib(count: int) -> str:
     return f"{count / 1024**2:,.0f} MiB"
 
@@ -211,10 +215,10 @@ def steps(restore: Restore) -> tuple[RestoreStep, ...]:
     """All its steps, those that are done, too."""
     others = tuple(name for name in restore.hosts if name != restore.host)
     return (
-        *((EndArchive(restore.host),) if restore.live else ()),
+        *((EndArchive(restore.host, restore.away, restore.repository, restore.number),) if restore.live else ()),
         HoldPatroni(restore.hosts, restore.id),
         *(StopMember(name) for name in (*others, restore.host)),
-        ArchiveRest(restore.hosts),
+        ArchiveRest(restore.hosts, restore.away),
         *(SetAside(name, restore.suffix) for name in (restore.host, *others)),
         Fetch(restore.host, restore.label, restore.timeline, restore.repository, restore.options),
         Recover(restore.host, restore.kind, restore.value, restore.timeline, restore.begins, restore.taken),

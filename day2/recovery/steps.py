@@ -10,13 +10,18 @@ from day2.procedures.steps import BaseStep
 
 @dataclass(frozen=True)
 class EndArchive(BaseStep):
-    """Have `host`, the primary, commit a marker, and wait until all it has written by then is archived."""
+    """Have `host`, the primary, commit a marker, and wait until all it has written by then is archived; where repositories are
+    `away`, in `repository` (pgBackRest's `number` of it), which is read later."""
 
     host: str
+    away: tuple[str, ...] = ()
+    repository: str = ""
+    number: int = 1
     kind: ClassVar[str] = "end-archive"
 
     def __str__(self) -> str:
-        return f"write a marker on {self.host} and wait until it is archived"
+        where = f" in {self.repository}" if self.away else ""
+        return f"write a marker on {self.host} and wait until it is archived{where}"
 
 
 @dataclass(frozen=True)
@@ -44,13 +49,15 @@ class StopMember(BaseStep):
 
 @dataclass(frozen=True)
 class ArchiveRest(BaseStep):
-    """Archive what the servers on `hosts` have not, now that they are stopped."""
+    """Archive what the servers on `hosts` have not, now that they are stopped, in all repositories but those that are `away`."""
 
     hosts: tuple[str, ...]
+    away: tuple[str, ...] = ()
     kind: ClassVar[str] = "archive-rest"
 
     def __str__(self) -> str:
-        return "archive what write-ahead log is left"
+        but = f", but not in {' and '.join(self.away)}" if self.away else ""
+        return f"archive what write-ahead log is left{but}"
 
 
 @dataclass(frozen=True)

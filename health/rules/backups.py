@@ -26,6 +26,7 @@ def backups(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
                 *_backups(host, host.backups, cluster.backup.max_age_hours),
                 *_drills(host, host.backups, cluster.backup.max_proven_days),
             ]
+            yield from _clone(host, host.backups)
             yield from wrong or [ok("backups", host.name, text) for text in _told(host.backups)]
         elif "pgbackrest" in host.problems:
             text = f"what backups there are could not be seen: {host.problems['pgbackrest']}"
@@ -106,6 +107,16 @@ def _drills(host: HostView, state: BackupState, days: int | None) -> Iterator[Fi
         if there and days is not None and since > days * 86_400:
             text = f"for {since / 86_400:.0f} days no drill has proven a backup{where}; backup_max_proven_days is {days}"
             yield finding("backups.not-proven", host.name, f"{text}: `invoke backup.drill`")
+
+
+def _clone(host: HostView, state: BackupState) -> Iterator[Finding]:
+    """Nobody has forgotten one."""
+    if one := state.clone:
+        how = one.problem or ("" if one.state == "active" else f"its server is {one.state}")
+        text = f"a clone of the cluster as it was at {one.to} is in {one.path} since {one.age / 3600:.1f} hours"
+        yield finding(
+            "backups.clone", host.name, f"{text}{f' ({how})' if how else ''}: `invoke backup.clone --remove` deletes it"
+        )
 
 
 def _cut_short(state: BackupState) -> bool:

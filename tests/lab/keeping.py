@@ -11,11 +11,19 @@ from helpers import Site
 from hosts import BINARIES, KEEPER, SPEC, wait_until
 
 HOST = KEEPER or ""
+LOCAL = {"type": "directory"}  # a repository on that host
 # What is recovered without this tool, and where: beside the data of a replica.
 SCRATCH, PORT = "/var/lib/postgresql/scratch", 5999
 ONLY_WITH_BACKUPS = pytest.mark.skipif(
     KEEPER is None or "bookworm" in SPEC.suites, reason="no host for backups, or of a release whose pgBackRest is too old"
 )
+
+
+def write_settings(site: Site, **repositories: dict[str, Any]) -> None:
+    """In place of what an earlier test has written."""
+    file = site.folder / "group_data/backup.py"
+    own = file.read_text().partition("\n# A test's.\n")[0]
+    file.write_text(f"{own}\n# A test's.\nbackup_repositories = {repositories!r}\n" if repositories else own)
 
 
 def as_keeper(site: Site, command: str) -> str:

@@ -19,7 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hosts import SPEC, wait_until
+from helpers import Site
+from hosts import DATA, DATABASES, SPEC, wait_until
+from keeping import write_settings
 
 from cluster import certificates
 
@@ -106,3 +108,20 @@ class ObjectStore:
         self._process.send_signal(signal.SIGCONT)
         self._process.terminate()
         self._process.wait(30)
+
+
+@contextmanager
+def stored(site: Site, folder: Path) -> Iterator[ObjectStore]:
+    """An object store, whose key the operator has; when all is done the cluster is as it was before."""
+    running = ObjectStore(folder)
+    key = site.secrets / "repository-s3.json"
+    key.touch(0o600)
+    key.write_text(json.dumps(running.keys))
+    try:
+        yield running
+        write_settings(site)
+        site.heal()
+        site.deployed()
+        site.on_all(f"rm -rf {DATA}.before-* /var/lib/pgquorum-wal/pgquorum/pg_wal.before-*", DATABASES)
+    finally:
+        running.stop()

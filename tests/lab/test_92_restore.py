@@ -12,7 +12,8 @@ import pytest
 from commands import finish, invoke, start, status
 from helpers import Site
 from hosts import DATA, DATABASES, SPEC, wait_until
-from keeping import ONLY_WITH_BACKUPS, info, rules
+from keeping import HOST, LOCAL, ONLY_WITH_BACKUPS, as_keeper, info, rules, write_settings
+from object_store import stored
 from proving import switch_over
 
 pytestmark = ONLY_WITH_BACKUPS
@@ -235,3 +236,37 @@ def test_a_cluster_whose_database_hosts_are_all_lost_comes_back_from_the_archive
     assert rows(joined) == kept
     joined.deployed()
     assert joined.changes() == 0
+
+
+@pytest.mark.long
+def test_a_cluster_all_of_whose_hosts_with_data_are_lost_comes_back_from_a_store(
+    joined: Site, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The store, and the secrets directory, are all there is: the host that kept backups is lost, too."""
+    forget_old_data(joined)
+    with stored(joined, tmp_path_factory.mktemp("store")) as store:
+        write_settings(joined, local=LOCAL, s3=store.entry)
+        joined.deployed()
+        of_store = "--repo=2 --output=json info"
+        wait_until(lambda: json.loads(as_keeper(joined, of_store))[0]["backup"], "a backup in the store", seconds=300)
+        joined.psql(joined.leader(), "insert into orders values (8)")
+        kept = rows(joined)
+        written = joined.psql(joined.leader(), "select pg_walfile_name(pg_current_wal_lsn())")
+        joined.psql(joined.leader(), "select pg_switch_wal()")
+        last = lambda: json.loads(as_keeper(joined, of_store))[0]["archive"][-1]["max"]  # noqa: E731
+        wait_until(lambda: last() >= written, "all that was written is in the store", seconds=300)
+        joined.replace_with_blank(*DATABASES, HOST)
+        # What is empty beside it is not to become the new, empty cluster's.
+        run = joined.deploy("-y")
+        assert run.exit_code != 0 and "s3 in backup_repositories has the backups of another cluster" in run.output, run.output
+        assert joined.on(HOST, "find /var/lib/pgbackrest -name '*.info'") == ""
+        write_settings(joined, s3=store.entry)
+        joined.deployed()
+        code, out, err = invoke(joined, "restore", "--to", "latest", "--yes", "--json", seconds=PATIENT)
+        document = json.loads(out)
+        assert code == 0 and document["passed"] and not document["live"], err
+        assert rows(joined) == kept and joined.healthy()
+        write_settings(joined, local=LOCAL, s3=store.entry)
+        joined.deployed()
+        wait_until(lambda: fulls(joined), "a full backup in the directory", seconds=300)
+        assert joined.changes() == 0

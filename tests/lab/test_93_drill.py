@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +19,7 @@ from keeping import HOST, ONLY_WITH_BACKUPS, archived, info, labels, rules
 
 pytestmark = [pytest.mark.usefixtures("healed"), ONLY_WITH_BACKUPS]
 UNIT, GUARD = "pgquorum-backup-drill.service", "pgquorum-hold-replay.service"
+CLONE = "pgquorum-backup-clone.service"
 PLACE = {HOST: "/var/lib/pgbackrest-drill", **dict.fromkeys(DATABASES, f"{DATA}-drill")}
 SECONDS = 600  # a drill waits until the archive has what it is compared by, and for its turn on a busy machine
 POSTGRES = f"pgrep -f -- '-D {PLACE[HOST]}/[c]opy/data'"  # and not whoever asks
@@ -66,6 +69,8 @@ def test_systemd_finds_nothing_wrong_with_what_a_drill_is_made_of(backed_up: Sit
         assert done.rc == 0 and "drill" not in done.stderr, done.stderr
         checked = backed_up.eyes(host).run("systemd-tmpfiles --dry-run --remove --boot /etc/tmpfiles.d/pgquorum-drill.conf")
         assert checked.rc == 0, checked.stderr
+    done = backed_up.eyes(HOST).run(f"systemd-analyze verify --man=no {CLONE}")
+    assert done.rc == 0 and "clone" not in done.stderr, done.stderr
     timer = backed_up.eyes(HOST).service("pgquorum-backup-drill.timer")
     assert timer.is_enabled and timer.is_running
     assert "pgquorum-backup-drill.timer" not in backed_up.on(DATABASES[0], "systemctl list-timers --all --no-legend")
@@ -261,3 +266,47 @@ def test_a_replica_that_stands_still_takes_over_when_the_primary_is_lost(backed_
         assert finish(backed_up, run)[0] == 2
     backed_up.heal()
     wait_until(lambda: nothing_is_left(backed_up), "nothing of it is left")
+
+
+@pytest.fixture
+def cloned(backed_up: Site) -> Iterator[str]:
+    """A moment at which there was a table that is dropped now; in the end there is no clone."""
+    backed_up.psql(backed_up.leader(), "create table cloned (n int); insert into cloned values (1)", "app")
+    time.sleep(1)
+    moment = backed_up.psql(backed_up.leader(), "set timezone = 'UTC'; select clock_timestamp()")
+    time.sleep(1)
+    backed_up.psql(backed_up.leader(), "drop table cloned", "app")
+    yield moment
+    invoke(backed_up, "backup.clone", "--remove")
+
+
+def test_a_clone_shows_the_past_beside_the_cluster_until_it_is_removed(backed_up: Site, cloned: str) -> None:
+    before, archive = backed_up.postmasters(), archived(backed_up)[:8]
+    code, out, err = invoke(backed_up, "backup.clone", "--to", cloned, seconds=SECONDS)
+    assert code == 0, out + err
+    (line,) = [line.strip() for line in out.splitlines() if line.strip().startswith("ssh -t ")]
+    asked = f'{line[:-1]} -XAtqc "select n from cloned"\''
+    done = subprocess.run(asked, shell=True, cwd=backed_up.folder, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() == "1", done.stdout + done.stderr
+    assert "backups.clone" in rules(backed_up)
+    listening = backed_up.on(HOST, "ss -Hltnp | grep postgres || true")
+    assert listening == "", "nobody reaches it but by its socket"
+    code, _, err = invoke(backed_up, "backup.clone", "--to", "latest")
+    assert code == 2 and f"a clone of the cluster as it was at {cloned}" in err
+    assert invoke(backed_up, "backup.clone", "--remove")[0] == 0
+    assert nothing_is_left(backed_up) and "backups.clone" not in rules(backed_up)
+    assert backed_up.on(HOST, f"pgrep -f -- '{PLACE[HOST]}/[c]lone' || true") == ""
+    assert backed_up.postmasters() == before
+    written = backed_up.psql(backed_up.leader(), "select pg_walfile_name(pg_current_wal_lsn())")
+    assert archived(backed_up)[:8] == archive == written[:8]
+    assert backed_up.psql(backed_up.leader(), "select to_regclass('cloned')", "app") == ""
+
+
+@pytest.mark.long
+def test_a_clone_that_is_interrupted_leaves_nothing(backed_up: Site) -> None:
+    process = start(backed_up, "backup.clone", "--to", "latest")
+    wait_until(lambda: backed_up.on(HOST, f"ls {PLACE[HOST]}/clone/data/PG_VERSION"), "it is being restored")
+    process.send_signal(signal.SIGINT)
+    code, out, err = finish(backed_up, process, SECONDS)
+    assert code == 130, out + err
+    assert nothing_is_left(backed_up)

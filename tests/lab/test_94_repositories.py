@@ -13,13 +13,12 @@ import pytest
 from commands import invoke
 from helpers import Site
 from hosts import ADDRESS, DATA, DATABASES, PROXY, SPEC, wait_until
-from keeping import HOST, ONLY_WITH_BACKUPS, as_keeper, rules, written
-from object_store import BUCKET, ObjectStore
+from keeping import HOST, LOCAL, ONLY_WITH_BACKUPS, as_keeper, rules, write_settings, written
+from object_store import BUCKET, ObjectStore, stored
 
 pytestmark = [pytest.mark.usefixtures("healed"), ONLY_WITH_BACKUPS]
-SETTINGS, CIPHER = "group_data/backup.py", "/etc/pgbackrest/conf.d/cipher.conf"
+CIPHER = "/etc/pgbackrest/conf.d/cipher.conf"
 NUMBERS = {"local": 1, "s3": 2, "away": 3}
-LOCAL = {"type": "directory"}
 # Who may come by SFTP to a host of the lab: one user, to one directory, and nowhere else.
 SFTP_SERVER = """set -e
 id shop >/dev/null 2>&1 || useradd --create-home --home-dir /srv/sftp/shop --shell /usr/sbin/nologin shop
@@ -47,28 +46,11 @@ def archived(site: Site, name: str) -> str:
     return str(archives[-1]["max"]) if archives else ""
 
 
-def write_settings(site: Site, **repositories: dict[str, Any]) -> None:
-    """In place of what an earlier test has written."""
-    file = site.folder / SETTINGS
-    own = file.read_text().partition("\n# A test's.\n")[0]
-    file.write_text(f"{own}\n# A test's.\nbackup_repositories = {repositories!r}\n" if repositories else own)
-
-
 @pytest.fixture(scope="module")
 def store(joined: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
     """The object store; when all is done the cluster is as it was before."""
-    running = ObjectStore(tmp_path_factory.mktemp("store"))
-    key = joined.secrets / "repository-s3.json"
-    key.touch(0o600)
-    key.write_text(json.dumps(running.keys))
-    try:
+    with stored(joined, tmp_path_factory.mktemp("store")) as running:
         yield running
-        write_settings(joined)
-        joined.heal()
-        joined.deployed()
-        joined.on_all(f"rm -rf {DATA}.before-* /var/lib/pgquorum-wal/pgquorum/pg_wal.before-*", DATABASES)
-    finally:
-        running.stop()
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +179,37 @@ def test_backups_that_somebody_has_deleted_lead_back_all_the_same(both: Site, st
 
 
 @pytest.mark.long
+def test_a_restore_goes_on_without_a_store_that_hangs_and_that_gets_what_is_written_since(both: Site, store: ObjectStore) -> None:
+    both.psql(both.leader(), "drop table if exists kept_without; create table kept_without (n int)")
+    both.psql(both.leader(), "insert into kept_without values (1)")
+    moment = now(both)
+    with store.hanging():
+        both.psql(both.leader(), "drop table kept_without")
+        wait_until(lambda: "backups.no-repository" in rules(both), "that it is away is told")
+        code, out, err = invoke(both, "restore", "--to", moment, "--repository", "s3", "--yes", seconds=900)
+        assert code == 2 and "repository s3" in err, out + err
+        code, out, err = invoke(both, "restore", "--to", moment, "--yes", "--json", seconds=1500)
+        document = json.loads(out)
+        assert document["stopped_by"] == "" and document["done"] == document["planned"], err
+        assert [*document["away"]] == ["s3"] and document["repository"] == "local"
+        wrong = {one["rule"] for one in document["findings"] if one["level"] == "problem"}
+        assert (
+            code == 1
+            and "backups.no-repository" in wrong
+            and {rule.partition(".")[0] for rule in wrong} <= {"archive", "backups"}
+        )
+        assert both.healthy()
+        assert both.psql(both.leader(), "select n from kept_without") == "1"
+    name = written(both)
+    wait_until(lambda: archived(both, "s3") >= name and archived(both, "local") >= name, "both go on", seconds=300)
+    histories = as_keeper(both, f"--repo={NUMBERS['s3']} --recurse repo-ls archive")
+    assert f"{int(name[:8], 16):08X}.history" in histories, "also what the restored server wrote before it led"
+    assert invoke(both, "backup", seconds=300)[0] == 0
+    assert rules(both) & {"backups.no-repository", "archive.failing", "backups.failed"} == set()
+    both.on_all(f"rm -rf {DATA}.before-* /var/lib/pgquorum-wal/pgquorum/pg_wal.before-*", DATABASES)
+
+
+@pytest.mark.long
 def test_a_directory_on_an_sftp_server_is_another_place(both: Site, store: ObjectStore) -> None:
     key = both.secrets / "repository-away.ssh"
     make = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "shop", "-f", str(key)]
@@ -206,8 +219,8 @@ def test_a_directory_on_an_sftp_server_is_another_place(both: Site, store: Objec
     away = {"type": "sftp", "host": ADDRESS[PROXY], "user": "shop", "host_key": right, "path": "/backups"}
     write_settings(both, local=LOCAL, s3=store.entry, away={**away, "host_key": f"SHA256:{'A' * 43}"})
     run = both.deploy("-y")
-    # By the programs that look before, where the host has them, or by pgBackRest itself.
-    assert run.exit_code != 0 and any(words in run.output for words in (f"has {right}", "do not match")), run.output
+    assert run.exit_code != 0 and "backup_repositories[away]: host_key is SHA256:AAAA" in run.output, run.output
+    assert right in run.output and "nothing was changed" in run.output, run.output
     write_settings(both, local=LOCAL, s3=store.entry, away=away)
     both.deployed()
     wait_until(lambda: labels(both, "away"), "a backup there, which the deploy has begun")

@@ -94,6 +94,26 @@ def test_one_that_joins_gets_a_stanza_and_a_backup_and_the_others_keep_theirs(st
     assert not run.executed("start --no-block pgquorum-backup@full.service", KEEPER)
 
 
+def test_an_empty_one_does_not_become_this_cluster_s_beside_one_that_has_another_s(stage: Stage) -> None:
+    """As after the loss of all hosts: the cluster that runs is new, and the store has the one that is to come back."""
+    set_up(stage, BOTH)
+    vault = stage.deployed_before()
+    stored = '[{"name": "shop", "status": {"code": 0, "message": "ok"}, "db": [{"id": 1, "system-id": 7}]}]'
+    for system, code in (("8", 1), ("7", 0)):
+        answers: Answers = [
+            (KEEPER, SURVEY, BLANK_HOST),
+            (".", SURVEY, living(vault)),
+            (KEEPER, "^sh -c .*--repo=2 --output=json info", [stored]),
+            ("db1", "pg_controldata", [system]),
+            (KEEPER, "^false$", None),
+            *says({"s3": ""}),
+        ]
+        run = stage.rehearse("-y", answers=answers)
+        assert (run.exit_code != 0) == bool(code), run.output
+        assert bool(run.executed("stanza-create", KEEPER)) == (not code)
+        assert ("s3 in backup_repositories has the backups of another cluster" in run.output) == bool(code)
+
+
 def test_what_a_place_has_left_that_is_none_any_more_goes(stage: Stage) -> None:
     stage.keep_backups()
     vault = stage.deployed_before()

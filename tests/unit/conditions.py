@@ -8,7 +8,7 @@ from typing import Any
 
 import views
 
-from health.backup_states import BackupRun, Repository
+from health.backup_states import BackupRun, Clone, Repository
 from health.states import (
     Archiver,
     Connections,
@@ -312,6 +312,11 @@ WORTH_KNOWING = {
     "backups that nobody has proven": (
         views.backed_up(keep1=views.keeper(backups=views.backups(drills=(views.drill(age=16 * 86_400.0),)))),
         "keep1: for 16 days no drill has proven a backup; backup_max_proven_days is 15: `invoke backup.drill`",
+    ),
+    "a clone that may be forgotten": (
+        views.backed_up(keep1=views.keeper(backups=views.backups(clone=Clone("latest", "/b-drill/clone", 7200.0, "inactive")))),
+        "keep1: a clone of the cluster as it was at latest is in /b-drill/clone since 2.0 hours (its server is inactive):"
+        " `invoke backup.clone --remove` deletes it",
     ),
     "backups that nothing begins": (
         views.backed_up(keep1=views.keeper(backups=views.backups(timers={"pgquorum-backup-incr.timer": "inactive"}))),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from agents import drill
 
@@ -15,3 +19,12 @@ RESULT: dict[str, Any] = {
     "bad_blocks": 0, "exposed_seconds": 12.3,
     "compared": {"with": "db3", "tables": 276, "rows": 186_643, "left_out": 0, "differences": [], "seconds": 2.2},
 }  # fmt: skip
+
+
+def backrest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """A pgbackrest that says so."""
+    bin = tmp_path / "bin"
+    bin.mkdir(exist_ok=True)
+    (bin / "pgbackrest").write_text(f"#!/bin/sh\n{script}\n")
+    (bin / "pgbackrest").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin}:{os.environ['PATH']}")

@@ -16,7 +16,7 @@ from agents.archived import since, stretches
 from agents.parts import pgbackrest
 from cluster.archive import PER_LOG, SEGMENT_BYTES, Archived, Hole, archived, name_of, segment_of
 from cluster.errors import ClusterError
-from cluster.recovery import Mark, Target, base_for, parse_target, timelines, unfit
+from cluster.recovery import Archive, Mark, Target, base_for, parse_target, timelines, unfit
 from health.finding import Finding
 from health.questions import questions
 from health.reading import backup_state
@@ -110,6 +110,7 @@ def test_a_hole_says_when_the_file_before_it_was_archived() -> None:
 
 
 HOLED = has(t1=(1, 4), t2=(5, 6), t3=(9, 12))
+ONE = Archive((), KNOWN, "", None, {"local": HOLED}, {})
 OLD, NEW = base("old", 1.0, 1, 0x1000100), base("new", 11.0, 3, 0xA000000)
 
 
@@ -136,11 +137,11 @@ def test_a_mark_in_a_hole_is_not_reached_and_one_before_it_is() -> None:
 
 
 def test_the_backup_after_a_hole_is_taken_where_that_leads_there_and_the_hole_is_told_where_none_does() -> None:
-    assert base_for((OLD, NEW), KNOWN[3], parse_target("latest"), None, None, HOLED) is NEW
+    assert base_for((OLD, NEW), KNOWN[3], parse_target("latest"), None, None, ONE) is NEW
     with pytest.raises(ClusterError, match=r"(?s)no backup leads to 0/9500000.*old: .* is missing in the archive.*new: it ends"):
-        base_for((OLD, NEW), KNOWN[3], parse_target("0/9500000"), None, None, HOLED)
+        base_for((OLD, NEW), KNOWN[3], parse_target("0/9500000"), None, None, ONE)
     with pytest.raises(ClusterError, match=r"--set old does not lead to latest: 000000020000000000000007 to "):
-        base_for((OLD, NEW), KNOWN[3], parse_target("latest"), None, "old", HOLED)
+        base_for((OLD, NEW), KNOWN[3], parse_target("latest"), None, "old", ONE)
 
 
 def told(archiver: Archiver | None = None, of: Any = views.BACKED_UP, **keeper: Any) -> dict[str, Finding]:

@@ -82,6 +82,8 @@ READ_BY_ITS_PROGRAM = {
     "pgbouncer/users.txt.j2": (POOLS, "test_a_client_comes_through_both_ports_with_tls_verified"),
     "pgbackrest/backup.timer.j2": (BACKUPS, "test_systemd_finds_nothing_wrong_with_its_units"),
     "pgbackrest/cipher.conf.j2": (BACKUPS, "test_a_backup_is_encrypted_and_nobody_else_may_read_its_password"),
+    "pgbackrest/beside.j2": (DRILLS, "test_systemd_finds_nothing_wrong_with_what_a_drill_is_made_of"),
+    "pgbackrest/pgquorum-backup-clone.service.j2": (DRILLS, "test_systemd_finds_nothing_wrong_with_what_a_drill_is_made_of"),
     "pgbackrest/drill.conf.j2": (DRILLS, "test_a_drill_proves_the_newest_backup_and_all_of_it_is_told"),
     "pgbackrest/drill.timer.j2": (DRILLS, "test_systemd_finds_nothing_wrong_with_what_a_drill_is_made_of"),
     "pgbackrest/drill.tmpfiles.j2": (DRILLS, "test_systemd_finds_nothing_wrong_with_what_a_drill_is_made_of"),

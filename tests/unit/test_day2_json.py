@@ -18,6 +18,7 @@ from repository import ROOT
 
 import day2.commands.backups.drill as drill
 import day2.commands.backups.listing as listing
+import day2.commands.backups.restore as restore
 import day2.commands.change.rolling_restart as rolling_restart
 import day2.commands.change.switchover as switchover
 import day2.commands.look.config as config
@@ -32,6 +33,7 @@ from agents.drill import FORMAT, Result
 from day2.faults.fault import FaultContext
 from day2.procedures.steps import Step
 from day2.recovery.drill import Moment
+from day2.recovery.plan import Restore
 
 SHOP = cluster()
 MANUAL = (ROOT / "docs/json.md").read_text()
@@ -86,6 +88,15 @@ TEST = {
     "hop": None, "directory": None,
 }  # fmt: skip
 KEPT = {"keeper": lambda cluster: views.BACKED_UP.host("keep1"), "observe": lambda *asked: views.backed_up()}
+RESTORE = {"to": "latest", "label": None, "timeline": None, "discard": False, "dry": True, "yes": True}
+RESTORED = {
+    "keeper": lambda cluster: None, "notes": lambda *asked: {}, "reachable": lambda *asked: (), "unreadable": lambda *asked: {},
+    "resumed": lambda *asked: UNFINISHED, "RestoreActions": lambda *parts: None,
+}  # fmt: skip
+UNFINISHED = Restore(
+    id="1", to="latest", kind="latest", value="", label="L", host="db1", timeline=1, begins=2, taken=(), hosts=("db1", "db2"),
+    before=1, live=True, keep=True, began="now",
+)  # fmt: skip
 NOTHING_TO_DO = {"steps": lambda *seen, **options: ()}
 # What each command prints: its name, the kind of document, the module with the body, the body's options, what is replaced in it.
 CASES: list[tuple[str, str, ModuleType, dict[str, Any], dict[str, Any]]] = [
@@ -97,6 +108,7 @@ CASES: list[tuple[str, str, ModuleType, dict[str, Any], dict[str, Any]]] = [
     ("packages.list", "packages", packages, {}, {}),
     ("backup.list", "backups", listing, {}, KEPT),
     ("backup.drill", "drill", drill, {"backup": None, "host": None, "report": None}, KEPT | {"Drilling": Drilled}),
+    ("restore", "restore", restore, RESTORE, RESTORED),
     ("rolling-restart", "rolling-restart", rolling_restart, ROLL | {"dry": False}, {"measured": lambda *way: None}),
     ("rolling-restart", "plan", rolling_restart, ROLL | {"dry": True}, {}),
     ("rolling-restart", "plan", rolling_restart, ROLL | {"dry": False}, NOTHING_TO_DO),

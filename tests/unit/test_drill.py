@@ -12,7 +12,7 @@ import pytest
 import views
 from clusters import cluster, problems
 from clusters import hosts as inventory
-from drills import RESULT
+from drills import RESULT, backrest
 
 from agents import drill, recovery
 from agents.contents import Asked, ContentsError
@@ -114,15 +114,6 @@ def plan(tmp_path: Path) -> drill.Plan:
     runtime = tmp_path / "run"
     runtime.mkdir()
     return drill.Plan("shop", "keep1", str(tmp_path / "bin"), str(tmp_path), "/c", "/c.d", str(runtime))
-
-
-def backrest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
-    """A pgbackrest that says so."""
-    bin = tmp_path / "bin"
-    bin.mkdir(exist_ok=True)
-    (bin / "pgbackrest").write_text(f"#!/bin/sh\n{script}\n")
-    (bin / "pgbackrest").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{bin}:{os.environ['PATH']}")
 
 
 def kept(plan: drill.Plan) -> dict[str, Any]:

@@ -7,13 +7,17 @@ import os
 import re
 import shlex
 import socket
+import struct
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import paramiko
 import pytest
 import views
 from clusters import cluster, hosts, problems
@@ -29,9 +33,9 @@ from cluster.repository_keys import keys_of
 from cluster.stores import asked_of, wrong
 from cluster.topology import Cluster
 from cluster.vault import Vault
-from day2.recovery.actions import reading
-from day2.recovery.plan import objections, planned, read, steps
+from day2.recovery.plan import objections, planned, read, steps, unreadable
 from day2.recovery.steps import Fetch
+from day2.recovery.words import reading
 from health.backup_states import BackupRun, Repository
 from health.finding import Finding
 from health.rules import findings
@@ -365,7 +369,9 @@ def test_a_restore_sees_the_backups_of_all_that_can_be_read_and_when_the_first_h
     assert [(base.label, base.repository) for base in archive.bases] == [("A", "local"), ("B", "s3")]
     assert archive.timelines[2].began == 500.0 and archive.last == 900.0
     assert archive.system == "7" and archive.silent == {"away": "no answer"}
-    assert archive.files.found[1].keys() == {5, 6, 7}  # what one lacks is read from another
+    local, s3 = archive.bases
+    assert replace(archive, silent={}).beside(local).found[1].keys() == {5, 6, 7}  # what one lacks is read from another
+    assert archive.beside(local).found[1].keys() == {5, 7} and archive.beside(s3).found[1].keys() == {6}
 
 
 def test_repositories_of_different_clusters_and_none_that_can_be_read_are_refused() -> None:
@@ -415,29 +421,77 @@ def test_drills_take_each_repository_in_turn(tmp_path: Path) -> None:
     assert drill.whose_turn(plan) == "s3"
 
 
-LINE = "files.example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGpM2Lr9KpZ0Xb1mP8Q0m1kH9m2b3c4d5e6f7g8h9i0j"
+HOST_KEYS = [paramiko.ECDSAKey.generate(), paramiko.RSAKey.generate(2048)]
+
+
+def serve(listening: socket.socket) -> None:
+    """Begins each connection as an SSH server does, by another one's program."""
+    with suppress(OSError):
+        while True:
+            transport = paramiko.Transport(listening.accept()[0])
+            for key in HOST_KEYS:
+                transport.add_server_key(key)
+            transport.start_server(threading.Event(), paramiko.ServerInterface())
 
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[dict[str, Any], Path]]:
     """An SFTP server that listens, what is asked about it, and where a program `sftp` says what it says."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        (tmp_path / "ssh-keyscan").write_text(f"#!/bin/sh\necho '{LINE}'\n")
-        (tmp_path / "sftp").write_text(f"#!/bin/sh\ncat >{tmp_path}/asked\nexit 0\n")
-        for program in ("ssh-keyscan", "sftp"):
-            (tmp_path / program).chmod(0o755)
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        known = 'for word; do case $word in UserKnownHostsFile=*) cp "${word#*=}" known_hosts;; esac; done'
+        (tmp_path / "sftp").write_text(f"#!/bin/sh\ncd {tmp_path}\n{known}\ncat >asked\nexit 0\n")
+        (tmp_path / "sftp").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
         monkeypatch.setattr(store, "PRIVATE", str(tmp_path))
         where = {"host": "127.0.0.1", "port": listening.getsockname()[1], "user": "shop", "path": "/backups"}
-        yield {**where, "host_key": store.fingerprint(LINE), "keys": {"private_key": SSH}}, tmp_path / "sftp"
+        yield {**where, "host_key": store.fingerprint(HOST_KEYS[1].asbytes()), "keys": {"private_key": SSH}}, tmp_path / "sftp"
 
 
 def test_an_sftp_server_is_known_by_its_own_key(server: tuple[dict[str, Any], Path]) -> None:
     spec, program = server
     assert store.sftp(spec) == ""
     assert (program.parent / "asked").read_text() == "ls /backups\n"  # nothing is made there to find out
+    known = paramiko.HostKeys(str(program.parent / "known_hosts"))
+    assert known.check(f"[127.0.0.1]:{spec['port']}", HOST_KEYS[1]) and len(known) == 1
     said = store.sftp({**spec, "host_key": PRINT})
-    assert said == f"host_key is {PRINT}, but 127.0.0.1 has {store.fingerprint(LINE)}"
+    assert said.startswith(f"host_key is {PRINT}, but 127.0.0.1 has SHA256:")
+    assert all(store.fingerprint(key.asbytes()) in said for key in HOST_KEYS)
+
+
+def test_where_there_is_no_program_for_it_the_server_s_key_is_compared_all_the_same(
+    server: tuple[dict[str, Any], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, program = server
+    program.unlink()
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert store.sftp(spec) == ""
+    assert "but 127.0.0.1 has SHA256:" in store.sftp({**spec, "host_key": PRINT})
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (b"220 files FTP server ready\r\n", "it does not speak SSH"),
+        (b"SSH-2.0-x\r\n" + bytes(20), "what it says is no SSH"),
+        (b"SSH-2.0-x\r\n\0\0\0\x0c\x0a\x63" + bytes(20), "it answers with message 63"),
+        (b"SSH-2.0-x\r\n", "it ended the connection"),
+        (b"SSH-2.0-x\r\n" + struct.pack(">IBB4sI3s", 17, 4, 1, bytes(4), 3, b"not") + bytes(4), "it ends the connection: not"),
+    ],
+)
+def test_what_is_no_ssh_server_is_told(words: bytes, why: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            connection.sendall(words)
+            connection.shutdown(socket.SHUT_WR)
+
+        threading.Thread(target=answer, daemon=True).start()
+        port = listening.getsockname()[1]
+        assert (
+            store.sftp({"host": "127.0.0.1", "port": port, "host_key": PRINT}) == f"no answer from 127.0.0.1, port {port}: {why}"
+        )
 
 
 @pytest.mark.parametrize(
@@ -459,8 +513,16 @@ def test_one_that_does_not_listen_is_told() -> None:
     assert store.sftp({"host": "127.0.0.1", "port": port}) == f"no answer from 127.0.0.1, port {port}: Connection refused"
 
 
-def test_a_restore_is_refused_while_nothing_could_be_archived_somewhere() -> None:
+def test_a_restore_goes_on_without_one_that_can_not_be_read_and_asks_it_for_nothing() -> None:
     away = replace(views.backups(), repositories=(views.ARCHIVED, Repository("s3", "no answer")))
     view = views.backed_up(keep1=views.keeper(backups=away))
-    (said,) = objections(view, TWO, {}, archive_of({"s3": told_of(7, "B", 200, 900.0)}).bases[0], "db1", keep=True)
-    assert said.startswith("repository s3 can't be read") and "take it out of backup_repositories and deploy" in said
+    archive = archive_of({"local": told_of(7, "A", 100, 500.0, 5), "s3": {"problem": "no answer"}})
+    assert list(objections(view, TWO, {}, archive.bases[0], "db1", keep=True)) == []
+    assert unreadable(view, TWO) == {"s3": "no answer"}
+    made = planned(
+        TWO, parse_target("latest"), archive.bases[0], archive.timelines[2], archive.timelines, 0, "db1",
+        id="1", began="now", before=2, live=True, keep=True, away=archive.silent,
+    )  # fmt: skip
+    assert reading(made) == " --repo=1" and read(made.text) == made and made.away == ("s3",)
+    noted = {key: value for key, value in json.loads(made.text).items() if key != "away"}
+    assert read(json.dumps(noted)).away == ()  # of one that an older version has begun

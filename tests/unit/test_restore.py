@@ -17,8 +17,9 @@ import day2.commands.backups.cancel as cancel
 import day2.commands.backups.restore as command
 from cluster.errors import ClusterError
 from cluster.recovery import Base, Mark, Target, archive_of, parse_target, position, timelines
+from cluster.topology import Cluster
+from day2.commands.backups.outcome import GOES_ON
 from day2.recovery import steps as recovery_steps
-from day2.recovery.actions import arrived
 from day2.recovery.executor import call_off, carry_out
 from day2.recovery.plan import (
     Arrival,
@@ -40,7 +41,8 @@ from day2.recovery.plan import (
     steps,
     surveyed,
 )
-from health.backup_states import BackupRun
+from day2.recovery.words import arrived
+from health.backup_states import BackupRun, Repository
 from health.rules import findings
 from health.view import ClusterView
 
@@ -187,7 +189,7 @@ class Acting(RecordingActions):
 def test_each_step_is_noted_when_it_is_done_and_not_before() -> None:
     actions = Acting()
     said: list[str] = []
-    arrival = carry_out(made(), TIME, actions, lambda step: said.append(str(step)))  # type: ignore[arg-type]
+    arrival = carry_out(made(), TIME, actions, lambda step: said.append(str(step)), lambda step: None)  # type: ignore[arg-type]
     assert arrival and arrival.timeline == 3
     assert actions.noted == [*range(17)] and len(said) == 16
     assert actions.calls[-2:] == ["begin_backup", "done 16"]
@@ -196,10 +198,10 @@ def test_each_step_is_noted_when_it_is_done_and_not_before() -> None:
 def test_a_step_that_failed_is_done_again_by_the_next_call() -> None:
     failing = Acting("fetch")
     with pytest.raises(ClusterError):
-        carry_out(made(), TIME, failing, lambda step: None)  # type: ignore[arg-type]
+        carry_out(made(), TIME, failing, lambda step: None, lambda step: None)  # type: ignore[arg-type]
     assert failing.noted[-1] == 9 and not any(call.startswith("done") for call in failing.calls)
     again = Acting()
-    carry_out(made(done=9), TIME, again, lambda step: None)  # type: ignore[arg-type]
+    carry_out(made(done=9), TIME, again, lambda step: None, lambda step: None)  # type: ignore[arg-type]
     assert again.calls[0] == "fetch" and "set_aside" not in again.calls
 
 
@@ -236,7 +238,7 @@ def test_one_can_be_called_off_until_etcd_forgets_or_data_is_deleted() -> None:
         "wait until all replicas stream and the cluster is healthy",
     ]
     actions = Acting()
-    call_off(made(done=9), actions, lambda step: None)  # type: ignore[arg-type]
+    call_off(made(done=9), actions, lambda step: None, lambda step: None)  # type: ignore[arg-type]
     assert actions.calls == ["put_back"] * 3 + ["pass_over", "start", "await_replicas", "noted_off"]
 
 
@@ -295,27 +297,34 @@ ARCHIVE = {
 }  # fmt: skip
 
 
-def run(monkeypatch: pytest.MonkeyPatch, to: str, view: ClusterView | None = None, **options: Any) -> tuple[int, list[str]]:
-    """The command, without a host: its exit code, and the steps that it took."""
+def run(
+    monkeypatch: pytest.MonkeyPatch, to: str, view: ClusterView | None = None, of: Cluster = SHOP,
+    archived: dict[str, Any] | None = None, fails: BaseException | None = None, **options: Any,
+) -> tuple[int, list[str]]:  # fmt: skip
+    """The command, without a host: its exit code, and the steps that it took. With what is `archived`; after the first step it
+    `fails`."""
     taken: list[str] = []
     actions = SimpleNamespace(
-        archive=lambda *_: archive_of({"local": ARCHIVE}),
+        archive=lambda *_: archive_of(archived or {"local": ARCHIVE}),
         identify=lambda host: {"system": views.KEYS["initialize"]},
         survey=lambda: {name: vars(data()) for name in views.DATABASES},
     )
 
-    def carried(restore: Restore, target: Target, actions: Any, say: Any) -> Arrival:
+    def carried(restore: Restore, target: Target, actions: Any, say: Any, did: Any) -> Arrival:
         taken.extend(str(step) for step in left(restore))
+        did(left(restore)[0])
+        if fails:
+            raise fails
         return Arrival(restore.begins, position("0/5000000"), "before 2026", 0.0)
 
     cut_off(
         monkeypatch, command, view or views.backed_up(), RestoreActions=lambda *parts: actions, carry_out=carried,
-        notes=lambda fleet, cluster: options.pop("noted", {}), verify=lambda cluster, **how: 0,
+        notes=lambda fleet, cluster: options.pop("noted", {}), verified=lambda out, outcome: setattr(outcome, "findings", ()),
         lost=lambda *asked: {"transactions": 3, "whole": True, "lsn": "0/4C0000"},
     )  # fmt: skip
     chosen = {"label": None, "timeline": None, "discard": False, "dry": False, "yes": True} | options
     chosen.pop("noted", None)
-    return command.restore(SHOP, to=to, **chosen), taken
+    return command.restore(of, to=to, **chosen), taken
 
 
 def test_the_command_says_what_is_lost_and_what_becomes_of_the_old_data(
@@ -356,6 +365,65 @@ def test_a_time_after_all_that_is_archived_is_refused_where_nobody_can_write_a_m
         run(monkeypatch, "2026-11-01 00:00:02Z", views.backed_up(**nobody))
     assert run(monkeypatch, "2026-11-01 00:00:01Z", views.backed_up(**nobody))[0] == 0
     assert run(monkeypatch, "2026-11-01 00:00:02Z")[0] == 0
+
+
+S3 = {"type": "s3", "bucket": "b" * 3, "endpoint": "s3.example.com", "region": "r"}
+TWO = cluster(backup=True, backup_repositories={"local": {"type": "directory"}, "s3": S3})
+ONE_AWAY = replace(views.backups(), repositories=(views.ARCHIVED, Repository("s3", "no answer")))
+
+
+def test_a_repository_that_is_away_is_told_and_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is read or archived there; what needs no other goes on."""
+    view = views.backed_up(keep1=views.keeper(backups=ONE_AWAY))
+    told = {"local": ARCHIVE, "s3": {"problem": "no answer"}}
+    code, taken = run(monkeypatch, "2026-11-01 07:00:00Z", view, of=TWO, archived=told)
+    said = capsys.readouterr().out
+    assert code == 0 and "repository s3 can't be read (no answer): this goes on with local" in said
+    assert taken[0] == "write a marker on db1 and wait until it is archived in local"
+    assert "archive what write-ahead log is left, but not in s3" in taken
+    with pytest.raises(ClusterError, match=r"no backup leads to .*; repository s3 can't be read, and may have one: no answer"):
+        run(monkeypatch, "1970-01-01 00:00:00Z", view, of=TWO, archived=told)
+
+
+def test_one_that_is_taken_up_again_leaves_out_what_is_away_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = views.backed_up(keep1=views.keeper(backups=ONE_AWAY))
+    begun = made(repository="local", away=())
+    _, taken = run(monkeypatch, TIME.text, view, of=TWO, noted={"restore": begun.text})
+    assert "archive what write-ahead log is left, but not in s3" in taken
+    _, taken = run(monkeypatch, TIME.text, of=TWO, noted={"restore": replace(begun, away=("s3",)).text})
+    assert "archive what write-ahead log is left" in taken
+
+
+def test_a_program_is_told_the_plan_and_what_came_of_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, taken = run(monkeypatch, "2026-11-01 07:00:00Z", as_json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert code == 0 and document["passed"] and document["stopped_by"] == ""
+    assert [step["description"] for step in document["planned"]] == taken
+    assert document["lost"].pop("seconds") > 0
+    assert document["lost"] == {"transactions": 3, "bytes": 19264, "whole": True}
+    arrival = {"timeline": 3, "fork": "0/5000000", "reason": "before 2026", "last": "1970-01-01T00:00:00+00:00"}
+    assert document["arrival"] == arrival
+    assert run(monkeypatch, "latest", as_json=True, dry=True)[0] == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["done"], document["findings"], document["passed"]) == ([], None, False) and len(document["planned"]) == 16
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "why"), [(ClusterError("db1: it fails"), 1, "db1: it fails"), (KeyboardInterrupt(), 130, GOES_ON)]
+)
+def test_where_it_stops_half_way_the_document_says_where_and_why(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, why: str
+) -> None:
+    assert run(monkeypatch, "latest", as_json=True, fails=error)[0] == code
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert document["stopped_by"] == why and not document["passed"] and document["findings"] is None
+    assert [step["kind"] for step in document["done"]] == ["end-archive"]
+    assert "the same command goes on" in err or code == 130
 
 
 def test_an_interrupted_one_goes_on_by_the_same_command(

@@ -118,10 +118,40 @@ def test_what_was_not_archived_is_histories_first_and_marked_when_it_is(data: Pa
     pushed: list[str] = []
     monkeypatch.setattr(restore, "as_postgres", lambda *words, **how: pushed.append(Path(words[-1]).name))
     monkeypatch.setattr(restore, "identify", lambda spec: {"system": "7"})
-    assert restore.archive_rest(spec(data, stanza="shop", system="8")) == [] and pushed == []
-    restore.archive_rest(spec(data, stanza="shop", system="7"))
+    assert restore.archive_rest(spec(data, stanza="shop", system="8", pushes=[[]], keep_marks=False)) == [] and pushed == []
+    restore.archive_rest(spec(data, stanza="shop", system="7", pushes=[[]], keep_marks=False))
     assert pushed == ["00000002.history", "000000010000000000000001", "000000010000000000000002"]
     assert {file.suffix for file in status.iterdir()} == {".done"}
+
+
+def test_where_the_repository_has_somebody_else_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = OSError("[LockAcquireError] raised from remote-0 tls protocol: unable to acquire lock on file")
+    answers: list[OSError | None] = [busy, busy, None, OSError("[FileOpenError] no space"), busy]
+
+    def push(*words: str, seconds: float) -> None:
+        if error := answers.pop(0):
+            raise error
+
+    monkeypatch.setattr(restore, "as_postgres", push)
+    monkeypatch.setattr(restore.time, "sleep", lambda seconds: None)
+    restore.once_free(["pgbackrest"])
+    assert len(answers) == 2
+    with pytest.raises(OSError, match="no space"):
+        restore.once_free(["pgbackrest"])
+    monkeypatch.setattr(restore, "FREE_SECONDS", 0)
+    with pytest.raises(OSError, match="LockAcquireError"):
+        restore.once_free(["pgbackrest"])
+
+
+def test_what_is_to_be_archived_in_another_place_later_keeps_its_mark(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (data / "pg_wal" / "archive_status").mkdir()
+    mark = data / "pg_wal" / "archive_status" / "000000010000000000000001.ready"
+    mark.touch()
+    pushed: list[tuple[str, ...]] = []
+    monkeypatch.setattr(restore, "as_postgres", lambda *words, **how: pushed.append(words[2:-2]))
+    monkeypatch.setattr(restore, "identify", lambda spec: {"system": "7"})
+    restore.archive_rest(spec(data, stanza="shop", system="7", pushes=[["--config=a"], ["--config=b"]], keep_marks=True))
+    assert pushed == [("--config=a",), ("--config=b",)] and mark.exists()
 
 
 def test_values_of_settings_are_quoted_as_postgresql_reads_them() -> None:

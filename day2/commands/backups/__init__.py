@@ -50,6 +50,7 @@ def _mark(c: Context, name: str) -> None:
         "cancel": "call off one that was not finished: the old data is put back",
         "dry": "print the steps and do nothing",
         "yes": YES,
+        "json": JSON,
     },
 )
 def _restore(
@@ -63,12 +64,13 @@ def _restore(
     cancel: bool = False,
     dry: bool = False,
     yes: bool = False,
+    json: bool = False,
 ) -> None:
     """The cluster itself goes back to a moment in its archive; an interrupted one goes on by the same command."""
     if cancel:
         from day2.commands.backups.cancel import call_off
 
-        return on_cluster(c, call_off, to=to, dry=dry, yes=yes)
+        return on_cluster(c, call_off, to=to, dry=dry, yes=yes, as_json=json)
     from day2.commands.backups.restore import restore
 
     return on_cluster(
@@ -82,6 +84,7 @@ def _restore(
         yes=yes,
         repository=repository,
         as_of=as_of,
+        as_json=json,
     )
 
 
@@ -108,6 +111,29 @@ def _drill(
     on_cluster(c, drill, backup=set, host=host, report=report, as_json=json, repository=repository)
 
 
-COMMANDS = (_list, _check, _mark, _drill)
+@command(
+    help={
+        "to": "a time with its zone, a position such as 0/5F6ADF0, the name of a mark, or latest: all there is",
+        "remove": "delete the one that is there",
+        "set": "the backup to begin with, as backup.list calls it; without it, the newest that leads there",
+        "repository": "the one whose backup it is; without it, whichever has the newest that leads there",
+        "timeline": "the timeline on which that lies; without it, the one that was written then",
+    },
+)
+def _clone(
+    c: Context,
+    to: str | None = None,
+    remove: bool = False,
+    set: str | None = None,
+    repository: str | None = None,
+    timeline: str | None = None,
+) -> None:
+    """The cluster as it was at a moment, beside it on the host that keeps the backups: for a look at the past."""
+    from day2.commands.backups.clone import clone
+
+    on_cluster(c, clone, to=to, remove=remove, label=set, timeline=timeline, repository=repository)
+
+
+COMMANDS = (_list, _check, _mark, _drill, _clone)
 TOP = (_restore,)
 DEFAULT = _make  # `backup` alone

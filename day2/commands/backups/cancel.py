@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from rich.markup import escape
 
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from day2.commands.change.plans import show_plan
-from day2.commands.look.verify import verify
 from day2.hosts.changing import changing
 from day2.hosts.interrupts import Interrupts
 from day2.recovery import executor
@@ -17,17 +18,19 @@ from day2.recovery.plan import back, final, reachable, read
 from day2.ui.console import FINE, confirm, console
 
 from .keeper import keeper
+from .outcome import GOES_ON, Outcome, carried_out, ended, verified
+from .telling import tell
 
 
-def call_off(cluster: Cluster, *, to: str | None, dry: bool, yes: bool) -> int:
-    """0 when the cluster is healthy with its old data; 1 where `verify` finds a problem.
+def call_off(cluster: Cluster, *, to: str | None, dry: bool, yes: bool, as_json: bool = False) -> int:
+    """0 when the cluster is healthy with its old data; 1 where a step has failed, or `verify` finds a problem.
 
     Raises ClusterError where there is nothing to call off, or it can't be any more.
     """
     keeper(cluster)
     if to is not None:
         raise ClusterError(f"--to {to!r} and --cancel: should be one of them")
-    out = console()
+    out = console(as_json=as_json)
     with changing(cluster, "restore --cancel", dry=dry) as (fleet, _, view):
         noted = notes(fleet, cluster)
         if NOTE not in noted:
@@ -41,11 +44,16 @@ def call_off(cluster: Cluster, *, to: str | None, dry: bool, yes: bool) -> int:
             ]
             raise ClusterError("\n".join(lines))
         out.print(f"This calls off the restore to [bold]{escape(unfinished.to)}[/] that was begun at {unfinished.began}.")
-        show_plan(out, back(unfinished))
+        outcome = Outcome(cluster, unfinished, back(unfinished), cancels=True, resumed=True)
+        show_plan(out, outcome.planned)
         if dry:
+            if as_json:
+                outcome.print()
             return FINE
         confirm(out, yes=yes)
-        with Interrupts(lambda text: out.print("interrupted: the same command goes on with it")) as interrupts:
-            actions = RestoreActions(fleet, cluster, interrupts, lambda text: out.print(f"  {escape(text)}", soft_wrap=True))
-            executor.call_off(unfinished, actions, lambda step: out.print(f"{escape(str(step))} ..."))
-    return verify(cluster, strict=False, through=None, as_json=False)
+        with Interrupts(lambda text: out.print(GOES_ON)) as interrupts:
+            actions = RestoreActions(fleet, cluster, interrupts, partial(tell, out))
+            done = carried_out(out, outcome, partial(executor.call_off, unfinished, actions))
+    if done:
+        verified(out, outcome)
+    return ended(outcome, as_json=as_json)

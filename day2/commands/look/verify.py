@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from rich.console import Console
 from rich.markup import escape
 
 from cluster.errors import ClusterError
@@ -17,7 +18,7 @@ from day2.ui.console import BAD_NEWS, FINE, console, print_json
 from day2.ui.findings import show_findings
 from health.at_risk import at_risk, script, unknown
 from health.logins import login_script, logins
-from health.rules import Finding, candidates, findings, healthy
+from health.rules import Candidate, Finding, candidates, findings, healthy
 from health.rules.weaker_commits import keeps_promise
 from health.view import ClusterView
 
@@ -43,10 +44,9 @@ def acknowledged_alone(fleet: Fleet, cluster: Cluster, view: ClusterView) -> Ite
             yield unknown(answer.problem)
 
 
-def verify(cluster: Cluster, *, strict: bool, through: str | None, as_json: bool) -> int:
-    """0 when no rule finds a problem (with `strict`, no warning either), else 1. Raises ClusterError for an unknown host."""
-    if through and cluster.host(through, "--from") not in cluster.postgres_hosts:
-        raise ClusterError(f"--from {through}: should be a PostgreSQL host, where psql is: the others have none")
+def judge(cluster: Cluster, through: str | None) -> tuple[tuple[Finding, ...], tuple[Candidate, ...]]:
+    """What every rule finds, a client's write and read, and the logins of the system's roles; and who could take over. The client
+    is on host `through`, where one is named."""
     vault = open_vault(cluster)
     passwords = {name: vault.password(name) for name in ("replication", "rewind")}
     with Fleet(cluster.hosts, CONNECT_SECONDS) as fleet, ThreadPoolExecutor() as beside:
@@ -57,15 +57,26 @@ def verify(cluster: Cluster, *, strict: bool, through: str | None, as_json: bool
         if any(host.proxy is not None for host in view.hosts.values()):
             found += tuple(probe(cluster, vault.password("probe"), fleet, through))
         found += entering.result() + alone.result()
+    return found, tuple(candidates(view, cluster))
+
+
+def tell(out: Console, found: tuple[Finding, ...], able: tuple[Candidate, ...], *, fine: bool) -> None:
+    """All of it, and the verdict, for a person."""
+    show_findings(out, found)
+    for one in able:
+        said = "could take over now" if one.able else f"could not take over: {'; '.join(one.reasons)}"
+        out.print(f"         [bold]{one.name}[/]: {escape(said)}", soft_wrap=True)
+    out.print("[bold green]passed[/]" if fine else "[bold red]failed[/]")
+
+
+def verify(cluster: Cluster, *, strict: bool, through: str | None, as_json: bool) -> int:
+    """0 when no rule finds a problem (with `strict`, no warning either), else 1. Raises ClusterError for an unknown host."""
+    if through and cluster.host(through, "--from") not in cluster.postgres_hosts:
+        raise ClusterError(f"--from {through}: should be a PostgreSQL host, where psql is: the others have none")
+    found, able = judge(cluster, through)
     fine = healthy(found) and not (strict and any(f.level == "warning" for f in found))
-    able = candidates(view, cluster)
     if as_json:
         print_json(FORMAT, {"cluster": cluster.name, "passed": fine, "findings": found, "candidates": able})
     else:
-        out = console()
-        show_findings(out, found)
-        for one in able:
-            said = "could take over now" if one.able else f"could not take over: {'; '.join(one.reasons)}"
-            out.print(f"         [bold]{one.name}[/]: {escape(said)}", soft_wrap=True)
-        out.print("[bold green]passed[/]" if fine else "[bold red]failed[/]")
+        tell(console(), found, able, fine=fine)
     return FINE if fine else BAD_NEWS
