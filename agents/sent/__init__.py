@@ -19,7 +19,10 @@ BESIDES = {
         "parts.patroni", "parts.pgbackrest", "parts.pgbouncer", "parts.postgres",
     ),
     "drain": ("proxies",),
+    "fetch": ("debian", "repack"),
     "hold": ("proxies",),
+    "install": ("debian",),
+    "upgradable": ("debian", "repack"),
 }  # fmt: skip
 AGENTS = Path(__file__).parent.parent
 

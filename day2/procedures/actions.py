@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from agents.sent import shipped
@@ -22,12 +22,14 @@ from health.reading import refusals
 from health.rules import blocking, candidates, findings
 from health.rules.holders import not_spared
 from health.states import Server
+from health.upgrades import Change
 from health.view import ClusterView
 
 from .draining import drained
 from .handover import hand_over, hand_over_held
 from .hold import Hold, HoldGivenUpError, console
 from .holding import Holding
+from .packages import fetch, install
 
 DRAIN_SECONDS = 10
 RESTART_SECONDS = 120
@@ -64,6 +66,20 @@ class Actions:
         answer = self._fleet.run(host, f"systemctl {verb} {unit}", seconds=RESTART_SECONDS)
         if not answer.ok:
             raise ClusterError(f"{host}: systemctl {verb} {unit} failed: {answer.problem or answer.code}")
+
+    def restart_together(self, hosts: Collection[str], unit: str) -> None:
+        """`systemctl restart UNIT` on all hosts at once. Raises ClusterError with those where it failed."""
+        answers = self._fleet.run_all(dict.fromkeys(hosts, f"systemctl restart {unit}"), seconds=RESTART_SECONDS)
+        if failed := [f"{one.host}: {one.problem or one.code}" for one in answers.values() if not one.ok]:
+            raise ClusterError(f"systemctl restart {unit} failed: {'; '.join(failed)}")
+
+    def fetch_packages(self, changes: Collection[Change], run: str, *, insist: bool) -> None:
+        """Brings packages to their hosts, with what they replace."""
+        fetch(self._fleet, changes, run, insist=insist)
+
+    def install_packages(self, changes: Collection[Change]) -> None:
+        """Installs packages that are on their hosts."""
+        install(self._fleet, self._cluster, changes)
 
     def checkpoint(self, host: str) -> None:
         """PostgreSQL on `host` writes what it has in memory, which it would do when it stops."""

@@ -12,14 +12,17 @@ from .rolling import waits
 from .steps import (
     AwaitSpared,
     Checkpoint,
+    FetchPackages,
     ForgetHost,
     HandOver,
+    InstallPackages,
     MoveEtcdLeader,
     Reinitialize,
     ReloadUnit,
     RemoveEtcdMember,
     RestartPatroni,
     RestartPostgres,
+    RestartTogether,
     RestartUnit,
     Step,
     StopUnits,
@@ -62,6 +65,13 @@ def execute(step: Step, actions: Actions) -> None:
             actions.remove_etcd_member(host)
         case ForgetHost(host, reachable):
             actions.forget(host, reachable=reachable)
+        case FetchPackages(changes, run, insist):
+            actions.fetch_packages(changes, run, insist=insist)
+        case InstallPackages(changes):
+            actions.install_packages(changes)
+        case RestartTogether(hosts, unit):
+            actions.restart_together(hosts, unit)
+            actions.await_healthy(lambda view: all(view.hosts[host].runs(unit.removesuffix(".service")) for host in hosts))
         case _:
             assert_never(step)
 
