@@ -22,6 +22,7 @@ BESIDES = {
     "fetch": ("debian", "repack"),
     "hold": ("proxies",),
     "install": ("debian",),
+    "kernel": ("debian",),
     "upgradable": ("debian", "repack"),
 }  # fmt: skip
 AGENTS = Path(__file__).parent.parent

@@ -17,6 +17,7 @@ from .steps import (
     HandOver,
     InstallPackages,
     MoveEtcdLeader,
+    RebootHost,
     Reinitialize,
     ReloadUnit,
     RemoveEtcdMember,
@@ -65,6 +66,8 @@ def execute(step: Step, actions: Actions) -> None:
             actions.remove_etcd_member(host)
         case ForgetHost(host, reachable):
             actions.forget(host, reachable=reachable)
+        case RebootHost():
+            _reboot(step, actions)
         case FetchPackages(changes, run, insist):
             actions.fetch_packages(changes, run, insist=insist)
         case InstallPackages(changes):
@@ -85,6 +88,20 @@ def _restart_member(step: RestartPostgres | RestartPatroni, actions: Actions) ->
         else:
             actions.restart_postgres(step.host)
     actions.await_healthy(lambda view: not waits(view, step.host))
+
+
+def _reboot(step: RebootHost, actions: Actions) -> None:
+    """Its leadership of etcd may have come to it since the plan was made: by an election, or to be off the primary's host."""
+    view = actions.view()
+    if view.etcd_leader == step.host:
+        others = [name for name, host in view.hosts.items() if name != step.host and host.etcd and host.etcd.quorum]
+        if others:
+            actions.move_etcd_leader(step.host, min(others, key=lambda name: (name == view.leader, name)))
+    if step.drained:
+        actions.await_spared(step.host)
+    with actions.drained(step.host) if step.drained else nullcontext():
+        actions.reboot(step.host)
+    actions.await_healthy()
 
 
 def _switch_over(step: SwitchOver, actions: Actions) -> None:

@@ -234,6 +234,18 @@ class RestartTogether(BaseStep):
         return f"restart {self.unit} on {_listed(self.hosts)}"
 
 
+@dataclass(frozen=True)
+class RebootHost(BaseStep):
+    """Reboot `host` once it can be spared and does not lead etcd, and wait until it is back; `drained` as for RestartPostgres."""
+
+    host: str
+    drained: bool = True
+    kind: ClassVar[str] = "reboot-host"
+
+    def __str__(self) -> str:
+        return f"{'drain and ' if self.drained else ''}reboot {self.host}"
+
+
 Step = (
     AwaitSpared
     | Checkpoint
@@ -251,6 +263,7 @@ Step = (
     | FetchPackages
     | InstallPackages
     | RestartTogether
+    | RebootHost
 )
 Plan = tuple[Step, ...]
 

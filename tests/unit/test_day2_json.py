@@ -86,6 +86,7 @@ TEST = {
     "hop": None, "directory": None,
 }  # fmt: skip
 KEPT = {"keeper": lambda cluster: views.BACKED_UP.host("keep1"), "observe": lambda *asked: views.backed_up()}
+NO_LOAD = {"carry_out": lambda *way: False}
 NOTHING_TO_DO = {"steps": lambda *seen, **options: ()}
 # What each command prints: its name, the kind of document, the module with the body, the body's options, what is replaced in it.
 CASES: list[tuple[str, str, ModuleType, dict[str, Any], dict[str, Any]]] = [
@@ -97,7 +98,7 @@ CASES: list[tuple[str, str, ModuleType, dict[str, Any], dict[str, Any]]] = [
     ("packages.list", "packages", packages, {}, {}),
     ("backup.list", "backups", listing, {}, KEPT),
     ("backup.drill", "drill", drill, {"backup": None, "host": None, "report": None}, KEPT | {"Drilling": Drilled}),
-    ("rolling-restart", "rolling-restart", rolling_restart, ROLL | {"dry": False}, {"measured": lambda *way: None}),
+    ("rolling-restart", "rolling-restart", rolling_restart, ROLL | {"dry": False}, NO_LOAD),
     ("rolling-restart", "plan", rolling_restart, ROLL | {"dry": True}, {}),
     ("rolling-restart", "plan", rolling_restart, ROLL | {"dry": False}, NOTHING_TO_DO),
     ("switchover", "proof", switchover, SWITCH | {"dry": False}, {"TrialRunner": Tried}),

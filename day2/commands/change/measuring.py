@@ -9,7 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from cluster.errors import ClusterError
+from cluster.topology import Cluster
+from cluster.vault import Vault
 from day2.history.writes import WriteCheck, longest_gap, longest_wait
+from day2.hosts.interrupts import Interrupts
+from day2.hosts.patroni_api import Patroni
+from day2.hosts.ssh import Fleet
+from day2.hosts.tunnel import probe_through
 from day2.load.readers import Readers
 from day2.load.workload import Workload
 from day2.procedures.actions import Actions
@@ -64,6 +70,22 @@ class Outcome:
             (self.always_served and bool(self.reads_refused), f"{len(self.reads_refused)} reads found no server: {refused}"),
         )
         return tuple(text for failed, text in checks if failed)
+
+
+def carry_out(out: Console, fleet: Fleet, cluster: Cluster, vault: Vault, outcome: Outcome, hop: str | None) -> bool:
+    """Takes the steps under that load, by way of the host `hop` if one is named; without it where nobody leads, and nobody could
+    write. Fills in the outcome; whether it was interrupted."""
+    with Interrupts(lambda text: out.print(f"[yellow]{text}[/]")) as interrupts:
+        actions = Actions(fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), interrupts)
+        if actions.view().leader is None:
+            take_steps(out, actions, outcome)
+        else:
+            with (
+                probe_through(fleet, cluster, hop, pooled=outcome.pooled) as writing,
+                probe_through(fleet, cluster, hop, read_only=True, pooled=outcome.pooled) as reading,
+            ):
+                measured(out, writing, reading, vault.password("probe"), actions, outcome)
+        return interrupts.asked
 
 
 def measured(

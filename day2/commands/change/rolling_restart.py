@@ -5,27 +5,21 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from day2.hosts import operator_lock
 from day2.hosts.dsn import open_vault
-from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
-from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
-from day2.hosts.tunnel import probe_through
-from day2.procedures.actions import Actions
 from day2.procedures.hold import hold_for, patience_of
 from day2.procedures.rolling import Component, component_of, steps
-from day2.procedures.steps import Plan, SwitchOver
+from day2.procedures.steps import SwitchOver
 from day2.ui.console import FINE, confirm, console
 from health.rules import blocking, findings
 from health.rules.slots import lost_with
-from health.view import ClusterView
 
 from . import measuring
-from .measuring import measured, report
-from .plans import print_plan, show_plan
+from .measuring import carry_out, report
+from .plans import print_plan, refuse, show_plan
 
 FORMAT = "pgquorum rolling-restart 1"
 
@@ -58,39 +52,17 @@ def rolling_restart(
         if not dry:
             held.enter_context(operator_lock.held(fleet, cluster, "rolling-restart"))
         view = observe(fleet, cluster)
-        refuse_unless_healthy(view, cluster)
+        refuse("rolling restart", (f"{f.about}: {f.text}" for f in blocking(findings(view, cluster), cluster)))
         planned = steps(view, cluster, wanted, hold, pending_only=pending_only)
         outcome = Outcome(cluster.name, planned, pooled=bool(cluster.pooler_hosts), component=wanted)
-        refuse_to_lose_slots(view, outcome.planned)
+        refuse("rolling restart", (text for step in planned if isinstance(step, SwitchOver) for text in lost_with(view, step.to)))
         show_plan(out, outcome.planned)
         if not outcome.planned:
             out.print("nothing waits for a restart")
         elif not dry:
             confirm(out, yes=yes)
-            with Interrupts(lambda text: out.print(f"[yellow]{text}[/]")) as interrupts:
-                patroni = Patroni(fleet, cluster, vault.password("rest_api"))
-                actions = Actions(fleet, cluster, patroni, interrupts)
-                with (
-                    probe_through(fleet, cluster, hop, pooled=outcome.pooled) as writing,
-                    probe_through(fleet, cluster, hop, read_only=True, pooled=outcome.pooled) as reading,
-                ):
-                    measured(out, writing, reading, vault.password("probe"), actions, outcome)
-                interrupted = interrupts.asked
+            interrupted = carry_out(out, fleet, cluster, vault, outcome, hop)
             return report(out, outcome, FORMAT, interrupted=interrupted, as_json=as_json)
     if as_json:
         print_plan(cluster, outcome.planned)
     return FINE
-
-
-def refuse_unless_healthy(view: ClusterView, cluster: Cluster) -> None:
-    """Raises ClusterError with every problem that speaks against it."""
-    problems = [f"  - {f.about}: {f.text}" for f in blocking(findings(view, cluster), cluster)]
-    if problems:
-        raise ClusterError("\n".join(["no rolling restart now, nothing was touched:", *problems]))
-
-
-def refuse_to_lose_slots(view: ClusterView, planned: Plan) -> None:
-    """Raises ClusterError with every logical slot that a switchover of the plan would lose."""
-    lost = [f"  - {text}" for step in planned if isinstance(step, SwitchOver) for text in lost_with(view, step.to)]
-    if lost:
-        raise ClusterError("\n".join(["no rolling restart now, nothing was touched:", *lost]))

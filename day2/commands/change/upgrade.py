@@ -4,7 +4,7 @@ back."""
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -17,12 +17,8 @@ from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from day2.hosts import operator_lock
 from day2.hosts.dsn import open_vault
-from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
-from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
-from day2.hosts.tunnel import probe_through
-from day2.procedures.actions import Actions
 from day2.procedures.hold import hold_for, patience_of
 from day2.procedures.packages import look
 from day2.procedures.rolling import component_of
@@ -38,8 +34,8 @@ from health.upgrades import back as back_of
 from health.view import ClusterView
 
 from . import measuring
-from .measuring import measured, report, take_steps
-from .plans import print_plan, show_plan
+from .measuring import carry_out, report
+from .plans import print_plan, refuse, show_plan
 
 FORMAT = "pgquorum upgrade 1"
 GO_BACK = "`invoke upgrade --back` takes back what it has installed"
@@ -92,14 +88,12 @@ def upgrade(
         view = observe(fleet, cluster)
         problems = blocking(findings(view, cluster), cluster)
         if problems and not back:
-            refuse([*(f"  - {f.about}: {f.text}" for f in problems), f"after an upgrade that went wrong: {GO_BACK}"])
+            refuse("upgrade", [*(f"{f.about}: {f.text}" for f in problems), f"after an upgrade that went wrong, {GO_BACK}"])
         with out.status("asking every host what apt offers" if not back else "asking every host what was replaced"):
             found = look(fleet, cluster, named, refresh=not back)
         work = to_do(view, cluster, found, named, problems, back=back, insist=without_way_back)
         planned = steps(view, cluster, work, hold)
-        refuse(
-            f"  - {step.leader}: {text}" for step in planned if isinstance(step, SwitchOver) for text in lost_with(view, step.to)
-        )
+        refuse("upgrade", (text for step in planned if isinstance(step, SwitchOver) for text in lost_with(view, step.to)))
         outcome = Outcome(cluster.name, planned, pooled=bool(cluster.pooler_hosts), changes=work.changes, back=back)
         show_changes(out, cluster, work, found, outcome)
         show_plan(out, planned)
@@ -110,17 +104,7 @@ def upgrade(
                 print_plan(cluster, planned)
             return FINE
         confirm(out, yes=yes)
-        with Interrupts(lambda text: out.print(f"[yellow]{text}[/]")) as interrupts:
-            actions = Actions(fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), interrupts)
-            if view.leader is None:
-                take_steps(out, actions, outcome)
-            else:
-                with (
-                    probe_through(fleet, cluster, hop, pooled=outcome.pooled) as writing,
-                    probe_through(fleet, cluster, hop, read_only=True, pooled=outcome.pooled) as reading,
-                ):
-                    measured(out, writing, reading, vault.password("probe"), actions, outcome)
-            interrupted = interrupts.asked
+        interrupted = carry_out(out, fleet, cluster, vault, outcome, hop)
         if not outcome.stopped_by:
             outcome.stopped_by = still_old(observe(fleet, cluster), cluster, named)
     code = report(out, outcome, FORMAT, interrupted=interrupted, as_json=as_json)
@@ -151,8 +135,8 @@ def to_do(
 ) -> Work:
     """What is to be done. Raises ClusterError with everything that stands in its way."""
     changes = back_of(found, named) if back else forward(found)
-    against = list(no_way_back(found, changes) if back else refused(found, cluster, insist=insist))
-    refuse(f"  - {text}" for text in (*against, *busy(view, changes)))
+    against = no_way_back(found, changes) if back else refused(found, cluster, insist=insist)
+    refuse("upgrade", (*against, *busy(view, changes)))
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return Work(
         changes=changes,
@@ -161,12 +145,6 @@ def to_do(
         unwell=frozenset(f.about for f in problems) & view.hosts.keys() if back else frozenset(),
         insist=insist,
     )
-
-
-def refuse(lines: Iterable[str]) -> None:
-    """Raises ClusterError with these lines, if there are any."""
-    if told := list(lines):
-        raise ClusterError("\n".join(["no upgrade now, nothing was touched:", *told]))
 
 
 def still_old(view: ClusterView, cluster: Cluster, named: tuple[Name, ...]) -> str:
