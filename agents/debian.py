@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 NOTE = "note.json"
 # Seconds: for what only asks, and for another apt that is refreshing the lists, which apt itself does not wait for.
@@ -96,9 +95,9 @@ def simulate(apt: list[str], wanted: dict[str, str]) -> tuple[list[tuple[str, st
     return [(m[1], m[2], m[3]) for line in done.stdout.splitlines() if (m := INSTALLS.match(line))], ""
 
 
-def file_name(package: str, version: str) -> str:
-    """How Debian begins the name of a package's file; what follows is its architecture."""
-    return f"{package.partition(':')[0]}_{quote(version, safe='+-.~')}_"
+def files_of(directory: Path, package: str) -> list[Path]:
+    """The files of a package in a directory, whatever their versions: an epoch is written in them in one way, in another, or not."""
+    return sorted(directory.glob(f"{package.partition(':')[0]}_*.deb"))
 
 
 def is_package(path: Path, package: str, version: str) -> bool:

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from agents.debian import APT_CACHE, INFO, file_name, is_package, kept, run, said
+from agents.debian import APT_CACHE, INFO, files_of, is_package, kept, run, said
 
 # What a host may leave out when it unpacks a package (dpkg's path-exclude).
 LEFT_OUT = ("/usr/share/doc/", "/usr/share/man/", "/usr/share/locale/", "/usr/share/info/", "/usr/share/lintian/")
@@ -25,7 +25,7 @@ def origin(directory: Path, note: dict[str, Any], package: str, version: str) ->
     """From where a version that is installed could be had: `kept`, `cache`, `archive` or `repack`; or why it could not."""
     if kept(directory, note, package, version):
         return "kept", ""
-    if any(is_package(path, package, version) for path in Path(APT_CACHE).glob(f"{file_name(package, version)}*.deb")):
+    if any(is_package(path, package, version) for path in files_of(Path(APT_CACHE), package)):
         return "cache", ""
     rows = [line.split("|") for line in run("apt-cache", "madison", package).stdout.splitlines()]
     if any(row[1].strip() == version for row in rows if len(row) > 1):

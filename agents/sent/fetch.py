@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from agents.debian import APT_CACHE, digest, file_name, intact, kept, read_note, said, write_note
+from agents.debian import APT_CACHE, digest, files_of, intact, is_package, kept, read_note, said, write_note
 from agents.repack import origin, repack
 
 SECONDS = 1800
@@ -52,14 +52,15 @@ def fetch(spec: dict[str, Any]) -> None:
 def obtained(apt: list[str], draft: Path, package: str, version: str, place: str) -> Path:
     """The package's file, from where it can be had (agents/repack.py), in `draft`. Raises OSError."""
     if place == "cache":
-        for path in Path(APT_CACHE).glob(f"{file_name(package, version)}*.deb"):
-            shutil.copyfile(path, draft / path.name)
+        for path in files_of(Path(APT_CACHE), package):
+            if is_package(path, package, version):
+                shutil.copyfile(path, draft / path.name)
     elif place == "repack":
         repack(package, draft)
     else:
         words = ["-o", "APT::Sandbox::User=root", "download", f"{package}={version}"]
         said(*apt, *words, seconds=SECONDS, cwd=str(draft))
-    found = [path for path in draft.glob(f"{file_name(package, version)}*.deb") if intact(path, package, version)]
+    found = [path for path in files_of(draft, package) if intact(path, package, version)]
     if not found:
         raise OSError(f"{package} {version} could not be had: its file is not there, or not whole")
     return found[0]
