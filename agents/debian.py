@@ -27,11 +27,21 @@ REMOVES = re.compile(r"^Remv (\S+)")
 
 
 def run(*words: str, seconds: float = ASK_SECONDS, cwd: str = "/") -> subprocess.CompletedProcess[str]:
-    """A program in plain English that asks nobody anything."""
+    """A program in plain English that asks nobody anything. Raises OSError where it has not come to its end in time."""
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"}
-    return subprocess.run(
-        words, capture_output=True, text=True, timeout=seconds, check=False, env=environment, cwd=cwd, stdin=subprocess.DEVNULL
-    )
+    try:
+        return subprocess.run(
+            words,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            env=environment,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired:
+        raise OSError(f"{words[0]} has not come to its end within {seconds:g} s") from None
 
 
 def said(*words: str, seconds: float = ASK_SECONDS, cwd: str = "/") -> str:
@@ -96,7 +106,7 @@ def simulate(apt: list[str], wanted: dict[str, str]) -> tuple[list[tuple[str, st
 
 
 def files_of(directory: Path, package: str) -> list[Path]:
-    """The files of a package in a directory, whatever their versions: an epoch is written in them in one way, in another, or not."""
+    """The files of a package in a directory, whatever their versions: how an epoch is written in their names differs."""
     return sorted(directory.glob(f"{package.partition(':')[0]}_*.deb"))
 
 

@@ -95,7 +95,7 @@ def upgrade(
         planned = steps(view, cluster, work, hold)
         refuse("upgrade", (text for step in planned if isinstance(step, SwitchOver) for text in lost_with(view, step.to)))
         outcome = Outcome(cluster.name, planned, pooled=bool(cluster.pooler_hosts), changes=work.changes, back=back)
-        show_changes(out, cluster, work, found, outcome)
+        show_changes(out, cluster, named, work, found, outcome)
         show_plan(out, planned)
         if dry or not planned:
             if not planned:
@@ -153,12 +153,16 @@ def still_old(view: ClusterView, cluster: Cluster, named: tuple[Name, ...]) -> s
     return "; ".join(f"{f.about}: {f.text}" for f in left)
 
 
-def show_changes(out: Console, cluster: Cluster, work: Work, found: Mapping[str, HostPackages], outcome: Outcome) -> None:
+def show_changes(
+    out: Console, cluster: Cluster, named: tuple[Name, ...], work: Work, found: Mapping[str, HostPackages], outcome: Outcome
+) -> None:
     """From which version to which, by host, and what the plan costs that its steps don't tell."""
     for one in found.values():
         if one.unread:
             why = f"{one.name}: not all of its package lists could be read anew: {one.unread}"
             out.print(f"[yellow]warning[/]  {escape(why)}", soft_wrap=True)
+    if cluster.etcd.source == "files" and work.run and "etcd" in named:
+        out.print("etcd comes from etcd_files, so apt offers no other version of it (docs/runbook.md)", soft_wrap=True)
     if work.changes:
         table = Table("host", "package", "from", "to", box=None, header_style="dim", padding=(0, 2, 0, 0))
         for change in dict.fromkeys((one.host, one.package, one.old or "(new)", one.new) for one in work.changes):
