@@ -65,7 +65,7 @@ def repack(package: str, into: Path) -> None:
             if part != "list" and name.partition(":")[0] == package.partition(":")[0]:
                 shutil.copy2(one, control / part)
         (control / "control").write_text(_control(package), encoding="utf-8")
-        said("dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", str(root), str(into), seconds=SECONDS)
+        said("dpkg-deb", "-Zgzip", "-z1", "--build", str(root), str(into), seconds=SECONDS)
 
 
 def _copy(path: Path, root: Path) -> None:
@@ -73,12 +73,16 @@ def _copy(path: Path, root: Path) -> None:
     target = root / str(path).lstrip("/")
     if path.is_dir() and (not path.is_symlink() or len(path.parts) == 2):  # /lib is a directory to a package, wherever it leads
         target.mkdir(exist_ok=True)
-        target.chmod(path.stat().st_mode & 0o7777)
     elif path.is_symlink():
         target.symlink_to(path.readlink())
+        return
     elif path.is_file():
         shutil.copy2(path, target)
-        os.chown(target, path.stat().st_uid, path.stat().st_gid)
+    else:
+        return
+    about = path.stat()
+    os.chown(target, about.st_uid, about.st_gid)
+    target.chmod(about.st_mode & 0o7777)  # after its owner, which takes away what a program of another user needs
 
 
 def _control(package: str) -> str:

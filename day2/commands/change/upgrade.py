@@ -136,7 +136,8 @@ def to_do(
     """What is to be done. Raises ClusterError with everything that stands in its way."""
     changes = back_of(found, named) if back else forward(found)
     against = no_way_back(found, changes) if back else refused(found, cluster, insist=insist)
-    refuse("upgrade", (*against, *busy(view, changes)))
+    paused = ["the cluster is paused: `invoke resume` first"] if view.dcs and view.dcs.paused else []
+    refuse("upgrade", (*paused, *against, *busy(view, changes)))
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return Work(
         changes=changes,
