@@ -97,6 +97,8 @@ def question(cluster: Cluster, host: Host, named: Collection[str], *, refresh: b
             programs[component] = {"packages": packages, "running": used(cluster, component), "units": units}
             if component == "postgres" and component in running:
                 programs[component]["pid_file"] = f"{cluster.postgres.data_directory}/postmaster.pid"
+            if component == "haproxy":
+                programs[component]["socket"] = paths.HAPROXY_SOCKET
     return {"apt": apt_get().split(), "refresh": refresh, "directory": paths.REPLACED_PACKAGES, "programs": programs}
 
 

@@ -23,7 +23,7 @@ BESIDES = {
     "hold": ("proxies",),
     "install": ("debian",),
     "kernel": ("debian",),
-    "upgradable": ("debian", "repack"),
+    "upgradable": ("debian", "repack", "proxies"),
 }  # fmt: skip
 AGENTS = Path(__file__).parent.parent
 

@@ -2,8 +2,8 @@
 back. Runs on the host as root. It installs nothing; where that is asked for, apt's lists are read anew.
 
 The argument has `apt`, the words of apt-get; `refresh`; `directory`, where what an upgrade replaces is kept; and `programs`: by
-component its `packages`, those that are in use as long as it runs (`running`), the `units` that run it, or the `pid_file` of a
-server of PostgreSQL's. On stdout, as JSON:
+component its `packages`, those that are in use as long as it runs (`running`), and how to see since when: the `units` that run
+it, the `pid_file` of a server of PostgreSQL's, or HAProxy's admin `socket`. On stdout, as JSON:
 
 installed    by package the version
 changes      by component what apt would do: `package`, `old` (or null) and `new` version; `size` of the new one's file and
@@ -21,6 +21,7 @@ import json
 import os
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from agents.debian import (
     simulate,
     versions,
 )
+from agents.proxies import HAProxy
 from agents.repack import origin
 
 PROGRAMS = "/usr"
@@ -93,23 +95,26 @@ def owner(path: Path) -> str:
 
 
 def started(program: dict[str, Any]) -> list[float]:
-    """Since when its processes run, or have read all anew; without those that don't run."""
+    """Since when its processes run; without those that don't run."""
     if pid_file := program.get("pid_file"):
         try:
             return [float(Path(pid_file).read_text(encoding="utf-8").splitlines()[2])]
         except (OSError, IndexError, ValueError):
             return []
+    if socket := program.get("socket"):  # a reload has begun the process that serves, not the one that systemd knows
+        try:
+            info = HAProxy(socket, "", "").ask("show info")
+            return [time.time() - float(dict(line.split(": ", 1) for line in info.splitlines() if ": " in line)["Uptime_sec"])]
+        except (OSError, KeyError, ValueError):
+            return []
     if not program["units"]:
         return []
-    properties = "--property=ActiveState,ExecMainStartTimestamp,StateChangeTimestamp"
-    shown = run("systemctl", "show", "--timestamp=unix", properties, *program["units"]).stdout
-    found = []
-    for block in shown.strip().split("\n\n"):
-        unit = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        times = [unit.get(f"{what}Timestamp", "").removeprefix("@") for what in ("ExecMainStart", "StateChange")]
-        if unit.get("ActiveState") in ("active", "reloading") and times[0].isdigit():
-            found.append(max(float(one) for one in times if one.isdigit()))
-    return found
+    shown = run(
+        "systemctl", "show", "--timestamp=unix", "--property=ActiveState,ExecMainStartTimestamp", *program["units"]
+    ).stdout
+    units = [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in shown.strip().split("\n\n")]
+    running = [unit.get("ExecMainStartTimestamp", "") for unit in units if unit.get("ActiveState") in ("active", "reloading")]
+    return [float(one[1:]) for one in running if one[1:].isdigit()]
 
 
 def free(path: Path) -> int:

@@ -106,13 +106,22 @@ def test_what_runs_is_compared_with_when_its_packages_were_installed(
         os.utime(tmp_path / name, (when, when))
     program = {"packages": ["etcd-server", "etcd-client"], "running": ["etcd-server"], "units": ["etcd.service"]}
     for started, due in (("@999", True), ("@1000", False), ("@1001", False)):
-        script("systemctl", f"echo 'ActiveState=active\nExecMainStartTimestamp={started}\nStateChangeTimestamp={started}'")
+        script("systemctl", f"echo 'ActiveState=active\nExecMainStartTimestamp={started}'")
         assert upgradable.due(program) is due
-    # What does not run is started with what is there; who was reloaded has begun anew.
-    script("systemctl", "echo 'ActiveState=failed\nExecMainStartTimestamp=@1\nStateChangeTimestamp=@1'")
-    assert not upgradable.due(program)
-    script("systemctl", "echo 'ActiveState=active\nExecMainStartTimestamp=@1\nStateChangeTimestamp=@2000'")
-    assert not upgradable.due(program)
+    script("systemctl", "echo 'ActiveState=failed\nExecMainStartTimestamp=@1'")
+    assert not upgradable.due(program)  # what does not run is started with what is there
+
+
+def test_haproxy_tells_itself_since_when_the_process_that_serves_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upgradable, "INFO", str(tmp_path))
+    monkeypatch.setattr("time.time", lambda: 2000.0)
+    (tmp_path / "haproxy.list").write_text("")
+    os.utime(tmp_path / "haproxy.list", (1000, 1000))
+    program = {"packages": ["haproxy"], "running": ["haproxy"], "units": ["haproxy.service"], "socket": "/run/admin.sock"}
+    for uptime, due in ((1500, True), (500, False)):
+        said = f"Name: HAProxy\nUptime_sec: {uptime}\nMaxconn: 9"
+        monkeypatch.setattr("agents.proxies.HAProxy.ask", lambda self, command, said=said: said)
+        assert upgradable.due(program) is due
 
 
 def test_a_server_of_postgres_tells_itself_since_when_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,14 +47,15 @@ def plan(
 
 def test_a_host_is_asked_for_what_it_carries_and_what_of_that_runs() -> None:
     asked = question(WHOLE, WHOLE.host("proxy1"), ("haproxy", "pgbouncer", "etcd"), refresh=True)["programs"]
-    assert asked["haproxy"] == {"packages": ["haproxy", "socat"], "running": ["haproxy"], "units": ["haproxy.service"]}
+    served = {"units": ["haproxy.service"], "socket": "/run/haproxy/admin.sock"}
+    assert asked["haproxy"] == {"packages": ["haproxy", "socat"], "running": ["haproxy"], **served}
     assert asked["pgbouncer"]["units"] == ["pgquorum-pool@write-1.service", "pgquorum-pool@read-1.service"]
     assert asked.keys() == {"haproxy", "pgbouncer"}
     kept = question(WHOLE, WHOLE.host("keep1"), ("pgbackrest", "postgres"), refresh=True)["programs"]
     assert kept["postgres"]["packages"] == ["postgresql-18", "postgresql-client-18"] and kept["postgres"]["units"] == []
     assert "pid_file" not in kept["postgres"]
-    served = question(WHOLE, WHOLE.host("db1"), ("postgres",), refresh=False)["programs"]["postgres"]
-    assert served["pid_file"].endswith("/postmaster.pid") and served["running"] == ["postgresql-18"]
+    member = question(WHOLE, WHOLE.host("db1"), ("postgres",), refresh=False)["programs"]["postgres"]
+    assert member["pid_file"].endswith("/postmaster.pid") and member["running"] == ["postgresql-18"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "nonsense", '{"installed": 1}'])
