@@ -73,11 +73,12 @@ class Outcome:
 
 
 def carry_out(out: Console, fleet: Fleet, cluster: Cluster, vault: Vault, outcome: Outcome, hop: str | None) -> bool:
-    """Takes the steps under that load, by way of the host `hop` if one is named; without it where nobody leads, and nobody could
-    write. Fills in the outcome; whether it was interrupted."""
+    """Takes the steps under that load, by way of the host `hop` if one is named; without it where no write would be acknowledged.
+    Fills in the outcome; whether it was interrupted."""
     with Interrupts(lambda text: out.print(f"[yellow]{text}[/]")) as interrupts:
         actions = Actions(fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), interrupts)
-        if actions.view().leader is None:
+        primary = actions.view().primary
+        if primary is None or (cluster.waits_without_replica and not any(one.state == "streaming" for one in primary.senders)):
             take_steps(out, actions, outcome)
         else:
             with (
