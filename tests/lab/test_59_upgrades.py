@@ -13,12 +13,13 @@ import pytest
 from clients import Pooled, Writers
 from commands import finish, invoke, start, status
 from helpers import Site
-from hosts import DATABASES, HOSTS, PROXY, wait_until
-from newer_packages import CACHE, FOLDER, offer, withdraw
+from hosts import DATABASES, HOSTS, POSTGRES, PROXY, wait_until
+from newer_packages import CACHE, FOLDER, bumped, offer, withdraw
 
 pytestmark = pytest.mark.usefixtures("healed")
 WRITES, READS = 6432, 6433
-SERVER = ["libpq5", "postgresql-client-18", "postgresql-18"]
+PACKAGE = f"postgresql-{POSTGRES}"
+SERVER = ["libpq5", f"postgresql-client-{POSTGRES}", PACKAGE]
 ALL = ["etcd-server", "etcd-client", *SERVER, "patroni", "haproxy"]
 WITHOUT_POOLS = "etcd,postgres,patroni,haproxy"
 LONG = 900  # seconds that a command may take on a busy machine
@@ -48,8 +49,9 @@ def running(site: Site) -> dict[str, set[str]]:
     }
 
 
-OLD = {"postgres": {"18.6"}, "etcd": {"3.5.30"}, "patroni": {"4.1.5"}, "haproxy": {"3.2.26"}}
-NEW = {"postgres": {"18.7"}, "etcd": {"3.5.31"}, "patroni": {"4.1.6"}, "haproxy": {"3.2.27"}}
+def after(versions: dict[str, set[str]]) -> dict[str, set[str]]:
+    """The same in the next version."""
+    return {component: {bumped(version) for version in there} for component, there in versions.items()}
 
 
 def installed(site: Site, package: str, hosts: list[str] = DATABASES) -> dict[str, str]:
@@ -61,38 +63,37 @@ def held(site: Site) -> dict[str, str]:
 
 
 def test_a_version_that_does_not_start_stops_after_one_replica_and_is_taken_back(pooled: Site) -> None:
-    offer(pooled, SERVER, broken="18.8-1")
-    before, leader, names = pooled.postmasters(), pooled.leader(), held(pooled)
+    old, before, leader, names = installed(pooled, PACKAGE), pooled.postmasters(), pooled.leader(), held(pooled)
+    new = bumped(bumped(old[leader]))
+    offer(pooled, SERVER, version=new, broken=True)
     with Writers(pooled) as writers:
         code, out, err = invoke(pooled, "upgrade", "--component", "postgres", "--yes", seconds=LONG)
         assert code == 1, out + err
         assert "`invoke upgrade --back` takes back what it has installed" in out
-        (broken,) = [host for host, version in installed(pooled, "postgresql-18").items() if version == "18.8-1"]
-        assert broken != leader and pooled.leader() == leader
-        assert {host: pooled.psql(host, "select pg_postmaster_start_time()") for host in DATABASES if host != broken} == {
-            host: when for host, when in before.items() if host != broken
+        (broken,) = [host for host, version in installed(pooled, PACKAGE).items() if version == new]
+        assert broken != leader == pooled.leader()
+        others = [host for host in DATABASES if host != broken]
+        assert {host: pooled.psql(host, "select pg_postmaster_start_time()") for host in others} == {
+            host: before[host] for host in others
         }
-        assert f"left     install libpq5 18.8-1, postgresql-client-18 18.8-1, postgresql-18 18.8-1 on {leader}" in out
+        assert f"switch over from {leader} to" in out[out.index("left ") :]
         code, out, err = invoke(pooled, "upgrade", "--yes")
         assert code == 2 and f"{broken}: " in err and "`invoke upgrade --back`" in err, out + err
-        assert pooled.on(broken, "apt-mark showhold | tr '\\n' ' '") == names[broken]
+        assert held(pooled) == names
         code, out, err = invoke(pooled, "upgrade", "--back", "--yes", seconds=LONG)
         assert code == 0, out + err
     assert writers.lost() == set()
-    assert set(installed(pooled, "postgresql-18").values()) == {"18.6-3"} and set(installed(pooled, "libpq5").values()) == {
-        "18.6-3"
-    }
+    assert installed(pooled, PACKAGE) == old and held(pooled) == names
     assert pooled.members()[broken]["State"] == "streaming" and pooled.leader() == leader
-    assert held(pooled) == names
 
 
 def test_everything_is_upgraded_and_no_pooled_query_fails(pooled: Site) -> None:
     offer(pooled, ALL)
     # As where apt keeps nothing, and the archive has the newest alone: what is replaced is packed again.
     pooled.on_all(f"mkdir -p {FOLDER}/gone; mv {CACHE}/patroni_*.deb {CACHE}/haproxy_*.deb {FOLDER}/gone/ 2>/dev/null || true")
-    names = held(pooled)
+    names, old, there = held(pooled), running(pooled), installed(pooled, "patroni")
     code, printed, err = invoke(pooled, "upgrade", "--component", WITHOUT_POOLS, "--dry", "--json")
-    assert code == 0 and set(installed(pooled, "patroni").values()) == {"4.1.5-2"}, err
+    assert code == 0 and installed(pooled, "patroni") == there and running(pooled) == old, err
     with Pooled(pooled, 20, WRITES) as writers, Pooled(pooled, 20, READS, write=False) as readers:
         code, out, err = invoke(pooled, "upgrade", "--component", WITHOUT_POOLS, "--yes", "--json", seconds=LONG)
     assert code == 0, out + err
@@ -103,7 +104,7 @@ def test_everything_is_upgraded_and_no_pooled_query_fails(pooled: Site) -> None:
     assert (writers.failures, readers.failures) == ([], [])
     assert (outcome["writes"]["failed"], outcome["writes"]["indeterminate"], outcome["reads_broken"]) == (0, 0, 0)
     assert writers.lost() == set()
-    assert running(pooled) == NEW
+    assert running(pooled) == after(old)
     assert held(pooled) == names
     code, out, err = invoke(pooled, "upgrade", "--component", WITHOUT_POOLS, "--yes")
     assert code == 0 and "nothing is to be upgraded" in out, out + err
@@ -116,11 +117,12 @@ def test_a_deploy_afterwards_has_nothing_to_change(pooled: Site) -> None:
 
 
 def test_all_of_it_is_taken_back(pooled: Site) -> None:
+    new = running(pooled)
     with Pooled(pooled, 20, WRITES) as writers, Pooled(pooled, 20, READS, write=False) as readers:
         code, out, err = invoke(pooled, "upgrade", "--back", "--yes", seconds=LONG)
     assert code == 0, out + err
     assert (writers.failures, readers.failures) == ([], []) and writers.lost() == set()
-    assert running(pooled) == OLD
+    assert after(running(pooled)) == new
     assert pooled.on(PROXY, "dpkg --verify haproxy | grep -v ' c ' | grep -v /usr/share/ || true") == ""
     code, out, err = invoke(pooled, "upgrade", "--back", "--yes")
     assert code == 0 and "nothing is to be taken back" in out, out + err
@@ -145,42 +147,44 @@ def test_hosts_that_need_a_reboot_get_one_and_no_pooled_query_fails(pooled: Site
 @pytest.mark.long
 def test_whoever_upgrades_is_killed_half_way_and_the_same_command_goes_on(pooled: Site) -> None:
     offer(pooled, SERVER)
-    names = held(pooled)
+    names, old = held(pooled), running(pooled)
     with Pooled(pooled, 20, WRITES) as writers, Pooled(pooled, 20, READS, write=False) as readers:
         going = start(pooled, "upgrade", "--component", "postgres", "--yes")
-        wait_until(lambda: "18.7-1" in installed(pooled, "postgresql-18").values(), "the first replica has it", LONG)
+        wait_until(lambda: len(set(installed(pooled, PACKAGE).values())) > 1, "the first replica has it", LONG)
         going.send_signal(signal.SIGKILL)
         going.wait(30)
         wait_until(lambda: held(pooled) == names, "what was being installed is, and is held")
         assert pooled.changes() == 0, "a deploy in between"
         code, out, err = invoke(pooled, "upgrade", "--component", "postgres", "--yes", seconds=LONG)
         assert code == 0, out + err
-        assert running(pooled)["postgres"] == {"18.7"}
+        assert running(pooled)["postgres"] == after(old)["postgres"]
         code, out, err = finish(pooled, start(pooled, "upgrade", "--back", "--yes"), LONG)
         assert code == 0, out + err
-    assert running(pooled)["postgres"] == {"18.6"} and held(pooled) == names
+    assert running(pooled) == old and held(pooled) == names
     assert writers.failures == [] and readers.failures == [] and writers.lost() == set()
 
 
 @pytest.mark.long
 def test_pools_are_upgraded_one_process_after_the_other_and_it_is_said_what_that_costs(pooled: Site) -> None:
+    version = "runuser -u pgbouncer -- psql -XAtqw -h /run/pgquorum-pool/write-1 -p 6432 -U pgbouncer pgbouncer -c 'show version'"
+    old = pooled.on(PROXY, version)
     offer(pooled, ["pgbouncer"])
     code, out, err = invoke(pooled, "upgrade", "--yes", seconds=LONG)
     assert code == 0 and "sends its clients away, each after its transaction" in out, out + err
-    version = "runuser -u pgbouncer -- psql -XAtqw -h /run/pgquorum-pool/write-1 -p 6432 -U pgbouncer pgbouncer -c 'show version'"
-    assert pooled.on(PROXY, version) == "PgBouncer 1.26.2"
+    assert pooled.on(PROXY, version) == f"PgBouncer {bumped(old.split()[-1])}"
     with pooled.connect(WRITES) as connection:
         connection.execute("select 1")
     code, out, err = invoke(pooled, "upgrade", "--back", "--yes", seconds=LONG)
-    assert code == 0 and pooled.on(PROXY, version) == "PgBouncer 1.26.1", out + err
+    assert code == 0 and pooled.on(PROXY, version) == old, out + err
 
 
 @pytest.mark.long
 def test_what_is_not_taken_is_refused_by_name_and_nothing_is_touched(pooled: Site) -> None:
-    offer(pooled, SERVER, broken="19.0-1")
-    before = installed(pooled, "postgresql-18")
+    major, before = f"{POSTGRES + 1}.0-1", installed(pooled, PACKAGE)
+    offer(pooled, SERVER[1:], version=major)
     code, out, err = invoke(pooled, "upgrade", "--yes")
-    assert code == 2 and "postgresql-18 would become 19.0-1, another major version than 18.6-3" in err, out + err
-    assert installed(pooled, "postgresql-18") == before
-    assert pooled.on_all("ls /var/lib/pgquorum/replaced/*19.0* 2>/dev/null || true") == dict.fromkeys(HOSTS, "")
+    told = f"{PACKAGE} would become {major}, another major version than {before[DATABASES[0]]}"
+    assert code == 2 and f"{DATABASES[0]}: {told}" in err, out + err
+    assert installed(pooled, PACKAGE) == before
+    assert pooled.on_all(f"ls /var/lib/pgquorum/replaced 2>/dev/null | grep _{major} || true") == dict.fromkeys(HOSTS, "")
     assert "packages.not-held" not in {finding["rule"] for finding in status(pooled)["findings"]}
