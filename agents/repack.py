@@ -21,17 +21,19 @@ CHANGED = re.compile(r"^(missing|\?\?\S+)\s+(c\s+)?(/.*?)( \(.*\))?$")
 SECONDS = 600
 
 
-def origin(directory: Path, note: dict[str, Any], package: str, version: str) -> tuple[str | None, str]:
-    """From where a version that is installed could be had: `kept`, `cache`, `archive` or `repack`; or why it could not."""
+def places(directory: Path, note: dict[str, Any], package: str, version: str) -> tuple[list[str], str]:
+    """From where a version that is installed may be had, to be tried in this order: `kept`, `cache`, `archive`, `repack`; and why it
+    can't be had from anywhere."""
     if kept(directory, note, package, version):
-        return "kept", ""
+        return ["kept"], ""
     if any(is_package(path, package, version) for path in files_of(Path(APT_CACHE), package)):
-        return "cache", ""
+        return ["cache"], ""
     rows = [line.split("|") for line in run("apt-cache", "madison", package).stdout.splitlines()]
-    if any(row[1].strip() == version for row in rows if len(row) > 1):
-        return "archive", ""
+    # apt's lists tell what there was in the archive when they were read.
+    archive = ["archive"] if any(row[1].strip() == version for row in rows if len(row) > 1) else []
     why = unlike(package)
-    return (None, f"no archive has it any more, and {why}") if why else ("repack", "")
+    found = [*archive, *([] if why else ["repack"])]
+    return found, "" if found else f"no archive has it any more, and {why}"
 
 
 def unlike(package: str) -> str:

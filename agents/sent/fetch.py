@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.debian import APT_CACHE, digest, files_of, intact, is_package, kept, read_note, said, write_note
-from agents.repack import origin, repack
+from agents.repack import places, repack
 
 SECONDS = 1800
 
@@ -32,12 +32,12 @@ def fetch(spec: dict[str, Any]) -> None:
             package = change["package"]
             files = {}
             old = change["old"]
-            of_old, lost = origin(directory, note, package, old) if old else (None, "")
+            of_old, lost = places(directory, note, package, old) if old else ([], "")
             if lost and not spec["insist"]:
                 raise OSError(f"{package} {old} could not be had again: {lost}")
-            for version, place in ((old, of_old), (change["new"], "archive")):
-                if version and place:
-                    path = kept(directory, note, package, version) or obtained(spec["apt"], draft, package, version, place)
+            for version, where in ((old, of_old), (change["new"], ["archive"])):
+                if version and where:
+                    path = kept(directory, note, package, version) or obtained(spec["apt"], draft, package, version, where)
                     files[version] = {"name": path.name, "sha256": digest(path)}
             note[package] = {**{name: change[name] for name in ("component", "old", "new")}, "run": spec["run"], "files": files}
         for path in draft.glob("*.deb"):
@@ -49,8 +49,23 @@ def fetch(spec: dict[str, Any]) -> None:
             path.unlink()
 
 
-def obtained(apt: list[str], draft: Path, package: str, version: str, place: str) -> Path:
-    """The package's file, from where it can be had (agents/repack.py), in `draft`. Raises OSError."""
+def obtained(apt: list[str], draft: Path, package: str, version: str, where: list[str]) -> Path:
+    """The package's file, in `draft`, from the first of these places (agents/repack.py) that gives it. Raises OSError."""
+    problems = []
+    for place in where:
+        try:
+            bring(apt, draft, package, version, place)
+            for path in files_of(draft, package):
+                if intact(path, package, version):
+                    return path
+            problems.append("its file is not there, or not whole")
+        except OSError as error:
+            problems.append(str(error))
+    raise OSError(f"{package} {version} could not be had: {'; '.join(problems)}")
+
+
+def bring(apt: list[str], draft: Path, package: str, version: str, place: str) -> None:
+    """Puts the file that a place has into `draft`. Raises OSError."""
     if place == "cache":
         for path in files_of(Path(APT_CACHE), package):
             if is_package(path, package, version):
@@ -60,10 +75,6 @@ def obtained(apt: list[str], draft: Path, package: str, version: str, place: str
     else:
         words = ["-o", "APT::Sandbox::User=root", "download", f"{package}={version}"]
         said(*apt, *words, seconds=SECONDS, cwd=str(draft))
-    found = [path for path in files_of(draft, package) if intact(path, package, version)]
-    if not found:
-        raise OSError(f"{package} {version} could not be had: its file is not there, or not whole")
-    return found[0]
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from agents.debian import (
     versions,
 )
 from agents.proxies import HAProxy
-from agents.repack import origin
+from agents.repack import places
 
 PROGRAMS = "/usr"
 
@@ -75,7 +75,7 @@ def change(directory: Path, note: dict[str, Any], package: str, old: str | None,
     """One row of `changes`."""
     shown = run("apt-cache", "show", f"{package}={new}").stdout
     sizes = {name: int(value) for name, value in re.findall(r"^(Size|Installed-Size): (\d+)", shown, re.MULTILINE)}
-    lost = origin(directory, note, package, old)[1] if old else ""
+    lost = places(directory, note, package, old)[1] if old else ""
     return {
         "package": package, "old": old, "new": new, "size": sizes.get("Size", 0),
         "unpacked": 1024 * sizes.get("Installed-Size", 0), "lost": lost,

@@ -271,6 +271,17 @@ def test_all_is_there_in_the_end_or_nothing_has_changed(archive: Path) -> None:
 
 
 @needs_dpkg
+def test_an_archive_that_does_not_give_what_it_has_announced_is_not_the_last_resort(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(repack, "unlike", lambda package: "")
+    monkeypatch.setattr(fetch, "repack", lambda package, into: made(into, package, "2"))
+    (tmp_path / "archive/a_2_all.deb").unlink()
+    fetching(archive, "2", "3")
+    assert debian.kept(archive, debian.read_note(archive), "a", "2")
+
+
+@needs_dpkg
 def test_without_the_old_one_nothing_is_fetched_unless_that_is_insisted_on(
     archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
