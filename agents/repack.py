@@ -22,8 +22,8 @@ SECONDS = 600
 
 
 def places(directory: Path, note: dict[str, Any], package: str, version: str) -> tuple[list[str], str]:
-    """From where a version that is installed may be had, to be tried in this order: `kept`, `cache`, `archive`, `repack`; and why it
-    can't be had from anywhere."""
+    """From where a version that is installed may be had, to be tried in this order: `kept`, `cache`, `archive`, `repack`; and why
+    it can't be had from anywhere."""
     if kept(directory, note, package, version):
         return ["kept"], ""
     if any(is_package(path, package, version) for path in files_of(Path(APT_CACHE), package)):

@@ -18,7 +18,7 @@ LONG = [
     f"tests/lab/test_{name}.py"
     for name in (
         *("54_firewall", "59_upgrades", "78_proof", "79_lagging", "91_no_hole", "91_stuck", "92_restore", "93_drill"),
-        "94_repositories",
+        *("94_repositories", "94_upgraded_backups"),
     )
 ]
 
