@@ -1,7 +1,8 @@
 """From where a package that is installed could be had again; and one made of what it has installed, where nobody has it any more.
 
 That one is the same as the original in all that dpkg knows of it, but for documentation that was never unpacked here. Where a
-file is not as the package had it, none is made: it would bring that back as the original.
+file is not as the package had it, none is made: it would bring that back as the original. That goes for configuration above
+all: dpkg would take the owner's for the package's, unchanged, and put the next version's in its place.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from agents.debian import APT_CACHE, INFO, files_of, is_package, kept, run, said
 
 # What a host may leave out when it unpacks a package (dpkg's path-exclude).
 LEFT_OUT = ("/usr/share/doc/", "/usr/share/man/", "/usr/share/locale/", "/usr/share/info/", "/usr/share/lintian/")
-CHANGED = re.compile(r"^(missing|\?\?\S+)\s+(c\s+)?(/.*?)( \(.*\))?$")
+CHANGED = re.compile(r"^(missing|\?\?\S+)\s+(?:c\s+)?(/.*?)(?: \(.*\))?$")
 SECONDS = 600
 
 
@@ -44,9 +45,9 @@ def unlike(package: str) -> str:
         found = CHANGED.match(line)
         if not found:
             return f"dpkg says {line.strip()!r}"
-        how, configuration, path = found.group(1, 2, 3)
-        if configuration or (how == "missing" and path.startswith(LEFT_OUT)):
-            continue  # dpkg leaves an owner's own configuration alone when the package is installed
+        how, path = found.group(1, 2)
+        if how == "missing" and path.startswith(LEFT_OUT):
+            continue
         return f"{path} is {'gone' if how == 'missing' else 'not as it was installed'}"
     return ""
 

@@ -21,7 +21,7 @@ BESIDES = {
     "drain": ("proxies",),
     "fetch": ("debian", "repack"),
     "hold": ("proxies",),
-    "install": ("debian",),
+    "install": ("debian", "parts", "parts.asking", "parts.files"),
     "kernel": ("debian",),
     "upgradable": ("debian", "repack", "proxies"),
 }  # fmt: skip

@@ -2,8 +2,9 @@
 
 No package starts, stops or restarts anything: what runs goes on as it is, with the old programs, until it is restarted. The
 argument has `apt`, the words of apt-get; the `directory` where the packages are (agents/debian.py); `versions`, by package the
-one to have; and `hold`, a shell script that has apt leave them at that, run whatever comes of this. Why it failed is on standard
-error.
+one to have; `manifest`, which lists the files that the deploy has written; and `hold`, a shell script that has apt leave them
+at that, run whatever comes of this. Why it failed is on standard error: also that a package has changed one of those files,
+with which nothing should be restarted.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.debian import kept, read_note, run, said
+from agents.parts.files import edited
 
 SECONDS = 1800
 # Debian's way of asking the host's owner whether a package may start or stop services (invoke-rc.d(8)).
@@ -42,6 +44,7 @@ def install(spec: dict[str, Any]) -> None:
         if path is None:
             raise OSError(f"{package} {spec['versions'][package]} is not in {directory} as it was kept there")
         files.append(str(path))
+    before = of_deploy(spec)
     try:
         with nothing_restarted():
             run("dpkg", "--configure", "-a", seconds=SECONDS)  # of one that has died half way
@@ -52,6 +55,18 @@ def install(spec: dict[str, Any]) -> None:
         said("sh", "-c", spec["hold"], seconds=SECONDS)
     if wrong := other_than(spec["versions"]):
         raise OSError(f"apt has left {', '.join(wrong)} at another version")
+    if replaced := sorted(of_deploy(spec) - before):
+        raise OSError(
+            f"a package has changed what the deploy has written ({', '.join(replaced)}), and nothing was restarted: deploy"
+        )
+
+
+def of_deploy(spec: dict[str, Any]) -> set[str]:
+    """The files of the deploy's that are not as it has written them."""
+    try:
+        return set(edited({"path": spec["manifest"]}))
+    except OSError:
+        return set()  # never deployed to its end
 
 
 def other_than(wanted: dict[str, str]) -> list[str]:

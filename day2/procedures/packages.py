@@ -58,6 +58,7 @@ def install(fleet: Fleet, cluster: Cluster, changes: Collection[Change]) -> None
             "apt": apt_get().split(),
             "directory": paths.REPLACED_PACKAGES,
             "versions": of,
+            "manifest": paths.MANIFEST,
             "hold": apt_mark("hold", cluster.packages(cluster.host(host))),
         }
         for host, of in versions.items()

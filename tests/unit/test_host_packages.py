@@ -179,7 +179,12 @@ def test_what_a_killed_one_has_left_forbids_nothing_after_a_reboot_and_is_mended
 
 
 def installing(tmp_path: Path, versions: dict[str, str]) -> dict[str, Any]:
-    return {"apt": ["apt-get"], "directory": str(tmp_path), "versions": versions, "hold": f"echo held >>{tmp_path}/asked"}
+    (tmp_path / "haproxy.cfg").write_text("the deploy's\n")
+    (tmp_path / "manifest").write_text(f"{debian.digest(tmp_path / 'haproxy.cfg')}  {tmp_path}/haproxy.cfg\n")
+    return {
+        "apt": ["apt-get"], "directory": str(tmp_path), "versions": versions, "hold": f"echo held >>{tmp_path}/asked",
+        "manifest": str(tmp_path / "manifest"),
+    }  # fmt: skip
 
 
 def test_what_is_there_already_is_not_installed_again(tmp_path: Path, policy: Path, script: Script) -> None:
@@ -203,6 +208,15 @@ def test_packages_are_held_again_whatever_comes_of_it(tmp_path: Path, policy: Pa
     first, second, third = (tmp_path / "asked").read_text().splitlines()
     assert first == "dpkg --configure -a" and third == "held" and not policy.exists()
     assert second.endswith(f"install {file}") and "--allow-change-held-packages" in second and "--no-remove" in second
+
+
+def test_a_package_that_changes_what_the_deploy_has_written_is_told_before_anything_is_restarted(
+    tmp_path: Path, policy: Path, script: Script
+) -> None:
+    script("dpkg-query", "echo -n '2 installed'")
+    script("dpkg", f"echo default >{tmp_path}/haproxy.cfg")
+    with pytest.raises(OSError, match=r"^a package has changed what the deploy has written \(.*/haproxy.cfg\)"):
+        install.install(installing(tmp_path, {"a": "2"}))
 
 
 def test_a_file_that_is_not_as_it_was_kept_is_not_installed(tmp_path: Path, policy: Path, script: Script) -> None:
@@ -297,8 +311,9 @@ def test_without_the_old_one_nothing_is_fetched_unless_that_is_insisted_on(
     ("verified", "told"),
     [
         ("", ""),
-        ("??5?????? c /etc/default/haproxy", ""),
-        ("missing   c /etc/haproxy/haproxy.cfg", ""),
+        # As the package's own it would be replaced by the next version's.
+        ("??5?????? c /etc/haproxy/haproxy.cfg", "/etc/haproxy/haproxy.cfg is not as it was installed"),
+        ("missing   c /etc/haproxy/haproxy.cfg", "/etc/haproxy/haproxy.cfg is gone"),
         ("missing     /usr/share/doc/haproxy/README", ""),
         ("missing     /usr/share/man/man1/haproxy.1.gz (No such file or directory)", ""),
         ("??5??????   /usr/sbin/haproxy", "/usr/sbin/haproxy is not as it was installed"),
