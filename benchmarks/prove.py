@@ -17,15 +17,8 @@ TIMES = "30"
 LONG = [
     f"tests/lab/test_{name}.py"
     for name in (
-        "54_firewall",
-        "58_planned",
-        "78_proof",
-        "79_lagging",
-        "91_no_hole",
-        "91_stuck",
-        "92_restore",
-        "93_drill",
-        "94_repositories",
+        *("54_firewall", "58_planned", "59_upgrades", "78_proof", "79_lagging", "91_no_hole", "91_stuck", "92_restore", "93_drill"),
+        *("94_repositories", "94_upgraded_backups"),
     )
 ]
 

@@ -32,7 +32,8 @@ class Component:
 
     `packages`: Debian's, `{version}` standing for PostgreSQL's major version; the first is the program's own. `minimum`: what
     that has to be at least, one version for each minor release that is maintained. `tested`: the minor releases that were
-    tried; another one is a warning. `units`: run on every host of the group.
+    tried; another one is a warning. `tools`: those of the packages of which nothing runs, so that a new version needs no
+    restart. `units`: run on every host of the group.
     `beside`: small services of ours that it goes on without, at a price. `masked`: brought by the packages, never to run.
     `ports`: settings of the ports it listens on. `directories`: settings of where its data lies; one may be None.
     `passwords`: of the system, not of roles. `also`: another group whose hosts carry it as well, and are dialled by it; what lies
@@ -45,6 +46,7 @@ class Component:
     packages: tuple[str, ...]
     minimum: tuple[str, ...] = ()
     tested: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     beside: tuple[str, ...] = ()
     masked: tuple[str, ...] = ()
@@ -59,6 +61,10 @@ class Component:
     def packages_for(self, version: int) -> list[str]:
         """The packages with PostgreSQL's major version put in."""
         return [package.format(version=version) for package in self.packages]
+
+    def running_packages_for(self, version: int) -> list[str]:
+        """Those of them that are in use as long as the component runs."""
+        return [package.format(version=version) for package in self.packages if package not in self.tools]
 
     def own_packages_for(self, version: int) -> list[str]:
         """The same of those that hosts of its own group have besides."""
@@ -76,6 +82,7 @@ COMPONENTS = (
         packages=("etcd-server", "etcd-client"),
         minimum=("3.5.28", "3.6.9"),  # below, fixes of lost leases are missing
         tested=("3.5",),
+        tools=("etcd-client",),
         units=("etcd.service",),
         ports=("etcd_client_port", "etcd_peer_port"),
         directories=("etcd_data_directory",),
@@ -85,6 +92,7 @@ COMPONENTS = (
         name="postgres",
         group="postgres",
         packages=("postgresql-{version}", "postgresql-client-{version}"),
+        tools=("postgresql-client-{version}",),
         masked=("postgresql.service",),  # Patroni alone starts PostgreSQL
         ports=("postgres_port",),
         directories=("postgres_data_directory", "postgres_wal_directory"),
@@ -109,6 +117,7 @@ COMPONENTS = (
         packages=("haproxy", "socat"),
         minimum=("2.4",),  # conditions in its configuration
         tested=("3.0", "3.2"),
+        tools=("socat",),
         units=("haproxy.service",),
         ports=("haproxy_write_port", "haproxy_read_port", "haproxy_stats_port"),
         certificates=(Certificate("haproxy-client", "postgres", CLIENT), Certificate("haproxy", "haproxy", SERVER)),
@@ -120,6 +129,7 @@ COMPONENTS = (
         packages=("pgbouncer", "postgresql-client"),  # psql, for its console
         minimum=("1.26.1",),  # below, who knows one role's password can log in as another
         tested=("1.26",),
+        tools=("postgresql-client",),
         # The first process of each port; others, where the settings ask for more, are in cluster/pooling.py.
         units=("pgquorum-pool@write-1.service", "pgquorum-pool@read-1.service"),
         masked=("pgbouncer.service",),  # the package's own: one process, as postgres, restarted by upgrades

@@ -12,6 +12,7 @@ HOLD_PATRONI = "/etc/systemd/system/patroni.service.d/pgquorum-restoring.conf"  
 LAYOUT = "/etc/pgquorum/layout.json"  # where everything of the cluster is, as it was deployed (cluster/layout.py)
 LOCK = "/run/pgquorum.lock"  # held by whoever is changing the cluster
 PACKAGE_FILES = "/var/cache/pgquorum"  # packages that are files, while they are installed
+REPLACED_PACKAGES = "/var/lib/pgquorum/replaced"  # what `invoke upgrade` has replaced, and by what: the way back
 ETCD_SYSUSERS = "/etc/sysusers.d/etcd-server.conf"  # in place of the package's own file where systemd can't read that
 JOURNALS = "/var/log"  # where systemd keeps what everything writes
 KERNEL_SETTINGS = "/etc/sysctl.d/60-pgquorum.conf"

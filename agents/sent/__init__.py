@@ -19,8 +19,12 @@ BESIDES = {
         "parts.patroni", "parts.pgbackrest", "parts.pgbouncer", "parts.postgres",
     ),
     "drain": ("proxies",),
+    "fetch": ("debian", "repack"),
     "hold": ("proxies",),
     "store": ("ssh_keys",),
+    "install": ("debian", "parts", "parts.asking", "parts.files"),
+    "kernel": ("debian",),
+    "upgradable": ("debian", "repack", "proxies"),
 }  # fmt: skip
 AGENTS = Path(__file__).parent.parent
 

@@ -25,10 +25,13 @@ PAUSE_SECONDS = 0.015
 
 class Readers:
     """`count` threads that read from `with` to the end of the block, each time the last number of one of the `writers` that
-    fill `table` (a Workload's). `connection` are libpq's parameters, which lead to a pool or to a server each."""
+    fill `table` (a Workload's). `connection` are libpq's parameters, which lead to a pool or to a server each, and `more` those
+    that differ from the usual ones."""
 
-    def __init__(self, connection: dict[str, str], password: str, count: int, table: str, writers: int) -> None:
-        self._sessions = Sessions(connection, password)
+    def __init__(
+        self, connection: dict[str, str], password: str, count: int, table: str, writers: int, **more: str | int
+    ) -> None:
+        self._sessions = Sessions(connection, password, **more)
         last = "SELECT coalesce(max(number), 0), host(inet_server_addr()) FROM {} WHERE writer = %s"
         self._query = sql.SQL(last).format(sql.Identifier(table))
         self._writers = writers

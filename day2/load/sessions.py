@@ -26,9 +26,10 @@ RECONNECT_SECONDS = 0.05
 
 
 class Sessions:
-    """`connection` are libpq's parameters, `password` its password, `more` whatever is to be asked for beyond CONNECT."""
+    """`connection` are libpq's parameters, `password` its password, `more` whatever is to be asked for beyond or instead of
+    CONNECT."""
 
-    def __init__(self, connection: dict[str, str], password: str, **more: str) -> None:
+    def __init__(self, connection: dict[str, str], password: str, **more: str | int) -> None:
         self.parameters: dict[str, Any] = {**connection, **CONNECT, **more, "password": password, "autocommit": True}
         self._sockets: dict[int, int] = {}
 

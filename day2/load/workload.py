@@ -43,12 +43,19 @@ class Workload:
     """
 
     def __init__(
-        self, connection: dict[str, str], password: str, writers: int, pause: float = 0.0, *, pooled: bool = False
+        self,
+        connection: dict[str, str],
+        password: str,
+        writers: int,
+        pause: float = 0.0,
+        *,
+        pooled: bool = False,
+        **more: str | int,
     ) -> None:
         # HAProxy sends writes to a new leader a moment before that one is out of recovery. A pool says of all its servers what
         # it has heard from the first.
         asked = {} if pooled else {"target_session_attrs": "read-write"}
-        self._sessions = Sessions(connection, password, **asked)
+        self._sessions = Sessions(connection, password, **asked, **more)
         self._pooled = pooled
         self.table = f"write_{time.strftime('%Y%m%d_%H%M%S', time.gmtime())}_{secrets.token_hex(2)}"
         values = f"(%s, %s, {HERE}) RETURNING server, timeline" if pooled else "(%s, %s, %s, %s)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from agents.sent import shipped
@@ -22,19 +22,24 @@ from health.reading import refusals
 from health.rules import blocking, candidates, findings
 from health.rules.holders import not_spared
 from health.states import Server
+from health.upgrades import Change
 from health.view import ClusterView
 
 from .draining import drained
 from .handover import hand_over, hand_over_held
 from .hold import Hold, HoldGivenUpError, console
 from .holding import Holding
+from .packages import fetch, install
 
 DRAIN_SECONDS = 10
 RESTART_SECONDS = 120
 HEALTHY_SECONDS = 120
 SPARED_SECONDS = 60
 CHECKPOINT_SECONDS = 600
+# A large machine takes many minutes to look at its memory and disks. An answer while it goes down or comes up may never come.
+REBOOT_SECONDS, ANSWER_SECONDS = 1800, 10
 LOOK_SECONDS = 0.2
+BOOT = "/proc/sys/kernel/random/boot_id"  # another one after each boot
 SETTLE_SECONDS = 3
 # HAProxy's checks have found by then that a replica has become the primary (Timing.read_fall of them, in every profile).
 NOTICE_SECONDS = 30
@@ -64,6 +69,34 @@ class Actions:
         answer = self._fleet.run(host, f"systemctl {verb} {unit}", seconds=RESTART_SECONDS)
         if not answer.ok:
             raise ClusterError(f"{host}: systemctl {verb} {unit} failed: {answer.problem or answer.code}")
+
+    def restart_together(self, hosts: Collection[str], unit: str) -> None:
+        """`systemctl restart UNIT` on all hosts at once. Raises ClusterError with those where it failed."""
+        answers = self._fleet.run_all(dict.fromkeys(hosts, f"systemctl restart {unit}"), seconds=RESTART_SECONDS)
+        if failed := [f"{one.host}: {one.problem or one.code}" for one in answers.values() if not one.ok]:
+            raise ClusterError(f"systemctl restart {unit} failed: {'; '.join(failed)}")
+
+    def reboot(self, host: str) -> None:
+        """Reboots `host`, and returns when it answers again. Raises ClusterError where it does not."""
+        asked = self._fleet.run(host, f"cat {BOOT}")
+        if not asked.ok:
+            raise ClusterError(f"{host}: {asked.problem}; it was not rebooted")
+        self._fleet.run(host, "systemctl reboot", seconds=ANSWER_SECONDS)  # it may be gone before it can answer
+        deadline = time.monotonic() + REBOOT_SECONDS
+        while time.monotonic() < deadline:
+            self._interrupts.sleep(1)
+            now = self._fleet.run(host, f"cat {BOOT}", seconds=ANSWER_SECONDS)
+            if now.ok and now.output != asked.output:
+                return
+        raise ClusterError(f"{host}: not back within {REBOOT_SECONDS} s after its reboot: {now.problem or 'it has not rebooted'}")
+
+    def fetch_packages(self, changes: Collection[Change], run: str, *, insist: bool) -> None:
+        """Brings packages to their hosts, with what they replace."""
+        fetch(self._fleet, changes, run, insist=insist)
+
+    def install_packages(self, changes: Collection[Change]) -> None:
+        """Installs packages that are on their hosts."""
+        install(self._fleet, self._cluster, changes)
 
     def checkpoint(self, host: str) -> None:
         """PostgreSQL on `host` writes what it has in memory, which it would do when it stops."""

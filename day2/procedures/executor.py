@@ -12,14 +12,18 @@ from .rolling import waits
 from .steps import (
     AwaitSpared,
     Checkpoint,
+    FetchPackages,
     ForgetHost,
     HandOver,
+    InstallPackages,
     MoveEtcdLeader,
+    RebootHost,
     Reinitialize,
     ReloadUnit,
     RemoveEtcdMember,
     RestartPatroni,
     RestartPostgres,
+    RestartTogether,
     RestartUnit,
     Step,
     StopUnits,
@@ -62,6 +66,15 @@ def execute(step: Step, actions: Actions) -> None:
             actions.remove_etcd_member(host)
         case ForgetHost(host, reachable):
             actions.forget(host, reachable=reachable)
+        case RebootHost():
+            _reboot(step, actions)
+        case FetchPackages(changes, run, insist):
+            actions.fetch_packages(changes, run, insist=insist)
+        case InstallPackages(changes):
+            actions.install_packages(changes)
+        case RestartTogether(hosts, unit):
+            actions.restart_together(hosts, unit)
+            actions.await_healthy(lambda view: all(view.hosts[host].runs(unit.removesuffix(".service")) for host in hosts))
         case _:
             assert_never(step)
 
@@ -75,6 +88,20 @@ def _restart_member(step: RestartPostgres | RestartPatroni, actions: Actions) ->
         else:
             actions.restart_postgres(step.host)
     actions.await_healthy(lambda view: not waits(view, step.host))
+
+
+def _reboot(step: RebootHost, actions: Actions) -> None:
+    """Its leadership of etcd may have come to it since the plan was made: by an election, or to be off the primary's host."""
+    view = actions.view()
+    if view.etcd_leader == step.host:
+        others = [name for name, host in view.hosts.items() if name != step.host and host.etcd and host.etcd.quorum]
+        if others:
+            actions.move_etcd_leader(step.host, min(others, key=lambda name: (name == view.leader, name)))
+    if step.drained:
+        actions.await_spared(step.host)
+    with actions.drained(step.host) if step.drained else nullcontext():
+        actions.reboot(step.host)
+    actions.await_healthy()
 
 
 def _switch_over(step: SwitchOver, actions: Actions) -> None:

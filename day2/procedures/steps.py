@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+from health.upgrades import Change
+
 from .hold import Hold
 
 
@@ -186,6 +188,64 @@ class ForgetHost(BaseStep):
         return f"note {'on all hosts' if self.reachable else 'on the others'} that {self.host} is no part of the cluster any more"
 
 
+@dataclass(frozen=True)
+class FetchPackages(BaseStep):
+    """Bring the packages of `changes` to their hosts, and keep there what they replace: all, or nothing else is done. `run` is
+    which upgrade that is; `insist`: what is replaced is kept as far as it can be had."""
+
+    changes: tuple[Change, ...]
+    run: str
+    insist: bool = False
+    kind: ClassVar[str] = "fetch-packages"
+
+    def __str__(self) -> str:
+        packages = {change.package for change in self.changes}
+        count = f"{len(packages)} package{'s' if len(packages) > 1 else ''}"
+        far = " as far as it can be had" if self.insist else ""
+        return f"fetch {count} to {_listed(c.host for c in self.changes)}, and keep what they replace{far} (upgrade {self.run})"
+
+
+@dataclass(frozen=True)
+class InstallPackages(BaseStep):
+    """Install the packages of `changes` that were fetched before, or are kept, on all their hosts at once. What runs goes on."""
+
+    changes: tuple[Change, ...]
+    kind: ClassVar[str] = "install-packages"
+
+    def __str__(self) -> str:
+        by_host: dict[str, list[str]] = {}
+        for change in self.changes:
+            by_host.setdefault(change.host, []).append(f"{change.package} {change.new}")
+        alike: dict[str, list[str]] = {}
+        for host, packages in by_host.items():
+            alike.setdefault(", ".join(dict.fromkeys(packages)), []).append(host)
+        return "install " + "; ".join(f"{packages} on {_listed(hosts)}" for packages, hosts in alike.items())
+
+
+@dataclass(frozen=True)
+class RestartTogether(BaseStep):
+    """Restart a systemd unit on all of the `hosts` at the same time."""
+
+    hosts: tuple[str, ...]
+    unit: str
+    kind: ClassVar[str] = "restart-together"
+
+    def __str__(self) -> str:
+        return f"restart {self.unit} on {_listed(self.hosts)}"
+
+
+@dataclass(frozen=True)
+class RebootHost(BaseStep):
+    """Reboot `host` once it can be spared and does not lead etcd, and wait until it is back; `drained` as for RestartPostgres."""
+
+    host: str
+    drained: bool = True
+    kind: ClassVar[str] = "reboot-host"
+
+    def __str__(self) -> str:
+        return f"{'drain and ' if self.drained else ''}reboot {self.host}"
+
+
 Step = (
     AwaitSpared
     | Checkpoint
@@ -200,8 +260,16 @@ Step = (
     | StopUnits
     | RemoveEtcdMember
     | ForgetHost
+    | FetchPackages
+    | InstallPackages
+    | RestartTogether
+    | RebootHost
 )
 Plan = tuple[Step, ...]
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
 
 
 def meanwhile(hold: Hold | None) -> str:

@@ -258,6 +258,11 @@ def test_one_that_no_layer_knows_is_lacking_in_each(question: Question) -> None:
     assert list(question(MADE_UP)) != []
 
 
+def test_tools_are_packages_and_never_the_program_itself() -> None:
+    for component in COMPONENTS:
+        assert set(component.tools) <= set(component.packages[1:]), component.name
+
+
 def test_names_are_those_of_the_components() -> None:
     assert tuple(component.name for component in COMPONENTS) == NAMES
 

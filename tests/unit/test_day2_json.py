@@ -13,14 +13,17 @@ import proofs
 import pytest
 import views
 from clusters import cluster
+from offered import host, row
 from offline import cut_off
 from repository import ROOT
 
 import day2.commands.backups.drill as drill
 import day2.commands.backups.listing as listing
 import day2.commands.backups.restore as restore
+import day2.commands.change.reboot as reboot
 import day2.commands.change.rolling_restart as rolling_restart
 import day2.commands.change.switchover as switchover
+import day2.commands.change.upgrade as upgrade
 import day2.commands.look.config as config
 import day2.commands.look.packages as packages
 import day2.commands.look.preflight as preflight
@@ -97,6 +100,11 @@ UNFINISHED = Restore(
     id="1", to="latest", kind="latest", value="", label="L", host="db1", timeline=1, begins=2, taken=(), hosts=("db1", "db2"),
     before=1, live=True, keep=True, began="now",
 )  # fmt: skip
+UPGRADE = {"component": "", "back": False, "without_way_back": False, "patience": 5, "yes": True, "hop": None}
+REBOOT = {"hosts": [], "patience": 5, "yes": True, "hop": None}
+OFFERED = {"look": lambda *asked, **how: {"db1": host("db1", row("etcd-server", "3.5.31-1"))}}
+NEEDED = {"needed": lambda *asked: {"db2": "a new kernel"}}
+NO_LOAD = {"carry_out": lambda *way: False}
 NOTHING_TO_DO = {"steps": lambda *seen, **options: ()}
 # What each command prints: its name, the kind of document, the module with the body, the body's options, what is replaced in it.
 CASES: list[tuple[str, str, ModuleType, dict[str, Any], dict[str, Any]]] = [
@@ -109,9 +117,13 @@ CASES: list[tuple[str, str, ModuleType, dict[str, Any], dict[str, Any]]] = [
     ("backup.list", "backups", listing, {}, KEPT),
     ("backup.drill", "drill", drill, {"backup": None, "host": None, "report": None}, KEPT | {"Drilling": Drilled}),
     ("restore", "restore", restore, RESTORE, RESTORED),
-    ("rolling-restart", "rolling-restart", rolling_restart, ROLL | {"dry": False}, {"measured": lambda *way: None}),
+    ("rolling-restart", "rolling-restart", rolling_restart, ROLL | {"dry": False}, NO_LOAD),
     ("rolling-restart", "plan", rolling_restart, ROLL | {"dry": True}, {}),
     ("rolling-restart", "plan", rolling_restart, ROLL | {"dry": False}, NOTHING_TO_DO),
+    ("upgrade", "upgrade", upgrade, UPGRADE | {"dry": False}, NO_LOAD | OFFERED),
+    ("upgrade", "plan", upgrade, UPGRADE | {"dry": True}, OFFERED),
+    ("reboot", "reboot", reboot, REBOOT | {"dry": False}, NO_LOAD | NEEDED),
+    ("reboot", "plan", reboot, REBOOT | {"dry": True}, NEEDED),
     ("switchover", "proof", switchover, SWITCH | {"dry": False}, {"TrialRunner": Tried}),
     ("switchover", "plan", switchover, SWITCH | {"dry": True}, {"TrialRunner": Tried}),
     ("failover-test", "proof", failover_test, TEST, {"TrialRunner": Tried}),

@@ -12,6 +12,7 @@ from clusters import cluster
 from offline import RecordingActions, cut_off
 
 import day2.commands.change.maintenance as maintenance
+import day2.commands.change.measuring as measuring
 import day2.commands.change.rolling_restart as rolling_restart
 import day2.commands.change.switchover as switchover
 from cluster.errors import ClusterError
@@ -24,22 +25,28 @@ from day2.procedures.hold import hold_for
 from day2.procedures.steps import (
     AwaitSpared,
     Checkpoint,
+    FetchPackages,
     ForgetHost,
     HandOver,
+    InstallPackages,
     MoveEtcdLeader,
+    RebootHost,
     Reinitialize,
     ReloadUnit,
     RemoveEtcdMember,
     RestartPatroni,
     RestartPostgres,
+    RestartTogether,
     RestartUnit,
     Step,
     StopUnits,
     SwitchOver,
 )
+from health.upgrades import Change
 
 SHOP = cluster()
 HOLD = hold_for(SHOP)
+ETCD = Change("db1", "etcd", "etcd-server", "3.5.30-2", "3.5.31-1")
 # What each does, where db1 is the primary and db2 leads etcd.
 DOES: dict[Step, list[str]] = {
     AwaitSpared("db2"): ["await_spared db2"],
@@ -69,6 +76,11 @@ DOES: dict[Step, list[str]] = {
     RemoveEtcdMember("db3"): ["remove_etcd_member db3"],
     ForgetHost("db3"): ["forget db3 reachable=True"],
     ForgetHost("db3", reachable=False): ["forget db3 reachable=False"],
+    FetchPackages((ETCD,), "noon"): [f"fetch_packages {(ETCD,)} noon insist=False"],
+    InstallPackages((ETCD,)): [f"install_packages {(ETCD,)}"],
+    RebootHost("db3"): ["await_spared db3", "drain db3", "reboot db3", "ready db3", "await_healthy"],
+    RebootHost("db2", drained=False): ["move_etcd_leader db2 db3", "reboot db2", "await_healthy"],
+    RestartTogether(("db1", "db2"), "etcd.service"): ["restart_together ('db1', 'db2') etcd.service", "await_healthy"],
 }  # fmt: skip
 
 
@@ -106,6 +118,12 @@ def test_another_primary_than_the_one_planned_with_is_not_switched_over() -> Non
     assert actions.calls == []
 
 
+def without_load(out: Any, fleet: Any, of: Any, vault: Any, outcome: measuring.Outcome, hop: Any) -> bool:
+    actions: Any = RecordingActions()
+    measuring.take_steps(out, actions, outcome)
+    return False
+
+
 def rolled(monkeypatch: pytest.MonkeyPatch, *, dry: bool, component: str = "postgres", stuck: Step | None = None) -> list[Step]:
     """Runs `rolling-restart`; returns the steps that were executed. `stuck` is one that fails."""
     executed: list[Step] = []
@@ -115,10 +133,8 @@ def rolled(monkeypatch: pytest.MonkeyPatch, *, dry: bool, component: str = "post
             raise ClusterError("it is stuck")
         executed.append(step)
 
-    def measured(out: Any, writing: Any, reading: Any, password: Any, actions: Any, outcome: rolling_restart.Outcome) -> None:
-        rolling_restart.take_steps(out, actions, outcome)
-
-    cut_off(monkeypatch, rolling_restart, execute=record, measured=measured)
+    monkeypatch.setattr(measuring, "execute", record)
+    cut_off(monkeypatch, rolling_restart, carry_out=without_load)
     rolling_restart.rolling_restart(
         SHOP, component=component, pending_only=False, patience=5, dry=dry, yes=True, hop=None, as_json=True
     )

@@ -11,7 +11,8 @@ import proofs
 import pytest
 from rich.console import Console
 
-from day2.commands.change.rolling_restart import Outcome, report
+from day2.commands.change.measuring import report
+from day2.commands.change.rolling_restart import FORMAT, Outcome
 from day2.procedures.steps import RestartPostgres, SwitchOver
 from day2.report import planned
 from day2.report.planned import of_writes
@@ -79,9 +80,9 @@ def test_what_was_not_as_expected_is_said(differs: dict[str, Any], told: str) ->
 def test_a_rolling_restart() -> None:
     out = console()
     steps = (RestartPostgres("db2"), SwitchOver("db1", "db2"))
-    outcome = Outcome("shop", "postgres", steps, list(steps), write_gap=0.84, longest_wait=0.9)
+    outcome = Outcome("shop", steps, list(steps), write_gap=0.84, longest_wait=0.9)
     outcome.writes, outcome.reads = proofs.write_check(failed=0, indeterminate=0), 1200
-    assert report(out, outcome, interrupted=False, as_json=False) == 0
+    assert report(out, outcome, FORMAT, interrupted=False, as_json=False) == 0
     assert text(out).splitlines() == [
         "db2 is the primary in place of db1",
         "writes paused for 0.84 s; 60,000 acknowledged, none lost",
@@ -94,15 +95,15 @@ def test_a_rolling_restart() -> None:
 @pytest.mark.parametrize(("component", "pooled", "code"), [("postgres", True, 1), ("pgbouncer", True, 0), ("postgres", False, 0)])
 def test_a_rolling_restart_fails_by_writes_that_pools_should_have_kept(component: Any, pooled: bool, code: int) -> None:
     out = console()
-    outcome = Outcome("shop", component, (), pooled=pooled, writes=proofs.write_check(failed=1), reads=9)
-    assert report(out, outcome, interrupted=False, as_json=False) == code
+    outcome = Outcome("shop", (), component=component, pooled=pooled, writes=proofs.write_check(failed=1), reads=9)
+    assert report(out, outcome, FORMAT, interrupted=False, as_json=False) == code
     assert ("although the pools were paused" in text(out)) == bool(code)
 
 
 def test_a_rolling_restart_that_left_readers_alone() -> None:
     out = console()
-    outcome = Outcome("shop", "haproxy", (), writes=proofs.write_check(), reads=9, reads_refused=["refused", "refused"])
-    assert report(out, outcome, interrupted=False, as_json=False) == 1
+    outcome = Outcome("shop", (), component="haproxy", writes=proofs.write_check(), reads=9, reads_refused=["refused", "refused"])
+    assert report(out, outcome, FORMAT, interrupted=False, as_json=False) == 1
     assert "9 reads, 0 sessions cut, 2 found no server" in text(out) and "2 reads found no server: refused" in text(out)
 
 

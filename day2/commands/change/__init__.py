@@ -85,6 +85,64 @@ def _rolling_restart(
     )  # fmt: skip
 
 
+@command(
+    help={
+        "component": "etcd, postgres, patroni, haproxy, pgbouncer, pgbackrest: one, or several with commas; all without it",
+        "back": "take back what the last upgrade has installed: after one that went wrong",
+        "without-way-back": "go on even where the version that is replaced could not be had again",
+        "patience": PATIENT,
+        "dry": DRY,
+        "from": BY_WAY,
+        "yes": YES,
+        "json": JSON,
+    },
+)
+def _upgrade(
+    c: Context,
+    component: str = "",
+    back: bool = False,
+    without_way_back: bool = False,
+    patience: int = PATIENCE,
+    dry: bool = False,
+    yes: bool = False,
+    from_: str | None = None,
+    json: bool = False,
+) -> None:
+    """Install new minor versions of the cluster's programs host by host, while writes and reads are measured."""
+    from day2.commands.change.upgrade import upgrade
+
+    on_cluster(
+        c, upgrade, component=component, back=back, without_way_back=without_way_back, patience=patience, dry=dry, yes=yes,
+        hop=from_, as_json=json,
+    )  # fmt: skip
+
+
+@command(
+    help={
+        "host": "this host, whether it needs it or not; may be given several times; without it, those that need it",
+        "patience": PATIENT,
+        "dry": DRY,
+        "from": BY_WAY,
+        "yes": YES,
+        "json": JSON,
+    },
+    iterable=["host"],
+)
+def _reboot(
+    c: Context,
+    host: list[str],
+    patience: int = PATIENCE,
+    dry: bool = False,
+    yes: bool = False,
+    from_: str | None = None,
+    json: bool = False,
+) -> None:
+    """Reboot the hosts that have a new kernel one at a time, replicas first, while writes and reads are measured."""
+    from day2.commands.change.reboot import reboot
+
+    on_cluster(c, reboot, hosts=host, patience=patience, dry=dry, yes=yes, hop=from_, as_json=json)
+
+
 @command()
 def _pause(c: Context) -> None:
     """Turn automatic failover off, for work that must not be taken for a failure."""
@@ -149,7 +207,7 @@ def _let_go(c: Context) -> None:
     on_cluster(c, resume)
 
 
-COMMANDS = (_switchover, _failover, _rolling_restart, _pause, _resume, _reinit)
+COMMANDS = (_switchover, _failover, _rolling_restart, _upgrade, _reboot, _pause, _resume, _reinit)
 ETCD_COMMANDS = (_move_leader,)
 HOST_COMMANDS = (_remove,)
 PACKAGES_COMMANDS = (_release, _hold)

@@ -10,9 +10,9 @@ from day2.hosts.changing import changing
 from day2.ui.console import BAD_NEWS, FINE, console
 
 UPGRADE = (
-    "apt may now upgrade them, which restarts Patroni, and PostgreSQL with it, at once. Do it where no primary is (`invoke"
-    " switchover` moves it), wait until `invoke status` is healthy, then take the next host. When all are done: `invoke"
-    " packages.hold`"
+    "apt may now upgrade them, which restarts Patroni, and PostgreSQL with it, at once (`invoke upgrade` does that one host at a"
+    " time, and needs no release). Do it where no primary is (`invoke switchover` moves it), wait until `invoke status` is"
+    " healthy, then take the next host. When all are done: `invoke packages.hold`"
 )
 
 

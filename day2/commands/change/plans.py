@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 
+from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from day2.procedures.steps import BaseStep, Plan, documents
 from day2.ui.console import print_json
 
 FORMAT = "pgquorum plan 1"
+
+
+def refuse(what: str, against: Iterable[str]) -> None:
+    """Raises ClusterError with all that speaks against `what`, a sentence each, if anything does."""
+    if lines := [f"  - {text}" for text in against]:
+        raise ClusterError("\n".join([f"no {what} now, nothing was touched:", *lines]))
 
 
 def show_plan(out: Console, plan: Sequence[BaseStep]) -> None:

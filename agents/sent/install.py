@@ -1,0 +1,100 @@
+"""Installs packages that were fetched before, or that an upgrade has replaced. Runs on the host as root.
+
+No package starts, stops or restarts anything: what runs goes on as it is, with the old programs, until it is restarted. The
+argument has `apt`, the words of apt-get; the `directory` where the packages are (agents/debian.py); `versions`, by package the
+one to have; `manifest`, which lists the files that the deploy has written; and `hold`, a shell script that has apt leave them
+at that, run whatever comes of this. Why it failed is on standard error: also that a package has changed one of those files,
+with which nothing should be restarted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from agents.debian import kept, read_note, run, said
+from agents.parts.files import edited
+
+SECONDS = 1800
+# Debian's way of asking the host's owner whether a package may start or stop services (invoke-rc.d(8)).
+POLICY = Path("/usr/sbin/policy-rc.d")
+OWNERS = Path("/usr/sbin/policy-rc.d.before-pgquorum")
+# Without it ours lets pass what the owner's does: it is gone after a reboot, should this program be killed in between.
+FLAG = Path("/run/pgquorum-installing")
+MARK = "# Written by pgquorum"
+TEXT = f"""#!/bin/sh
+{MARK} for as long as it installs packages: what they bring is restarted by it alone.
+[ -e {FLAG} ] && exit 101
+[ -x {OWNERS} ] && exec {OWNERS} "$@"
+exit 0
+"""
+
+
+def install(spec: dict[str, Any]) -> None:
+    """Raises OSError."""
+    directory = Path(spec["directory"])
+    note = read_note(directory)
+    files = []
+    for package in other_than(spec["versions"]):
+        path = kept(directory, note, package, spec["versions"][package])
+        if path is None:
+            raise OSError(f"{package} {spec['versions'][package]} is not in {directory} as it was kept there")
+        files.append(str(path))
+    before = of_deploy(spec)
+    try:
+        with nothing_restarted():
+            run("dpkg", "--configure", "-a", seconds=SECONDS)  # of one that has died half way
+            if files:
+                options = ("--allow-downgrades", "--allow-change-held-packages", "--no-remove", "-o", "APT::Sandbox::User=root")
+                said(*spec["apt"], *options, "install", *files, seconds=SECONDS)
+    finally:
+        said("sh", "-c", spec["hold"], seconds=SECONDS)
+    if wrong := other_than(spec["versions"]):
+        raise OSError(f"apt has left {', '.join(wrong)} at another version")
+    if replaced := sorted(of_deploy(spec) - before):
+        raise OSError(
+            f"a package has changed what the deploy has written ({', '.join(replaced)}), and nothing was restarted: deploy"
+        )
+
+
+def of_deploy(spec: dict[str, Any]) -> set[str]:
+    """The files of the deploy's that are not as it has written them."""
+    try:
+        return set(edited({"path": spec["manifest"]}))
+    except OSError:
+        return set()  # never deployed to its end
+
+
+def other_than(wanted: dict[str, str]) -> list[str]:
+    """Which of the packages are not at the version that is wanted of them, or whose installation has come to no end."""
+    shape = "--showformat=${Version} ${db:Status-Status}"
+    return [name for name, version in wanted.items() if run("dpkg-query", "--show", shape, name).stdout != f"{version} installed"]
+
+
+@contextmanager
+def nothing_restarted() -> Iterator[None]:
+    """No package's script gets a service started, stopped or restarted."""
+    if POLICY.exists() and MARK not in POLICY.read_text(errors="replace"):
+        POLICY.replace(OWNERS)
+    POLICY.write_text(TEXT)
+    POLICY.chmod(0o755)
+    FLAG.touch()
+    try:
+        yield
+    finally:
+        FLAG.unlink(missing_ok=True)
+        POLICY.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            OWNERS.replace(POLICY)
+
+
+if __name__ == "__main__":
+    try:
+        install(json.loads(sys.argv[1]))
+    except OSError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)

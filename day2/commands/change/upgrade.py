@@ -1,0 +1,181 @@
+"""`invoke upgrade`: new minor versions of the cluster's programs, host by host, while applications write and read; and the way
+back."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cluster.components import NAMES, Name
+from cluster.errors import ClusterError
+from cluster.topology import Cluster
+from day2.hosts import operator_lock
+from day2.hosts.dsn import open_vault
+from day2.hosts.observe import observe
+from day2.hosts.ssh import Fleet
+from day2.procedures.hold import hold_for, patience_of
+from day2.procedures.packages import look
+from day2.procedures.rolling import component_of
+from day2.procedures.steps import RestartUnit, SwitchOver
+from day2.procedures.upgrade import Work, steps
+from day2.ui.console import FINE, confirm, console
+from health.finding import Finding
+from health.rules import blocking, findings
+from health.rules.packages import running
+from health.rules.slots import lost_with
+from health.upgrades import Change, HostPackages, busy, forward, no_way_back, refused, run_of
+from health.upgrades import back as back_of
+from health.view import ClusterView
+
+from . import measuring
+from .measuring import carry_out, report
+from .plans import print_plan, refuse, show_plan
+
+FORMAT = "pgquorum upgrade 1"
+GO_BACK = "`invoke upgrade --back` takes back what it has installed"
+
+
+@dataclass
+class Outcome(measuring.Outcome):
+    """Of an upgrade, or of the way back."""
+
+    changes: tuple[Change, ...] = ()
+    back: bool = False
+
+    @property
+    def cuts_pools(self) -> bool:
+        """Whether clients of the pools are sent away once."""
+        return any(isinstance(step, RestartUnit) and step.unit.startswith("pgquorum-pool@") for step in self.planned)
+
+    @property
+    def unnoticed(self) -> bool:
+        return self.pooled and not self.cuts_pools
+
+    @property
+    def always_served(self) -> bool:
+        return not self.cuts_pools
+
+
+def upgrade(
+    cluster: Cluster,
+    *,
+    component: str,
+    back: bool,
+    without_way_back: bool,
+    patience: int,
+    dry: bool,
+    yes: bool,
+    hop: str | None,
+    as_json: bool,
+) -> int:
+    """Installs what apt offers for the components that are named (`a,b`; empty: all), or takes it `back`. 0 when every host is as
+    it should be and nothing acknowledged is lost, else 1, saying what is left and how to go back. `dry` prints the steps.
+
+    Raises ClusterError with everything that stands in the way, when nothing was touched.
+    """
+    hold = hold_for(cluster, patience_of(patience))
+    named = components(cluster, component)
+    out = console(as_json=as_json)
+    vault = open_vault(cluster)
+    doing = "upgrade --back" if back else "upgrade"
+    with Fleet(cluster.hosts) as fleet, nullcontext() if dry else operator_lock.held(fleet, cluster, doing):
+        view = observe(fleet, cluster)
+        problems = blocking(findings(view, cluster), cluster)
+        if problems and not back:
+            refuse("upgrade", [*(f"{f.about}: {f.text}" for f in problems), f"after an upgrade that went wrong, {GO_BACK}"])
+        with out.status("asking every host what apt offers" if not back else "asking every host what was replaced"):
+            found = look(fleet, cluster, named, refresh=not back)
+        work = to_do(view, cluster, found, named, problems, back=back, insist=without_way_back)
+        planned = steps(view, cluster, work, hold)
+        refuse("upgrade", (text for step in planned if isinstance(step, SwitchOver) for text in lost_with(view, step.to)))
+        outcome = Outcome(cluster.name, planned, pooled=bool(cluster.pooler_hosts), changes=work.changes, back=back)
+        show_changes(out, cluster, named, work, found, outcome)
+        show_plan(out, planned)
+        if dry or not planned:
+            if not planned:
+                out.print("nothing is to be taken back" if back else "nothing is to be upgraded")
+            if as_json:
+                print_plan(cluster, planned)
+            return FINE
+        confirm(out, yes=yes)
+        interrupted = carry_out(out, fleet, cluster, vault, outcome, hop)
+        if not outcome.stopped_by:
+            outcome.stopped_by = still_old(observe(fleet, cluster), cluster, named)
+    code = report(out, outcome, FORMAT, interrupted=interrupted, as_json=as_json)
+    if outcome.stopped_by:
+        out.print("the same command goes on" if back else f"the same command goes on; {GO_BACK}", soft_wrap=True)
+    return code
+
+
+def components(cluster: Cluster, words: str) -> tuple[Name, ...]:
+    """Those that are named, with commas between them, in the order of a deploy; all for no word. Raises ClusterError."""
+    used = [component.name for component in cluster.used_components]
+    named = {component_of(word.strip()) for word in words.split(",") if word.strip()} or set(used)
+    for name in NAMES:
+        if name in named and name not in used:
+            raise ClusterError(f"--component {name}: no host of this cluster has it: should be some of {', '.join(used)}")
+    return tuple(name for name in NAMES if name in named)
+
+
+def to_do(
+    view: ClusterView,
+    cluster: Cluster,
+    found: Mapping[str, HostPackages],
+    named: tuple[Name, ...],
+    problems: tuple[Finding, ...],
+    *,
+    back: bool,
+    insist: bool,
+) -> Work:
+    """What is to be done. Raises ClusterError with everything that stands in its way."""
+    changes = back_of(found, named) if back else forward(found)
+    against = no_way_back(found, changes) if back else refused(found, cluster, insist=insist)
+    paused = ["the cluster is paused: `invoke resume` first"] if view.dcs and view.dcs.paused else []
+    refuse("upgrade", (*paused, *against, *busy(view, changes)))
+    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Work(
+        changes=changes,
+        due={name: host.due for name, host in found.items()},
+        run=None if back else run_of(found, changes, now),
+        unwell=frozenset(f.about for f in problems) & view.hosts.keys() if back else frozenset(),
+        insist=insist,
+    )
+
+
+def still_old(view: ClusterView, cluster: Cluster, named: tuple[Name, ...]) -> str:
+    """What runs in another version than is installed, although all steps are done; empty where nothing does."""
+    left = (f for f in running(view, cluster) if any(f.text.startswith(f"{name} ") for name in named))
+    return "; ".join(f"{f.about}: {f.text}" for f in left)
+
+
+def show_changes(
+    out: Console, cluster: Cluster, named: tuple[Name, ...], work: Work, found: Mapping[str, HostPackages], outcome: Outcome
+) -> None:
+    """From which version to which, by host, and what the plan costs that its steps don't tell."""
+    for one in found.values():
+        if one.unread:
+            why = f"{one.name}: not all of its package lists could be read anew: {one.unread}"
+            out.print(f"[yellow]warning[/]  {escape(why)}", soft_wrap=True)
+    if cluster.etcd.source == "files" and work.run and "etcd" in named:
+        out.print("etcd comes from etcd_files, so apt offers no other version of it (docs/runbook.md)", soft_wrap=True)
+    if work.changes:
+        table = Table("host", "package", "from", "to", box=None, header_style="dim", padding=(0, 2, 0, 0))
+        for change in dict.fromkeys((one.host, one.package, one.old or "(new)", one.new) for one in work.changes):
+            table.add_row(*change)
+        out.print(table)
+    for host, due in work.due.items():
+        changed = {change.component for change in work.changes if change.host == host}
+        for component in sorted(due - changed):
+            out.print(f"{host}: {component} runs since before its packages were installed: it is restarted", soft_wrap=True)
+    if outcome.cuts_pools:
+        others = "; others find another proxy host meanwhile" if len(cluster.pooler_hosts) > 1 else ""
+        text = f"a process of PgBouncer that is restarted sends its clients away, each after its transaction{others}"
+        out.print(f"[yellow]warning[/]  {text}", soft_wrap=True)
+    if any(change.component == "pgbackrest" for change in work.changes):
+        out.print("write-ahead log is archived again when pgBackRest has the same version everywhere", soft_wrap=True)
