@@ -14,6 +14,7 @@ from .steps import (
     Checkpoint,
     ForgetHost,
     HandOver,
+    MoveAddress,
     MoveEtcdLeader,
     Reinitialize,
     ReloadUnit,
@@ -50,6 +51,8 @@ def execute(step: Step, actions: Actions) -> None:
             _switch_over(step, actions)
         case MoveEtcdLeader(to):
             _move_etcd_leader(to, actions)
+        case MoveAddress(host, address):
+            actions.move_address(host, address)
         case RestartUnit(host, unit):
             actions.systemctl(host, "restart", unit)
             actions.await_healthy(lambda view: view.hosts[host].runs(unit.removesuffix(".service")))

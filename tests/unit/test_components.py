@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import views
-from clusters import cluster
 from repository import ROOT
 
 from cluster.components import COMPONENTS, NAMES, Component
@@ -183,7 +182,7 @@ def rehearsed(component: Component) -> Iterator[str]:
 
 def asked(component: Component) -> Iterator[str]:
     """Hosts are asked for its own word."""
-    of = cluster(backup=True, pooling=True)
+    of = views.SHARED
     if any(component.name not in questions(of, host) for host in of.members(component.group)):
         yield f"day2/hosts/observe.py: {component.name}"
 
@@ -198,9 +197,9 @@ def rules(component: Component) -> Iterator[str]:
 
 def complaints(group: str, unit: str, state: str) -> Iterator[Finding]:
     """What the rules find wrong where one host of a group differs from good health in one unit."""
-    of = views.BACKED_UP
-    host = views.backed_up().hosts[of.members(group)[-1].name]
-    seen = views.backed_up(**{host.name: replace(host, units={**host.units, unit: state})})
+    of = views.SHARED
+    host = views.shared().hosts[of.members(group)[-1].name]
+    seen = views.shared(**{host.name: replace(host, units={**host.units, unit: state})})
     return (found for found in findings(seen, of) if found.level != "ok")
 
 

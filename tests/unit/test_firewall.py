@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cluster.components import COMPONENTS
 from cluster.connections import CONNECTIONS, OPERATOR
-from cluster.firewall import Door, Networks, doors
+from cluster.firewall import Door, Networks, doors, vrrp_peers
 from cluster.settings import AllSettings
 from cluster.topology import Cluster
 from operations.managed import render
@@ -95,7 +95,7 @@ def test_networks_never_overlap_which_the_kernel_would_refuse(four: list[object]
 
 
 def table(of: Cluster, name: str) -> str:
-    return render("firewall/pgquorum.nft.j2", doors=doors(of, of.host(name)))
+    return render("firewall/pgquorum.nft.j2", doors=doors(of, of.host(name)), vrrp=vrrp_peers(of, of.host(name)))
 
 
 def test_what_is_there_and_what_is_of_the_host_itself_is_never_judged() -> None:
