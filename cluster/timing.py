@@ -131,7 +131,7 @@ class Timing(BaseModel):
     @property
     def entry_moves(self) -> Span:
         """When another proxy host takes the address of one that is gone: after three advertisements that did not come, the next
-        one due in up to their interval, and up to one more, by priority (RFC 5798, Master_Down_Interval)."""
+        one due in up to their interval, and up to one more, by priority (RFC 5798, 6.1)."""
         advert = self.advert_ms / 1000
         return 2 * advert, 4 * advert
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.components import COMPONENTS
-from cluster.connections import CONNECTIONS, OPERATOR
+from cluster.connections import CONNECTIONS, NO_PORT, OPERATOR
 from cluster.firewall import Door, Networks, doors, vrrp_peers
 from cluster.settings import AllSettings
 from cluster.topology import Cluster
@@ -31,7 +31,7 @@ def lets_in(door: Door, address: str) -> bool:
 def test_every_connection_that_the_cluster_needs_is_let_in() -> None:
     one = cluster(pooling=True)
     for connection in CONNECTIONS:
-        if connection.source == OPERATOR:
+        if connection.source == OPERATOR or connection.port == NO_PORT:
             continue
         dialling = [host.address for host in one.members(connection.source)] if connection.source != "clients" else [CLIENT]
         for host in one.members(connection.target):
@@ -115,3 +115,10 @@ def test_every_door_ends_with_a_reset_and_only_clients_of_postgresql_are_counted
     accepted = [line.strip() for line in chains["5432"].splitlines()]
     assert accepted[0].endswith("accept") and DATABASES["db1"] in accepted[0]  # before anything is counted
     assert "vmap { 2379 : goto to_2379, 2380 : goto to_2380, 5432 : goto to_5432, 8008 : goto to_8008 }" in text
+
+
+def test_who_has_the_address_is_told_by_the_other_proxies_alone() -> None:
+    one = cluster(two=True, proxy_address="10.0.0.77")
+    lines = [line.strip() for line in table(one, "proxy1").splitlines()]
+    assert lines.index("meta l4proto 112 ip saddr { 10.0.0.10/32 } accept") + 1 == lines.index("meta l4proto 112 drop")
+    assert not any("112" in table(of, name) for of, name in ((one, "db1"), (cluster(two=True), "proxy1")))

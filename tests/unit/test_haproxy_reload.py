@@ -38,7 +38,7 @@ class Host:
         """What comes back from HAProxy's sockets."""
         for question, answer in said.items():
             (self.folder / question).write_text(answer)
-        answer = f'{self.folder}/$question'
+        answer = f"{self.folder}/$question"
         note = f'read -r question; echo "$question" >>{self.folder}/asked'
         self.program("socat", f'{note}; [ -e "{answer}" ] && cat "{answer}"')
 
