@@ -130,7 +130,7 @@ COMPONENTS = (
     Component(
         name="keepalived",
         group="haproxy",
-        packages=("keepalived", "iproute2"),  # ip, to take the address away where keepalived was killed
+        packages=("keepalived",),  # it brings ip along, which takes the address away where it was killed
         minimum=("2.2.4",),  # that of the oldest release that hosts may run
         tested=("2.3",),
         units=("keepalived.service",),

@@ -20,9 +20,11 @@ from cluster.topology import Cluster
 from cluster.vault import Vault
 from day2.commands.look.status import proxies
 from day2.hosts import dsn
-from day2.procedures import removal, rolling
+from day2.hosts.interrupts import Interrupts
+from day2.procedures import actions, removal, rolling
+from day2.procedures.actions import Actions
 from health.rules import findings
-from health.view import ClusterView
+from health.view import ClusterView, HostView
 from operations.managed import render
 
 ADDRESS = "10.0.0.77"
@@ -269,3 +271,55 @@ def test_the_address_moves_within_seconds(profile: str) -> None:
     assert 0 < earliest < latest <= 4
     assert of.entry_leaves[0] < of.entry_leaves[1] <= 8
     assert profile != "lan" or latest <= 3
+
+
+class Mover(Actions):
+    """Actions on hosts that are seen like this, one look after the other, and the last one ever after."""
+
+    def __init__(self, *seen: ClusterView) -> None:
+        nothing: Any = None
+        super().__init__(nothing, SHARED, nothing, Interrupts(lambda text: None))
+        self._seen = list(seen)
+        self.done: list[str] = []
+
+    def view(self) -> ClusterView:
+        return self._seen.pop(0) if len(self._seen) > 1 else self._seen[0]
+
+    def systemctl(self, host: str, verb: str, unit: str) -> None:
+        self.done.append(f"{host} {verb} {unit}")
+
+
+NOBODY = views.shared(proxy1=views.sharer("proxy1"))
+SECOND_HAS_IT = views.shared(proxy1=views.sharer("proxy1"), proxy2=views.sharer("proxy2", "ens3"))
+
+
+def test_the_address_is_moved_by_a_new_start_of_keepalived_and_waited_for() -> None:
+    mover = Mover(views.shared(), views.shared(), NOBODY, SECOND_HAS_IT)
+    mover.move_address("proxy1", ADDRESS)
+    assert mover.done == ["proxy1 restart keepalived.service"] and mover.view() is SECOND_HAS_IT
+    there = Mover(SECOND_HAS_IT)
+    there.move_address("proxy1", ADDRESS)
+    assert there.done == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        views.unreachable("proxy2"),
+        views.sharer("proxy2", proxy=None, problems={"haproxy": "no answer"}),
+        views.sharer("proxy2", units=views.UNITS),
+    ],
+)
+def test_an_address_that_nobody_else_could_have_stays(other: HostView) -> None:
+    mover = Mover(views.shared(proxy2=other))
+    with pytest.raises(
+        ClusterError, match=r"10\.0\.0\.77 can't leave proxy1: on no other proxy host do keepalived and HAProxy run"
+    ):
+        mover.move_address("proxy1", ADDRESS)
+    assert mover.done == []
+
+
+def test_an_address_that_does_not_move_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "MOVE_SECONDS", 0)
+    with pytest.raises(ClusterError, match=r"10\.0\.0\.77 is on proxy1, 0 s after it was to leave proxy1"):
+        Mover(views.shared()).move_address("proxy1", ADDRESS)
