@@ -321,5 +321,5 @@ def test_an_address_that_nobody_else_could_have_stays(other: HostView) -> None:
 
 def test_an_address_that_does_not_move_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(actions, "MOVE_SECONDS", 0)
-    with pytest.raises(ClusterError, match=r"10\.0\.0\.77 is on proxy1, 0 s after it was to leave proxy1"):
+    with pytest.raises(ClusterError, match=r"10\.0\.0\.77 is on proxy1, 0 s after it had to leave proxy1"):
         Mover(views.shared()).move_address("proxy1", ADDRESS)
