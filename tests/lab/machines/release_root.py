@@ -24,7 +24,7 @@ for deb in /var/cache/apt/archives/*.deb /srv/lab/*/pool/*.deb; do
     case $deb in *libllvm*|*perl*|*locales*|*l10n*|*libz3*|*postgresql-17*|*postgresql-client-17*) continue ;; esac
     [ ! -e "$deb" ] || dpkg-deb --fsys-tarfile "$deb" | tar -x --keep-directory-symlink -C /
 done
-systemd-sysusers --inline 'u postgres -' 'u etcd -' 'u haproxy -'
+systemd-sysusers --inline 'u postgres -' 'u etcd -' 'u haproxy -' 'u keepalived_script -'
 """
 
 
