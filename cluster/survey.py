@@ -106,6 +106,7 @@ ip -o address show 2>/dev/null | while read -r _ interface _ network _; do echo 
 case "$(ip -o address show 2>/dev/null)" in {proxies})
   # Whoever has an address answers for it, whatever else it keeps to itself. Where keepalived is set up, that is one of ours.
   if [ "{address}" ] && ! grep -qs '{address}/' {keepalived}; then
+    ip neigh flush to {address} 2>/dev/null  # what was so a while ago says nothing
     timeout 2 bash -c 'echo >/dev/udp/{address}/9' 2>/dev/null; sleep 1
     ip neigh show {address} 2>/dev/null | grep -q lladdr && echo "answered yes"
   fi ;;
