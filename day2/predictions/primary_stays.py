@@ -12,8 +12,9 @@ from .prediction import Effect, Prediction
 # A write that nothing holds up, on a busy machine; writers that have lost their connection begin again within it.
 HICCUP_SECONDS = 1.0
 # What the writers' own sessions do (CONNECT in day2/load/sessions.py): how long a statement on its way may stay unacknowledged,
-# and a host that is asked in; how soon one that waits for an answer learns that the other end knows nothing of it.
-CLIENT_SECONDS, CONNECT_SECONDS, KEEPALIVE_SECONDS = 3.0, 2.0, 2.0
+# which the kernel looks at when it sends it again; how long a host is asked that does not let them in; how soon one that waits
+# for an answer learns that the other end knows nothing of it.
+CLIENT_SECONDS, CONNECT_SECONDS, KEEPALIVE_SECONDS = 4.0, 2.0, 2.0
 PATRONI_START_SECONDS = 1.0
 HAPROXY_START_SECONDS = 2.0
 ETCD_START_SECONDS = 5.0
