@@ -13,11 +13,11 @@ from contextlib import suppress
 
 import psycopg
 import pytest
-from clients import Pooled
+from clients import LongTransactions, Pooled
 from commands import finish, invoke, start, status
 from helpers import INVENTORY, Site
 from hosts import ADDRESS, PROXY, SECOND, SPEC, wait_until
-from proving import as_promised, run
+from proving import as_promised, run, switch_over
 
 from lab import access
 
@@ -246,10 +246,10 @@ def test_a_switchover_holds_both_and_lets_go_of_both_and_no_pooled_client_has_an
     ):
         each = [len(console(shared, host, "show clients", process)) for host in BOTH for process in ("write-1", "write-2")]
         watching.start()
-        code, out, err = invoke(shared, "switchover", "--yes", "--json", "--writers", "2")
+        trial = switch_over(shared, "--writers", "2")
         stop.set()
         watching.join(60)
-    assert code == 0, out + err
+    assert (trial["writes"]["failed"], trial["writes"]["indeterminate"], trial["reads"]["failed"]) == (0, 0, 0)
     print(f"longest {first.longest:.2f}, {second.longest:.2f} s; clients of each process {each}")
     assert (first.failures, second.failures, readers.failures) == ([], [], [])
     assert first.lost() == set() and min(each) > 1
@@ -257,19 +257,21 @@ def test_a_switchover_holds_both_and_lets_go_of_both_and_no_pooled_client_has_an
 
 
 def test_a_proxy_that_dies_while_both_hold_leaves_nobody_waiting_at_the_other(shared: Site) -> None:
-    live = holder(shared)
-    dead = other(live)
-    with shared.connect(WRITES, autocommit=False, host=live, hostaddr=ADDRESS[live]) as open_one:
-        open_one.execute("select 1")  # the pause has to wait for it, so that there is a middle
+    def pausing() -> bool:
+        return shared.on(PROXY, f"ls {NOTE} 2>/dev/null || true") != ""
+
+    with LongTransactions(shared, WRITES, seconds=10, until=pausing) as long:  # the pause waits for them, so there is a middle
         running = start(shared, "switchover", "--yes", "--patience", "15", "--writers", "2")
-        wait_until(lambda: shared.on(live, f"cat {NOTE}"), "the pools are being paused")
-        shared.lab.off(dead)
-        open_one.rollback()
-        code, out, err = finish(shared, running)
-        print(f"exit code {code}: {(out + err).strip().splitlines()[-3:]}")
-    wait_until(lambda: flows(shared, [live]), "the other one lets go")
-    wait_until(lambda: answers(shared), "clients get in")
-    shared.lab.on(dead)
+        wait_until(pausing, "the pools are being paused")
+        shared.lab.off(OTHER)
+        wait_until(lambda: flows(shared, [PROXY]), "the other one lets go")
+        with shared.connect(5000) as connection:
+            connection.execute("select 1")
+    code, out, err = finish(shared, running)
+    print(f"exit code {code}: {(out + err).strip().splitlines()[-1:]}")
+    assert code != 0 and long.failures == []
+    assert holder(shared) == PROXY
+    shared.lab.on(OTHER)
     wait_until(lambda: flows(shared), "both are well")
     wait_until(shared.healthy, "the cluster is whole")
 
