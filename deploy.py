@@ -12,6 +12,7 @@ from operations import (
     etcd,
     firewall,
     haproxy,
+    keepalived,
     kernel,
     package_files,
     packages,
@@ -109,6 +110,8 @@ if me in cluster.backup_hosts:
     drills.schedule(name="Schedule drills of backups", run=run)
 elif me in cluster.postgres_hosts and not cluster.backup_hosts:
     pgbackrest.leave(name="Archive no more")
+if me in cluster.entry_hosts:
+    services.make_user(name="Make the user of keepalived's check", user=keepalived.USER)
 if me in cluster.haproxy_hosts:
     manage(name="Configure HAProxy", wanted=haproxy.files(run))
     haproxy.start_or_reload(name="Start or reload HAProxy", run=run)
@@ -118,6 +121,11 @@ if me in cluster.pooler_hosts:
     pgbouncer.start(name="Start or reload PgBouncer", run=run)
 elif me in cluster.haproxy_hosts:
     pgbouncer.leave(name="Pool connections no more")
+if me in cluster.entry_hosts:
+    manage(name="Configure keepalived", wanted=keepalived.files(run))
+    keepalived.start_or_reload(name="Start or reload keepalived")
+elif me in cluster.haproxy_hosts:
+    keepalived.leave(name="Have no virtual address")
 manage(name="Note what was written", wanted=[manifest(run), layout(run)])
 barrier(name="HAProxy runs")
 

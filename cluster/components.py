@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 from .certificates import End
 
-Name = Literal["etcd", "postgres", "patroni", "haproxy", "pgbouncer", "pgbackrest"]
+Name = Literal["etcd", "postgres", "patroni", "haproxy", "pgbouncer", "keepalived", "pgbackrest"]
 NAMES: tuple[Name, ...] = get_args(Name)
 
 
@@ -38,7 +38,7 @@ class Component:
     `ports`: settings of the ports it listens on. `directories`: settings of where its data lies; one may be None.
     `passwords`: of the system, not of roles. `also`: another group whose hosts carry it as well, and are dialled by it; what lies
     in `directories` does so on hosts of its own group alone. `own_packages`: what those have besides. `when`: a setting that
-    has to be on, or nobody carries it.
+    has to be on, or to have a value, or nobody carries it.
     """
 
     name: Name
@@ -136,6 +136,15 @@ COMPONENTS = (
         ports=("pooling_write_port", "pooling_read_port"),
         certificates=(Certificate("pgbouncer", "postgres", BOTH),),  # clients see it; with it PgBouncer asks for verifiers
         when="pooling",
+    ),
+    Component(
+        name="keepalived",
+        group="haproxy",
+        packages=("keepalived",),  # it brings ip along, which takes the address away where it was killed
+        minimum=("2.2.4",),  # that of the oldest release that hosts may run
+        tested=("2.3",),
+        units=("keepalived.service",),
+        when="proxy_address",
     ),
     Component(
         name="pgbackrest",

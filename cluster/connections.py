@@ -11,6 +11,7 @@ from .topology import Cluster, Host
 # the tool.
 CLIENTS, OPERATOR = "clients", "operator"
 EVERY_HOST = "every host"
+NO_PORT = ""
 
 ETCD_CERTIFICATE = "client certificate of the etcd authority"
 POSTGRES_CERTIFICATE = "client certificate of the postgres authority"
@@ -23,7 +24,8 @@ class Connection:
     """Hosts of one group dial those of another, or of the same.
 
     `source`: a group of the inventory, CLIENTS or OPERATOR; `target`: a group, or EVERY_HOST. `port`: the setting that has its
-    number, with its name in group_data or inventory.py. `right`: what the one who dials has to show. `why`: what for.
+    number, with its name in group_data or inventory.py; NO_PORT of what has none. `right`: what the one who dials has to show.
+    `why`: what for.
     """
 
     source: str
@@ -60,6 +62,10 @@ CONNECTIONS = (
         BACKUP_CERTIFICATE, "the primary archives its write-ahead log; all ask for what is archived",
     ),
     Connection("backup", "postgres", "backup_port", "pgBackRest, TLS", BACKUP_CERTIFICATE, "a backup reads the data"),
+    Connection(
+        "haproxy", "haproxy", NO_PORT, "VRRP (IP protocol 112)",
+        "its address", "which proxy host has proxy_address",
+    ),
     Connection(CLIENTS, "haproxy", "haproxy_write_port", "PostgreSQL, TLS", SCRAM, "writes; a deploy ends with one"),
     Connection(CLIENTS, "haproxy", "haproxy_read_port", "PostgreSQL, TLS", SCRAM, "reads; a deploy ends with one"),
     Connection(CLIENTS, "haproxy", "pooling_write_port", "PostgreSQL, TLS", SCRAM, "writes by pooled connections"),
@@ -73,11 +79,12 @@ CONNECTIONS = (
 def used(cluster: Cluster) -> tuple[Connection, ...]:
     """Those that there are in a cluster, which may have no hosts in a group, and do without a component."""
     absent = {port for component in COMPONENTS if not cluster.carriers(component) for port in component.ports}
-    there = (one for one in CONNECTIONS if one.port not in absent)
+    there = (one for one in CONNECTIONS if one.port not in absent and (one.port != NO_PORT or cluster.entry_hosts))
     return tuple(one for one in there if one.source in (CLIENTS, OPERATOR) or cluster.members(one.source))
 
 
 def reached_from(cluster: Cluster, host: Host) -> tuple[tuple[Host, int], ...]:
     """The hosts, and their ports, that `host` dials; it is among them where the members of its group dial each other."""
     dialled = (one for one in used(cluster) if one.source not in (CLIENTS, OPERATOR) and host in cluster.members(one.source))
-    return tuple((target, cluster.setting(one.port)) for one in dialled for target in cluster.members(one.target))
+    with_port = (one for one in dialled if one.port != NO_PORT)
+    return tuple((target, cluster.setting(one.port)) for one in with_port for target in cluster.members(one.target))

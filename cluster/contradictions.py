@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from . import package_files, pooling, repositories
+from . import entry, package_files, pooling, repositories
 from . import settings as s
 from .components import COMPONENTS
 from .errors import did_you_mean
@@ -161,4 +161,5 @@ RULES: tuple[Callable[[Cluster], Iterator[str]], ...] = (
     _filter_problems,
     _backup_problems,
     pooling.contradictions,
+    entry.contradictions,
 )

@@ -1,6 +1,7 @@
 """Who may dial which port of a host: the packet filter that a deploy loads, made from connections.py. Pure.
 
-It judges only what begins a connection to a port of the cluster's, and to SSH where `operator_networks` is set. All else, and
+It judges only what begins a connection to a port of the cluster's, and to SSH where `operator_networks` is set; and VRRP, where
+proxy hosts share an address. All else, and
 what other tables of the host's own say, is left alone.
 """
 
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
 from . import pooling
-from .connections import CLIENTS, OPERATOR, used
+from .connections import CLIENTS, NO_PORT, OPERATOR, used
 from .topology import Cluster, Host
 
 SSH_PORT = 22
@@ -57,11 +58,19 @@ def doors(cluster: Cluster, host: Host) -> tuple[Door, ...]:
     return tuple(sorted(found, key=lambda door: door.port))
 
 
+def vrrp_peers(cluster: Cluster, host: Host) -> Networks | None:
+    """Who may tell a host by VRRP, which has no ports, that it has the virtual address. None where nobody does."""
+    sources = [one.source for one in used(cluster) if one.port == NO_PORT and host in cluster.members(one.target)]
+    if not sources:
+        return None
+    return Networks.of(other.address for source in sources for other in cluster.members(source) if other != host)
+
+
 def _dialled(cluster: Cluster, host: Host) -> dict[str, list[str]]:
     """The settings of the ports that a host is dialled at, with who dials it there."""
     sources: dict[str, list[str]] = {}
     for one in used(cluster):
-        if one.source != OPERATOR and host in cluster.members(one.target):
+        if one.source != OPERATOR and one.port != NO_PORT and host in cluster.members(one.target):
             sources.setdefault(one.port, []).append(one.source)
     return sources
 

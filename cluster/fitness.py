@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from statistics import median
 
-from . import package_files, paths, repositories, sources
+from . import entry, package_files, paths, repositories, sources
 from .layout import Note, changes, latest, layout_of, read_note
 from .releases import supported
 from .sudo import denial
@@ -39,6 +39,7 @@ def refusals(
     found += _changes(cluster, surveys)
     found += _slots(cluster, surveys)
     found += _clocks(surveys)
+    found += entry.problems(cluster, surveys)
     return found
 
 

@@ -45,6 +45,12 @@ HAPROXY_STATES = "/var/lib/haproxy/server-state"  # what HAProxy knows of its se
 HAPROXY_DOWN = "/etc/haproxy/servers-down"  # the same with every server down
 RELOAD_HAPROXY = "/usr/local/lib/pgquorum/reload-haproxy"
 
+HAPROXY_CHECK_SOCKET = "/run/haproxy/check.sock"  # where HAProxy tells keepalived's check that it is there, and nothing else
+CHECK_HAPROXY = "/usr/local/lib/pgquorum/check-haproxy"
+
+KEEPALIVED_CONFIG = "/etc/keepalived/keepalived.conf"
+KEEPALIVED_USER = "keepalived_script"  # as whom keepalived runs that check: its own default
+
 HOLD_NOTE = "/run/pgquorum-hold.json"  # on a proxy host, while clients are kept waiting there: who does that
 HOLD_TIMER = "pgquorum-let-go"  # the timer that lets them go by itself
 

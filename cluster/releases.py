@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .components import Name
+from .components import NAMES, Name
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Release:
         return f"{self.system.capitalize()} {self.version} ({self.codename})"
 
 
-OLD = frozenset[Name](("haproxy",))
+OLD = frozenset[Name](("haproxy", "keepalived"))
 RELEASES = (
     Release("debian", "12", "bookworm", 252, 15, OLD, key_package="postgresql-common"),
     Release("debian", "13", "trixie", 257, 17, OLD),
-    Release("debian", "14", "forky", 262, 18, frozenset(("etcd", "postgres", "patroni", "haproxy", "pgbouncer", "pgbackrest"))),
+    Release("debian", "14", "forky", 262, 18, frozenset(NAMES)),
     Release("ubuntu", "22.04", "jammy", 249, 14, OLD, key_package="postgresql-common"),
     Release("ubuntu", "24.04", "noble", 255, 16, OLD, key_package="postgresql-common"),
-    Release("ubuntu", "26.04", "resolute", 259, 18, frozenset(("postgres", "haproxy"))),
+    Release("ubuntu", "26.04", "resolute", 259, 18, frozenset(("postgres", "haproxy", "keepalived"))),
 )
 
 

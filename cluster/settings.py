@@ -18,7 +18,9 @@ from .values import (
     CertificateName,
     ClusterName,
     Directory,
+    HostName,
     Identifier,
+    Interface,
     Network,
     PackageFile,
     Parameters,
@@ -167,6 +169,9 @@ class HaproxySettings(Settings):
     stats_port: Port = 7000
     read_max_lag: Annotated[Size, Field(ge=1)] = 16 * 1024**2
     max_connections: Annotated[StrictInt, Field(ge=10, le=100_000)] = 1000
+    proxy_address: Address | None = None
+    proxy_address_name: HostName | None = None
+    proxy_interface: Interface | None = None  # None: the one that has the host's own address
     pooling: StrictBool = False
     pooling_write_port: Port = 6432
     pooling_read_port: Port = 6433
@@ -205,7 +210,10 @@ VARIABLES: dict[str, tuple[type[Settings], dict[str, str]]] = {
     ),
     "haproxy": (
         HaproxySettings,
-        {field if field.startswith("pooling") else f"haproxy_{field}": field for field in HaproxySettings.model_fields},
+        {
+            field if field.startswith(("pooling", "proxy_")) else f"haproxy_{field}": field
+            for field in HaproxySettings.model_fields
+        },
     ),
     "backup": (BackupSettings, {f"backup_{field}": field for field in BackupSettings.model_fields}),
 }

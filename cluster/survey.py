@@ -39,6 +39,8 @@ class HostSurvey:
     postgres_service: bool = False
     places: tuple[tuple[str, str], ...] = ()  # of the data: the setting, and the directory when all links are followed
     ipv6: bool = True  # the kernel has it
+    networks: tuple[tuple[str, str], ...] = ()  # its addresses: the interface, and the address with its network's prefix
+    answered: bool = False  # another host of a proxy's network has the address that the proxies are to have
     free_bytes: int = DISK_FREE_BYTES
     clock_offset: float = 0.0
 
@@ -100,6 +102,15 @@ for p in {places}; do  # a link may be PostgreSQL's user's, whose words must be 
   echo "place ${{p%%=*}} $(realpath -m "${{p#*=}}" | tr -dc '[:print:]')"
 done
 [ -e /proc/net/if_inet6 ] && echo "ipv6 yes"
+ip -o address show 2>/dev/null | while read -r _ interface _ network _; do echo "network $interface $network"; done
+case "$(ip -o address show 2>/dev/null)" in {proxies})
+  # Whoever has an address answers for it, whatever else it keeps to itself. Where keepalived is set up, that is one of ours.
+  if [ "{address}" ] && ! grep -qs '{address}/' {keepalived}; then
+    ip neigh flush to {address} 2>/dev/null  # what was so a while ago says nothing
+    timeout 2 bash -c 'echo >/dev/udp/{address}/9' 2>/dev/null; sleep 1
+    ip neigh show {address} 2>/dev/null | grep -q lladdr && echo "answered yes"
+  fi ;;
+esac
 echo "free_bytes $(df --output=avail -B1 "$d" | tail -n 1 | tr -d ' ')"
 echo "clock $(date +%s.%N)"
 """
@@ -119,6 +130,9 @@ def survey_command(cluster: Cluster) -> str:
         own_sources=paths.apt_source("*"),
         etcd_source=paths.apt_source("etcd"),
         without_etcd=_asked_for_mirror(cluster),
+        proxies="|".join(f"*' {host.address}/'*" for host in cluster.entry_hosts) or "-",
+        address=cluster.haproxy.proxy_address or "",
+        keepalived=paths.KEEPALIVED_CONFIG,
         places=" ".join(f"{setting}={path}" for setting, path in _places(cluster).items()),
     )
     quoted = shlex.quote(script)
@@ -168,6 +182,10 @@ def parse_survey(lines: list[str], now: float) -> HostSurvey:
         postgres_service=said.get("postgres_service") == "yes",
         places=tuple((setting, path) for _, setting, path in (line.split(" ", 2) for line in lines if line.startswith("place "))),
         ipv6=said.get("ipv6") == "yes",
+        networks=tuple(
+            (name, network) for _, name, network in (line.split(" ", 2) for line in lines if line.startswith("network "))
+        ),
+        answered=said.get("answered") == "yes",
         free_bytes=int(said.get("free_bytes", "0")),
         clock_offset=float(said.get("clock", now)) - now,
     )

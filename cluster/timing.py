@@ -25,8 +25,15 @@ ROUND_SECONDS = 0.5
 # HAProxy's `timeout check` (templates/haproxy/haproxy.cfg.j2), and how long it goes on trying to connect for a client.
 CHECK_SECONDS = 2.0
 RETRY_SECONDS = 3.0
+# keepalived's check of HAProxy on its own host: how often, how long it may take, and how many in a row move the address away
+# (templates/keepalived). One that fails at once, as HAProxy is started anew, is no reason to.
+ENTRY_CHECK_SECONDS, ENTRY_ANSWER_SECONDS, ENTRY_FALL = 1.0, 2.0, 2
+# How often it tells the network anew where the address is.
+ENTRY_REFRESH_SECONDS = 10
 # PostgreSQL's wal_sender_timeout: after that a replica that says nothing is no longer counted (cluster/dynamic_config.py).
 WAL_SENDER_SECONDS = 10.0
+# VRRP counts hundredths of a second, in 12 bits; more often than that is a burden to a busy host.
+LEAST_ADVERT_MS, MOST_ADVERT_MS = 100, 40_000
 
 
 class Timing(BaseModel):
@@ -50,6 +57,8 @@ class Timing(BaseModel):
     downinter_ms: int
     fall: int  # so many that systemd has time to start a Patroni that died, which is no reason to leave its primary
     rise: int = 1
+    # keepalived, milliseconds: how often the proxy host that has the address says so
+    advert_ms: int = 500
 
     def problems(self) -> list[str]:
         """What Patroni or etcd would silently change or refuse, as sentences; empty when all is well.
@@ -77,7 +86,9 @@ class Timing(BaseModel):
                 f"inter_ms, fastinter_ms, fall: HAProxy would take a primary whose Patroni is dead out after up to {latest:g} s,"
                 f" and another may lead after {earliest:g} s (ttl - loop_wait): it has to be sooner"
             )
-        for name in Timing.model_fields.keys() - {"ttl", "loop_wait", "retry_timeout"}:
+        if self.advert_ms % 10 or not LEAST_ADVERT_MS <= self.advert_ms <= MOST_ADVERT_MS:
+            found.append(f"advert_ms = {self.advert_ms}: should be from {LEAST_ADVERT_MS} to {MOST_ADVERT_MS}, in steps of 10")
+        for name in Timing.model_fields.keys() - {"ttl", "loop_wait", "retry_timeout", "advert_ms"}:
             lowest = 0 if name in ("primary_start_timeout", "primary_stop_timeout") else 1
             if getattr(self, name) < lowest:
                 found.append(f"{name} = {getattr(self, name)}: should be at least {lowest}")
@@ -116,6 +127,19 @@ class Timing(BaseModel):
         fast = self.fastinter_ms / 1000
         more = self.fall - 1
         return more * max(check, fast) + check, self.inter_ms / 1000 + more * (check + fast) + check
+
+    @property
+    def entry_moves(self) -> Span:
+        """When another proxy host takes the address of one that is gone: after three advertisements that did not come, the next
+        one due in up to their interval, and up to one more, by priority (RFC 5798, 6.1)."""
+        advert = self.advert_ms / 1000
+        return 2 * advert, 4 * advert
+
+    @property
+    def entry_leaves(self) -> Span:
+        """When the address leaves a host whose HAProxy hangs: the checks, then another host takes it as soon as it is told."""
+        checks = ENTRY_FALL * ENTRY_ANSWER_SECONDS
+        return checks, ENTRY_FALL * ENTRY_CHECK_SECONDS + checks + self.advert_ms / 1000
 
     @property
     def connect_check(self) -> float:
@@ -158,6 +182,7 @@ PROFILES: dict[ProfileName, Timing] = {
         fastinter_ms=1000,
         downinter_ms=1000,
         fall=4,
+        advert_ms=1000,
     ),
     # Hosts in several regions: round trips up to 100 ms.
     "wan": Timing(
@@ -171,5 +196,6 @@ PROFILES: dict[ProfileName, Timing] = {
         fastinter_ms=1500,
         downinter_ms=1500,
         fall=3,
+        advert_ms=1000,
     ),
 }

@@ -74,6 +74,11 @@ class Cluster:
         return self.haproxy_hosts if self.haproxy.pooling else ()
 
     @property
+    def entry_hosts(self) -> tuple[Host, ...]:
+        """The hosts between which the virtual address moves; none where the settings have no such address."""
+        return self.haproxy_hosts if self.haproxy.proxy_address else ()
+
+    @property
     def repositories(self) -> tuple[Place, ...]:
         """Where the backups lie; nowhere without a host that keeps them."""
         return places(self.backup.repositories) if self.backup_hosts else ()

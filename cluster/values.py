@@ -60,6 +60,18 @@ def _dns_name_or_address(value: str) -> str:
     return value
 
 
+def _host_name(value: str) -> str:
+    if len(value) > 253 or not DNS_NAME.fullmatch(value) or "*" in value or re.fullmatch(r"[0-9.]+", value):
+        raise ValueError("should be a name as in DNS, in lower-case letters, such as 'db.example.com'")
+    return value
+
+
+def _interface(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", value):
+        raise ValueError("should be the name of a network interface, such as 'eth0' (`ip -brief address` on a host)")
+    return value
+
+
 def _directory(value: str) -> str:
     path = PurePosixPath(value)
     if not path.is_absolute() or ".." in path.parts or len(path.parts) < 3 or not re.fullmatch(r"[\w./-]+", value):
@@ -112,6 +124,8 @@ Url = Annotated[str, AfterValidator(_url)]
 PackageFile = Annotated[str, AfterValidator(_package_file)]
 Sha256 = Annotated[str, AfterValidator(_sha256)]
 CertificateName = Annotated[str, AfterValidator(_dns_name_or_address)]
+HostName = Annotated[str, AfterValidator(_host_name)]
+Interface = Annotated[str, AfterValidator(_interface)]
 VersionNumber = Annotated[Version, BeforeValidator(parse)]
 Parameters = Annotated[dict[str, ParameterValue], AfterValidator(_spelled)]
 Schedule = Annotated[str, AfterValidator(_schedule)]

@@ -26,7 +26,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import certificates
+from . import certificates, entry
 from .certificates import Pair
 from .components import COMPONENTS, Certificate
 from .errors import ClusterError
@@ -229,6 +229,7 @@ def _names(cluster: Cluster, host: Host, use: str) -> tuple[str, ...]:
         for proxy in cluster.haproxy_hosts:
             own += [proxy.name, proxy.address, proxy.ssh_hostname]
     if use in ("postgres", "haproxy", "pgbouncer"):
+        own += entry.names(cluster)
         own += cluster.all.certificate_names
     return tuple(dict.fromkeys(own))
 

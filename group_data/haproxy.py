@@ -8,6 +8,17 @@ haproxy_stats_port = 7000  # statistics: TLS, user "admin", password from `invok
 haproxy_read_max_lag = "16MB"
 haproxy_max_connections = 1000
 
+# A virtual address for drivers that take no list of hosts: keepalived puts it on one of the proxy hosts, of which there must be
+# two or more, and moves it when that host is gone or its HAProxy does not answer. One that no host has, in the network of the
+# proxies, such as "10.0.0.9". `invoke dsn --address` prints the connection string; without it a string names all proxy hosts.
+proxy_address = None
+
+# The name in DNS by which clients know that address, such as "db.example.com": certificates bear both.
+proxy_address_name = None
+
+# The interface that it is put on. None: the one that has the host's own address.
+proxy_interface = None
+
 # Pooled connections: PgBouncer on these hosts, before HAProxy. Its clients share PostgreSQL's connections, one for each
 # transaction, so that a thousand of them need a few. It is for applications that keep nothing of a session between transactions.
 # PgBouncer ends their TLS, so this host then sees what they ask (docs/security.md). `invoke dsn --pooled` prints the connection

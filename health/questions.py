@@ -53,6 +53,8 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
         asked["pgbouncer"] = pooler_question(cluster)
         asked["units"]["names"] += [one.unit for one in pooling.processes(cluster) if one.unit not in UNITS]
         directories.append(paths.POOL_TLS)
+    if host in cluster.entry_hosts:
+        asked["keepalived"] = {"address": str(cluster.haproxy.proxy_address)}
     if host in cluster.backup_hosts:
         asked["pgbackrest"] = backup_question(cluster)
         data += [cluster.backup.directory] if any(not place.elsewhere for place in cluster.repositories) else []

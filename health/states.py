@@ -123,6 +123,17 @@ class LockTable:
 
 
 @dataclass(frozen=True)
+class EntryState:
+    """Of a proxy host: the interfaces that have the virtual address."""
+
+    interfaces: tuple[str, ...]
+
+    @property
+    def holds(self) -> bool:
+        return bool(self.interfaces)
+
+
+@dataclass(frozen=True)
 class RefusedSetting:
     """A line of a configuration file that PostgreSQL does not take, and with which it would not start."""
 

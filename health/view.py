@@ -14,6 +14,7 @@ from .backup_states import BackupState
 from .dcs import Dcs, parse_dcs
 from .states import (
     Disk,
+    EntryState,
     EtcdState,
     LockTable,
     Package,
@@ -47,6 +48,7 @@ class HostView:
     postgres: PostgresState | None = None
     proxy: ProxyState | None = None
     pooler: PoolerState | None = None
+    entry: EntryState | None = None
     backups: BackupState | None = None
     edited: tuple[str, ...] = ()  # files that are not as the deploy wrote them
     salvage: tuple[Salvage, ...] = ()

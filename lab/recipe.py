@@ -14,7 +14,7 @@ BASE_PACKAGES = (
 # Only downloaded, so that a deploy installs for real and needs no network for it.
 ROLE_PACKAGES = (
     "postgresql-18", "postgresql-client-18", "patroni", "python3-etcd", "python3-psycopg2", "etcd-server",
-    "etcd-client", "haproxy", "socat", "pgbackrest", "pgbouncer", "postgresql-client",
+    "etcd-client", "haproxy", "socat", "pgbackrest", "pgbouncer", "keepalived", "postgresql-client",
 )  # fmt: skip
 
 # No hardware, no console and no outside world: these would only cost boot time or write into a log.

@@ -15,7 +15,7 @@ from pyinfra.api import FactBase, StringCommand, operation
 
 from cluster import paths
 from cluster.components import FIREWALL_UNIT as UNIT
-from cluster.firewall import doors
+from cluster.firewall import doors, vrrp_peers
 
 from .connections import new_connection
 from .context import Run
@@ -43,7 +43,7 @@ _KEEP = (
 
 def rules(run: Run) -> Managed:
     """The filter's rules for the host that deploy.py is being loaded for."""
-    text = render("firewall/pgquorum.nft.j2", doors=doors(run.cluster, run.host))
+    text = render("firewall/pgquorum.nft.j2", doors=doors(run.cluster, run.host), vrrp=vrrp_peers(run.cluster, run.host))
     return Managed(paths.FIREWALL_RULES, text, mode="600", check="nft --check --file {}")
 
 

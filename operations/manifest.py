@@ -8,7 +8,7 @@ from cluster import paths
 from cluster.fitness import noted_layout
 from cluster.layout import layout_of, note_for
 
-from . import database_host, etcd, firewall, haproxy, kernel, packages, patroni, pgbackrest, pgbouncer, sources
+from . import database_host, etcd, firewall, haproxy, keepalived, kernel, packages, patroni, pgbackrest, pgbouncer, sources
 from .context import Run
 from .managed import Managed
 
@@ -26,6 +26,7 @@ def manifest(run: Run) -> Managed:
         (patroni, run.cluster.postgres_hosts),
         (haproxy, run.cluster.haproxy_hosts),
         (pgbouncer, run.cluster.pooler_hosts),
+        (keepalived, run.cluster.entry_hosts),
         (pgbackrest, run.cluster.pgbackrest_hosts),
     ):
         if run.host in members:

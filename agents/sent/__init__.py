@@ -15,8 +15,8 @@ ALONG = ("https",)  # modules of agents/
 BESIDES = {
     "archive": ("archived",),
     "collector": (
-        "archived", "parts", "parts.asking", "parts.servers", "parts.etcd", "parts.files", "parts.haproxy", "parts.machine",
-        "parts.patroni", "parts.pgbackrest", "parts.pgbouncer", "parts.postgres",
+        "archived", "parts", "parts.asking", "parts.servers", "parts.etcd", "parts.files", "parts.haproxy", "parts.keepalived",
+        "parts.machine", "parts.patroni", "parts.pgbackrest", "parts.pgbouncer", "parts.postgres",
     ),
     "drain": ("proxies",),
     "fetch": ("debian", "repack"),

@@ -13,6 +13,7 @@ from .lagging import LaggingReplica
 from .network import Partition, PartitionDatabases, PartitionHaproxy
 from .power import HostOff, HostOffEtcdLeader, ReplicaOff, ReplicasOff
 from .processes import DatabaseKill, HaproxyKill, PatroniKill, PatroniKillMasked, PatroniStop, PostgresKill, PostgresStop
+from .proxies import ProxyHang, ProxyHostOff
 from .replicas import ReplicasStop
 from .repository import ArchiveHangs, HostLostForGood, RepositoryFull, RepositoryOff
 from .switchover import Switchover
@@ -20,7 +21,7 @@ from .switchover import Switchover
 _ALL: tuple[type[BaseFault], ...] = (
     HostOff, HostOffEtcdLeader, PostgresKill, PostgresStop, PatroniKill, PatroniKillMasked, PatroniStop,
     Partition, PartitionDatabases, PartitionHaproxy, EtcdMemberKill, EtcdLeaderKill, EtcdAllStop,
-    ReplicaOff, ReplicasOff, ReplicasStop, HaproxyKill, WalDiskFull, Switchover, DatabaseKill,
+    ReplicaOff, ReplicasOff, ReplicasStop, HaproxyKill, ProxyHostOff, ProxyHang, WalDiskFull, Switchover, DatabaseKill,
     LaggingReplica, LaggingThenStop, LaggingThenCrash, LaggingThenRestart, LaggingThenOff,
     RepositoryOff, RepositoryFull, ArchiveHangs, HostLostForGood,
 )  # fmt: skip

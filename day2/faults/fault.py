@@ -14,13 +14,14 @@ from day2.hosts.interrupts import Interrupts
 from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
 from day2.predictions.prediction import Prediction
+from health.rules.entry import holders_of
 from health.view import ClusterView
 
 
 @dataclass(frozen=True)
 class FaultContext:
     """The cluster that a fault is done to, and the ways to it: healthy, as seen in `view`, with the timers that run now.
-    `interrupts`: where Ctrl-C is noted, once a trial is under way."""
+    `interrupts`: where Ctrl-C is noted, once a trial is under way. `by_address`: clients come by the virtual address."""
 
     fleet: Fleet
     cluster: Cluster
@@ -28,12 +29,19 @@ class FaultContext:
     view: ClusterView
     timing: Timing
     interrupts: Interrupts | None = None
+    by_address: bool = False
 
     @property
     def primary(self) -> Host:
         """The primary's host, which a healthy cluster has."""
         assert self.view.leader
         return self.cluster.host(self.view.leader)
+
+    @property
+    def entrance(self) -> Host:
+        """The proxy host that clients come through: the one with the address, or the first of their list."""
+        holders = holders_of(self.view, self.cluster) if self.by_address else ()
+        return self.cluster.host(holders[0]) if holders else self.cluster.haproxy_hosts[0]
 
 
 class NotInjectedError(ClusterError):

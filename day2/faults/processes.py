@@ -150,7 +150,7 @@ class HaproxyKill(BaseFault):
     needs_healing = False
 
     def targets(self) -> tuple[Host, ...]:
-        return self.context.cluster.haproxy_hosts[:1]
+        return (self.context.entrance,)
 
     def describe(self) -> str:
         return f"kills HAProxy on {self.target_names} (SIGKILL); systemd starts it again"
@@ -159,4 +159,5 @@ class HaproxyKill(BaseFault):
         inject(self.context.fleet, self.hosts, HostScript("systemctl kill --signal=KILL haproxy.service\n"))
 
     def prediction(self) -> Prediction:
-        return primary_stays.haproxy_restarts(self.context.timing, others=len(self.context.cluster.haproxy_hosts) - 1)
+        others = 0 if self.context.by_address else len(self.context.cluster.haproxy_hosts) - 1
+        return primary_stays.haproxy_restarts(self.context.timing, others=others)

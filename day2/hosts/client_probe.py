@@ -1,4 +1,4 @@
-"""A client's view of the cluster: one write and one read through each HAProxy, with TLS verified."""
+"""A client's view of the cluster: one write and one read through each HAProxy, and by the virtual address, with TLS verified."""
 
 from __future__ import annotations
 
@@ -27,21 +27,24 @@ def probe(cluster: Cluster, password: str, fleet: Fleet, through: str | None) ->
     ways: list[tuple[str, bool, bool]] = [("client.write-fails", False, False), ("client.read-fails", True, False)]
     if cluster.pooler_hosts:
         ways += [("client.pooled-write-fails", False, True), ("client.pooled-read-fails", True, True)]
-    for proxy in cluster.haproxy_hosts:
+    through_each: list[tuple[str, dict[str, Any]]] = [(proxy.name, {"through": proxy}) for proxy in cluster.haproxy_hosts]
+    by_address = [("entry", {"by_address": True})] if cluster.entry_hosts else []
+    for about, where_to in (*through_each, *by_address):
         for rule, read_only, pooled in ways:
             values = {
-                **dsn.probe(cluster, proxy, read_only=read_only, pooled=pooled),
+                **dsn.probe(cluster, **where_to, read_only=read_only, pooled=pooled),
                 "connect_timeout": str(SECONDS),
             }
             port, statement, what = values["port"], READ if read_only else WRITE, "a read" if read_only else "a write"
             error = (
                 _from_host(fleet, through, values, statement, password) if through else _from_here(values, statement, password)
             )
-            where = f"{what} through port {port}"
+            at = f"port {port} of {values['host']}" if about == "entry" else f"port {port}"
+            where = f"{what} through {at}"
             if error:
-                yield finding(rule, proxy.name, f"{where} fails: {error}")
+                yield finding(rule, about, f"{where} fails: {error}")
             else:
-                yield ok("client", proxy.name, f"{where} succeeds, TLS verified")
+                yield ok("client", about, f"{where} succeeds, TLS verified")
 
 
 def _from_here(values: dict[str, Any], statement: str, password: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cluster import paths, pooling
+from cluster import entry, paths, pooling
 from cluster.errors import ClusterError, did_you_mean
 from cluster.topology import Cluster, Host
 from cluster.vault import Vault
@@ -26,24 +26,44 @@ def port(cluster: Cluster, *, read_only: bool, pooled: bool) -> int:
     return pooling.port(cluster, route) if pooled else pooling.behind(cluster, route)
 
 
+def places(cluster: Cluster, *, through: Host | None = None, by_address: bool = False) -> tuple[tuple[str, str], ...]:
+    """Where clients connect, by name and address: every proxy host, or the one host `through`, or `by_address` whichever has the
+    virtual one. Raises ClusterError where there is no such address."""
+    if not by_address:
+        return tuple((host.name, host.address) for host in ((through,) if through else cluster.haproxy_hosts))
+    if not cluster.entry_hosts:
+        raise ClusterError(
+            "--address: proxy_address = None, so there is no such address: set it in group_data/haproxy.py, and deploy"
+        )
+    called, *_ = entry.names(cluster)
+    return ((called, str(cluster.haproxy.proxy_address)),)
+
+
 def parameters(
-    cluster: Cluster, *, database: str, role: str, read_only: bool = False, through: Host | None = None, pooled: bool = False
+    cluster: Cluster,
+    *,
+    database: str,
+    role: str,
+    read_only: bool = False,
+    through: Host | None = None,
+    pooled: bool = False,
+    by_address: bool = False,
 ) -> dict[str, str]:
-    """libpq's connection parameters, without the password; through every HAProxy, or the one host `through`; `pooled`, through
-    PgBouncer there.
+    """libpq's connection parameters, without the password; through every HAProxy, or the one host `through`, or `by_address`
+    whichever has the virtual one; `pooled`, through PgBouncer there.
 
     Each HAProxy is named and given by address: the name is what the certificate is checked for, and no DNS is needed.
     """
     number = port(cluster, read_only=read_only, pooled=pooled)
-    proxies = (through,) if through else cluster.haproxy_hosts
+    there = places(cluster, through=through, by_address=by_address)
     authority = Path(cluster.all.secrets_directory) / cluster.name / "postgres-ca.crt"
     # Whoever passes for the server can't get at the password, nor pass it on (SCRAM over this very TLS session). PgBouncer
     # refuses it, as it ends the session itself.
     bound = {} if pooled else {"channel_binding": "require"}
     return {
-        "host": ",".join(h.name for h in proxies),
-        "hostaddr": ",".join(h.address for h in proxies),
-        "port": ",".join(str(number) for _ in proxies),
+        "host": ",".join(name for name, _ in there),
+        "hostaddr": ",".join(address for _, address in there),
+        "port": ",".join(str(number) for _ in there),
         "dbname": database,
         "user": role,
         "sslmode": "verify-full",
@@ -53,7 +73,13 @@ def parameters(
 
 
 def application(
-    cluster: Cluster, *, role: str | None, database: str | None, read_only: bool, pooled: bool = False
+    cluster: Cluster,
+    *,
+    role: str | None,
+    database: str | None,
+    read_only: bool,
+    pooled: bool = False,
+    by_address: bool = False,
 ) -> dict[str, str]:
     """The parameters for an application role. Without a name, the first database of the settings (of those that the role owns,
     where it is named) and its owner. Raises ClusterError for a role or database that is not in the settings."""
@@ -75,14 +101,22 @@ def application(
         raise ClusterError("\n".join(problems))
     if pooled and any(one.replication for one in cluster.postgres.roles if one.name == role):
         raise ClusterError(f"--pooled: {role!r} may replicate (postgres_roles), and no such role comes through the pools")
-    return parameters(cluster, database=database, role=role, read_only=read_only, pooled=pooled)
+    return parameters(cluster, database=database, role=role, read_only=read_only, pooled=pooled, by_address=by_address)
 
 
-def probe(cluster: Cluster, through: Host | None = None, *, read_only: bool = False, pooled: bool = False) -> dict[str, str]:
+def probe(
+    cluster: Cluster,
+    through: Host | None = None,
+    *,
+    read_only: bool = False,
+    pooled: bool = False,
+    by_address: bool = False,
+) -> dict[str, str]:
     """The parameters of the tool's own role and database, without the password."""
     return parameters(
-        cluster, database=paths.PROBE_DATABASE, role=paths.PROBE_ROLE, read_only=read_only, through=through, pooled=pooled
-    )
+        cluster, database=paths.PROBE_DATABASE, role=paths.PROBE_ROLE, read_only=read_only, through=through, pooled=pooled,
+        by_address=by_address,
+    )  # fmt: skip
 
 
 def as_string(values: dict[str, str]) -> str:

@@ -42,6 +42,7 @@ TROUBLE = {
     **dict.fromkeys(
         POOLS, (*SYSTEMD_TROUBLE, r"server login failed", r"pooler error: (server|query_wait|no more conn|client_login)")
     ),
+    "keepalived": (*SYSTEMD_TROUBLE, r"Entering FAULT STATE", r"VRRP_Script\(\w+\) (failed|timed)"),
     "pgbackrest": (*SYSTEMD_TROUBLE, r"^(P\d\d +)?ERROR: "),
 }
 PROGRESS = {
@@ -59,6 +60,7 @@ PROGRESS = {
     "etcd": (*SYSTEMD, r"elected leader", r"leadership transfer finished", r"peer became active"),
     "haproxy": (*SYSTEMD, r" is UP"),
     **dict.fromkeys(POOLS, (*SYSTEMD, r"got SIGHUP, re-reading config|process up")),
+    "keepalived": (*SYSTEMD, r"Entering (MASTER|BACKUP) STATE", r"VRRP_Script\(\w+\) succeeded"),
     "pgbackrest": SYSTEMD,
 }
 # Patroni says this in every round.

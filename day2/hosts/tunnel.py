@@ -29,6 +29,7 @@ def probe_through(
     *,
     read_only: bool = False,
     pooled: bool = False,
+    by_address: bool = False,
     lost: Collection[str] = (),
 ) -> Iterator[dict[str, str]]:
     """libpq's parameters of the probe, which hold while the block lasts: by tunnels over the SSH connection to `hop`, or
@@ -36,7 +37,7 @@ def probe_through(
 
     Raises ClusterError for a hop that is unknown, does not answer, or is one of the hosts that are going to be `lost`.
     """
-    values = dsn.probe(cluster, read_only=read_only, pooled=pooled)
+    values = dsn.probe(cluster, read_only=read_only, pooled=pooled, by_address=by_address)
     if hop is None:
         yield values
         return
@@ -46,7 +47,8 @@ def probe_through(
         raise ClusterError(f"--from {hop}: {answer.problem or 'no command can be run there'}")
     port = dsn.port(cluster, read_only=read_only, pooled=pooled)
     with ExitStack() as tunnels:
-        ports = [tunnels.enter_context(tunnel(partial(fleet.dial, hop, p.address, port))) for p in cluster.haproxy_hosts]
+        there = [address for _, address in dsn.places(cluster, by_address=by_address)]
+        ports = [tunnels.enter_context(tunnel(partial(fleet.dial, hop, address, port))) for address in there]
         yield values | {"hostaddr": ",".join(HERE for _ in ports), "port": ",".join(str(one) for one in ports)}
 
 

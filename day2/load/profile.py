@@ -20,7 +20,8 @@ class Endpoints(NamedTuple):
 @dataclass(frozen=True)
 class LoadProfile:
     """How many write and read, each writer with a `pause` (seconds) after a write, with the probe role's password; `via` which
-    host they go to HAProxy (None: straight), or `pooled` to the pools before it. Raises ClusterError for what can't be right."""
+    host they go to HAProxy (None: straight), or `pooled` to the pools before it; `by_address`, to whichever proxy host has the
+    virtual address. Raises ClusterError for what can't be right."""
 
     password: str = field(repr=False)
     writers: int
@@ -28,6 +29,7 @@ class LoadProfile:
     pause: float = 0.0
     via: str | None = None
     pooled: bool = False
+    by_address: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("writers", 1), ("readers", 0)):

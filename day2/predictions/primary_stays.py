@@ -11,6 +11,10 @@ from .prediction import Effect, Prediction
 
 # A write that nothing holds up, on a busy machine; writers that have lost their connection begin again within it.
 HICCUP_SECONDS = 1.0
+# What the writers' own sessions do (CONNECT in day2/load/sessions.py): how long a statement on its way may stay unacknowledged,
+# which the kernel looks at when it sends it again; how long a host is asked that does not let them in; how soon one that waits
+# for an answer learns that the other end knows nothing of it.
+CLIENT_SECONDS, CONNECT_SECONDS, KEEPALIVE_SECONDS = 4.0, 2.0, 2.0
 PATRONI_START_SECONDS = 1.0
 HAPROXY_START_SECONDS = 2.0
 ETCD_START_SECONDS = 5.0
@@ -119,6 +123,35 @@ def haproxy_restarts(timing: Timing, *, others: int) -> Prediction:
     within = HAPROXY_START_SECONDS + timing.routed_seconds()
     unread = f"the only HAProxy is down, for {HAPROXY_START_SECONDS:g} s at most"
     return replace(keeps_running(why, HAPROXY_START_SECONDS * 2, within), unread=unread)
+
+
+def proxy_lost(timing: Timing, *, by_address: bool) -> Prediction:
+    """A proxy host is gone without a word, and clients go to another one."""
+    if not by_address:
+        why = "clients give up a session that is not answered, and go to the next host of their list"
+        within = CLIENT_SECONDS + CONNECT_SECONDS + HICCUP_SECONDS
+        return keeps_running(why, hold=2 * within, within=within)
+    moves = timing.entry_moves[1]
+    within = max(moves, CLIENT_SECONDS) + CONNECT_SECONDS + HICCUP_SECONDS
+    why = f"another proxy host has the address within {moves:g} s (advert_ms {timing.advert_ms}), and ends sessions not its own"
+    return replace(keeps_running(why, hold=2 * within, within=within), unread="nobody has the address until then")
+
+
+def proxy_hangs(timing: Timing, *, by_address: bool) -> Prediction:
+    """HAProxy on a proxy host is there and does nothing. Connections to it are made by the kernel, and not answered."""
+    hold = 2 * timing.entry_leaves[1]
+    if not by_address:
+        return Prediction(
+            Effect.STOPS,
+            within=HICCUP_SECONDS + CONNECT_SECONDS,
+            hold=hold,
+            why="its host keeps open sessions alive, and whoever waits for an answer without a limit waits until it goes on; a"
+            " new connection goes to the next host of the list after its connect_timeout",
+        )
+    leaves = timing.entry_leaves[1]
+    within = leaves + KEEPALIVE_SECONDS + CONNECT_SECONDS + HICCUP_SECONDS
+    why = f"keepalived's check sees it and the address is with another proxy host within {leaves:g} s, which ends the sessions"
+    return replace(keeps_running(why, hold=hold, within=within), unread="HAProxy answers nobody until then")
 
 
 def etcd_restarts(timing: Timing, *, leader: bool) -> Prediction:

@@ -20,6 +20,7 @@ from day2.hosts.ssh import Fleet
 from health.questions import judge_question
 from health.reading import refusals
 from health.rules import blocking, candidates, findings
+from health.rules.entry import holders_of
 from health.rules.holders import not_spared
 from health.states import Server
 from health.upgrades import Change
@@ -38,6 +39,7 @@ SPARED_SECONDS = 60
 CHECKPOINT_SECONDS = 600
 # A large machine takes many minutes to look at its memory and disks. An answer while it goes down or comes up may never come.
 REBOOT_SECONDS, ANSWER_SECONDS = 1800, 10
+MOVE_SECONDS = 60
 LOOK_SECONDS = 0.2
 BOOT = "/proc/sys/kernel/random/boot_id"  # another one after each boot
 SETTLE_SECONDS = 3
@@ -154,6 +156,26 @@ class Actions:
         answer = self._fleet.run(leader, f"{paths.etcdctl(endpoint)} move-leader {int(target.member_id):x}")
         if not answer.ok:
             raise ClusterError(f"{leader}: etcd refuses to move its leadership: {answer.problem}")
+
+    def move_address(self, host: str, address: str) -> None:
+        """Has another proxy host take the virtual address that `host` has; does nothing where that is so already. Raises
+        ClusterError when there is no other that could, and nothing was done, or when none did."""
+        view = self.view()
+        if host not in holders_of(view, self._cluster):
+            return
+        others = [view.hosts[one.name] for one in self._cluster.entry_hosts if one.name != host]
+        if not any(one.runs("keepalived") and one.proxy for one in others):
+            raise ClusterError(f"{address} can't leave {host}: on no other proxy host do keepalived and HAProxy run")
+        # One that ends says so, and another takes over at once; started anew, it leaves the address where it finds it.
+        self.systemctl(host, "restart", "keepalived.service")
+        deadline = time.monotonic() + MOVE_SECONDS
+        while not (holders := holders_of(self.view(), self._cluster)) or host in holders:
+            self._interrupts.check()
+            if time.monotonic() > deadline:
+                raise ClusterError(
+                    f"{address} is on {' and '.join(holders) or 'no host'}, {MOVE_SECONDS} s after it had to leave {host}"
+                )
+            self._interrupts.sleep(LOOK_SECONDS)
 
     def remove_etcd_member(self, host: str) -> None:
         """Takes the member on `host` out of etcd, by way of one that has a quorum. Does nothing where it is none any more."""

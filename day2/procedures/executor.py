@@ -16,6 +16,7 @@ from .steps import (
     ForgetHost,
     HandOver,
     InstallPackages,
+    MoveAddress,
     MoveEtcdLeader,
     RebootHost,
     Reinitialize,
@@ -54,6 +55,8 @@ def execute(step: Step, actions: Actions) -> None:
             _switch_over(step, actions)
         case MoveEtcdLeader(to):
             _move_etcd_leader(to, actions)
+        case MoveAddress(host, address):
+            actions.move_address(host, address)
         case RestartUnit(host, unit):
             actions.systemctl(host, "restart", unit)
             actions.await_healthy(lambda view: view.hosts[host].runs(unit.removesuffix(".service")))

@@ -6,7 +6,8 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Self
 
@@ -83,9 +84,21 @@ class Holding:
             raise given_up(sessions, self._hold.patience)
 
     def let_go(self, to: str) -> None:
-        """All go on, to the primary on host `to`. Raises ClusterError where they don't get there."""
-        self._ask(f"open {to}", "open", self._hold.bound + ANSWER_SECONDS)
-        self._refuse_held(self._ask("resume", "resumed", ANSWER_SECONDS).values())
+        """All go on, to the primary on host `to`: at each proxy as soon as that one leads there, whatever another does, which may
+        have been lost meanwhile. Raises ClusterError where they don't get there."""
+
+        def at(proxy: _Proxy) -> dict[str, Any] | ClusterError:
+            try:
+                self._ask(f"open {to}", "open", self._hold.bound + ANSWER_SECONDS, of=(proxy,))
+                return self._ask("resume", "resumed", ANSWER_SECONDS, of=(proxy,))[proxy.host]
+            except ClusterError as error:
+                return error
+
+        with ThreadPoolExecutor(len(self._proxies)) as pool:
+            answers = list(pool.map(at, self._proxies))
+        if lost := [str(error) for error in answers if isinstance(error, ClusterError)]:
+            raise ClusterError("; ".join(lost))
+        self._refuse_held(answers)
 
     def _refuse_held(self, answers: Any) -> None:
         """Raises ClusterError where something could not be let go, so that only the timer does it."""
@@ -98,16 +111,18 @@ class Holding:
             return ()
         return sessions_of(busy, json.loads(psql(self._fleet, self._cluster, self._leader, query(one["pid"] for one in busy))))
 
-    def _ask(self, command: str, key: str, seconds: float, *, check: bool = False) -> dict[str, dict[str, Any]]:
-        for proxy in self._proxies:
+    def _ask(
+        self, command: str, key: str, seconds: float, *, check: bool = False, of: Sequence[_Proxy] = ()
+    ) -> dict[str, dict[str, Any]]:
+        for proxy in of or self._proxies:
             proxy.tell(command)
-        return self._answers(key, seconds, check=check)
+        return self._answers(key, seconds, check=check, of=of)
 
-    def _answers(self, key: str, seconds: float, *, check: bool = False) -> dict[str, dict[str, Any]]:
-        """What each says. `check`: Ctrl-C ends the wait."""
+    def _answers(self, key: str, seconds: float, *, check: bool = False, of: Sequence[_Proxy] = ()) -> dict[str, dict[str, Any]]:
+        """What each says, or each `of` some. `check`: Ctrl-C ends the wait."""
         deadline = time.monotonic() + seconds
         found = {}
-        for proxy in self._proxies:
+        for proxy in of or self._proxies:
             answer = proxy.answer(deadline, self._interrupts.check if check else lambda: None)
             if key not in answer and "stuck" not in answer:
                 raise ClusterError(f"{proxy.host}: {answer.get('problem', f'says {answer}')}")

@@ -8,9 +8,10 @@ from cluster import pooling
 from cluster.components import APART_TIMER, BACKUP_TIMERS, DRILL_TIMER, FIREWALL_UNIT
 from cluster.topology import Cluster
 from health.rules import candidates
+from health.rules.entry import holders_of
 from health.view import ClusterView
 
-from .steps import AwaitSpared, ForgetHost, MoveEtcdLeader, Plan, RemoveEtcdMember, Step, StopUnits
+from .steps import AwaitSpared, ForgetHost, MoveAddress, MoveEtcdLeader, Plan, RemoveEtcdMember, Step, StopUnits
 
 
 def objections(view: ClusterView, cluster: Cluster, host: str) -> Iterator[str]:
@@ -62,6 +63,8 @@ def _steps(view: ClusterView, cluster: Cluster, host: str) -> Iterator[Step]:
     seen, one = view.hosts[host], cluster.host(host)
     if seen.reachable and one in cluster.postgres_hosts and seen.runs("patroni"):
         yield AwaitSpared(host)
+    if host in holders_of(view, cluster):
+        yield MoveAddress(host, str(cluster.haproxy.proxy_address))
     if one in cluster.etcd_hosts and view.etcd_leader == host:
         healthy = (h.name for h in cluster.etcd_hosts if h.name != host and (etcd := view.hosts[h.name].etcd) and etcd.quorum)
         yield MoveEtcdLeader(min(healthy, key=lambda name: (name == view.leader, name)))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from cluster import pooling
 from cluster.components import NAMES, Name
 from cluster.errors import ClusterError, did_you_mean
-from cluster.topology import Cluster
+from cluster.topology import Cluster, Host
+from health.rules.entry import holders_of
 from health.view import ClusterView
 
 from .hold import Hold
-from .steps import MoveEtcdLeader, Plan, ReloadUnit, RestartPatroni, RestartPostgres, RestartUnit, Step, SwitchOver
+from .steps import MoveAddress, MoveEtcdLeader, Plan, ReloadUnit, RestartPatroni, RestartPostgres, RestartUnit, Step, SwitchOver
 from .switchover import target
 
 Component = Name  # each of them can be restarted
@@ -45,8 +46,9 @@ def steps(view: ClusterView, cluster: Cluster, component: Component, hold: Hold 
         case "haproxy":
             return tuple(ReloadUnit(host.name, "haproxy.service") for host in cluster.haproxy_hosts)
         case "pgbouncer":
-            units = [one.unit for one in pooling.processes(cluster)]
-            return tuple(RestartUnit(host.name, unit) for host in cluster.pooler_hosts for unit in units)
+            return tuple(_pools(view, cluster))
+        case "keepalived":
+            return tuple(RestartUnit(name, "keepalived.service") for name in _holder_last(view, cluster, cluster.entry_hosts))
         case "pgbackrest":
             return tuple(RestartUnit(host.name, "pgbackrest.service") for host in cluster.pgbackrest_hosts)
         case "postgres":
@@ -63,6 +65,21 @@ def _etcd(view: ClusterView, cluster: Cluster) -> Iterator[Step]:
         if followers:
             yield MoveEtcdLeader(min(followers, key=lambda name: (name == view.leader, name)))
         yield RestartUnit(view.etcd_leader, ETCD)
+
+
+def _pools(view: ClusterView, cluster: Cluster) -> Iterator[Step]:
+    """Clients that come by the virtual address are moved once: to a host that is done."""
+    hosts = _holder_last(view, cluster, cluster.pooler_hosts)
+    for name in hosts:
+        if len(hosts) > 1 and name in holders_of(view, cluster):
+            yield MoveAddress(name, str(cluster.haproxy.proxy_address))
+        yield from (RestartUnit(name, one.unit) for one in pooling.processes(cluster))
+
+
+def _holder_last(view: ClusterView, cluster: Cluster, hosts: Iterable[Host]) -> list[str]:
+    """Proxy hosts, whichever has the virtual address last."""
+    holders = holders_of(view, cluster)
+    return sorted((host.name for host in hosts), key=lambda name: (name in holders, name))
 
 
 def _members(

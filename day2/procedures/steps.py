@@ -130,6 +130,18 @@ class MoveEtcdLeader(BaseStep):
 
 
 @dataclass(frozen=True)
+class MoveAddress(BaseStep):
+    """Have the virtual `address` leave `host` for another proxy host, whichever takes it; sessions that came by it are cut."""
+
+    host: str
+    address: str
+    kind: ClassVar[str] = "move-address"
+
+    def __str__(self) -> str:
+        return f"move {self.address} away from {self.host}"
+
+
+@dataclass(frozen=True)
 class RestartUnit(BaseStep):
     """Restart a systemd unit on `host`."""
 
@@ -255,6 +267,7 @@ Step = (
     | HandOver
     | Reinitialize
     | MoveEtcdLeader
+    | MoveAddress
     | RestartUnit
     | ReloadUnit
     | StopUnits

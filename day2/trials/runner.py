@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sized
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -71,7 +72,8 @@ class TrialRunner:
             if time.monotonic() > deadline:
                 raise ClusterError("\n".join(["the cluster is not healthy now:", *(f"  - {p}" for p in problems)]))
             sleep(1)
-        return FaultContext(self._fleet, self._cluster, self._patroni, view, live_timing(self._cluster, view))
+        timing, by_address = live_timing(self._cluster, view), self._load.by_address
+        return FaultContext(self._fleet, self._cluster, self._patroni, view, timing, by_address=by_address)
 
     def run(
         self, context: FaultContext, planned: Iterable[PlannedTrial], keep: Callable[[Proof], object] = lambda proof: None
@@ -119,11 +121,12 @@ class TrialRunner:
             raise ClusterError("\n".join([f"no {fault.name} now:", *(f"  - {reason}" for reason in against)]))
         if where:
             self._out.print(f"\n[bold]{where}[/]  {fault.name}")
-        via, lost = self._load.via, [host.name for host in fault.hosts if fault.needs_healing]
-        with (
-            probe_through(self._fleet, self._cluster, via, pooled=self._load.pooled, lost=lost) as writes,
-            probe_through(self._fleet, self._cluster, via, read_only=True, pooled=self._load.pooled, lost=lost) as reads,
-        ):
+        lost = [host.name for host in fault.hosts if fault.needs_healing]
+        way = partial(
+            probe_through, self._fleet, self._cluster, self._load.via, pooled=self._load.pooled, by_address=self._load.by_address,
+            lost=lost,
+        )  # fmt: skip
+        with way() as writes, way(read_only=True) as reads:
             run = TrialRun(context, fault, Endpoints(writes, reads), self._load, interrupts, self._say, beside)
             try:
                 trial = run.trial(planned.hold)

@@ -13,7 +13,7 @@ from cluster.topology import Cluster
 
 from ..finding import Finding, finding, healthy
 from ..view import ClusterView
-from . import archive, backups, holders, locks, machines, packages, pooling, service, settings, slots, weaker_commits
+from . import archive, backups, entry, holders, locks, machines, packages, pooling, service, settings, slots, weaker_commits
 from .takeover import Candidate, blockers, candidates, obstacles, takeover
 
 __all__ = ["Candidate", "Finding", "blockers", "blocking", "candidates", "findings", "healthy", "obstacles"]
@@ -40,6 +40,7 @@ RULES: tuple[Rule, ...] = (
     service.strangers,
     service.connections,
     pooling.pools,
+    entry.entry,
     locks.locks,
     service.pending_restart,
     backups.backups,

@@ -48,5 +48,7 @@ def version_that_runs(host: HostView, component: Name) -> str | None:
             return host.proxy.version if host.proxy else None
         case "pgbouncer":
             return (host.pooler.version or None) if host.pooler else None
+        case "keepalived":
+            return None  # it has nobody whom one could ask
         case "pgbackrest":
             return host.backups.version if host.backups else None

@@ -110,8 +110,8 @@ class Pooled:
     """Many clients of a pool, each on a connection that it keeps: they write numbered rows, or read. A connection that
     breaks, or an error of any kind, is a failure; nobody tries again."""
 
-    def __init__(self, site: Site, count: int, port: int, *, write: bool = True) -> None:
-        self._site, self._count, self._port, self._write = site, count, port, write
+    def __init__(self, site: Site, count: int, port: int, *, write: bool = True, **differs: object) -> None:
+        self._site, self._count, self._port, self._write, self._differs = site, count, port, write, differs
         self._stop = False
         self._thread = threading.Thread(target=lambda: asyncio.run(self._all()), daemon=True)
         self.failures: list[str] = []
@@ -128,7 +128,7 @@ class Pooled:
         await asyncio.gather(*(self._one(number, gate) for number in range(self._count)))
 
     async def _one(self, number: int, gate: asyncio.Semaphore) -> None:
-        parameters = self._site.parameters(self._port, connect_timeout=60)
+        parameters = self._site.parameters(self._port, **{"connect_timeout": 60} | self._differs)
         try:
             async with gate:
                 connection = await psycopg.AsyncConnection.connect(autocommit=True, **parameters)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from hosts import ADDRESS, DATABASES, HOSTS, PATIENCE, PROXY, SPEC, Hosts, wait_until
+from hosts import ADDRESS, DATABASES, HOSTS, PATIENCE, PROXY, SECOND, SPEC, Hosts, wait_until
 from repository import ROOT
 
 from cluster.inventory_files import load_cluster
@@ -197,12 +197,27 @@ class Site(Hosts):
         return sorted(name for name, state in states.items() if state.startswith("UP"))
 
     def up(self) -> None:
-        """The lab, up. Its inventory is written anew by that: the host that is to keep backups is in it once it has joined."""
-        joined = self.keeps_backups
+        """The lab, up. Its inventory is written anew by that: the host that is to keep backups and the second proxy are in it
+        once they have joined."""
+        joined, shares = self.keeps_backups, self.has_two_proxies
         self.lab.up()
+        inventory = self.folder / INVENTORY
         if not joined:
-            inventory = self.folder / INVENTORY
             inventory.write_text(inventory.read_text().partition("backup = [")[0])
+        if not shares:
+            self.without_second_proxy()
+
+    def without_second_proxy(self) -> None:
+        """It leaves the inventory."""
+        inventory = self.folder / INVENTORY
+        lines = inventory.read_text().splitlines(keepends=True)
+        inventory.write_text("".join(line for line in lines if f"('{SECOND}', " not in line))
+
+    @property
+    def has_two_proxies(self) -> bool:
+        """Whether the second one has joined."""
+        inventory = self.folder / INVENTORY
+        return inventory.exists() and f"('{SECOND}', " in inventory.read_text()
 
     @property
     def keeps_backups(self) -> bool:

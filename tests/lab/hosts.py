@@ -28,15 +28,16 @@ class Kind(NamedTuple):
     suite: str
     postgres: int
     backup: bool = False
+    proxies: int = 1
 
 
 # Each process of a parallel run has a lab of its own: one has IPv6, too, and one nothing else; on two Debian 13 runs, on one
-# both releases; on one PostgreSQL 17; two have a host for backups, which joins in a test. With LAB_SUITE=trixie all of them run
-# that, with LAB_POSTGRES=17 that. A run in one process has the plainest.
+# both releases; on one PostgreSQL 17; two have a host for backups and a second proxy, which join in a test. With
+# LAB_SUITE=trixie all of them run that, with LAB_POSTGRES=17 that. A run in one process has the plainest.
 KINDS = (
-    Kind("ipv4", "trixie", 17, backup=True),
+    Kind("ipv4", "trixie", 17, backup=True, proxies=2),
     Kind("dual", "forky,trixie", 18),
-    Kind("ipv4", "forky", 18, backup=True),
+    Kind("ipv4", "forky", 18, backup=True, proxies=2),
     Kind("ipv6", "trixie", 18),
 )
 LABS = [
@@ -46,6 +47,7 @@ LABS = [
         addresses=kind.addresses,
         suite=os.environ.get("LAB_SUITE") or kind.suite,
         backup=kind.backup,
+        proxies=kind.proxies,
     )
     for n, kind in enumerate(KINDS)
 ]
@@ -63,7 +65,9 @@ DATA = f"/var/lib/postgresql/{POSTGRES}/pgquorum"
 # What the tests of the lab itself use.
 MACHINES = LabSpec(name="lt", subnet="10.77.2.0/24", databases=1, proxies=1)
 DATABASES = [host.name for host in SPEC.hosts if host.kind == "database"]
-(PROXY,) = (host.name for host in SPEC.hosts if host.kind == "proxy")
+PROXY, *_SECOND = (host.name for host in SPEC.hosts if host.kind == "proxy")
+# A second one, once a test has put it into the inventory; None where there is none.
+SECOND = next(iter(_SECOND), None)
 # Which of the lab's hosts keeps backups, once a test has put it into the inventory; None where there is none.
 KEEPER = next((host.name for host in SPEC.hosts if host.kind == "backup"), None)
 HOSTS = [*DATABASES, PROXY]

@@ -96,6 +96,9 @@ def document(cluster: Cluster) -> dict[str, dict[str, Any]]:
         idle = {"version": "1.26.1", "clients": 0, "pools": [], "paused": False}
         proxy["pgbouncer"] = {"processes": {process.name: idle for process in pooling.processes(cluster)}, "users": {}}
     parts |= dict.fromkeys(PROXIES, proxy)
+    if cluster.entry_hosts:
+        proxy["units"] |= {"keepalived.service": "active"}
+        parts |= {name: {**proxy, "keepalived": {"interfaces": ["eth0"] * (name == PROXIES[0])}} for name in PROXIES}
     if cluster.backup_hosts:
         parts[KEEPER] = {"units": {"pgbackrest.service": "active"}, "pgbackrest": backup_part()}
         active["pgbackrest.service"] = "active"

@@ -57,6 +57,18 @@ BROKEN = {
         views.backed_up(proxy1=views.pooler(pooler=None, problems={"pgbouncer": "no such user"})),
         "proxy1: PgBouncer could not be asked: no such user",
     ),
+    "an address that nobody has": (
+        views.shared(proxy1=views.sharer("proxy1")),
+        "entry: no proxy host has 10.0.0.77: clients that come by it reach nobody (docs/runbook.md, The address)",
+    ),
+    "an address that two have": (
+        views.shared(proxy2=views.sharer("proxy2", "eth0")),
+        "entry: proxy1 and proxy2 both have 10.0.0.77: sessions that come by it break (docs/runbook.md, The address)",
+    ),
+    "a proxy whose keepalived does not run": (
+        views.shared(proxy2=views.sharer("proxy2", units=views.sharer("proxy2").units | {"keepalived.service": "failed"})),
+        "proxy2: keepalived.service is failed",
+    ),
     "a disk that is full": (
         views.view(db1=views.database("db1", disks=(Disk("/data", 100 * 1024**3, 4 * 1024**3),))),
         "db1: 4.0 GiB are free of 100.0 on the disk of /data (docs/runbook.md, A disk fills up)",
@@ -293,6 +305,10 @@ BROKEN = {
 }
 
 WORTH_KNOWING = {
+    "a proxy that does not say whether it has the address": (
+        views.shared(proxy2=views.sharer("proxy2", entry=None, problems={"keepalived": "no answer within 2.2 s"})),
+        "proxy2: whether it has 10.0.0.77 could not be seen: no answer within 2.2 s",
+    ),
     "clients that wait for a connection": (
         views.backed_up(proxy1=views.pooler(PoolProcess("write-1", "", "1.26.1", 300, 17, 5.4, 13, 13))),
         "proxy1: 17 clients of write-1 wait for one of its 13 connections, the first for 5 s (docs/runbook.md, A pool is full)",

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import views
-from clusters import cluster
 from repository import ROOT
 
 from cluster.components import COMPONENTS, NAMES, Component
@@ -31,6 +30,7 @@ BACKUPS = "tests/lab/test_91_backups.py"
 DRILLS = "tests/lab/test_93_drill.py"
 POOLS = "tests/lab/test_57_pooling.py"
 POOL_UNITS = (POOLS, "test_systemd_finds_nothing_wrong_with_its_units")
+ENTRY = "tests/lab/test_59_entry.py"
 STORES = "tests/lab/test_94_repositories.py"
 HAPROXY = (SERVICES, "test_haproxy_finds_nothing_wrong_with_its_files")
 # For each template of a component, the test in which the program that reads it does so: it says what it thinks of it, or
@@ -80,6 +80,9 @@ READ_BY_ITS_PROGRAM = {
     "pgbouncer/process.ini.j2": (POOLS, "test_it_runs_with_what_it_was_given"),
     "pgbouncer/route.ini.j2": (POOLS, "test_it_runs_with_what_it_was_given"),
     "pgbouncer/users.txt.j2": (POOLS, "test_a_client_comes_through_both_ports_with_tls_verified"),
+    "keepalived/check-haproxy.sh.j2": (ENTRY, "test_haproxy_that_hangs_loses_the_address_and_does_not_take_it_back"),
+    "keepalived/keepalived.conf.j2": (ENTRY, "test_keepalived_and_systemd_find_nothing_wrong_with_their_files"),
+    "keepalived/keepalived.service.conf.j2": (ENTRY, "test_keepalived_and_systemd_find_nothing_wrong_with_their_files"),
     "pgbackrest/backup.timer.j2": (BACKUPS, "test_systemd_finds_nothing_wrong_with_its_units"),
     "pgbackrest/cipher.conf.j2": (BACKUPS, "test_a_backup_is_encrypted_and_nobody_else_may_read_its_password"),
     "pgbackrest/beside.j2": (DRILLS, "test_systemd_finds_nothing_wrong_with_what_a_drill_is_made_of"),
@@ -171,7 +174,7 @@ def kept_from_others(component: Component) -> Iterator[str]:
 def in_the_lab(component: Component) -> Iterator[str]:
     """Its packages are in the image of the lab, where there is no network, and a test looks at its units."""
     yield from (f"lab/recipe.py: {name}" for name in component.packages_for(18) if name not in ROLE_PACKAGES)
-    looked_at = text(SERVICES) + text(BACKUPS) + text(POOLS)
+    looked_at = text(SERVICES) + text(BACKUPS) + text(POOLS) + text(ENTRY)
     for unit in (*component.units, *component.beside, *component.masked):
         if f'"{unit.removesuffix(".service")}"' not in looked_at:
             yield f"{SERVICES}: {unit}"
@@ -185,7 +188,7 @@ def rehearsed(component: Component) -> Iterator[str]:
 
 def asked(component: Component) -> Iterator[str]:
     """Hosts are asked for its own word."""
-    of = cluster(backup=True, pooling=True)
+    of = views.SHARED
     if any(component.name not in questions(of, host) for host in of.members(component.group)):
         yield f"day2/hosts/observe.py: {component.name}"
 
@@ -200,9 +203,9 @@ def rules(component: Component) -> Iterator[str]:
 
 def complaints(group: str, unit: str, state: str) -> Iterator[Finding]:
     """What the rules find wrong where one host of a group differs from good health in one unit."""
-    of = views.BACKED_UP
-    host = views.backed_up().hosts[of.members(group)[-1].name]
-    seen = views.backed_up(**{host.name: replace(host, units={**host.units, unit: state})})
+    of = views.SHARED
+    host = views.shared().hosts[of.members(group)[-1].name]
+    seen = views.shared(**{host.name: replace(host, units={**host.units, unit: state})})
     return (found for found in findings(seen, of) if found.level != "ok")
 
 

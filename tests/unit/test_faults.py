@@ -30,6 +30,7 @@ LAN = PROFILES["lan"]
 POWER = {"power_off": "ipmi off", "power_on": "ipmi on"}
 POWERED = dict.fromkeys(("db1", "db2", "db3"), POWER)
 ALL_POWERED = dict.fromkeys(("db1", "db2", "db3", "keep1"), POWER)
+SHARED = cluster(ALL_POWERED | dict.fromkeys(("proxy1", "proxy2"), POWER), backup=True, two=True, proxy_address="10.0.0.77")
 FAILS_OVER, KEEPS, STOPS = Effect.FAILS_OVER, Effect.KEEPS_RUNNING, Effect.STOPS
 EFFECTS = {
     "host-off": FAILS_OVER,
@@ -49,6 +50,8 @@ EFFECTS = {
     "replicas-off": STOPS,
     "replicas-stop": STOPS,
     "haproxy-kill": KEEPS,
+    "proxy-host-off": KEEPS,
+    "proxy-hang": STOPS,
     "wal-disk-full": FAILS_OVER,
     "switchover": FAILS_OVER,
     "kill": FAILS_OVER,
@@ -64,6 +67,8 @@ EFFECTS = {
 }
 # Those that need a host that keeps backups.
 OF_REPOSITORY = {"repository-off", "repository-full", "archive-hangs", "host-lost-for-good"}
+# Those that need a second proxy host.
+OF_PROXIES = {"proxy-host-off", "proxy-hang"}
 # Those whose steps are not all predicted: nobody fails, or who takes the key first may have to give it back.
 LOOSE = {"switchover", "lagging-then-crash", "lagging-then-restart"}
 # Those after which asynchronous replication may have lost something.
@@ -86,14 +91,19 @@ class Hosts:
         return Answer(host, *self._answer)
 
 
-def context(of: Cluster | None = None, view: ClusterView | None = None, answer: Hosts | None = None) -> FaultContext:
-    answer = answer or Hosts()
-    return FaultContext(answer, of or cluster(POWERED), None, view or views.view(), LAN)  # type: ignore[arg-type]
+def context(
+    of: Cluster | None = None, view: ClusterView | None = None, answer: Hosts | None = None, *, by_address: bool = False
+) -> FaultContext:
+    fleet: Any = answer or Hosts()
+    patroni: Any = None
+    return FaultContext(fleet, of or cluster(POWERED), patroni, view or views.view(), LAN, by_address=by_address)
 
 
 def made(name: str, **of: Any) -> BaseFault:
     if name in OF_REPOSITORY:
         of = {"of": cluster(ALL_POWERED, backup=True), "view": views.backed_up()} | of
+    if name in OF_PROXIES:
+        of = {"of": SHARED} | of
     fault = choose(name, context(**of))
     assert isinstance(fault, BaseFault)
     return fault
@@ -263,6 +273,31 @@ def test_what_stands_in_the_way_is_told() -> None:
     ]
     unsafe = views.with_keys(config='{"failsafe_mode": false}')
     assert "failsafe_mode is off" in made("etcd-all-stop", view=unsafe).blockers()[0]
+
+
+def test_the_proxy_that_clients_come_through_is_struck() -> None:
+    on_second = views.shared(proxy1=views.sharer("proxy1"), proxy2=views.sharer("proxy2", "eth0"))
+    for name in (*sorted(OF_PROXIES), "haproxy-kill"):
+        assert [host.name for host in made(name, of=SHARED, view=on_second, by_address=True).hosts] == ["proxy2"]
+        assert [host.name for host in made(name, of=SHARED, view=on_second).hosts] == ["proxy1"]
+
+
+def test_by_the_address_a_hung_proxy_is_left_and_one_that_is_killed_is_waited_for() -> None:
+    hang, listed = (made("proxy-hang", view=views.shared(), by_address=by).prediction() for by in (True, False))
+    assert (hang.effect, listed.effect) == (KEEPS, STOPS)
+    assert hang.within > LAN.entry_leaves[1] and hang.unread and not listed.unread
+    assert made("proxy-host-off", view=views.shared(), by_address=True).prediction().unread
+    kill = made("haproxy-kill", of=SHARED, view=views.shared(), by_address=True).prediction()
+    assert kill.within > made("haproxy-kill", of=SHARED, view=views.shared()).prediction().within
+
+
+def test_where_there_is_one_proxy_alone_it_is_left_alone() -> None:
+    for name in OF_PROXIES:
+        assert "there is only one host in group haproxy" in made(name, of=cluster(POWERED)).blockers()[0]
+    both = hosts({"proxy1": POWER, "proxy2": POWER}, two=True)
+    both["proxy1"] = RawHost(frozenset({"haproxy", "etcd"}), both["proxy1"].data)
+    both["proxy2"] = RawHost(frozenset({"haproxy", "etcd"}), both["proxy2"].data)
+    assert made("proxy-host-off", of=build(both)).blockers() == ["proxy1 has etcd, too: that is lost with it"]
 
 
 def test_a_disk_is_filled_only_where_that_harms_nothing_else() -> None:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.components import COMPONENTS
-from cluster.connections import CONNECTIONS, OPERATOR
-from cluster.firewall import Door, Networks, doors
+from cluster.connections import CONNECTIONS, NO_PORT, OPERATOR
+from cluster.firewall import Door, Networks, doors, vrrp_peers
 from cluster.pooling import places
 from cluster.settings import AllSettings
 from cluster.topology import Cluster
@@ -32,7 +32,7 @@ def lets_in(door: Door, address: str) -> bool:
 def test_every_connection_that_the_cluster_needs_is_let_in() -> None:
     one = cluster(pooling=True)
     for connection in CONNECTIONS:
-        if connection.source == OPERATOR:
+        if connection.source == OPERATOR or connection.port == NO_PORT:
             continue
         dialling = [host.address for host in one.members(connection.source)] if connection.source != "clients" else [CLIENT]
         for host in one.members(connection.target):
@@ -96,7 +96,7 @@ def test_networks_never_overlap_which_the_kernel_would_refuse(four: list[object]
 
 
 def table(of: Cluster, name: str) -> str:
-    return render("firewall/pgquorum.nft.j2", doors=doors(of, of.host(name)))
+    return render("firewall/pgquorum.nft.j2", doors=doors(of, of.host(name)), vrrp=vrrp_peers(of, of.host(name)))
 
 
 def test_what_is_there_and_what_is_of_the_host_itself_is_never_judged() -> None:
@@ -126,3 +126,10 @@ def test_one_address_may_be_all_clients_of_the_pools_and_leaves_as_many_places()
     assert all("saddr ct count over 600 " in chains[port] and "dport ct count" not in chains[port] for port in ("6432", "6433"))
     assert "all_to_" not in text
     assert places(one) * 2 - 600 == 600
+
+
+def test_who_has_the_address_is_told_by_the_other_proxies_alone() -> None:
+    one = cluster(two=True, proxy_address="10.0.0.77")
+    lines = [line.strip() for line in table(one, "proxy1").splitlines()]
+    assert lines.index("meta l4proto 112 ip saddr { 10.0.0.10/32 } accept") + 1 == lines.index("meta l4proto 112 drop")
+    assert not any("112" in table(of, name) for of, name in ((one, "db1"), (cluster(two=True), "proxy1")))

@@ -38,18 +38,30 @@ class Host:
         """What comes back from HAProxy's sockets."""
         for question, answer in said.items():
             (self.folder / question).write_text(answer)
-        self.program("socat", f'read -r question; [ -e "{self.folder}/$question" ] && cat "{self.folder}/$question"')
+        answer = f"{self.folder}/$question"
+        note = f'read -r question; echo "$question" >>{self.folder}/asked'
+        self.program("socat", f'{note}; [ -e "{answer}" ] && cat "{answer}"')
 
     def reload(self) -> int:
+        return self.begin().wait(60)
+
+    def begin(self, tries: int = 200) -> subprocess.Popen[bytes]:
         script = render("haproxy/reload-haproxy.sh.j2")
-        for path in (paths.HAPROXY_STATES, paths.HAPROXY_DOWN):
+        for path in (paths.HAPROXY_STATES, paths.HAPROXY_DOWN, paths.HOLD_NOTE):
             script = script.replace(path, str(self.folder / Path(path).name))
+        assert "-lt 200 " in script
+        script = script.replace("-lt 200 ", f"-lt {tries} ")
         environment = {"PATH": f"{self.folder}:{os.environ['PATH']}", "MAINPID": "1234567"}
-        return subprocess.run(["sh", "-c", script], env=environment, check=False).returncode
+        return subprocess.Popen(["sh", "-c", script], env=environment)
 
     @property
     def calls(self) -> list[str]:
         return (self.folder / "calls").read_text().splitlines()
+
+    @property
+    def asked(self) -> list[str]:
+        """What HAProxy was asked, in order."""
+        return (self.folder / "asked").read_text().splitlines()
 
     @property
     def states(self) -> str:
@@ -102,7 +114,36 @@ def test_one_that_gives_no_answer_is_reloaded_by_a_signal(host: Host) -> None:
     text = render("haproxy/reload-haproxy.sh.j2")
     assert 'kill -USR2 "$MAINPID"' in text.partition("else")[2]
     assert host.reload() != 0  # there is no such process to be signalled
-    assert [call for call in host.calls if call.startswith("socat")] == [f"socat -t 2 stdio {paths.HAPROXY_SOCKET}"]
+    assert [call for call in host.calls if call.startswith("socat")] == [f"socat -t 2 stdio {paths.HAPROXY_SOCKET}"] * 2
+
+
+def test_it_waits_until_clients_that_wait_are_let_go(host: Host) -> None:
+    note = host.folder / Path(paths.HOLD_NOTE).name
+    note.write_text("somebody")
+    running = host.begin()
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.wait(1)
+        assert [call for call in host.calls if not call.endswith(" -c -q")] == []
+    finally:
+        note.unlink()
+    assert running.wait(60) == 0
+    assert any("reload" in call for call in host.asked)
+
+
+def stat(limit: int) -> str:
+    """What HAProxy tells of its frontends, of which the one for writes takes so many connections."""
+    columns = ["# pxname,svname,qcur,qmax,scur,smax,slim,stot"]
+    rows = [f"{name},FRONTEND,,,1,1,{limit},9" for name, limit in (("writes", limit), ("reads", 1000), ("statistics", 20))]
+    return "\n".join([*columns, *rows, "write,db1,0,0,0,0,0,9"]) + "\n"
+
+
+def test_while_a_frontend_is_held_by_hand_it_waits_too_and_is_refused_in_the_end(host: Host) -> None:
+    (host.folder / "show stat").write_text(stat(0))
+    assert host.begin(tries=2).wait(60) == 1
+    assert set(host.asked) == {"show stat"} and host.states == "as it was"
+    (host.folder / "show stat").write_text(stat(1000))
+    assert host.reload() == 0
 
 
 def test_every_server_of_both_backends_is_down_at_a_start() -> None:

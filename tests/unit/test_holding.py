@@ -134,6 +134,14 @@ def test_what_could_not_be_let_go_is_told_with_the_way_out() -> None:
         clients.let_go("db2")
 
 
+def test_a_proxy_that_was_lost_keeps_nobody_waiting_at_the_others() -> None:
+    hosts = Hosts(proxy1={"open": {"problem": "no connection gets through to PostgreSQL"}}, proxy2={})
+    with pytest.raises(ClusterError, match="proxy1: no connection gets through"), held(hosts) as clients:
+        clients.hold()
+        clients.let_go("db2")
+    assert hosts.heard == {"proxy1": ["hold", "open db2", "EOF"], "proxy2": ["hold", "open db2", "resume", "EOF"]}
+
+
 def test_ctrl_c_ends_the_wait_for_a_pause() -> None:
     interrupts = Interrupts(lambda text: None)
     hosts = Hosts(proxy1={"hold": {}}, proxy2={"hold": {}})  # no answer

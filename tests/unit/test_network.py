@@ -10,7 +10,7 @@ from repository import ROOT
 
 from cluster.building import RawHost, build
 from cluster.components import COMPONENTS, GROUPS
-from cluster.connections import CLIENTS, CONNECTIONS, EVERY_HOST, OPERATOR, reached_from
+from cluster.connections import CLIENTS, CONNECTIONS, EVERY_HOST, NO_PORT, OPERATOR, reached_from
 from cluster.settings import HostSettings
 
 HEAD = ("from", "to", "port", "protocol", "by what right", "what for")
@@ -49,7 +49,9 @@ def test_where_etcd_has_hosts_of_its_own_they_dial_each_other_only() -> None:
 def test_a_connection_names_what_there_is(one) -> None:
     """Groups of the inventory, and a port that the target listens on."""
     assert one.source in (*GROUPS, CLIENTS, OPERATOR)
-    if one.target == EVERY_HOST:
+    if one.port == NO_PORT:
+        assert "IP protocol" in one.protocol
+    elif one.target == EVERY_HOST:
         assert one.port in HostSettings.model_fields
     else:
         assert one.port in [
@@ -73,9 +75,10 @@ def documented() -> list[tuple[str, ...]]:
     """The rows that the table should have."""
     of = cluster()
 
+    def where(port: str) -> str:
+        return f"{number(port)}, `{port}`" if port != NO_PORT else "none"
+
     def number(port: str) -> int:
         return 22 if port in HostSettings.model_fields else of.setting(port)  # that of SSH's configuration, or its own
 
-    return [
-        (one.source, one.target, f"{number(one.port)}, `{one.port}`", one.protocol, one.right, one.why) for one in CONNECTIONS
-    ]
+    return [(one.source, one.target, where(one.port), one.protocol, one.right, one.why) for one in CONNECTIONS]

@@ -17,6 +17,7 @@ from health.dcs import Configurations
 from health.states import (
     Archiver,
     Connections,
+    EntryState,
     EtcdState,
     Holder,
     PatroniState,
@@ -31,7 +32,8 @@ from health.states import (
 from health.view import ClusterView, HostView
 
 SHOP = cluster()
-BACKED_UP = cluster(backup=True, pooling=True)  # with all that a cluster may have
+BACKED_UP = cluster(backup=True, pooling=True)
+SHARED = cluster(backup=True, pooling=True, two=True, proxy_address="10.0.0.77")  # with all that a cluster may have
 DROPPING = cluster(backup=True, backup_when_stuck="drop")
 VERSION = str(own())
 DATABASES = ("db1", "db2", "db3")
@@ -52,11 +54,11 @@ POOLS = ("pgquorum-pool@write-1", "pgquorum-pool@read-1")
 BESIDE = ("pgquorum-wake-patroni", "pgquorum-confirm-quorum")
 UNITS = {
     f"{name}.service": "not-found"
-    for name in ("etcd", "patroni", "haproxy", "pgbackrest", "postgresql", "pgbouncer", *BESIDE, *POOLS)
+    for name in ("etcd", "patroni", "haproxy", "pgbackrest", "postgresql", "pgbouncer", "keepalived", *BESIDE, *POOLS)
 }
 
 
-NOT_ON_DATABASES = ("haproxy", "postgresql", "pgbackrest", "pgbouncer", "pgquorum-pool")
+NOT_ON_DATABASES = ("haproxy", "postgresql", "pgbackrest", "pgbouncer", "keepalived", "pgquorum-pool")
 
 
 def etcd(name: str, **differs: Any) -> EtcdState:
@@ -148,6 +150,12 @@ def pooler(*processes: PoolProcess, **differs: Any) -> HostView:
     return replace(proxy(units=units, pooler=PoolerState(known, dict(VERIFIERS))), **differs)
 
 
+def sharer(name: str, *interfaces: str, **differs: Any) -> HostView:
+    """One of two such hosts, with the virtual address on these interfaces."""
+    units = pooler().units | {"keepalived.service": "active"}
+    return replace(pooler(name=name, units=units, entry=EntryState(interfaces)), **differs)
+
+
 def unreachable(name: str, why: str = "unreachable: it does not answer") -> HostView:
     return HostView(name, {"host": why})
 
@@ -216,3 +224,9 @@ def backed_up(archiver: Archiver | None = None, **hosts: HostView) -> ClusterVie
         host = database(name, postgres=state, etcd=etcd(name, keys=keys))
         well[name] = replace(host, units=host.units | {"pgbackrest.service": "active"})
     return ClusterView(well | {"proxy1": pooler(), "keep1": keeper()} | hosts)
+
+
+def shared(**hosts: HostView) -> ClusterView:
+    """The same with a second proxy host, and the virtual address on the first."""
+    proxies = {"proxy1": sharer("proxy1", "eth0"), "proxy2": sharer("proxy2")}
+    return backed_up(**(proxies | hosts))

@@ -57,7 +57,7 @@ def _failover(c: Context, accept_loss: str | None = None, yes: bool = False) -> 
 
 @command(
     help={
-        "component": "postgres (default), patroni, etcd, haproxy or pgbackrest",
+        "component": "postgres (default), patroni, etcd, haproxy, pgbouncer, keepalived or pgbackrest",
         "pending-only": "only members with a setting that waits for a restart",
         "patience": PATIENT,
         "dry": DRY,

@@ -54,6 +54,8 @@ def say_what_is_left(out: Console, cluster: Cluster, host: str, *, reachable: bo
     if one in cluster.etcd_hosts:
         left = len(cluster.etcd_hosts) - 1
         out.print(f"etcd has {left} members left; the inventory needs 1, 3, 5 or 7: name another host for it.", soft_wrap=True)
+    if one in cluster.entry_hosts and len(cluster.entry_hosts) == 2:
+        out.print("proxy_address needs two proxy hosts: name another one, or set it to None.", soft_wrap=True)
     directories = {
         directory
         for component in cluster.components(one)

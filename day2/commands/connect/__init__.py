@@ -11,6 +11,7 @@ ROLE = {
     "database": "the database; without it, the first of the settings",
     "read-only": "the replicas (port 5001)",
     "pooled": "through PgBouncer's pools (port 6432, with --read-only 6433)",
+    "address": "by proxy_address, whichever proxy host has it, in place of a list of them",
 }
 
 
@@ -27,13 +28,17 @@ def _dsn(
     database: str | None = None,
     read_only: bool = False,
     pooled: bool = False,
+    address: bool = False,
     format: str = "libpq",
     with_password: bool = False,
 ) -> None:
     """Print the connection string of an application role, through every HAProxy, with TLS verified."""
     from day2.commands.connect.clients import dsn
 
-    on_cluster(c, dsn, role=role, database=database, read_only=read_only, pooled=pooled, form=format, with_password=with_password)
+    on_cluster(
+        c, dsn, role=role, database=database, read_only=read_only, pooled=pooled, by_address=address, form=format,
+        with_password=with_password,
+    )  # fmt: skip
 
 
 @command(help={**ROLE, "command": "run this and leave"})
@@ -43,12 +48,13 @@ def _psql(
     database: str | None = None,
     read_only: bool = False,
     pooled: bool = False,
+    address: bool = False,
     command: str | None = None,
 ) -> None:
     """Open psql through HAProxy as an application role."""
     from day2.commands.connect.clients import psql
 
-    on_cluster(c, psql, role=role, database=database, read_only=read_only, pooled=pooled, command=command)
+    on_cluster(c, psql, role=role, database=database, read_only=read_only, pooled=pooled, by_address=address, command=command)
 
 
 @command(help={"name": "which one; without it, their names are listed"})

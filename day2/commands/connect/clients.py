@@ -38,9 +38,10 @@ def dsn(
     with_password: bool,
     form: str = "libpq",
     pooled: bool = False,
+    by_address: bool = False,
 ) -> int:
     """`invoke dsn`: the connection string alone on stdout, so that `psql "$(invoke dsn)"` works, in one of formats.FORMS."""
-    values = application(cluster, role=role, database=database, read_only=read_only, pooled=pooled)
+    values = application(cluster, role=role, database=database, read_only=read_only, pooled=pooled, by_address=by_address)
     vault = open_vault(cluster)
     # What a person should know goes to stderr: stdout is for the string alone.
     if with_password:
@@ -62,13 +63,20 @@ def password_hint(form: str, role: str) -> str:
 
 
 def psql(
-    cluster: Cluster, *, role: str | None, database: str | None, read_only: bool, command: str | None, pooled: bool = False
+    cluster: Cluster,
+    *,
+    role: str | None,
+    database: str | None,
+    read_only: bool,
+    command: str | None,
+    pooled: bool = False,
+    by_address: bool = False,
 ) -> NoReturn:
     """`invoke psql`: becomes psql, in a session through HAProxy or for one command."""
     program = shutil.which("psql")
     if program is None:
         raise ClusterError("psql is not installed on this machine: `apt-get install postgresql-client` brings it")
-    values = application(cluster, role=role, database=database, read_only=read_only, pooled=pooled)
+    values = application(cluster, role=role, database=database, read_only=read_only, pooled=pooled, by_address=by_address)
     environment = {**os.environ, "PGPASSWORD": open_vault(cluster).password(f"role_{values['user']}")}
     words = ["-c", command] if command else []
     os.execve(program, [program, as_string(values), *words], environment)

@@ -178,16 +178,18 @@ def etcd(cluster: Cluster, view: ClusterView) -> Table:
 def proxies(cluster: Cluster, view: ClusterView) -> Table:
     """A row for each HAProxy: where each port leads now."""
     write, read = cluster.haproxy.write_port, cluster.haproxy.read_port
-    table = _table("HAProxy", f"writes ({write}) to", f"reads ({read}) to", "down")
+    address = [f"has {cluster.haproxy.proxy_address}"] if cluster.entry_hosts else []
+    table = _table("HAProxy", f"writes ({write}) to", f"reads ({read}) to", "down", *address)
     for host in (view.hosts[h.name] for h in cluster.haproxy_hosts):
+        has = ["?" if host.entry is None else "yes" if host.entry.holds else "no"] if address else []
         if host.proxy is None:
-            table.add_row(host.name, _silent(host) or host.units.get("haproxy.service", "?"))
+            table.add_row(host.name, _silent(host) or host.units.get("haproxy.service", "?"), "", "", *has)
             continue
         writers, readers = (", ".join(view.servers_up(host.name, port)) or "nobody" for port in ("write", "read"))
         # A replica is down on the write port by nature, and the primary on the read port: only one down on both is.
         up = {server.name for servers in host.proxy.backends.values() for server in servers if server.up}
         down = {server.name for servers in host.proxy.backends.values() for server in servers} - up
-        table.add_row(host.name, writers, readers, ", ".join(sorted(down)) or "none")
+        table.add_row(host.name, writers, readers, ", ".join(sorted(down)) or "none", *has)
     return table
 
 

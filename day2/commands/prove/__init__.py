@@ -21,6 +21,7 @@ from day2.commands.declare import BY_WAY, JSON, YES, command, on_cluster
         "rate": "how many writes a second each of them makes at most (0: as many as it can)",
         "readers": "how many read at the same time",
         "pooled": "write and read through PgBouncer's pools (ports 6432 and 6433)",
+        "address": "write and read by proxy_address, in place of a list of the proxy hosts",
         "from": BY_WAY,
         "json": JSON,
     },
@@ -39,6 +40,7 @@ def _failover_test(
     rate: float = 0.0,
     readers: int = 2,
     pooled: bool = False,
+    address: bool = False,
     from_: str | None = None,
     json: bool = False,
 ) -> None:
@@ -51,7 +53,7 @@ def _failover_test(
     on_cluster(
         c, failover_test, fault=fault, repeat=repeat, soak=soak or None, seed=None if seed < 0 else seed,
         directory=report, yes=yes, writers=writers, rate=rate, readers=readers, pooled=pooled, hop=from_, as_json=json,
-        lagging=lagging,
+        lagging=lagging, by_address=address,
     )  # fmt: skip
 
 

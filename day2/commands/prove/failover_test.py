@@ -21,7 +21,7 @@ from day2.faults import FAULTS, choose, laggard
 from day2.faults.fault import Fault, FaultContext
 from day2.faults.lagging import LaggingReplica
 from day2.hosts import operator_lock
-from day2.hosts.dsn import open_vault, port
+from day2.hosts.dsn import open_vault, places, port
 from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
 from day2.load.profile import LoadProfile
@@ -47,7 +47,7 @@ MOST_MINUTES = 24 * 60
 def failover_test(
     cluster: Cluster, *, fault: str | None, repeat: int, soak: float | None, seed: int | None, yes: bool,
     writers: int, rate: float, readers: int, hop: str | None, directory: str | None, as_json: bool, lagging: bool = False,
-    pooled: bool = False,
+    pooled: bool = False, by_address: bool = False,
 ) -> int:  # fmt: skip
     """Runs the trials and reports them; 1 when anything was not as promised. `directory` gets the report as files.
 
@@ -55,7 +55,10 @@ def failover_test(
     """
     out = console(as_json=as_json)
     vault = open_vault(cluster)
-    load = LoadProfile(vault.password("probe"), writers, readers, pause=pause_of(rate), via=hop, pooled=pooled)
+    load = LoadProfile(
+        vault.password("probe"), writers, readers, pause=pause_of(rate), via=hop, pooled=pooled, by_address=by_address
+    )
+    ((called, _), *_) = places(cluster, by_address=by_address)
     write, read = (port(cluster, read_only=read_only, pooled=pooled) for read_only in (False, True))
     refuse_bad_options(repeat, soak, seed, directory, lagging=lagging)
     with Fleet(cluster.hosts) as fleet, operator_lock.held(fleet, cluster, "failover-test"):
@@ -64,6 +67,7 @@ def failover_test(
         names, left_out = refuse_bad_faults(context, fault, every=soak is not None, lagging=lagging)
         seed = seed if seed is not None or soak is None else random.randrange(10**6)  # noqa: S311
         through = "PgBouncer and HAProxy" if pooled else "HAProxy"
+        through += f" at {called}" if by_address else ""
         out.print(
             f"Writes go through {through} (port {write}) from {writers} connections, reads ({read}) from {readers}, on cluster"
             f" {cluster.name}.",

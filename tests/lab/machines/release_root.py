@@ -21,10 +21,11 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 SYSTEMD
 # All that hosts would install but what no program needs to judge its files. Where /lib is a link, a package may have a directory.
 UNPACK = """
 for deb in /var/cache/apt/archives/*.deb /srv/lab/*/pool/*.deb; do
-    case $deb in *libllvm*|*perl*|*locales*|*l10n*|*libz3*|*postgresql-17*|*postgresql-client-17*) continue ;; esac
+    case $deb in *libperl5*) ;;  # keepalived is linked with it, by way of SNMP
+    *libllvm*|*perl*|*locales*|*l10n*|*libz3*|*postgresql-17*|*postgresql-client-17*) continue ;; esac
     [ ! -e "$deb" ] || dpkg-deb --fsys-tarfile "$deb" | tar -x --keep-directory-symlink -C /
 done
-systemd-sysusers --inline 'u postgres -' 'u etcd -' 'u haproxy -'
+systemd-sysusers --inline 'u postgres -' 'u etcd -' 'u haproxy -' 'u keepalived_script -'
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,15 +16,18 @@ from cluster import paths
 from cluster.components import APART_TIMER, COMPONENTS
 from cluster.inventory_files import load_cluster
 from cluster.releases import RELEASES, Release
+from cluster.survey import HostSurvey
 from cluster.vault import Vault
 from health.preflight import too_old
 from lab import LabSpec, host_packages, image, recipe
-from operations import etcd, haproxy, patroni, pgbouncer
+from operations import etcd, haproxy, keepalived, patroni, pgbouncer
 
 DEBIAN = {one.codename: one for one in RELEASES if one.system == "debian"}
 # Of these a lab of `make test` is made in any case. To build the image of another takes longer than all tests here.
 BUILT = ("trixie", "forky")
 UNITS = (*(unit for one in COMPONENTS for unit in (*one.units, *one.beside)), APART_TIMER)
+# The one that the proxy host has, there.
+INTERFACE = "ens3"
 # What an older systemd says that it does not know, and goes on: there a program is started again every 100 ms for ever.
 SINCE = {"RestartSteps": 254, "RestartMaxDelaySec": 254}
 
@@ -48,11 +52,14 @@ def there(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     made.said(UNPACK)  # first: packages bring files of the same names
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ship(tmp_path_factory.mktemp("shipped")))
-        of = load_cluster(overrides={"pooling": True})
+        with Path("inventory.py").open("a") as inventory:
+            inventory.write('haproxy.append(_lab("pg-haproxy2", "10.77.0.22"))\n')
+        of = load_cluster(overrides={"pooling": True, "proxy_address": "10.77.0.50"})
         vault = Vault(of, {})
         (proxy, *_), (database, *_) = of.haproxy_hosts, of.postgres_hosts
-        for part, host in ((etcd, database), (patroni, database), (haproxy, proxy), (pgbouncer, proxy)):
-            made.write(part.files(SimpleNamespace(cluster=of, vault=vault, host=host)))
+        surveys = {proxy.name: HostSurvey(networks=((INTERFACE, f"{proxy.address}/24"),))}
+        for part, host in ((etcd, database), (patroni, database), (haproxy, proxy), (pgbouncer, proxy), (keepalived, proxy)):
+            made.write(part.files(SimpleNamespace(cluster=of, vault=vault, host=host, surveys=surveys)))
     return made
 
 
@@ -69,6 +76,14 @@ def test_haproxy_finds_nothing_wrong_with_its_files(there: Root) -> None:
         f"cp {paths.HAPROXY_DOWN} {paths.HAPROXY_STATES}; haproxy -c -f {paths.HAPROXY_USERS} -f {paths.HAPROXY_CONFIG}"
     )
     assert [line for line in said.splitlines() if "WARNING" in line and "changed from server-state" not in line] == []
+
+
+def test_keepalived_finds_nothing_wrong_with_its_files(there: Root) -> None:
+    card = f"ip link add {INTERFACE} type veth peer name far; ip address add 10.77.0.21/24 dev {INTERFACE}"
+    card += f"; ip link set {INTERFACE} up; ip link set far up"
+    assert there.said(f"{card}; keepalived --config-test --use-file={paths.KEEPALIVED_CONFIG}") == ""
+    wrong = there.run(f"{card}; sed s/nopreempt/nopreemt/ {paths.KEEPALIVED_CONFIG} >/srv/k; keepalived -t --use-file=/srv/k")
+    assert wrong.returncode != 0 and "nopreemt" in wrong.stdout
 
 
 def test_patroni_finds_nothing_wrong_with_its_files(there: Root) -> None:
