@@ -46,6 +46,8 @@ CLUSTERS = {
     "test_60": "deploys",
     "test_69": "proof",
     "test_70": "faults",
+    "test_72": "seventeen",
+    "test_75": "proof",
     "test_76": "deploys",
     "test_77_l": "proof",
     "test_80": "proof",

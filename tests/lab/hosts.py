@@ -32,10 +32,10 @@ class Kind(NamedTuple):
 
 
 # Each process of a parallel run has a lab of its own: one has IPv6, too, and one nothing else; on two Debian 13 runs, on one
-# both releases; on one PostgreSQL 17; two have a host for backups and a second proxy, which join in a test. With
+# both releases; on one PostgreSQL 17; two have a host for backups, one a second proxy, which join in a test. With
 # LAB_SUITE=trixie all of them run that, with LAB_POSTGRES=17 that. A run in one process has the plainest.
 KINDS = (
-    Kind("ipv4", "trixie", 17, backup=True, proxies=2),
+    Kind("ipv4", "trixie", 17, backup=True),
     Kind("dual", "forky,trixie", 18),
     Kind("ipv4", "forky", 18, backup=True, proxies=2),
     Kind("ipv6", "trixie", 18),

@@ -119,6 +119,7 @@ def test_an_older_checkout_than_the_one_that_deployed_a_host_is_refused_and_touc
     assert site.changes() == 0
 
 
+@pytest.mark.long
 def test_who_insists_deploys_an_older_checkout_and_the_host_notes_that_one(site: Site) -> None:
     with noted(site, PROXY, "99.0.0"):
         run = site.deployed("--data", "downgrade_from=99.0.0")

@@ -39,6 +39,7 @@ def test_what_was_acknowledged_before_the_primary_died_is_read_after(site: Site,
     assert site.changes() == 0
 
 
+@pytest.mark.long
 def test_no_write_is_lost_when_each_server_is_restarted_in_turn(site: Site) -> None:
     started = site.postmasters()
     with Writers(site) as writers:

@@ -83,6 +83,7 @@ def test_the_other_choice_is_to_go_on_alone_and_every_report_says_so(site: Site,
     assert status(site)["without_replica"] == "wait"
 
 
+@pytest.mark.long
 def test_durability_all_has_every_write_on_every_replica_and_is_taken_back(site: Site) -> None:
     with site.deployed_with("group_data/all.py", 'durability = "all"'):
         assert site.changes() == 0

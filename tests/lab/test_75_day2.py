@@ -216,6 +216,7 @@ def test_a_switchover_to_a_named_host(site: Site) -> None:
         assert invoke(site, "switchover", "--yes", "--to", to)[0] == 2
 
 
+@pytest.mark.long
 def test_a_rolling_restart_restarts_everyone_and_no_read_is_without_a_server(site: Site) -> None:
     before = site.postmasters()
     code, out, err = invoke(site, "rolling-restart", "--yes", "--json")

@@ -15,10 +15,10 @@ from cluster.paths import PATRONI_CONFIG
 pytestmark = pytest.mark.usefixtures("healed")
 
 ENOUGH_TO_LAG = ("--writers", "3")
-AS_SUDDEN = ["crash", "restart"]
+AS_SUDDEN = ["off", "crash", "restart"]
 
 
-@pytest.mark.parametrize("leaves", ["stop", "off", *(pytest.param(way, marks=pytest.mark.long) for way in AS_SUDDEN)])
+@pytest.mark.parametrize("leaves", ["stop", *(pytest.param(way, marks=pytest.mark.long) for way in AS_SUDDEN)])
 def test_who_lags_never_leads_and_nothing_is_lost(site: Site, leaves: str) -> None:
     trial = run_one(site, f"lagging-then-{leaves}", ENOUGH_TO_LAG)
     assert trial["writes"]["acknowledged"] > 500

@@ -63,6 +63,7 @@ def table(joined: Site) -> None:
         app.execute("create table acknowledged (n int primary key)")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("table")
 def test_a_switchover_while_the_repository_is_away_leaves_no_hole(joined: Site) -> None:
     with repository_off(joined):

@@ -128,7 +128,7 @@ def test_what_was_given_up_is_told_and_nothing_goes_back_there_until_a_backup_is
 FAULTS = (
     "repository-off",
     pytest.param("repository-full", marks=pytest.mark.long),
-    "archive-hangs",
+    pytest.param("archive-hangs", marks=pytest.mark.long),
     pytest.param("host-lost-for-good", marks=pytest.mark.long),
 )
 

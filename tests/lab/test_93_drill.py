@@ -244,6 +244,7 @@ def test_a_flipped_bit_in_the_repository_fails_the_drill_until_it_is_as_it_was(b
     assert "backups.drill-failed" not in rules(backed_up)
 
 
+@pytest.mark.long
 def test_a_replica_that_stands_still_takes_over_when_the_primary_is_lost(backed_up: Site) -> None:
     """The other one is stopped, so that it is the only one that may. What it has not replayed by then it does."""
     old = backed_up.leader()
