@@ -48,7 +48,7 @@ def steps(view: ClusterView, cluster: Cluster, component: Component, hold: Hold 
         case "pgbouncer":
             return tuple(_pools(view, cluster))
         case "keepalived":
-            return tuple(RestartUnit(name, "keepalived.service") for name in _holder_last(view, cluster, cluster.entry_hosts))
+            return tuple(RestartUnit(name, "keepalived.service") for name in holder_last(view, cluster, cluster.entry_hosts))
         case "pgbackrest":
             return tuple(RestartUnit(host.name, "pgbackrest.service") for host in cluster.pgbackrest_hosts)
         case "postgres":
@@ -69,17 +69,21 @@ def _etcd(view: ClusterView, cluster: Cluster) -> Iterator[Step]:
 
 def _pools(view: ClusterView, cluster: Cluster) -> Iterator[Step]:
     """Clients that come by the virtual address are moved once: to a host that is done."""
-    hosts = _holder_last(view, cluster, cluster.pooler_hosts)
-    for name in hosts:
-        if len(hosts) > 1 and name in holders_of(view, cluster):
-            yield MoveAddress(name, str(cluster.haproxy.proxy_address))
+    for name in holder_last(view, cluster, cluster.pooler_hosts):
+        yield from without_address(view, cluster, name)
         yield from (RestartUnit(name, one.unit) for one in pooling.processes(cluster))
 
 
-def _holder_last(view: ClusterView, cluster: Cluster, hosts: Iterable[Host]) -> list[str]:
+def holder_last(view: ClusterView, cluster: Cluster, hosts: Iterable[Host]) -> list[str]:
     """Proxy hosts, whichever has the virtual address last."""
     holders = holders_of(view, cluster)
     return sorted((host.name for host in hosts), key=lambda name: (name in holders, name))
+
+
+def without_address(view: ClusterView, cluster: Cluster, host: str) -> Iterator[MoveAddress]:
+    """The step after which a proxy host has no virtual address that another could have."""
+    if len(cluster.entry_hosts) > 1 and host in holders_of(view, cluster):
+        yield MoveAddress(host, str(cluster.haproxy.proxy_address))
 
 
 def _members(

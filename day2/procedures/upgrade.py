@@ -15,7 +15,7 @@ from health.upgrades import Change, used
 from health.view import ClusterView
 
 from .hold import Hold
-from .rolling import ETCD
+from .rolling import ETCD, holder_last, without_address
 from .steps import (
     FetchPackages,
     InstallPackages,
@@ -31,7 +31,8 @@ from .steps import (
 )
 from .switchover import target
 
-BACKUPS, PATRONI, HAPROXY = "pgbackrest.service", "patroni.service", "haproxy.service"
+BACKUPS, PATRONI = "pgbackrest.service", "patroni.service"
+HAPROXY, KEEPALIVED = "haproxy.service", "keepalived.service"
 MEMBER: tuple[Name, ...] = ("postgres", "patroni")
 
 
@@ -78,8 +79,8 @@ def _steps(view: ClusterView, cluster: Cluster, work: Work, hold: Hold | None) -
     yield from _backups(cluster, work)
     yield from _etcd(view, cluster, work)
     yield from _members(view, cluster, work, hold)
-    for host in cluster.haproxy_hosts:
-        yield from _proxy(view, cluster, work, host.name)
+    for host in holder_last(view, cluster, cluster.haproxy_hosts):
+        yield from _proxy(view, cluster, work, host)
 
 
 def _backups(cluster: Cluster, work: Work) -> Iterator[Step]:
@@ -126,7 +127,8 @@ def _members(view: ClusterView, cluster: Cluster, work: Work, hold: Hold | None)
 
 
 def _proxy(view: ClusterView, cluster: Cluster, work: Work, host: str) -> Iterator[Step]:
-    """HAProxy by a reload, which begins the new program and cuts nobody; PgBouncer's processes one after the other."""
+    """HAProxy by a reload, which begins the new program and cuts nobody. PgBouncer's processes one after the other, once clients
+    that come by the virtual address have been moved to a host that is done; a restart of keepalived moves it, too."""
     if work.affected([host], "haproxy"):
         yield from work.install(host, of=("haproxy",))
         if work.restarts(cluster, host, "haproxy"):
@@ -134,4 +136,9 @@ def _proxy(view: ClusterView, cluster: Cluster, work: Work, host: str) -> Iterat
     if work.affected([host], "pgbouncer"):
         yield from work.install(host, of=("pgbouncer",))
         if work.restarts(cluster, host, "pgbouncer"):
+            yield from without_address(view, cluster, host)
             yield from (RestartUnit(host, process.unit) for process in pooling.processes(cluster))
+    if work.affected([host], "keepalived"):
+        yield from work.install(host, of=("keepalived",))
+        if work.restarts(cluster, host, "keepalived"):
+            yield RestartUnit(host, KEEPALIVED)

@@ -11,7 +11,7 @@ GIB = 1024**3
 NOW = {
     "etcd-server": "3.5.30-2", "etcd-client": "3.5.30-2", "postgresql-18": "18.6-3", "postgresql-client-18": "18.6-3",
     "patroni": "4.1.5-2", "haproxy": "3.2.26-1", "socat": "1.8-1", "pgbouncer": "1.26.1-1", "postgresql-client": "18+293",
-    "pgbackrest": "2.60.0-1",
+    "keepalived": "1:2.3.4-1", "pgbackrest": "2.60.0-1",
 }  # fmt: skip
 OF = {
     "etcd": ("etcd-server", "etcd-client"),
@@ -19,6 +19,7 @@ OF = {
     "patroni": ("patroni",),
     "haproxy": ("haproxy", "socat"),
     "pgbouncer": ("pgbouncer", "postgresql-client"),
+    "keepalived": ("keepalived",),
     "pgbackrest": ("pgbackrest",),
 }
 

@@ -172,6 +172,25 @@ def test_the_order_of_an_upgrade_of_everything() -> None:
     ]
 
 
+def test_the_virtual_address_leaves_a_proxy_host_before_what_cuts_its_clients() -> None:
+    new = (row("haproxy", "3.2.27-1"), row("pgbouncer", "1.26.2-1"), row("keepalived", "1:2.3.5-1"))
+    found = {name: host(name, *new) for name in ("proxy1", "proxy2")}
+    assert plan(found, views.SHARED, views.shared())[1:] == [
+        f"{step} on {name}" if not step.startswith("move") else step
+        for name in ("proxy2", "proxy1")
+        for step in (
+            "install haproxy 3.2.27-1",
+            "reload haproxy.service",
+            "install pgbouncer 1.26.2-1",
+            *(["move 10.0.0.77 away from proxy1"] if name == "proxy1" else []),
+            "restart pgquorum-pool@write-1.service",
+            "restart pgquorum-pool@read-1.service",
+            "install keepalived 1:2.3.5-1",
+            "restart keepalived.service",
+        )
+    ]
+
+
 def test_postgres_alone_is_restarted_by_patroni_and_clients_wait_for_the_switchover() -> None:
     steps = plan(offered(*PG), hold=True)
     new = "install postgresql-18 18.7-1, postgresql-client-18 18.7-1, libpq5 18.7-1 on"
@@ -310,6 +329,14 @@ def test_a_cluster_that_is_not_well_is_not_upgraded_but_taken_back(monkeypatch: 
         ran(monkeypatch, offered(*PG), broken)
     _, executed = ran(monkeypatch, {"db3": host("db3", note=LAST)}, broken, back=True)
     assert [str(step) for step in executed][1] == "restart patroni.service on db3"
+
+
+def test_nothing_is_restarted_with_a_file_that_is_not_the_deploys(monkeypatch: pytest.MonkeyPatch) -> None:
+    edited = views.view(db2=views.database("db2", edited=("/etc/patroni/conf.d/patroni.yml",)))
+    with pytest.raises(ClusterError, match=r"db2: /etc/patroni/conf.d/patroni.yml is not as the deploy wrote it: deploy"):
+        ran(monkeypatch, offered(*PG), edited)
+    _, executed = ran(monkeypatch, {"db3": host("db3", note=LAST)}, edited, back=True)
+    assert executed
 
 
 @pytest.mark.parametrize(

@@ -86,9 +86,12 @@ def upgrade(
     doing = "upgrade --back" if back else "upgrade"
     with Fleet(cluster.hosts) as fleet, nullcontext() if dry else operator_lock.held(fleet, cluster, doing):
         view = observe(fleet, cluster)
-        problems = blocking(findings(view, cluster), cluster)
+        seen = findings(view, cluster)
+        problems = blocking(seen, cluster)
         if problems and not back:
             refuse("upgrade", [*(f"{f.about}: {f.text}" for f in problems), f"after an upgrade that went wrong, {GO_BACK}"])
+        if not back:  # what is restarted would begin with it: a package may have put its own file in place of the deploy's
+            refuse("upgrade", [f"{f.about}: {f.text}" for f in seen if f.rule == "files.edited"])
         with out.status("asking every host what apt offers" if not back else "asking every host what was replaced"):
             found = look(fleet, cluster, named, refresh=not back)
         work = to_do(view, cluster, found, named, problems, back=back, insist=without_way_back)
