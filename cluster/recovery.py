@@ -15,29 +15,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from .archive import Archived, Hole, Line, archived, together
+from .archive import Archived, Hole, archived, together
 from .errors import ClusterError, did_you_mean
+from .timelines import Base, Timeline, bases, goes_on, lsn, position, timelines
 
 Kind = Literal["time", "lsn", "name", "latest"]
 LSN = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
-# What PostgreSQL writes into a history file about a timeline that was begun where a recovery was told to stop.
-STOPPED = ("before ", "after ", "at restore point ")
 FORMS = (
     "should be a time with its zone, such as '2026-11-29 07:00:00+00:00', a position in the write-ahead log, such as 0/5F6ADF0,"
     " the name of a mark (`invoke backup.mark`), or latest"
 )
-
-
-def position(lsn: str) -> int:
-    """`0/5F6ADF0` in bytes."""
-    high, low = lsn.split("/")
-    return int(high, 16) * 2**32 + int(low, 16)
-
-
-def lsn(where: int) -> str:
-    """Bytes as PostgreSQL writes a position."""
-    return f"{where >> 32:X}/{where & 0xFFFFFFFF:X}"
 
 
 @dataclass(frozen=True)
@@ -118,62 +106,6 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Fork:
-    """Where a timeline was left for the next one, and why, in PostgreSQL's words."""
-
-    timeline: int
-    lsn: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """A timeline and those it comes from (`forks`, the oldest first). `began`: when its history got to the archive."""
-
-    number: int
-    forks: tuple[Fork, ...] = ()
-    began: float = 0.0
-
-    @property
-    def parent(self) -> int:
-        return self.forks[-1].timeline if self.forks else 0
-
-    @property
-    def goes_back(self) -> bool:
-        """Whether a restore to an earlier moment has begun it: it lacks what its parent has after the fork."""
-        return bool(self.forks) and self.forks[-1].reason.startswith(STOPPED)
-
-    @property
-    def line(self) -> Line:
-        """It and those it comes from, each with the position at which it begins."""
-        numbers = (*(fork.timeline for fork in self.forks), self.number)
-        return tuple(zip(numbers, (0, *(fork.lsn for fork in self.forks)), strict=True))
-
-    def has(self, timeline: int, where: int) -> bool:
-        """Whether the log of `timeline` up to `where` is part of this one's."""
-        return timeline == self.number or any(fork.timeline == timeline and where <= fork.lsn for fork in self.forks)
-
-
-def timelines(histories: Mapping[int, tuple[str, float]]) -> dict[int, Timeline]:
-    """All timelines there are, by number, from the archive's history files: number to text, and when that was archived."""
-    found = {1: Timeline(1)}
-    for number, (text, at) in sorted(histories.items()):
-        rows = [line.split(None, 2) for line in text.splitlines() if line.strip() and not line.startswith("#")]
-        forks = tuple(Fork(int(row[0]), position(row[1]), row[2].strip() if len(row) > 2 else "") for row in rows)
-        found[number] = Timeline(number, forks, at)
-    return found
-
-
-def goes_on(known: Mapping[int, Timeline], number: int) -> Timeline:
-    """The timeline `number`, or the last of those that go on from where it, and whatever followed it, ended."""
-    while True:
-        following = [one.number for one in known.values() if one.parent == number and not one.goes_back]
-        if not following:
-            return known[number]
-        number = max(following)
-
-
-@dataclass(frozen=True)
 class Archive:
     """What there is to go back to, in all repositories that can be read; `silent` are the others, each with the reason. `system`
     is the identifier of the cluster whose it is. `last`: when the last file of the newest timeline got there, None for none.
@@ -239,41 +171,6 @@ def timeline_of(known: Mapping[int, Timeline], target: Target, mark: Mark | None
         holding = [one for one in known.values() if one.has(mark.timeline, mark.lsn)]
         return max(holding, key=lambda one: one.number)
     return known[max(known)]
-
-
-@dataclass(frozen=True)
-class Base:
-    """A backup: when it `ended`; where, on which timeline, its log ends that it needs; the data's `size` in bytes. `damaged`:
-    pages in it have wrong checksums. `repository`: the name of the one that has it."""
-
-    label: str
-    kind: str
-    ended: float
-    timeline: int
-    lsn: int
-    size: int
-    damaged: bool
-    repository: str = "local"
-
-
-def bases(info: Iterable[Mapping[str, Any]], repository: str) -> tuple[Base, ...]:
-    """The backups of `pgbackrest info --output=json` of a repository, the oldest first, but for those of a major version that was
-    left. Raises KeyError and ValueError."""
-    return tuple(
-        Base(
-            label=one["label"],
-            kind=one["type"],
-            ended=float(one["timestamp"]["stop"]),
-            timeline=int(one["archive"]["stop"][:8], 16),
-            lsn=position(one["lsn"]["stop"]),
-            size=int(one["info"]["size"]),
-            damaged=bool(one["error"]),
-            repository=repository,
-        )
-        for stanza in info
-        for one in stanza.get("backup", ())
-        if one["database"]["id"] == stanza["db"][-1]["id"]
-    )
 
 
 def unfit(base: Base, along: Timeline, target: Target, mark: Mark | None = None, there: Archived | None = None) -> str | None:

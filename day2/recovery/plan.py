@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from cluster.recovery import Base, Kind, Mark, Target, Timeline
+from cluster.recovery import Kind, Mark, Target
+from cluster.timelines import Base, Timeline
 from cluster.topology import Cluster
 from health.finding import Finding
 from health.view import ClusterView

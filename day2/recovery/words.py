@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from cluster.recovery import position
+from cluster.timelines import position
 
 from .plan import Arrival, Restore
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cluster.archive import SEGMENT_BYTES
-from cluster.recovery import moment, timelines
+from cluster.recovery import moment
+from cluster.timelines import timelines
 from cluster.topology import Cluster
 
 from ..backup_states import BackupState

@@ -16,7 +16,8 @@ from agents.archived import since, stretches
 from agents.parts import pgbackrest
 from cluster.archive import PER_LOG, SEGMENT_BYTES, Archived, Hole, archived, name_of, segment_of
 from cluster.errors import ClusterError
-from cluster.recovery import Archive, Mark, Target, base_for, parse_target, timelines, unfit
+from cluster.recovery import Archive, Mark, Target, base_for, parse_target, unfit
+from cluster.timelines import timelines
 from health.finding import Finding
 from health.questions import questions
 from health.reading import backup_state

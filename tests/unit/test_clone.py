@@ -18,7 +18,8 @@ from agents import clone, drill
 from agents.parts import pgbackrest
 from agents.recovery import Target
 from cluster.errors import ClusterError
-from cluster.recovery import Base, archive_of
+from cluster.recovery import archive_of
+from cluster.timelines import Base
 from day2.commands.backups.sought import Sought
 from day2.recovery.clone import Cloning, about_of
 

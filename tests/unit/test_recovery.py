@@ -8,20 +8,8 @@ from typing import Any
 import pytest
 
 from cluster.errors import ClusterError
-from cluster.recovery import (
-    Base,
-    Mark,
-    Target,
-    base_for,
-    bases,
-    lsn,
-    mark_called,
-    parse_target,
-    parse_timeline,
-    position,
-    timeline_of,
-    timelines,
-)
+from cluster.recovery import Mark, Target, base_for, mark_called, parse_target, parse_timeline, timeline_of
+from cluster.timelines import Base, bases, lsn, position, timelines
 
 END = "no recovery target specified"
 # A failover at 1,000; at 2,000 a restore to 1,500; a failover at 3,000.

@@ -16,7 +16,8 @@ from offline import RecordingActions, cut_off
 import day2.commands.backups.cancel as cancel
 import day2.commands.backups.restore as command
 from cluster.errors import ClusterError
-from cluster.recovery import Base, Mark, Target, archive_of, parse_target, position, timelines
+from cluster.recovery import Mark, Target, archive_of, parse_target
+from cluster.timelines import Base, position, timelines
 from cluster.topology import Cluster
 from day2.commands.backups.outcome import GOES_ON
 from day2.recovery import steps as recovery_steps

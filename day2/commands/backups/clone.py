@@ -9,7 +9,8 @@ from rich.markup import escape
 
 from cluster.drill import needed
 from cluster.errors import ClusterError
-from cluster.recovery import FORMS, lsn, parse_target, parse_timeline
+from cluster.recovery import FORMS, parse_target, parse_timeline
+from cluster.timelines import lsn
 from cluster.topology import Cluster
 from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from cluster.errors import ClusterError
-from cluster.recovery import NAME, Mark, lsn, position
+from cluster.recovery import NAME, Mark
+from cluster.timelines import lsn, position
 from cluster.topology import Cluster
 from day2.hosts.changing import changing
 from day2.hosts.psql import psql

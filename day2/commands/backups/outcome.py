@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from cluster.errors import ClusterError
-from cluster.recovery import lsn
+from cluster.timelines import lsn
 from cluster.topology import Cluster
 from day2.commands.look.verify import judge, tell
 from day2.recovery.plan import Arrival, Restore

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cluster.errors import ClusterError
-from cluster.recovery import Archive, Base, Mark, Target, Timeline, base_for, mark_called, moment, timeline_of
+from cluster.recovery import Archive, Mark, Target, base_for, mark_called, moment, timeline_of
+from cluster.timelines import Base, Timeline
 from day2.recovery.actions import RestoreActions
 from day2.recovery.plan import marks
 

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from cluster import paths
-from cluster.recovery import Target, lsn, moment, position
+from cluster.recovery import Target, moment
+from cluster.timelines import lsn, position
 from cluster.topology import Cluster
 from day2.recovery.plan import Arrival, Restore
 from day2.report.wording import many
