@@ -23,6 +23,10 @@ def program(name: str) -> Callable[[Specification], int]:
         from agents import salvage
 
         return lambda specification: salvage.main(specification, sys.argv[3:])
+    if name == "make-replica":
+        from agents import replica
+
+        return lambda specification: replica.main(specification, sys.argv[3:])
     if name == "hold-replay":
         from agents import held_replay
 
@@ -31,7 +35,7 @@ def program(name: str) -> Callable[[Specification], int]:
         from agents import wake_patroni
 
         return lambda specification: wake_patroni.main(specification, Path(sys.argv[3]))
-    raise ValueError(f"{name}: should be promotion-gate, confirm-quorum, salvage, hold-replay or wake-patroni")
+    raise ValueError(f"{name}: should be promotion-gate, confirm-quorum, salvage, make-replica, hold-replay or wake-patroni")
 
 
 def main(name: str, file: str) -> int:

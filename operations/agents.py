@@ -10,7 +10,7 @@ from .context import Run
 from .managed import ROOT, Managed, directory
 
 # As they lie in the repository: what they import from it lies beside them.
-OURS = ("__init__", "quorum", "slots", "drill")
+OURS = ("__init__", "quorum", "slots", "drill", "archive", "timelines")
 SOURCES = (*(f"cluster/{name}.py" for name in OURS), *(f"agents/{f.name}" for f in sorted((ROOT / "agents").glob("*.py"))))
 MAIN = "agents/__main__.py"
 
@@ -55,5 +55,6 @@ def _specification(run: Run) -> dict[str, object]:
         "wal": f"{cluster.postgres.data_directory}/pg_wal",
         "logical_slots": bool(cluster.postgres.slots),
         "archives": bool(cluster.backup_hosts),
+        "wal_disk": f"{cluster.postgres.wal_directory}/pg_wal" if cluster.postgres.wal_directory else "",
         "archive_command": paths.ARCHIVE_PUSH if cluster.backup_hosts else "",
     }

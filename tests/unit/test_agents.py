@@ -18,7 +18,13 @@ OLDEST = (3, 10)
 INSTALLED = sorted((ROOT / "agents").glob("*.py"))
 SENT = sorted((ROOT / "agents/sent").glob("*.py"))
 PARTS = sorted((ROOT / "agents/parts").glob("*.py"))
-CLUSTER = ("cluster.quorum", "cluster.slots", "cluster.drill")  # operations/agents.py puts them there
+CLUSTER = (
+    "cluster.quorum",
+    "cluster.slots",
+    "cluster.drill",
+    "cluster.archive",
+    "cluster.timelines",
+)  # operations/agents.py puts them there
 FILES = [*INSTALLED, *SENT, *(ROOT / f"{module.replace('.', '/')}.py" for module in CLUSTER)]
 # What mypy does not see: a function that reads more since 3.11, and patterns that were an error (atomic groups, possessive
 # quantifiers). Nor does it see what is asked of a value of type Any.
