@@ -118,9 +118,10 @@ class Actions:
         finally:
             self.held_at = clients.began
 
-    def reinitialize(self, host: str) -> None:
-        """Has Patroni delete PostgreSQL's data on `host`, and begin to copy it anew from the primary."""
-        self._patroni.send(host, "POST", "/reinitialize", {"force": True, "from-leader": True})
+    def reinitialize(self, host: str, *, repository: bool) -> None:
+        """Has Patroni begin to make PostgreSQL's data on `host` anew, with `repository` in the ways that its configuration names,
+        else by a copy from the primary."""
+        self._patroni.send(host, "POST", "/reinitialize", {"force": True, "from_leader": not repository})
 
     def switch_over(self, leader: str, to: str, hold: Hold | None = None) -> None:
         """Makes `to` the primary in place of `leader`, as soon as it could take over; what is in `hold` waits while it does.

@@ -46,9 +46,9 @@ def execute(step: Step, actions: Actions) -> None:
         case HandOver(leader, to, hold, drained):
             with actions.drained(to, until_noticed=True) if drained else nullcontext():
                 actions.hand_over(leader, to, hold)
-        case Reinitialize(host, _, drained):
+        case Reinitialize(host, _, drained, repository):
             with actions.drained(host, until_noticed=True) if drained else nullcontext():
-                actions.reinitialize(host)
+                actions.reinitialize(host, repository=repository)
         case RestartPostgres() | RestartPatroni():
             _restart_member(step, actions)
         case SwitchOver():

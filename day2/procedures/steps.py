@@ -107,15 +107,18 @@ class HandOver(BaseStep):
 
 @dataclass(frozen=True)
 class Reinitialize(BaseStep):
-    """Have Patroni delete PostgreSQL's data on `host` and begin to copy it from `leader`; `drained` as for RestartPostgres."""
+    """Have Patroni begin to make PostgreSQL's data on `host` anew: with `repository` from the newest backup that leads to where
+    `leader` is, and where there is none, or without, from `leader`. `drained` as for RestartPostgres."""
 
     host: str
     leader: str
     drained: bool = True
+    repository: bool = False
     kind: ClassVar[str] = "reinitialize"
 
     def __str__(self) -> str:
-        return f"{'drain, ' if self.drained else ''}delete PostgreSQL's data on {self.host} and copy it anew from {self.leader}"
+        source = f"the newest backup, or from {self.leader}" if self.repository else self.leader
+        return f"{'drain, ' if self.drained else ''}delete PostgreSQL's data on {self.host} and copy it anew from {source}"
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,30 @@ def test_a_row_is_there_again_after_a_plain_restore(joined: Site) -> None:
     assert recovered(joined, joined.replicas()[0], query).split() == ["4711", "4712"]
 
 
+@pytest.mark.parametrize("repository", ["there", pytest.param("away", marks=pytest.mark.long)])
+def test_a_replica_that_is_made_anew_comes_from_the_repository_where_that_is_there(joined: Site, repository: str) -> None:
+    victim, leader = joined.replicas()[0], joined.leader()
+    joined.psql(leader, "delete from kept where n = 4713; insert into kept values (4713)")
+    since = f"--since=@{joined.on(victim, 'date +%s')}"
+    if repository == "away":
+        joined.on(HOST, "systemctl stop pgbackrest")
+    try:
+        code, out, err = invoke(joined, "reinit", victim, "--yes", seconds=900)
+        assert code == 0, out + err
+    finally:
+        joined.on(HOST, "systemctl start pgbackrest")
+    said = joined.on(victim, f"journalctl --no-pager -u patroni -o cat {since}")
+    method = {"there": "repository", "away": "basebackup"}[repository]
+    assert f"replica has been created using {method}" in said, said[-3000:]
+    assert ("a replica was made from backup" in said) == (repository == "there")
+    copied = joined.on(
+        leader, f"journalctl --no-pager -u patroni -o cat {since} | grep -c application_name=pg_basebackup || true"
+    )
+    assert (copied == "0") == (repository == "there")
+    rows = "select n from kept where n = 4713"
+    wait_until(lambda: joined.psql(victim, rows) == "4713", "it has what was written since the backup")
+
+
 def test_a_backup_that_fails_is_told_until_one_is_made(joined: Site) -> None:
     joined.on(HOST, "mv /etc/pgbackrest/conf.d/cipher.conf /root/")
     try:

@@ -67,8 +67,8 @@ DOES: dict[Step, list[str]] = {
     SwitchOver("db3", "db1"): ["await_healthy"],
     HandOver("db1", "db3"): ["hand_over db1 db3 None"],
     HandOver("db1", "db3", HOLD, drained=True): ["drain db3", f"hand_over db1 db3 {HOLD}", "ready db3"],
-    Reinitialize("db2", "db1"): ["drain db2", "reinitialize db2", "ready db2"],
-    Reinitialize("db2", "db1", drained=False): ["reinitialize db2"],
+    Reinitialize("db2", "db1"): ["drain db2", "reinitialize db2 repository=False", "ready db2"],
+    Reinitialize("db2", "db1", drained=False, repository=True): ["reinitialize db2 repository=True"],
     MoveEtcdLeader("db3"): ["move_etcd_leader db2 db3", "await_healthy"],
     MoveEtcdLeader("db2"): ["await_healthy"],
     MoveAddress("proxy1", "10.0.0.77"): ["move_address proxy1 10.0.0.77"],
@@ -192,7 +192,7 @@ def reinitialized(monkeypatch: pytest.MonkeyPatch, *, dry: bool, force: bool = F
         monkeypatch, maintenance, execute=lambda step, actions: executed.append(step),
         identity=lambda *where: next(ages), await_copy=lambda *parts: 0,
     )  # fmt: skip
-    assert maintenance.reinit(SHOP, host="db2", dry=dry, yes=True, force=force) == 0
+    assert maintenance.reinit(SHOP, host="db2", from_primary=False, dry=dry, yes=True, force=force) == 0
     return executed
 
 
@@ -205,6 +205,11 @@ def test_the_steps_of_a_reinit_are_those_that_it_takes(
     executed = reinitialized(monkeypatch, dry=False, force=force)
     assert executed == [*([] if force else [AwaitSpared("db2")]), Reinitialize("db2", "db1", drained=not force)]
     assert printed == [f"  {number}. {step}" for number, step in enumerate(executed, 1)]
+
+
+def test_a_replica_is_made_anew_from_the_repository_where_there_is_one() -> None:
+    step = maintenance.reinit_steps("db2", "db1", patient=False, repository=True)[-1]
+    assert str(step) == "delete PostgreSQL's data on db2 and copy it anew from the newest backup, or from db1"
 
 
 def as_json(steps: list[Step]) -> list[Any]:

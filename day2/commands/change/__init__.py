@@ -159,12 +159,20 @@ def _resume(c: Context) -> None:
     on_cluster(c, pause, paused=False)
 
 
-@command(help={"host": "the replica", "force": "even if nobody could take over meanwhile", "dry": DRY, "yes": YES})
-def _reinit(c: Context, host: str, force: bool = False, dry: bool = False, yes: bool = False) -> None:
-    """Make a replica anew: its data is deleted and copied from the primary."""
+@command(
+    help={
+        "host": "the replica",
+        "from-primary": "not from a backup, which may hold what is wrong with it",
+        "force": "even if nobody could take over meanwhile",
+        "dry": DRY,
+        "yes": YES,
+    }
+)
+def _reinit(c: Context, host: str, from_primary: bool = False, force: bool = False, dry: bool = False, yes: bool = False) -> None:
+    """Make a replica anew: its data is deleted and copied from the newest backup, or from the primary."""
     from day2.commands.change.maintenance import reinit
 
-    on_cluster(c, reinit, host=host, force=force, dry=dry, yes=yes)
+    on_cluster(c, reinit, host=host, from_primary=from_primary, force=force, dry=dry, yes=yes)
 
 
 @command(help={"host": "as the inventory, which must still have it, calls it", "dry": DRY, "yes": YES})

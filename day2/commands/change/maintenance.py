@@ -83,16 +83,17 @@ def move_etcd_leader(cluster: Cluster, *, to: str | None) -> int:
     return FINE if now == target else BAD_NEWS
 
 
-def reinit(cluster: Cluster, *, host: str, dry: bool, yes: bool, force: bool) -> int:
-    """Makes a replica anew from the primary: 0 when it streams. Raises ClusterError with what stands in the way; `force`
-    overrides that no other replica could take over meanwhile, or that this one has what no other has; `dry` prints the steps."""
+def reinit(cluster: Cluster, *, host: str, from_primary: bool, dry: bool, yes: bool, force: bool) -> int:
+    """Makes a replica anew, from the repository where there is one, or `from_primary`: 0 when it streams. Raises ClusterError
+    with what stands in the way; `force` overrides that no other replica could take over meanwhile, or that this one has what no
+    other has; `dry` prints the steps."""
     out = console()
     cluster.host(host)
     with changing(cluster, f"reinit {host}", dry=dry) as (fleet, patroni, view):
         refuse_reinit(view, cluster, host, force=force)
-        out.print(f"This [bold]deletes PostgreSQL's data on {host}[/] and copies it anew from {view.leader}.")
+        out.print(f"This [bold]deletes PostgreSQL's data on {host}[/] and copies it anew.")
         assert view.leader
-        plan = reinit_steps(host, view.leader, patient=not force)
+        plan = reinit_steps(host, view.leader, patient=not force, repository=bool(cluster.backup_hosts) and not from_primary)
         show_plan(out, plan)
         if dry:
             return FINE
@@ -108,14 +109,15 @@ def reinit(cluster: Cluster, *, host: str, dry: bool, yes: bool, force: bool) ->
         return code
 
 
-def reinit_steps(host: str, leader: str, *, patient: bool) -> Plan:
+def reinit_steps(host: str, leader: str, *, patient: bool, repository: bool) -> Plan:
     """The plan; `patient` is not before all other voters have what `host` has, and readers have left it."""
-    return (*((AwaitSpared(host),) if patient else ()), Reinitialize(host, leader, drained=patient))
+    return (*((AwaitSpared(host),) if patient else ()), Reinitialize(host, leader, patient, repository))
 
 
 def identity(fleet: Fleet, cluster: Cluster, host: str) -> str:
-    """What changes when a data directory is made anew: which file its PG_VERSION is, and since when."""
-    return fleet.run(host, f"stat -c '%i %W' {shlex.quote(cluster.postgres.data_directory)}/PG_VERSION").output.strip()
+    """What changes when a data directory is made anew, also by what differs from a backup: which file pg_control is, and since
+    when."""
+    return fleet.run(host, f"stat -c '%i %W' {shlex.quote(cluster.postgres.data_directory)}/global/pg_control").output.strip()
 
 
 def refuse_reinit(view: ClusterView, cluster: Cluster, host: str, *, force: bool) -> None:
