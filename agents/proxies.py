@@ -8,6 +8,7 @@ import pwd
 import select
 import socket
 import struct
+import subprocess
 
 CONSOLE = "pgbouncer"
 ANSWER_SECONDS = 5.0
@@ -89,6 +90,18 @@ def _values(body: bytes) -> list[str]:
         values.append(rest[4 : 4 + max(0, size)].decode(errors="replace"))
         rest = rest[4 + max(0, size) :]
     return values
+
+
+def arm(timer: str, seconds: int, command: str) -> None:
+    """Has systemd run a shell command so many seconds from now, whatever becomes of this program. Raises OSError."""
+    words = [f"--unit={timer}", f"--on-active={seconds}s", "--timer-property=AccuracySec=100ms", "sh", "-c", command]
+    done = subprocess.run(["systemd-run", "--quiet", "--collect", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OSError(f"no timer that lets go, so nothing is held: {done.stderr.strip()} (`invoke traffic.resume`)")
+
+
+def disarm(timer: str) -> None:
+    subprocess.run(["systemctl", "stop", f"{timer}.timer"], capture_output=True, check=False)
 
 
 class HAProxy:

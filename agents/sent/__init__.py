@@ -21,6 +21,7 @@ BESIDES = {
     "drain": ("proxies",),
     "fetch": ("debian", "repack"),
     "hold": ("proxies",),
+    "renew": ("proxies",),
     "store": ("ssh_keys",),
     "install": ("debian", "parts", "parts.asking", "parts.files"),
     "kernel": ("debian",),

@@ -24,7 +24,6 @@ import os
 import queue
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -32,7 +31,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from agents.proxies import ANSWER_SECONDS, Console, HAProxy
+from agents.proxies import ANSWER_SECONDS, Console, HAProxy, arm, disarm
 
 LOOK_SECONDS = 0.02
 SSL_REQUEST = struct.pack("!II", 8, 80877103)
@@ -167,16 +166,12 @@ class Clients:
         go = f"echo 'set maxconn frontend {self._spec['frontend']} {limit}' | socat -t 2 stdio {self._spec['haproxy']}"
         resume = f"systemctl kill --signal=USR2 {units}; " if units else ""  # which is PgBouncer's RESUME
         command = f"{resume}{go}; rm -f {self._spec['note']}"
-        timer = [f"--unit={self._spec['timer']}", f"--on-active={self._spec['bound']}s", "--timer-property=AccuracySec=100ms"]
-        run = ["systemd-run", "--quiet", "--collect", *timer, "sh", "-c", command]
-        done = subprocess.run(run, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise OSError(f"no timer that lets go, so nothing is held: {done.stderr.strip()} (`invoke traffic.resume`)")
+        arm(self._spec["timer"], self._spec["bound"], command)
         self._armed = True
         Path(self._spec["note"]).write_text(self._spec["owner"])
 
     def _disarm(self) -> None:
-        subprocess.run(["systemctl", "stop", f"{self._spec['timer']}.timer"], capture_output=True, check=False)
+        disarm(self._spec["timer"])
         Path(self._spec["note"]).unlink(missing_ok=True)
         self._armed = False
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from agents.sent import shipped
-from cluster import paths, pooling
+from cluster import paths
 from cluster.errors import ClusterError
 from cluster.layout import Note, latest, read_note
 from cluster.topology import Cluster
@@ -26,9 +26,9 @@ from health.states import Server
 from health.upgrades import Change
 from health.view import ClusterView
 
-from .draining import drained
+from .draining import drained, renew_pools
 from .handover import hand_over, hand_over_held
-from .hold import Hold, HoldGivenUpError, console
+from .hold import Hold, HoldGivenUpError
 from .holding import Holding
 from .packages import fetch, install
 
@@ -214,20 +214,11 @@ class Actions:
         pools give up their connections to it, each after its transaction. `until_noticed`: the block makes it no replica
         any more, and HAProxy has noticed that at its end."""
         with drained(self._fleet, self._cluster, host):
-            self._reconnect_readers()
+            renew_pools(self._fleet, self._cluster)
             self._interrupts.wait(lambda: self._sessions(host) == 0, time.monotonic() + DRAIN_SECONDS)
             yield
             if until_noticed:
                 self._interrupts.wait(lambda: not self._drains(host), time.monotonic() + NOTICE_SECONDS)
-
-    def _reconnect_readers(self) -> None:
-        """The pools of reads begin connections anew, each when nobody is at work on the old one: nobody waits for that."""
-        commands = [console(self._cluster, one, "reconnect") for one in pooling.processes(self._cluster) if one.route == "read"]
-        if commands:
-            hosts = {proxy.name: " && ".join(commands) for proxy in self._cluster.pooler_hosts}
-            answers = self._fleet.run_all(hosts)
-            if failed := [f"{answer.host}: {answer.problem}" for answer in answers.values() if not answer.ok]:
-                raise ClusterError(f"the pools of reads could not be told to reconnect: {'; '.join(failed)}")
 
     def _sessions(self, host: str) -> int:
         return sum(server.sessions for server in self._readable(host))

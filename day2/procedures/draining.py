@@ -13,6 +13,8 @@ from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from day2.hosts.ssh import LOST, Fleet, UnreachableError
 
+from .hold import pools_of
+
 READY_SECONDS = 20
 
 
@@ -33,6 +35,18 @@ def drained(fleet: Fleet, cluster: Cluster, host: str) -> Iterator[None]:
             channel.close()
         if left:
             raise ClusterError(f"{host} gets no reads yet from {' and '.join(left)}: `invoke traffic.resume`")
+
+
+def renew_pools(fleet: Fleet, cluster: Cluster) -> None:
+    """The pools of reads, where there are any, begin their connections anew, each when nobody is at work on the old one: nobody
+    waits for that (agents/sent/renew.py). Raises ClusterError."""
+    pools = pools_of(cluster, "read")
+    if not pools:
+        return
+    command, source = shipped("renew", {"pools": pools, "user": paths.POOL_USER, "timer": paths.RENEW_TIMER})
+    answers = fleet.run_all({proxy.name: command for proxy in cluster.pooler_hosts}, source)
+    if failed := [f"{answer.host}: {answer.problem}" for answer in answers.values() if not answer.ok]:
+        raise ClusterError(f"the pools of reads could not be told to reconnect: {'; '.join(failed)}")
 
 
 def _start(fleet: Fleet, proxy: str, host: str) -> paramiko.Channel:

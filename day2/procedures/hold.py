@@ -79,13 +79,18 @@ def patience_of(seconds: int) -> int:
     return seconds
 
 
+def pools_of(cluster: Cluster, *routes: pooling.Route) -> dict[str, dict[str, Any]]:
+    """PgBouncer's processes of these routes, by name, as programs on proxy hosts are told of them."""
+    return {
+        one.name: {"socket": one.directory, "port": pooling.port(cluster, one.route), "unit": one.unit}
+        for one in pooling.processes(cluster) if one.route in routes
+    }  # fmt: skip
+
+
 def program(cluster: Cluster, host: Host, owner: str, hold: Hold | None = None) -> dict[str, Any]:
     """The argument of agents/sent/hold.py on a proxy host. Without a hold it is for letting go, of all processes there."""
-    there = [one for one in pooling.processes(cluster) if hold is None or one.name in hold.pools]
-    pools = {
-        one.name: {"socket": one.directory, "port": pooling.port(cluster, one.route), "unit": one.unit}
-        for one in (there if host in cluster.pooler_hosts else ())
-    }
+    routes: tuple[pooling.Route, ...] = ("write",) if hold else pooling.ROUTES
+    pools = pools_of(cluster, *routes) if host in cluster.pooler_hosts else {}
     return {
         "haproxy": paths.HAPROXY_SOCKET,
         "frontend": FRONTEND,
@@ -138,9 +143,3 @@ def query(pids: Iterable[int]) -> str:
         " 'seconds', extract(epoch from clock_timestamp() - xact_start)::float)), '[]') from pg_stat_activity"
         f" where xact_start is not null and pid in ({numbers})"
     )  # fmt: skip
-
-
-def console(cluster: Cluster, process: pooling.Process, command: str) -> str:
-    """The command line on a proxy host that gives a command to one of PgBouncer's processes."""
-    where = f"-h {process.directory} -p {pooling.port(cluster, process.route)} -U {pooling.CONSOLE} {pooling.CONSOLE}"
-    return f"runuser -u {paths.POOL_USER} -- psql -Xqw {where} -c '{command}'"

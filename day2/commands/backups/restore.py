@@ -11,14 +11,8 @@ from typing import Any
 from rich.markup import escape
 
 from cluster.errors import ClusterError
-from cluster.recovery import (
-    FORMS,
-    Target,
-    lsn,
-    parse_as_of,
-    parse_target,
-    parse_timeline,
-)  # fmt: skip
+from cluster.recovery import FORMS, Target, parse_as_of, parse_target, parse_timeline
+from cluster.timelines import lsn
 from cluster.topology import Cluster
 from day2.commands.change.plans import show_plan
 from day2.hosts.changing import changing
