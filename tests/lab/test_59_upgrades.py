@@ -90,7 +90,8 @@ def test_a_version_that_does_not_start_stops_after_one_replica_and_is_taken_back
 @pytest.mark.parametrize(
     ("packages", "components"),
     [
-        pytest.param([*SERVER, "haproxy"], "postgres,haproxy", id="some"),
+        pytest.param(["haproxy"], "haproxy", id="haproxy"),
+        pytest.param([*SERVER, "haproxy"], "postgres,haproxy", id="some", marks=pytest.mark.long),
         pytest.param(ALL, "etcd,postgres,patroni,haproxy", id="all", marks=pytest.mark.long),
     ],
 )
