@@ -42,7 +42,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 # sixth of a core, so more of them are no quicker on two.
 CLUSTERS = {
     "test_10": "deploys",
-    "test_57": "faults",
+    "test_54": "faults",
     "test_60": "deploys",
     "test_69": "proof",
     "test_70": "faults",
