@@ -27,6 +27,8 @@ CANDIDATE = f"{paths.FIREWALL_RULES}.new"
 REVERT = "pgquorum-firewall-revert"
 REVERT_SECONDS = 30
 
+# The table as the kernel has it, without how many clients have connections now, which newer releases of nft tell of each set.
+LISTED = f"nft -s -t list table inet {paths.FIREWALL_TABLE} 2>/dev/null | sed 's/[[:space:]]*# count [0-9]*$//'"
 _DELETE = f"nft delete table inet {paths.FIREWALL_TABLE}"
 _BACK = f"rm -f {CANDIDATE}; [ ! -e {paths.FIREWALL_RULES} ] && {_DELETE} || {paths.LOAD_FIREWALL} {paths.FIREWALL_RULES}"
 # The revert of an earlier try may still be armed, or have been.
@@ -51,7 +53,7 @@ def programs() -> list[Managed]:
     """What loads them, at every boot too."""
     return [
         directory("/usr/local/lib/pgquorum"),
-        Managed(paths.LOAD_FIREWALL, render("firewall/load-firewall.sh.j2"), mode="755"),
+        Managed(paths.LOAD_FIREWALL, render("firewall/load-firewall.sh.j2", listed=LISTED), mode="755"),
         Managed(UNIT_FILE, render("firewall/pgquorum-firewall.service.j2")),
     ]
 
@@ -60,8 +62,7 @@ class Loaded(FactBase[str]):
     """The SHA-256 of the rules that are loaded; empty where the kernel has none, or others."""
 
     def command(self) -> str:
-        table = f"nft -s -t list table inet {paths.FIREWALL_TABLE} 2>/dev/null | sha256sum"
-        return f"{table} | cmp -s - {paths.FIREWALL_NOTE} && sha256sum <{paths.FIREWALL_RULES} || true"
+        return f"{LISTED} | sha256sum | cmp -s - {paths.FIREWALL_NOTE} && sha256sum <{paths.FIREWALL_RULES} || true"
 
     def process(self, output: list[str]) -> str:
         return "".join(output).partition(" ")[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ def firewall(spec: dict[str, Any]) -> bool:
     """Whether the kernel has the packet filter as it was loaded: the sum of its table is the one noted then."""
     try:
         table = run("nft", "--stateless", "--terse", "list", "table", "inet", spec["table"])
-        return Path(spec["note"]).read_text().split()[0] == hashlib.sha256(table.encode()).hexdigest()
+        lasting = re.sub(r"(?m)[ \t]*# count \d+$", "", table)  # newer releases tell how many clients have connections now
+        return Path(spec["note"]).read_text().split()[0] == hashlib.sha256(lasting.encode()).hexdigest()
     except (OSError, IndexError):  # there is no such table, or no note
         return False

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 from clusters import DATABASES, PROXIES, cluster, hosts, problems
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.parts import machine
 from cluster.components import COMPONENTS
 from cluster.connections import CONNECTIONS, NO_PORT, OPERATOR
 from cluster.firewall import Door, Networks, doors, vrrp_peers
 from cluster.pooling import places
 from cluster.settings import AllSettings
 from cluster.topology import Cluster
+from operations.firewall import LISTED
 from operations.managed import render
 
 CLIENT, STRANGER, MONITOR = "10.0.0.200", "192.0.2.7", "10.9.0.4"
@@ -133,3 +138,20 @@ def test_who_has_the_address_is_told_by_the_other_proxies_alone() -> None:
     lines = [line.strip() for line in table(one, "proxy1").splitlines()]
     assert lines.index("meta l4proto 112 ip saddr { 10.0.0.10/32 } accept") + 1 == lines.index("meta l4proto 112 drop")
     assert not any("112" in table(of, name) for of, name in ((one, "db1"), (cluster(two=True), "proxy1")))
+
+
+def test_clients_who_come_and_go_are_no_change_of_the_filter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the deploy sees it and as `status` does, who are told the same by nft."""
+    table = "table inet pgquorum {\n\tset to_5432_v4 {\n\t\tsize 65535%s\n\t}\n}\n"
+    note, nft = tmp_path / "note", tmp_path / "nft"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    def told(text: str) -> str:
+        nft.write_text(f"#!/bin/sh\ncat <<'END'\n{text}END\n")
+        nft.chmod(0o700)
+        return subprocess.run(["sh", "-c", f"{LISTED} | sha256sum"], capture_output=True, text=True, check=True).stdout
+
+    note.write_text(told(table % ""))
+    loaded = {"table": "pgquorum", "note": str(note)}
+    for count, same in (("", True), ("\t# count 10", True), ("0", False)):
+        assert (told(table % count) == note.read_text()) == machine.firewall(loaded) == same
