@@ -9,9 +9,11 @@ import select
 import socket
 import struct
 import subprocess
+import time
 
 CONSOLE = "pgbouncer"
 ANSWER_SECONDS = 5.0
+LOGIN_LOOK_SECONDS = 0.005
 
 
 class Console:
@@ -90,6 +92,17 @@ def _values(body: bytes) -> list[str]:
         values.append(rest[4 : 4 + max(0, size)].decode(errors="replace"))
         rest = rest[4 + max(0, size) :]
     return values
+
+
+def await_no_login(console: Console, seconds: float) -> None:
+    """Returns in a moment when no connection to PostgreSQL is being made, or after so many seconds. Raises OSError.
+
+    RECONNECT and PAUSE end such a connection as if the server had refused it. One may be begun between the answer and the command
+    that follows at once; PgBouncer has no way to rule that out.
+    """
+    until = time.monotonic() + seconds
+    while any(row["sv_login"] != "0" for row in console.ask("show pools")) and time.monotonic() < until:
+        time.sleep(LOGIN_LOOK_SECONDS)
 
 
 def arm(timer: str, seconds: int, command: str) -> None:

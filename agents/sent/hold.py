@@ -31,9 +31,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from agents.proxies import ANSWER_SECONDS, Console, HAProxy, arm, disarm
+from agents.proxies import ANSWER_SECONDS, Console, HAProxy, arm, await_no_login, disarm
 
 LOOK_SECONDS = 0.02
+# For connections that are being made to come about, before the pools are paused.
+LOGIN_SECONDS = 1.0
 SSL_REQUEST = struct.pack("!II", 8, 80877103)
 # States of PgBouncer's connections to PostgreSQL in which they are somebody's.
 AT_WORK = ("active", "active_cancel")
@@ -72,10 +74,11 @@ class Clients:
         if (limit := self._haproxy.limit()) == 0:
             raise OSError(f"HAProxy's frontend {self._spec['frontend']!r} takes no new connections as it is")
         self._arm(limit)
+        deadline = time.monotonic() + self._spec["patience"]
         for name, pool in self._pools.items():
+            await_no_login(pool, min(LOGIN_SECONDS, self._spec["patience"]))
             pool.send("pause")
             self._paused.append(name)  # it may be, from here on
-        deadline = time.monotonic() + self._spec["patience"]
         for name, pool in self._pools.items():
             while not pool.answers(LOOK_SECONDS):
                 self._commands.refuse_gone()

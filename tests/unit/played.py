@@ -13,13 +13,14 @@ import pytest
 
 
 class Played:
-    """A PgBouncer's console and a HAProxy's admin socket. `paused`: what SHOW STATE says; `stuck`: PAUSE comes to no end; so many
-    times `begun` connections to PostgreSQL are still being made."""
+    """A PgBouncer's console and a HAProxy's admin socket. `paused`: what SHOW STATE says; `stuck`: PAUSE comes to no end. To so
+    many questions a connection to PostgreSQL is still being made (`begun`); PAUSE and RECONNECT end it, and `failed` is how often
+    PgBouncer took that for a server that refuses (janitor.c, per_loop_pause; objects.c, tag_pool_dirty)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.paused = self.stuck = False
-        self.begun = 0
+        self.begun = self.failed = 0
         self.limit, self.up = 100, {"db1": True, "db2": False}
         self.asked: list[str] = []
         self._serve(folder / ".s.PGSQL.6432", self._console)
@@ -52,14 +53,17 @@ class Played:
             return message(b"E", b"SERROR\0Malready suspended/paused\0\0") + READY
         if command == "resume" and not self.paused:
             return message(b"E", b"SERROR\0Mpooler is not paused/suspended\0\0") + READY
+        if command in ("pause", "reconnect"):
+            self.failed, self.begun = self.failed + (self.begun > 0), 0
         if command in ("pause", "resume"):
             self.paused = command == "pause"
             return b"" if self.paused and self.stuck else message(b"C", b"PAUSE\0") + READY
         if command == "reconnect":
             return message(b"C", b"RECONNECT\0") + READY
         if command == "show pools":
-            self.begun -= 1
-            return table([{"database": "app", "sv_login": "1" if self.begun >= 0 else "0"}]) + message(b"C", b"SHOW\0") + READY
+            told = table([{"database": "app", "sv_login": "1" if self.begun > 0 else "0"}])
+            self.begun = max(0, self.begun - 1)
+            return told + message(b"C", b"SHOW\0") + READY
         rows = {
             "show state": [{"key": "paused", "value": "yes" if self.paused else "no"}],
             "show databases": [{"name": "app", "paused": "0"}],

@@ -167,6 +167,15 @@ def test_all_is_held_and_let_go_in_order(played: Played) -> None:
     assert (played.folder / "systemd").read_text().splitlines()[1:] == ["systemctl stop pgquorum-let-go.timer"]
 
 
+def test_the_pools_are_paused_when_no_connection_is_being_made(played: Played) -> None:
+    played.begun = 5
+    there = Program(played)
+    there.ask()
+    assert there.ask("hold") == {"held": True}
+    there.end()
+    assert played.failed == 0
+
+
 def test_who_is_in_the_way_is_told_and_all_goes_on(played: Played) -> None:
     played.stuck = True
     there = Program(played)

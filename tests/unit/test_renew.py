@@ -26,40 +26,23 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Played:
 def renew(played: Played) -> subprocess.CompletedProcess[str]:
     """agents/sent/renew.py as it runs on a host."""
     pools = {"read-1": {"socket": str(played.folder), "port": 6432, "unit": "pgquorum-pool@read-1.service"}}
-    command, source = shipped("renew", {"pools": pools, "user": getpass.getuser(), "timer": "let-go-reads"})
+    command, source = shipped("renew", {"pools": pools, "user": getpass.getuser()})
     words = ["sh", "-c", command.replace("python3", sys.executable, 1)]
     return subprocess.run(words, input=source, capture_output=True, text=True, check=False)
 
 
 def test_no_connection_that_is_being_made_is_ended(played: Played) -> None:
-    played.begun, played.stuck = 3, True  # somebody is at work, so the pause comes to no end
+    played.begun = 3
     done = renew(played)
     assert done.returncode == 0, done.stderr
-    assert played.asked[0] == "show state" and played.asked[-3:] == ["show pools", "reconnect", "resume"]
-    assert played.asked.count("show pools") == 4 and "show pools" not in played.asked[: played.asked.index("pause")]
-    assert not played.paused
-    armed, disarmed = (played.folder / "systemd").read_text().splitlines()
-    assert "--unit=let-go-reads --on-active=10s" in armed
-    assert armed.endswith("systemctl kill --signal=USR2 pgquorum-pool@read-1.service")
-    assert disarmed == "systemctl stop let-go-reads.timer"
+    assert played.asked == [*["show pools"] * 4, "reconnect"]
+    assert played.failed == 0
 
 
 def test_one_that_never_comes_is_not_waited_for(played: Played) -> None:
     played.begun = 10**9
     assert renew(played).returncode == 0
-    assert played.asked[-2:] == ["reconnect", "resume"] and not played.paused
-
-
-def test_what_somebody_else_has_paused_stays_paused(played: Played) -> None:
-    played.paused = True
-    assert renew(played).returncode == 0
-    assert played.asked == ["show state", "reconnect"] and played.paused
-
-
-def test_without_a_timer_nothing_is_paused(played: Played) -> None:
-    (played.folder / "systemd-run").write_text("#!/bin/sh\necho 'already loaded' >&2; exit 1\n")
-    done = renew(played)
-    assert done.returncode == 1 and "already loaded" in done.stderr and played.asked == []
+    assert played.asked[-1] == "reconnect" and played.failed == 1
 
 
 class Hosts:
