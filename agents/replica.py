@@ -5,7 +5,8 @@ data directory stays where it is as the backup has it, so an old replica gets wh
 
 PostgreSQL then goes on from the end of the backup: with the files of the write-ahead log that are fetched from the archive, up to
 where the primary keeps its log for this member, in the member's slot. Were one missing between, the replica could never follow;
-so that is seen to before it is started.
+so that is seen to before it is started. Should this host or program be gone meanwhile, nothing is started either: the data has no
+control file until all is there.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ SLOT_SECONDS = 60
 ARCHIVED_SECONDS = 60
 ASK_SECONDS = 60
 MISSING = 1  # how archive-get says that the archive has no such file
+CONTROL = Path("global/pg_control")
+ASIDE = Path("pgquorum-control")  # in the data directory, where archive-get finds the control file meanwhile
 
 
 class NoReplicaError(Exception):
@@ -109,7 +112,12 @@ class Maker:
         if why := too_much(start.base.size, log, free):
             raise NoReplicaError(why)
         self._restore(start)
+        self._move(CONTROL, ASIDE / CONTROL)
         files = self._fetch(primary, start)
+        if self._primary() != primary:
+            raise NoReplicaError("another server has taken over meanwhile")
+        self._move(ASIDE / CONTROL, CONTROL)
+        shutil.rmtree(self._directory / ASIDE)
         return f"backup {start.base.label} and {files} files of the archive's write-ahead log"
 
     def _restore(self, start: Start) -> None:
@@ -128,6 +136,18 @@ class Maker:
         self._backrest(*words, "restore", seconds=None)
         (self._directory / "patroni.dynamic.json").unlink(missing_ok=True)  # of the time of the backup
 
+    def _move(self, old: Path, new: Path) -> None:
+        """Within the data directory; on disk when it returns."""
+        to = self._directory / new
+        to.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (self._directory / old).rename(to)
+        for directory in (to.parent, (self._directory / old).parent):
+            descriptor = os.open(directory, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
     def _no_server(self) -> None:
         """pgBackRest refuses a directory with a pid file, which is there still after a crash."""
         status = [str(Path(self._specification.psql).with_name("pg_ctl")), "status", "--pgdata", str(self._directory)]
@@ -138,8 +158,7 @@ class Maker:
     def _fetch(self, primary: Primary, start: Start) -> int:
         """How many files there were."""
         log = self._directory / "pg_wal"
-        if primary.history:
-            (log / f"{primary.timeline.number:08X}.history").write_text(primary.history, encoding="utf-8")
+        self._histories(primary, start, log)
         # Asked once more: while the backup was restored the slot has gone on.
         names = wanted(primary.timeline, start.begin, self._kept())
         until = time.monotonic() + ARCHIVED_SECONDS
@@ -150,9 +169,20 @@ class Maker:
                 time.sleep(1)
         return len(names)
 
+    def _histories(self, primary: Primary, start: Start, log: Path) -> None:
+        """The files that tell of the timelines after the backup's, of those too that were given up: PostgreSQL looks for the
+        newest one by one, and stops where one is missing (findNewestTimeLine)."""
+        for number in range(start.base.timeline + 1, primary.timeline.number + 1):
+            file = log / f"{number:08X}.history"
+            if number == primary.timeline.number:
+                file.write_text(primary.history, encoding="utf-8")
+            elif not self._archived(file.name, file):
+                file.write_text(self._history(number), encoding="utf-8")
+
     def _archived(self, name: str, to: Path) -> bool:
         """Whether the archive has the file, which then is there."""
-        done = self._run("pgbackrest", f"--stanza={self._specification.cluster}", "archive-get", name, str(to))
+        where = f"--pg1-path={self._directory / ASIDE}"
+        done = self._run("pgbackrest", f"--stanza={self._specification.cluster}", where, "archive-get", name, str(to))
         if done.returncode not in (0, MISSING):
             raise NoReplicaError(f"archive-get {name}: {said(done)}")
         return done.returncode == 0
@@ -161,8 +191,12 @@ class Maker:
         system, number, *_ = self._ask("IDENTIFY_SYSTEM").split("|")
         if int(number) == 1:
             return Primary(system, Timeline(1), "")
-        _, _, history = self._ask(f"TIMELINE_HISTORY {number}").partition("|")
+        history = self._history(int(number))
         return Primary(system, timelines({int(number): (history, 0)})[int(number)], history)
+
+    def _history(self, number: int) -> str:
+        """The primary's file that tells where a timeline comes from. Raises NoReplicaError where it has none."""
+        return self._ask(f"TIMELINE_HISTORY {number}").partition("|")[2]
 
     def _kept(self) -> int:
         """From where on the primary keeps its log for this member. Raises NoReplicaError."""

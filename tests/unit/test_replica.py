@@ -103,14 +103,21 @@ class Programs:
             code = 3
         elif "IDENTIFY_SYSTEM" in words:
             out = f"{SYSTEM}|3|0/B000000|\n"
-        elif "TIMELINE_HISTORY 3" in words:
-            out = f"00000003.history|{HISTORY}\n"
+        elif "TIMELINE_HISTORY" in words:
+            out = {"3": f"00000003.history|{HISTORY}\n", "2": "00000002.history|1\t0/5000000\tx\n"}[words.split()[-1]]
         elif "READ_REPLICATION_SLOT" in words:
             out = self.answers.get("slot", "physical|0/B000010|3\n")
         elif "info" in command:
-            out = json.dumps(info(backup("B", 2, 0x8000028)))
+            out = json.dumps(info(self.answers.get("backup", backup("B", 2, 0x8000028))))
+        elif "restore" in command:
+            (self.data / "global").mkdir()
+            (self.data / "global/pg_control").touch()
         elif "archive-get" in command:
             name = command[-2]
+            # As pgBackRest needs it, and so that nobody takes what is not complete for a server.
+            assert command[2] == f"--pg1-path={self.data}/pgquorum-control"
+            assert (self.data / "pgquorum-control/global/pg_control").exists()
+            assert not (self.data / "global/pg_control").exists()
             self.missing[name] = self.missing.get(name, 0) - 1
             code = 1 if self.missing[name] >= 0 else self.answers.get("archive", 0)
         return subprocess.CompletedProcess(command, code, out, "what it says")
@@ -143,6 +150,7 @@ def test_what_is_missing_up_to_what_the_primary_keeps_is_fetched_before_it_is_st
     assert fetched == ["000000020000000000000008", "000000030000000000000009", *["00000003000000000000000A"] * 4]
     assert (tmp_path / "pg_wal/00000003.history").read_text() == HISTORY
     assert not (tmp_path / "postmaster.pid").exists()
+    assert (tmp_path / "global/pg_control").exists() and not (tmp_path / "pgquorum-control").exists()
     assert '/bin/psql -XAtq host=db1 user=replicator replication=1 -c READ_REPLICATION_SLOT "pg_sv02"' in programs.ran
 
 
@@ -150,6 +158,16 @@ def test_the_log_on_a_disk_of_its_own_stays_there(monkeypatch: pytest.MonkeyPatc
     programs = Programs(tmp_path)
     made(monkeypatch, programs, wal_disk="/wal/pg_wal")
     assert any("--link-map=pg_wal=/wal/pg_wal restore" in words for words in programs.ran)
+
+
+def test_no_timeline_between_is_left_out_or_postgresql_would_not_look_further(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """From the archive, or from the primary where that has it."""
+    programs = Programs(tmp_path, {"00000002.history": 10**9}, backup=backup("A", 1, 0xA000028 - 0x6000000))
+    made(monkeypatch, programs)
+    assert (tmp_path / "pg_wal/00000002.history").read_text().startswith("1\t0/5000000")
+    assert (tmp_path / "pg_wal/00000003.history").read_text() == HISTORY
 
 
 @pytest.mark.parametrize(
