@@ -25,7 +25,7 @@ def main() -> None:
     if code := rig.watched("pytest", "-q", "tests/unit/test_protocol_machine.py", PROTOCOL_TIMES=TIMES):
         sys.exit(code)
     soak, seed = os.environ.get("SOAK"), os.environ.get("SEED")
-    if not soak and (code := rig.watched("pytest", "--numprocesses", "1", "--long", *LONG)):
+    if not soak and (code := rig.watched("pytest", "--long", *LONG)):
         sys.exit(code)
     what = ["--fault", "all", "--repeat", os.environ.get("REPEAT", "3")]
     if soak:

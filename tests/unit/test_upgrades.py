@@ -274,6 +274,7 @@ def ran(
     view: ClusterView | None = None,
     *,
     stuck: int | None = None,
+    of: Cluster = SHOP,
     **options: Any,
 ) -> tuple[int, list[Step]]:
     """Runs `upgrade`; its exit code and the steps that were executed. `stuck`: which of them fails."""
@@ -295,7 +296,7 @@ def ran(
         "component": "", "back": False, "without_way_back": False, "patience": 5, "dry": False, "yes": True, "hop": None,
         "as_json": False,
     }  # fmt: skip
-    return command.upgrade(SHOP, **given | options), executed
+    return command.upgrade(of, **given | options), executed
 
 
 def test_the_plan_that_is_printed_is_the_plan_that_runs(
@@ -329,6 +330,23 @@ def test_a_cluster_that_is_not_well_is_not_upgraded_but_taken_back(monkeypatch: 
         ran(monkeypatch, offered(*PG), broken)
     _, executed = ran(monkeypatch, {"db3": host("db3", note=LAST)}, broken, back=True)
     assert [str(step) for step in executed][1] == "restart patroni.service on db3"
+
+
+@pytest.mark.parametrize(
+    ("new", "moves"),
+    [
+        (row("pgbouncer", "1.26.2-1"), "move 10.0.0.77 away from proxy1"),
+        (row("keepalived", "1:2.3.5-1"), "restart keepalived.service on proxy1"),
+        (row("haproxy", "3.2.27-1"), ""),
+    ],
+)
+def test_whose_sessions_are_cut_is_said_before(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], new: dict[str, Any], moves: str
+) -> None:
+    found = {name: host(name, new) for name in ("proxy1", "proxy2")}
+    assert ran(monkeypatch, found, views.shared(), of=views.SHARED, dry=True)[0] == 0
+    warned = [line for line in capsys.readouterr().out.splitlines() if "come by 10.0.0.77 are cut" in line]
+    assert len(warned) == bool(moves) and all(line.endswith(moves) and "proxy2" not in line for line in warned)
 
 
 def test_nothing_is_restarted_with_a_file_that_is_not_the_deploys(monkeypatch: pytest.MonkeyPatch) -> None:

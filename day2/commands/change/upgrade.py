@@ -22,11 +22,12 @@ from day2.hosts.ssh import Fleet
 from day2.procedures.hold import hold_for, patience_of
 from day2.procedures.packages import look
 from day2.procedures.rolling import component_of
-from day2.procedures.steps import RestartUnit, SwitchOver
-from day2.procedures.upgrade import Work, steps
+from day2.procedures.steps import MoveAddress, RestartUnit, Step, SwitchOver
+from day2.procedures.upgrade import KEEPALIVED, Work, steps
 from day2.ui.console import FINE, confirm, console
 from health.finding import Finding
 from health.rules import blocking, findings
+from health.rules.entry import holders_of
 from health.rules.packages import running
 from health.rules.slots import lost_with
 from health.upgrades import Change, HostPackages, busy, forward, no_way_back, refused, run_of
@@ -98,7 +99,7 @@ def upgrade(
         planned = steps(view, cluster, work, hold)
         refuse("upgrade", (text for step in planned if isinstance(step, SwitchOver) for text in lost_with(view, step.to)))
         outcome = Outcome(cluster.name, planned, pooled=bool(cluster.pooler_hosts), changes=work.changes, back=back)
-        show_changes(out, cluster, named, work, found, outcome)
+        show_changes(out, cluster, named, work, found, outcome, holders_of(view, cluster))
         show_plan(out, planned)
         if dry or not planned:
             if not planned:
@@ -157,10 +158,23 @@ def still_old(view: ClusterView, cluster: Cluster, named: tuple[Name, ...]) -> s
     return "; ".join(f"{f.about}: {f.text}" for f in left)
 
 
+def moves_address(step: Step, holders: tuple[str, ...]) -> bool:
+    """Whether a step moves the virtual address away from the host that has it."""
+    restarted = isinstance(step, RestartUnit) and step.unit == KEEPALIVED and step.host in holders
+    return restarted or isinstance(step, MoveAddress)
+
+
 def show_changes(
-    out: Console, cluster: Cluster, named: tuple[Name, ...], work: Work, found: Mapping[str, HostPackages], outcome: Outcome
+    out: Console,
+    cluster: Cluster,
+    named: tuple[Name, ...],
+    work: Work,
+    found: Mapping[str, HostPackages],
+    outcome: Outcome,
+    holders: tuple[str, ...],
 ) -> None:
-    """From which version to which, by host, and what the plan costs that its steps don't tell."""
+    """From which version to which, by host, and what the plan costs that its steps don't tell. `holders`: the proxy hosts that
+    have the virtual address."""
     for one in found.values():
         if one.unread:
             why = f"{one.name}: not all of its package lists could be read anew: {one.unread}"
@@ -179,6 +193,9 @@ def show_changes(
     if outcome.cuts_pools:
         others = "; others find another proxy host meanwhile" if len(cluster.pooler_hosts) > 1 else ""
         text = f"a process of PgBouncer that is restarted sends its clients away, each after its transaction{others}"
+        out.print(f"[yellow]warning[/]  {text}", soft_wrap=True)
+    if moved := sorted({str(step) for step in outcome.planned if moves_address(step, holders)}):
+        text = f"the sessions that come by {cluster.haproxy.proxy_address} are cut, in mid-transaction, too: {'; '.join(moved)}"
         out.print(f"[yellow]warning[/]  {text}", soft_wrap=True)
     if any(change.component == "pgbackrest" for change in work.changes):
         out.print("write-ahead log is archived again when pgBackRest has the same version everywhere", soft_wrap=True)

@@ -28,6 +28,8 @@ LEVELS = {
     "pgbackrest": re.compile(r"^(P\d+ +)?(WARN|ERROR): "),
     "pgbouncer": re.compile(r"pooler error: "),  # and what it tells the journal to be a warning
 }
+# Components whose unit has their name.
+NAMED_SO: tuple[Name, ...] = ("etcd", "haproxy", "keepalived")
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,9 @@ class Line:
     @property
     def component(self) -> Name:
         """Who wrote it. What is printed in Patroni's unit and is not surely PostgreSQL's counts as Patroni's."""
-        if self.unit in ("etcd", "haproxy"):
-            return "etcd" if self.unit == "etcd" else "haproxy"
+        for name in NAMED_SO:
+            if self.unit == name:
+                return name
         if self.unit.startswith("pgquorum-pool@"):
             return "pgbouncer"
         if self.unit == "pgbackrest" or self.unit.startswith("pgquorum-backup"):
