@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 help:
 	@echo "make demo       a cluster on the built-in lab, and its primary powered off under load (root)"
-	@echo "make prove      the model of a failover, the long tests, then every fault there is three times on a lab, with a report in proof/ (root)"
+	@echo "make prove      the model of a failover, the long tests, then every fault that is possible on a plain lab three times, with a report in proof/ (root)"
 	@echo "make test       all tests; those on real hosts need root and are reported as skipped without"
 	@echo "make lint       ruff and mypy"
 	@echo "make lock       requirements.txt of requirements.in: what is installed, with its hashes (uv)"

@@ -7,7 +7,7 @@ Exit codes, the same for all:
     0    fine
     1    the answer is bad news: not healthy, a write lost, a goal missed; also a command line that invoke can't read
     2    refused, with the reason and what would be right; nothing was changed
-    130  interrupted (Ctrl-C); what was set has been undone
+    130  interrupted (Ctrl-C); what was set has been undone, but for a restore and an upgrade, which go on by the same command
 
 Options are written out; -y for --yes, and -c for psql's --command, are the only short ones.
 """

@@ -58,8 +58,8 @@ CONNECTIONS = (
         "HAProxy passes on writes and reads",
     ),
     Connection(
-        "postgres", "backup", "backup_port", "pgBackRest, TLS",
-        BACKUP_CERTIFICATE, "the primary archives its write-ahead log; all ask for what is archived",
+        "postgres", "backup", "backup_port", "pgBackRest, TLS", BACKUP_CERTIFICATE,
+        "the primary archives its write-ahead log; all ask for what is archived, and replicas are made from backups",
     ),
     Connection("backup", "postgres", "backup_port", "pgBackRest, TLS", BACKUP_CERTIFICATE, "a backup reads the data"),
     Connection(

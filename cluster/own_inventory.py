@@ -1,4 +1,4 @@
-"""A cluster of an owner's: from answers to the files of inventories/NAME/. day2/init.py asks, and writes them.
+"""A cluster of an owner's: from answers to the files of inventories/NAME/. day2/commands/begin/init.py asks, and writes them.
 
 The settings are the checkout's own files of group_data/ with the answers filled in, so that their explanations stand once.
 """

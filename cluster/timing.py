@@ -1,4 +1,4 @@
-"""The timers of a failover: one profile sets Patroni, etcd and HAProxy together, because they only make sense together."""
+"""The timers of a failover: one profile sets Patroni, etcd, HAProxy and keepalived, which only make sense together."""
 
 from __future__ import annotations
 

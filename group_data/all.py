@@ -24,7 +24,7 @@ without_replica = "wait"
 #   "refuse"    no session that begins with one is let in. A role can still choose one within a session
 weaker_commits = "tell"
 
-# How soon a failure is acted upon: "lan" (hosts in one building), "standard", "wan". Sets Patroni, etcd and HAProxy
+# How soon a failure is acted upon: "lan" (hosts in one building), "standard", "wan". Sets Patroni, etcd, HAProxy and keepalived
 # together; single timers can be changed with failover_timing, for example {"ttl": 30}.
 failover_profile = "lan"
 failover_timing = {}

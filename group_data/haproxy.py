@@ -34,6 +34,7 @@ pooling_processes = 1
 # what applications have of max_connections.
 pooling_pool_size = None
 
-# How many clients one process takes, and how many of their prepared statements it keeps on each connection.
+# How many clients one process is to have (it takes as many connections again, for those who have not logged in), and how many of
+# their prepared statements it keeps on each connection.
 pooling_max_clients = 1000
 pooling_max_prepared_statements = 200

@@ -120,7 +120,7 @@ CATALOGUE: dict[str, Condition] = {
     "pooling.paused": _problem("a process of PgBouncer is paused, so that its clients wait"),
     "pooling.other-password": _warning("PgBouncer lets in a role by something else than the server does"),
     "pooling.waiting": _warning("clients of a pool have waited long for one of PostgreSQL's connections"),
-    "pooling.nearly-full": _warning("a process of PgBouncer has nearly as many clients as it takes"),
+    "pooling.nearly-full": _warning("a process of PgBouncer has nearly as many clients as pooling_max_clients"),
     "roles.refused": _problem("a role of the system's can't log in from a PostgreSQL host to the primary"),
     "connections.nearly-full": _warning("few of PostgreSQL's connections are left for applications"),
     "locks.full": _problem("PostgreSQL's table of locks is full: nobody can log in, and the sessions that are in come to a stop"),

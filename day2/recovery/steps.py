@@ -132,14 +132,14 @@ class Lead(BaseStep):
 
 @dataclass(frozen=True)
 class Follow(BaseStep):
-    """Start Patroni on `hosts`, which have no data: each copies it from `leader`."""
+    """Start Patroni on `hosts`, which have no data: each makes it anew, from a backup or from `leader`."""
 
     hosts: tuple[str, ...]
     leader: str
     kind: ClassVar[str] = "follow"
 
     def __str__(self) -> str:
-        return f"start Patroni on {', '.join(self.hosts)}: each copies the data from {self.leader}"
+        return f"start Patroni on {', '.join(self.hosts)}: each makes its data anew, from a backup or from {self.leader}"
 
 
 @dataclass(frozen=True)

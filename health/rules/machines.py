@@ -43,7 +43,7 @@ def unfinished(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
 
 
 # What a host is asked for that has a rule of its own which says that there was no answer.
-TOLD_ELSEWHERE = {"host", "edited", "marker", "etcd", "patroni", "postgres", "haproxy", "pgbouncer"}
+TOLD_ELSEWHERE = {"host", "edited", "marker", "etcd", "patroni", "postgres", "haproxy", "pgbouncer", "keepalived", "pgbackrest"}
 
 
 def unseen(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

@@ -56,6 +56,24 @@ def test_what_is_worth_knowing_does_not_make_a_cluster_sick(case: str) -> None:
     assert told(view) == []
 
 
+@pytest.mark.parametrize(
+    "case",
+    (
+        "pools of which nothing is seen",
+        "backups that can't be seen",
+        "a proxy that does not say whether it has the address",
+        "a host that does not say all",
+    ),
+)
+def test_what_a_host_did_not_say_is_told_once(case: str) -> None:
+    view, _ = (BROKEN | WORTH_KNOWING)[case]
+    unsaid = [(name, why) for name, host in view.hosts.items() for why in host.problems.values()]
+    assert unsaid
+    told_of = [f for f in findings(view, shop_of(view)) if f.level in ("problem", "warning")]
+    for name, why in unsaid:
+        assert len([f for f in told_of if f.about == name and f.text.endswith(why)]) == 1
+
+
 def test_asynchronous_is_said_in_every_report() -> None:
     shop = cluster(durability="asynchronous")
     alone = tuple(views.sender(name, sync_state="async") for name in ("db2", "db3"))

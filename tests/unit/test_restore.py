@@ -137,7 +137,7 @@ def test_the_steps_of_a_restore() -> None:
         "replay timeline 2 on db1 up to time 2026-11-29 07:00:00.000000+00, and begin timeline 3 there",
         "take out of etcd who led, who could vote, and how far they were",
         "start Patroni on db1 and wait until it takes writes",
-        "start Patroni on db2, db3: each copies the data from db1",
+        "start Patroni on db2, db3: each makes its data anew, from a backup or from db1",
         "wait until all replicas stream and the cluster is healthy",
         "begin a full backup",
     ]

@@ -87,7 +87,8 @@ def _rolling_restart(
 
 @command(
     help={
-        "component": "etcd, postgres, patroni, haproxy, pgbouncer, pgbackrest: one, or several with commas; all without it",
+        "component": "etcd, postgres, patroni, haproxy, pgbouncer, keepalived, pgbackrest: one, or several with commas;"
+        " all without it",
         "back": "take back what the last upgrade has installed: after one that went wrong",
         "without-way-back": "go on even where the version that is replaced could not be had again",
         "patience": PATIENT,

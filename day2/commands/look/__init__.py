@@ -75,7 +75,7 @@ def _config(c: Context, json: bool = False) -> None:
 @command(
     help={
         "host": "one host only",
-        "component": "etcd, postgres, patroni, haproxy or pgbackrest only",
+        "component": "etcd, postgres, patroni, haproxy, pgbouncer, keepalived or pgbackrest only",
         "errors": "only what is a warning or worse",
         "since": "how far back: '10 min ago' (default), '12:30', '2031-05-17 08:00'",
         "lines": "how many at most, the last ones (0: all)",
@@ -91,7 +91,7 @@ def _logs(
     lines: int = 200,
     follow: bool = False,
 ) -> None:
-    """The journals of etcd, Patroni with PostgreSQL, what watches over them, and HAProxy on all hosts, merged by time."""
+    """The journals of all components, and of what watches over them, on all hosts, merged by time."""
     from day2.commands.look.logs import logs
 
     on_cluster(c, logs, host=host, component=component, errors=errors, since=since, lines=lines, follow=follow)
