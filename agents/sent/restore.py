@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -47,11 +48,19 @@ def survey(spec: Spec) -> dict[str, Any]:
 
 
 def directories(data: Path) -> Iterator[Path]:
-    """The directories that are the data, the write-ahead log's own first."""
+    """The directories that are the data, the write-ahead log's own first. Raises OSError for one that is somebody else's: who has
+    the data may have placed a link to it."""
     if (data / "pg_wal").is_symlink():
-        yield (data / "pg_wal").resolve()
+        yield owners_own((data / "pg_wal").resolve(), data)
     if data.exists():
         yield data
+
+
+def owners_own(directory: Path, data: Path) -> Path:
+    """The directory, if it is there and the owner of the data's. Raises OSError."""
+    if directory.exists() and directory.stat().st_uid != data.stat().st_uid:
+        raise OSError(f"{data}/pg_wal leads to {directory}, which is not the data's owner's")
+    return directory
 
 
 def space(directory: Path) -> int:
@@ -176,7 +185,7 @@ def move_wal(link: Path, renamed: Callable[[str], str]) -> None:
     """Where the write-ahead log is elsewhere, gives its directory another name and leads there. Once more ends what was begun."""
     if not link.is_symlink():
         return
-    now = link.readlink()
+    now = owners_own(link.readlink(), link.parent)
     to = now.with_name(renamed(now.name))
     if now.exists() and not to.exists():
         now.rename(to)
@@ -234,7 +243,10 @@ def recover(spec: Spec) -> None:
         file = data / "pg_wal" / f"{number:08X}.history"
         if not file.exists():
             owned(file, TAKEN.format(parent=spec["timeline"]))
-    server = [f"{spec['binaries']}/postgres", "-D", str(data), "-c", f"config_file={PRIVATE}/postgresql.conf"]
+    # What pgBackRest has written into postgresql.auto.conf reads the one repository that the backup came from, and goes before
+    # the file; but not before this.
+    reads = f"restore_command={spec['settings']['restore_command']}"
+    server = [f"{spec['binaries']}/postgres", "-D", str(data), "-c", f"config_file={PRIVATE}/postgresql.conf", "-c", reads]
     begin_unit("recover", ["KillMode=mixed", "KillSignal=SIGINT", "TimeoutStopSec=infinity"], server)
 
 
@@ -300,9 +312,14 @@ def control(spec: Spec) -> dict[str, str]:
 
 
 def owned(file: Path, text: str) -> None:
-    file.write_text(text)
-    shutil.chown(file, "postgres", "postgres")
-    file.chmod(0o600)
+    """A file of postgres's own with that text, in a directory of that user's: what is placed there meanwhile is not followed."""
+    new = file.with_name(f"{file.name}.new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w", encoding="utf-8") as made:
+        made.write(text)
+        user = pwd.getpwnam("postgres")
+        os.fchown(made.fileno(), user.pw_uid, user.pw_gid)
+    new.replace(file)
 
 
 def quoted(value: Any) -> str:

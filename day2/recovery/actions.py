@@ -27,6 +27,8 @@ from .plan import Arrival, Restore, astray, awaited, read_by
 from .words import arrived, last_words, reading, why
 
 LOOK_SECONDS = 1.0
+# For the restored server to archive by itself what it has written.
+ARCHIVES_SECONDS = 60
 ANSWER_SECONDS = 60
 ARCHIVED_SECONDS = 180
 # What depends on the size of the data is waited for as long as it takes, as long as it goes on.
@@ -123,7 +125,10 @@ class RestoreActions:
         system = self.archive(away=dict.fromkeys(away, "away")).system
         # By the files that archive to one alone: what pgBackRest is told of all of them would wait for those that are away.
         there = [one.name for one in self._cluster.repositories if one.name not in away]
-        pushes = [[f"--config={paths.archive_config(name)}", "--no-archive-async"] for name in there] if away else [[]]
+        # Where the settings have the oldest given up when much waits, pgBackRest would say that it has archived what it has not.
+        all_of_it = "--reset-archive-push-queue-max"
+        each = [[f"--config={paths.archive_config(name)}", "--no-archive-async", all_of_it] for name in there]
+        pushes = each if away else [[all_of_it]]
         for host in hosts:  # one after the other: a repository takes one archiver at a time
             self._do("archive_rest", [host], seconds=STOP_SECONDS, system=system, pushes=pushes, keep_marks=bool(away))
 
@@ -159,12 +164,14 @@ class RestoreActions:
             said = self._do("look", [host])[host]
         if said["doing"] != "recover":
             self._do("recover", [host], **spec)
-        told = ""
+        told, promoted = "", 0.0
         while True:
             said = self._do("look", [host])[host]
             server = said["server"]
             if server and not server["recovering"]:
-                if restore.away:
+                promoted = promoted or time.monotonic()
+                # It was started to archive nothing where a repository was away; that may have been an earlier call.
+                if restore.away or (server["waiting"] and time.monotonic() > promoted + ARCHIVES_SECONDS):
                     self.archive_rest((host,), restore.away)
                 if restore.away or not server["waiting"]:
                     break

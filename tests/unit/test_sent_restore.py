@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -206,3 +207,45 @@ def test_the_archive_is_asked_as_its_own_user(monkeypatch: pytest.MonkeyPatch) -
     assert ("--stanza=shop", "repo-get", "archive/shop/18-1/00000002.history") in asked
     assert said["last"] == 9.0
     assert said["files"] == {"0000000200000000": [(7, 7, 9.0)]}
+
+
+def test_root_writes_no_file_where_a_link_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(restore.pwd, "getpwnam", lambda name: restore.pwd.getpwuid(os.getuid()))
+    elsewhere = tmp_path / "passwd"
+    elsewhere.write_text("root")
+    (tmp_path / "recovery.signal").symlink_to(elsewhere)
+    (tmp_path / "recovery.signal.new").symlink_to(elsewhere)
+    restore.owned(tmp_path / "recovery.signal", "text")
+    assert elsewhere.read_text() == "root"
+    assert (tmp_path / "recovery.signal").read_text() == "text" and not (tmp_path / "recovery.signal").is_symlink()
+
+
+def test_a_log_that_leads_to_what_is_somebody_elses_is_left_alone(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    if os.getuid() == 0:
+        os.chown(data, 12345, 12345)
+    (data / "pg_wal").symlink_to("/etc")
+    for deed in (lambda: list(restore.directories(data)), lambda: restore.move_wal(data / "pg_wal", lambda name: f"{name}.old")):
+        with pytest.raises(OSError, match="leads to /etc, which is not the data's owner's"):
+            deed()
+
+
+def test_recovery_reads_what_it_was_told_and_not_what_the_restore_has_written(
+    data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What pgBackRest has left in postgresql.auto.conf would go before the file of settings."""
+    begun: list[list[str]] = []
+    monkeypatch.setattr(restore, "end_unit", lambda: None)
+    monkeypatch.setattr(restore, "begin_unit", lambda doing, properties, command: begun.append(command))
+    monkeypatch.setattr(restore, "PRIVATE", tmp_path / "private")
+    monkeypatch.setattr(restore, "owned", lambda file, text: file.write_text(text))
+    monkeypatch.setattr(restore.shutil, "chown", lambda *where: None)
+    settings = {"restore_command": 'pgbackrest archive-get %f "%p"', "port": 5432}
+    restore.recover(spec(data, settings=settings, taken=[], timeline=2, binaries="/bin"))
+    assert begun == [
+        [
+            "/bin/postgres", "-D", str(data), "-c", f"config_file={tmp_path}/private/postgresql.conf",
+            "-c", 'restore_command=pgbackrest archive-get %f "%p"',
+        ]
+    ]  # fmt: skip
