@@ -9,8 +9,10 @@ with which nothing should be restarted.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +27,7 @@ POLICY = Path("/usr/sbin/policy-rc.d")
 OWNERS = Path("/usr/sbin/policy-rc.d.before-pgquorum")
 # Without it ours lets pass what the owner's does: it is gone after a reboot, should this program be killed in between.
 FLAG = Path("/run/pgquorum-installing")
+LOCK, ALONE_SECONDS = Path("/run/pgquorum-installing.lock"), 300
 MARK = "# Written by pgquorum"
 TEXT = f"""#!/bin/sh
 {MARK} for as long as it installs packages: what they bring is restarted by it alone.
@@ -36,6 +39,28 @@ exit 0
 
 def install(spec: dict[str, Any]) -> None:
     """Raises OSError."""
+    with alone():
+        install_alone(spec)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """No other one is at work here: it would take away what keeps the packages of this one from restarting anything. An operator
+    who is cut off leaves one, which comes to its end. Raises OSError."""
+    with LOCK.open("a") as file:
+        until = time.monotonic() + ALONE_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise OSError("packages are being installed here by an earlier call, which goes on") from None
+                time.sleep(1)
+        yield
+
+
+def install_alone(spec: dict[str, Any]) -> None:
     directory = Path(spec["directory"])
     note = read_note(directory)
     files = []

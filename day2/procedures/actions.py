@@ -17,6 +17,7 @@ from day2.hosts.observe import observe
 from day2.hosts.patroni_api import Patroni
 from day2.hosts.psql import psql
 from day2.hosts.ssh import Fleet
+from health.finding import Finding
 from health.questions import judge_question
 from health.reading import refusals
 from health.rules import blocking, candidates, findings
@@ -48,9 +49,13 @@ NOTICE_SECONDS = 30
 
 
 class Actions:
-    """Actions on one cluster, each with a deadline, none of which begins after Ctrl-C."""
+    """Actions on one cluster, each with a deadline, none of which begins after Ctrl-C. `known`: what is wrong before the first of
+    them, and keeps none of them from its end."""
 
-    def __init__(self, fleet: Fleet, cluster: Cluster, patroni: Patroni, interrupts: Interrupts) -> None:
+    def __init__(
+        self, fleet: Fleet, cluster: Cluster, patroni: Patroni, interrupts: Interrupts, known: Collection[Finding] = ()
+    ) -> None:
+        self.known = frozenset((found.rule, found.about) for found in known)
         self._fleet, self._cluster, self._patroni, self._interrupts = fleet, cluster, patroni, interrupts
         # When clients were last made to wait (monotonic), or None.
         self.held_at: float | None = None
@@ -256,16 +261,19 @@ class Actions:
         if against := refusals(answer.output if answer.ok else answer.problem):
             raise ClusterError(f"{host}: {'; '.join(against)}; nothing was stopped")
 
-    def await_healthy(self, also: Callable[[ClusterView], bool] = lambda view: True) -> ClusterView:
-        """The view once nothing is blocking and `also` holds. Raises ClusterError with what is still wrong."""
+    def await_healthy(self, also: Callable[[ClusterView], bool] = lambda view: True, host: str = "") -> ClusterView:
+        """The view once nothing is blocking and `also` holds. What was known to be wrong before is waited for on `host` alone,
+        and no longer than for the rest. Raises ClusterError with what is still wrong."""
         deadline = time.monotonic() + HEALTHY_SECONDS
         while True:
             self._interrupts.check()
             view = self.view()
-            problems = [f"{f.about}: {f.text}" for f in blocking(findings(view, self._cluster), self._cluster)]
-            if not problems and also(view):
+            found = blocking(findings(view, self._cluster), self._cluster)
+            problems = [f"{f.about}: {f.text}" for f in found if (f.rule, f.about) not in self.known]
+            late = time.monotonic() > deadline
+            if not problems and also(view) and (late or not any(f.about == host for f in found)):
                 return view
-            if time.monotonic() > deadline:
+            if late:
                 what = "; ".join(problems) or "the step has no effect"
                 raise ClusterError(f"not healthy again within {HEALTHY_SECONDS} s: {what}")
             self._interrupts.sleep(LOOK_SECONDS)

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from typing import assert_never
 
 from cluster.errors import ClusterError
+from health.view import ClusterView
 
 from .actions import Actions
 from .rolling import waits
@@ -59,7 +60,7 @@ def execute(step: Step, actions: Actions) -> None:
             actions.move_address(host, address)
         case RestartUnit(host, unit):
             actions.systemctl(host, "restart", unit)
-            actions.await_healthy(lambda view: view.hosts[host].runs(unit.removesuffix(".service")))
+            actions.await_healthy(lambda view: view.hosts[host].runs(unit.removesuffix(".service")), host)
         case ReloadUnit(host, unit):
             actions.systemctl(host, "reload", unit)
             actions.await_healthy()
@@ -82,7 +83,14 @@ def execute(step: Step, actions: Actions) -> None:
             assert_never(step)
 
 
+def _refuse_leader(step: RestartPostgres | RestartPatroni | RebootHost, view: ClusterView) -> None:
+    """Raises ClusterError where a member that clients were to be spared of has become the primary since the plan was made."""
+    if step.drained and view.leader == step.host:
+        raise ClusterError(f"{step.host} leads now, and did not when this was planned: the same command plans anew")
+
+
 def _restart_member(step: RestartPostgres | RestartPatroni, actions: Actions) -> None:
+    _refuse_leader(step, actions.view())
     actions.refuse_unstartable(step.host)
     actions.await_spared(step.host)
     with actions.drained(step.host) if step.drained else nullcontext():
@@ -90,12 +98,13 @@ def _restart_member(step: RestartPostgres | RestartPatroni, actions: Actions) ->
             actions.systemctl(step.host, "restart", "patroni.service")
         else:
             actions.restart_postgres(step.host)
-    actions.await_healthy(lambda view: not waits(view, step.host))
+    actions.await_healthy(lambda view: not waits(view, step.host), step.host)
 
 
 def _reboot(step: RebootHost, actions: Actions) -> None:
     """Its leadership of etcd may have come to it since the plan was made: by an election, or to be off the primary's host."""
     view = actions.view()
+    _refuse_leader(step, view)
     if view.etcd_leader == step.host:
         others = [name for name, host in view.hosts.items() if name != step.host and host.etcd and host.etcd.quorum]
         if others:

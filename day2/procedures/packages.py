@@ -19,12 +19,14 @@ LOOK_SECONDS, FETCH_SECONDS, INSTALL_SECONDS = 900, 3600, 1800
 
 
 def look(fleet: Fleet, cluster: Cluster, named: Collection[str], *, refresh: bool) -> dict[str, HostPackages]:
-    """What each host says of its packages, all asked at once. `refresh`: apt's lists are read anew before. Raises ClusterError
-    with the hosts that could not say it."""
+    """What each host says of its packages, all asked at once. `refresh`: apt's lists are read anew before; without it, hosts that
+    can't be reached are left out. Raises ClusterError with the hosts that could not say it."""
     asked = {host.name: question(cluster, host, named, refresh=refresh) for host in cluster.hosts}
     answers = _on_each(fleet, "upgradable", asked, LOOK_SECONDS)
     found, failed = {}, []
     for name, answer in sorted(answers.items()):
+        if answer.code is None and not refresh:
+            continue
         try:
             if not answer.ok:
                 raise ValueError(answer.problem or f"exit code {answer.code}")

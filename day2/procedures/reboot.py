@@ -24,8 +24,10 @@ def _steps(view: ClusterView, cluster: Cluster, hosts: Collection[str], hold: Ho
     voters = {host.name for host in cluster.etcd_hosts}
     several = len(members) > 1
 
-    def order(name: str) -> tuple[bool, bool, bool, bool]:
-        return name in proxies, name == view.leader, name == view.etcd_leader, name in members | voters
+    def order(name: str) -> tuple[bool, bool, bool, bool, bool]:
+        # A proxy host that is a member, too, comes before the primary, which may go to it: nobody is rebooted who leads.
+        alone = name in proxies and name not in members
+        return alone, name == view.leader, name in proxies, name == view.etcd_leader, name in members | voters
 
     leader = view.etcd_leader
     for name in sorted(sorted(hosts), key=order):

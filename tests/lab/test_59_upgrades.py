@@ -69,7 +69,7 @@ def test_a_version_that_does_not_start_stops_after_one_replica_and_is_taken_back
         code, out, err = invoke(pooled, "upgrade", "--component", "postgres", "--yes", seconds=LONG)
         assert code == 1, out + err
         print(next(line for line in out.splitlines() if line.startswith("problem")))
-        assert "`invoke upgrade --back` takes back what it has installed" in out
+        assert "`invoke upgrade --back --component postgres` takes back what it has installed" in out
         (broken,) = [host for host, version in installed(pooled, PACKAGE).items() if version == new]
         assert broken != leader == pooled.leader()
         others = [host for host in DATABASES if host != broken]

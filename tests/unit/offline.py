@@ -39,6 +39,7 @@ class RecordingActions:
     def __init__(self, view: ClusterView | None = None) -> None:
         self._view = view or views.view()
         self.calls: list[str] = []
+        self.known: frozenset[tuple[str, str]] = frozenset()
 
     def view(self) -> ClusterView:
         return self._view
@@ -52,7 +53,7 @@ class RecordingActions:
         yield
         self.calls.append(f"ready {host}")
 
-    def await_healthy(self, also: Callable[[ClusterView], bool] = lambda view: True) -> None:
+    def await_healthy(self, also: Callable[[ClusterView], bool] = lambda view: True, host: str = "") -> None:
         self.calls.append("await_healthy" if also(self._view) else "await_healthy, in vain")
 
     def __getattr__(self, name: str) -> Callable[..., None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -226,3 +227,20 @@ def test_what_was_interrupted_begins_no_step() -> None:
     with pytest.raises(KeyboardInterrupt):
         execute(RestartPostgres("db2"), actions)
     assert actions.calls == []
+
+
+@pytest.mark.parametrize("step", [RestartPostgres("db1"), RestartPatroni("db1"), RebootHost("db1")])
+def test_who_has_become_the_primary_meanwhile_is_not_restarted(step: Step) -> None:
+    actions: Any = RecordingActions()
+    with pytest.raises(ClusterError, match="db1 leads now, and did not when this was planned"):
+        execute(step, actions)
+    assert actions.calls == []
+
+
+def test_what_was_wrong_before_keeps_no_step_from_its_end_and_is_to_be_right_after_the_last() -> None:
+    actions: Any = RecordingActions()
+    actions.known = frozenset({("replica.missing", "db3")})
+    outcome = measuring.Outcome("shop", (RestartUnit("db3", "patroni.service"),))
+    said: Any = SimpleNamespace(print=lambda *words: None)
+    measuring.take_steps(said, actions, outcome)
+    assert actions.calls == ["systemctl db3 restart patroni.service", "await_healthy", "await_healthy"] and not actions.known

@@ -285,7 +285,7 @@ def ran(
             raise ClusterError("it does not start")
         executed.append(step)
 
-    def carry_out(out: Any, fleet: Any, of: Any, vault: Any, outcome: measuring.Outcome, hop: Any) -> bool:
+    def carry_out(out: Any, fleet: Any, of: Any, vault: Any, outcome: measuring.Outcome, hop: Any, known: Any = ()) -> bool:
         actions: Any = RecordingActions()
         measuring.take_steps(out, actions, outcome)
         return False
@@ -321,7 +321,9 @@ def test_where_it_stops_the_way_back_is_said(monkeypatch: pytest.MonkeyPatch, ca
     told = capsys.readouterr().out
     assert code == 1 and len(executed) == 2
     assert "it does not start" in told and "left     drain and restart PostgreSQL on db2" in told
-    assert told.splitlines()[-1] == ("the same command goes on; `invoke upgrade --back` takes back what it has installed")
+    assert told.splitlines()[-1] == (
+        "the same command goes on; `invoke upgrade --back --component postgres` takes back what it has installed"
+    )
 
 
 def test_a_cluster_that_is_not_well_is_not_upgraded_but_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:

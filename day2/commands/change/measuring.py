@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ from day2.procedures.steps import Plan, Step, SwitchOver, documents
 from day2.report.planned import of_waiting, of_writes
 from day2.report.wording import many
 from day2.ui.console import BAD_NEWS, FINE, INTERRUPTED, print_json
+from health.finding import Finding
 
 WRITERS = READERS = 2
 # Who connects while planned work goes on may have to wait, and that is no failure: as most drivers have it.
@@ -74,11 +76,20 @@ class Outcome:
         return tuple(text for failed, text in checks if failed)
 
 
-def carry_out(out: Console, fleet: Fleet, cluster: Cluster, vault: Vault, outcome: Outcome, hop: str | None) -> bool:
+def carry_out(
+    out: Console,
+    fleet: Fleet,
+    cluster: Cluster,
+    vault: Vault,
+    outcome: Outcome,
+    hop: str | None,
+    known: Collection[Finding] = (),
+) -> bool:
     """Takes the steps under that load, by way of the host `hop` if one is named; without it where no write would be acknowledged.
-    Fills in the outcome; whether it was interrupted."""
+    What is `known` to be wrong keeps no step from its end, but is to be right after the last. Fills in the outcome; whether it
+    was interrupted."""
     with Interrupts(lambda text: out.print(f"[yellow]{text}[/]")) as interrupts:
-        actions = Actions(fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), interrupts)
+        actions = Actions(fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), interrupts, known)
         primary = actions.view().primary
         if primary is None or (cluster.waits_without_replica and not any(one.state == "streaming" for one in primary.senders)):
             take_steps(out, actions, outcome)
@@ -119,6 +130,9 @@ def take_steps(out: Console, actions: Actions, outcome: Outcome) -> None:
             out.print(f"{step} ...")
             execute(step, actions)
             outcome.done.append(step)
+        if actions.known:
+            actions.known = frozenset()
+            actions.await_healthy()
     except ClusterError as error:
         outcome.stopped_by = str(error)
     except KeyboardInterrupt:

@@ -39,7 +39,7 @@ from .measuring import carry_out, report
 from .plans import print_plan, refuse, show_plan
 
 FORMAT = "pgquorum upgrade 1"
-GO_BACK = "`invoke upgrade --back` takes back what it has installed"
+GO_BACK = "`invoke upgrade --back{}` takes back what it has installed"
 
 
 @dataclass
@@ -90,12 +90,18 @@ def upgrade(
         seen = findings(view, cluster)
         problems = blocking(seen, cluster)
         if problems and not back:
-            refuse("upgrade", [*(f"{f.about}: {f.text}" for f in problems), f"after an upgrade that went wrong, {GO_BACK}"])
-        if not back:  # what is restarted would begin with it: a package may have put its own file in place of the deploy's
-            refuse("upgrade", [f"{f.about}: {f.text}" for f in seen if f.rule == "files.edited"])
+            refuse(
+                "upgrade",
+                [*(f"{f.about}: {f.text}" for f in problems), f"after an upgrade that went wrong, {GO_BACK.format('')}"],
+            )
         with out.status("asking every host what apt offers" if not back else "asking every host what was replaced"):
             found = look(fleet, cluster, named, refresh=not back)
+        for name in sorted({host.name for host in cluster.hosts} - found.keys()) if back else ():
+            out.print(f"[yellow]warning[/]  {name} does not answer: what was replaced there stays as it is", soft_wrap=True)
         work = to_do(view, cluster, found, named, problems, back=back, insist=without_way_back)
+        # What is restarted would begin with it: a package may have put its own file in place of the deploy's.
+        touched = {change.host for change in work.changes} if back else {host.name for host in cluster.hosts}
+        refuse("upgrade", [f"{f.about}: {f.text}" for f in seen if f.rule == "files.edited" and f.about in touched])
         planned = steps(view, cluster, work, hold)
         refuse("upgrade", (text for step in planned if isinstance(step, SwitchOver) for text in lost_with(view, step.to)))
         outcome = Outcome(cluster.name, planned, pooled=bool(cluster.pooler_hosts), changes=work.changes, back=back)
@@ -108,12 +114,14 @@ def upgrade(
                 print_plan(cluster, planned)
             return FINE
         confirm(out, yes=yes)
-        interrupted = carry_out(out, fleet, cluster, vault, outcome, hop)
+        interrupted = carry_out(out, fleet, cluster, vault, outcome, hop, problems)
         if not outcome.stopped_by:
             outcome.stopped_by = still_old(observe(fleet, cluster), cluster, named)
     code = report(out, outcome, FORMAT, interrupted=interrupted, as_json=as_json)
     if outcome.stopped_by:
-        out.print("the same command goes on" if back else f"the same command goes on; {GO_BACK}", soft_wrap=True)
+        of = sorted({change.component for change in work.changes})
+        took_back = GO_BACK.format(f" --component {','.join(of)}" if of else "")
+        out.print("the same command goes on" if back else f"the same command goes on; {took_back}", soft_wrap=True)
     return code
 
 
