@@ -109,7 +109,7 @@ class Mark:
 class Archive:
     """What there is to go back to, in all repositories that can be read; `silent` are the others, each with the reason. `system`
     is the identifier of the cluster whose it is. `last`: when the last file of the newest timeline got there, None for none.
-    `files`: the write-ahead log that there is in each, by its name."""
+    `files`: the write-ahead log that there is in each, by its name. `apart`: what reads it asks one repository alone."""
 
     bases: tuple[Base, ...]
     timelines: Mapping[int, Timeline]
@@ -117,11 +117,12 @@ class Archive:
     last: float | None
     files: Mapping[str, Archived]
     silent: Mapping[str, str]
+    apart: bool = False
 
     def beside(self, base: Base) -> Archived:
         """The log that a restore from a backup can read: each file from whichever has it; where a repository is silent, all from
         the one that has the backup, since asking the silent one for each file would take a minute or more."""
-        names = [base.repository] if self.silent else list(self.files)
+        names = [base.repository] if self.silent or self.apart else list(self.files)
         return together(self.files[name] for name in names if name in self.files)
 
 

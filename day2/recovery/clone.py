@@ -55,10 +55,13 @@ class Cloning:
         if why := no_room(size, free, disk, "clone"):
             raise ClusterError(f"{self._host.name}: {self.drills}: {why}: make room there")
 
+    def claim(self) -> None:
+        """The place is this one's. Raises ClusterError where somebody was quicker."""
+        self._run(f"runuser -u {self._cluster.backup_user(self._host)} -- mkdir -m 700 {self.directory}")
+
     def begin(self, about: About) -> None:
         """It is being made, and goes on when the connection ends."""
         user, directory = self._cluster.backup_user(self._host), self.directory
-        self._run(f"install -d -m 700 -o {user} -g {user} {directory}")
         file = f"{directory}/about.json"
         write = f"umask 077; cat >{file}.new && mv -f {file}.new {file}"
         self._run(f"runuser -u {user} -- sh -c {shlex.quote(write)}", json.dumps(document(about)))

@@ -167,8 +167,8 @@ def test_a_clone_waits_until_the_archive_leads_beyond_its_moment(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keeper = Keeper()
-    assert run(monkeypatch, keeper, to="2026-11-01 07:00:00Z") == (0, ["db1 None"])
-    assert keeper.calls == ["refuse_second", "refuse_without_room", "begin", "await_ready"]
+    assert run(monkeypatch, keeper, to="2026-11-01 07:00:00Z") == (0, ["db1 1"])
+    assert keeper.calls == ["refuse_second", "refuse_without_room", "claim", "begin", "await_ready"]
     out = capsys.readouterr().out
     assert "psql postgres" in out and "stays until `invoke backup.clone --remove`" in out
     with pytest.raises(ClusterError, match="--to 9/0 is after the last of the write-ahead log"):
@@ -181,6 +181,21 @@ def test_of_one_that_comes_to_nothing_nothing_is_left(monkeypatch: pytest.Monkey
     with pytest.raises(type(error)):
         run(monkeypatch, keeper, to="latest")
     assert keeper.calls[-2:] == ["await_ready", "remove"]
+
+
+def test_who_was_slower_removes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper = Keeper()
+    monkeypatch.setattr(keeper, "claim", raising(ClusterError("keep1: File exists")), raising=False)
+    with pytest.raises(ClusterError, match="File exists"):
+        run(monkeypatch, keeper, to="latest")
+    assert keeper.calls == ["refuse_second", "refuse_without_room"]
+
+
+def raising(error: Exception) -> Any:
+    def fail(*words: Any) -> None:
+        raise error
+
+    return fail
 
 
 def test_one_is_removed_and_nothing_else_is_asked_for_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,8 +255,9 @@ def test_a_second_one_and_one_without_room_are_refused() -> None:
 def test_it_is_begun_as_the_user_whose_the_backups_are_and_nobody_else_reads_it() -> None:
     fleet = Fleet()
     Cloning(fleet, SHOP, KEEPER, print).begin(about_of("latest", "latest", "", "L1", "local", 1))  # type: ignore[arg-type]
-    make, write, start = fleet.commands
-    assert make == "install -d -m 700 -o pgbackrest -g pgbackrest /var/lib/pgbackrest-drill/clone"
+    write, start = fleet.commands
+    Cloning(fleet, SHOP, KEEPER, print).claim()  # type: ignore[arg-type]
+    assert fleet.commands[-1] == "runuser -u pgbackrest -- mkdir -m 700 /var/lib/pgbackrest-drill/clone"
     assert write.startswith("runuser -u pgbackrest -- sh -c 'umask 077;") and start.endswith("pgquorum-backup-clone.service")
 
 

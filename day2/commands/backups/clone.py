@@ -49,7 +49,7 @@ def clone(
         cloning = Cloning(fleet, cluster, host, partial(tell, out))
         cloning.refuse_second()
         actions = RestoreActions(fleet, cluster, interrupts, partial(tell, out))
-        found = look_for(actions, asked, notes(fleet, cluster), unreadable(view, cluster))
+        found = look_for(actions, asked, notes(fleet, cluster), unreadable(view, cluster), apart=True)
         cloning.refuse_without_room(found.base.size)
         room = f"{size(needed(found.base.size))} are needed there"
         out.print(
@@ -93,12 +93,13 @@ def reach(out: Console, cluster: Cluster, view: ClusterView, actions: RestoreAct
     if found.newest and live:
         out.print(f"waiting until what {host} has written is archived")
         number = next(one.number for one in cluster.repositories if one.name == found.base.repository)
-        actions.end_archive(host, number if found.archive.silent else None)
+        actions.end_archive(host, number)
 
 
 def made(cloning: Cloning, asked: Asked, found: Sought, interrupts: Interrupts) -> None:
     """The clone is there, or nothing of it."""
     target, base = asked.target, found.base
+    cloning.claim()  # what is there after that is its own to remove
     try:
         cloning.begin(about_of(target.text, target.kind, target.value, base.label, base.repository, found.along.number))
         cloning.await_ready(interrupts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from cluster.errors import ClusterError
@@ -41,14 +41,16 @@ class Sought:
         return self.along.number == max(self.archive.timelines)
 
 
-def look_for(actions: RestoreActions, asked: Asked, noted: Mapping[str, str], away: Mapping[str, str]) -> Sought:
-    """Raises ClusterError where nothing leads there."""
+def look_for(
+    actions: RestoreActions, asked: Asked, noted: Mapping[str, str], away: Mapping[str, str], *, apart: bool = False
+) -> Sought:
+    """`apart`: each repository has to lead there by itself. Raises ClusterError where nothing does."""
     now, target = datetime.now(UTC), asked.target
     if target.time and target.time > now:
         raise ClusterError(
             f"--to {target.text!r} lies in the future: it is {moment(now.timestamp())} now. `--to latest` is all there is"
         )
-    archive = actions.archive(asked.repository, asked.as_of, away)
+    archive = replace(actions.archive(asked.repository, asked.as_of, away), apart=apart)
     mark = mark_called(target.text, marks(noted)) if target.kind == "name" else None
     along = timeline_of(archive.timelines, target, mark, asked.timeline)
     return Sought(archive, along, base_for(archive.bases, along, target, mark, asked.label, archive), mark)
