@@ -371,6 +371,7 @@ def test_a_restore_sees_the_backups_of_all_that_can_be_read_and_when_the_first_h
     assert archive.system == "7" and archive.silent == {"away": "no answer"}
     local, s3 = archive.bases
     assert replace(archive, silent={}).beside(local).found[1].keys() == {5, 6, 7}  # what one lacks is read from another
+    assert replace(archive, silent={}, apart=True).beside(local).found[1].keys() == {5, 7}  # as a clone reads
     assert archive.beside(local).found[1].keys() == {5, 7} and archive.beside(s3).found[1].keys() == {6}
 
 
