@@ -78,6 +78,13 @@ def versions(names: Iterable[str]) -> dict[str, str]:
     return {row[0]: row[1] for row in rows if len(row) == 3 and row[2] not in ("not-installed", "config-files")}
 
 
+def unfinished(names: Iterable[str]) -> dict[str, str]:
+    """Those whose installation has come to no end, with their versions: the next program that calls dpkg would end it."""
+    shown = run("dpkg-query", "--show", "--showformat=${Package} ${Version} ${db:Status-Status}\n", *names).stdout
+    rows = [line.split() for line in shown.splitlines()]
+    return {row[0]: row[1] for row in rows if len(row) == 3 and row[2] not in ("installed", "not-installed", "config-files")}
+
+
 def candidates(names: Iterable[str]) -> dict[str, str]:
     """What apt would install of the packages."""
     found, name = {}, ""

@@ -59,14 +59,15 @@ class Replaced:
 
 @dataclass(frozen=True)
 class HostPackages:
-    """What a host says of its packages. `problems`: by component why apt would not upgrade it; `due`: the components that run
-    since before their packages were installed; `unread`: why its package lists could not be read anew. Free bytes where packages
-    are `kept`, and where `programs` lie."""
+    """What a host says of its packages. `problems`: by component why apt would not upgrade it; `unfinished`: installations that
+    have come to no end, of no other version; `due`: the components that run since before their packages were installed;
+    `unread`: why its package lists could not be read anew. Free bytes where packages are `kept`, and where `programs` lie."""
 
     name: str
     installed: dict[str, str]
     offered: tuple[Offered, ...]
     problems: dict[str, str]
+    unfinished: tuple[Change, ...]
     due: frozenset[str]
     unread: str
     kept: int
@@ -116,6 +117,11 @@ def read(name: str, output: str) -> HostPackages:
             installed=dict(said["installed"]),
             offered=tuple(_offered(name, component, one) for component in NAMES for one in said["changes"].get(component, ())),
             problems=dict(said["problems"]),
+            unfinished=tuple(
+                Change(name, component, str(package), None, str(version))
+                for component in NAMES
+                for package, version in said["unfinished"].get(component, {}).items()
+            ),
             due=frozenset(said["due"]),
             unread=str(said["unread"]),
             kept=int(said["free"]["kept"]),

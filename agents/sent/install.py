@@ -61,19 +61,11 @@ def alone() -> Iterator[None]:
 
 
 def install_alone(spec: dict[str, Any]) -> None:
-    directory = Path(spec["directory"])
-    note = read_note(directory)
-    files = []
-    for package in other_than(spec["versions"]):
-        path = kept(directory, note, package, spec["versions"][package])
-        if path is None:
-            raise OSError(f"{package} {spec['versions'][package]} is not in {directory} as it was kept there")
-        files.append(str(path))
     before = of_deploy(spec)
     try:
         with nothing_restarted():
             run("dpkg", "--configure", "-a", seconds=SECONDS)  # of one that has died half way
-            if files:
+            if files := [*map(str, files_for(spec))]:
                 options = ("--allow-downgrades", "--allow-change-held-packages", "--no-remove", "-o", "APT::Sandbox::User=root")
                 said(*spec["apt"], *options, "install", *files, seconds=SECONDS)
     finally:
@@ -84,6 +76,17 @@ def install_alone(spec: dict[str, Any]) -> None:
         raise OSError(
             f"a package has changed what the deploy has written ({', '.join(replaced)}), and nothing was restarted: deploy"
         )
+
+
+def files_for(spec: dict[str, Any]) -> Iterator[Path]:
+    """Those that are to be installed. Raises OSError where one is not there."""
+    directory = Path(spec["directory"])
+    note = read_note(directory)
+    for package in other_than(spec["versions"]):
+        path = kept(directory, note, package, spec["versions"][package])
+        if path is None:
+            raise OSError(f"{package} {spec['versions'][package]} is not in {directory} as it was kept there")
+        yield path
 
 
 def of_deploy(spec: dict[str, Any]) -> set[str]:

@@ -34,6 +34,7 @@ from agents.debian import (
     refresh,
     run,
     simulate,
+    unfinished,
     versions,
 )
 from agents.proxies import HAProxy
@@ -63,6 +64,7 @@ def look(spec: dict[str, Any]) -> dict[str, Any]:
         "installed": installed,
         "changes": changes,
         "problems": problems,
+        "unfinished": {name: unfinished(program["packages"]) for name, program in spec["programs"].items()},
         "due": [name for name, program in spec["programs"].items() if due(program)],
         "unread": unread,
         "free": {"kept": free(directory), "programs": free(Path(PROGRAMS))},

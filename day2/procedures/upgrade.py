@@ -38,19 +38,23 @@ MEMBER: tuple[Name, ...] = ("postgres", "patroni")
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done: `changes` of packages, and by host the components that run since before their packages were installed
-    (`due`). `run`: which upgrade this is, None for the way back, on which hosts that are `unwell` are mended first. `insist`: go
-    on without a way back where there is none."""
+    """What is to be done: `changes` of packages, and installations that have come to no end (`unfinished`); by host the
+    components that run since before their packages were installed (`due`). `run`: which upgrade this is, None for the way back,
+    on which hosts that are `unwell` are mended first. `insist`: go on without a way back where there is none."""
 
     changes: tuple[Change, ...]
     due: Mapping[str, frozenset[str]]
     run: str | None = None
     unwell: frozenset[str] = frozenset()
     insist: bool = False
+    unfinished: tuple[Change, ...] = ()
 
     def of(self, host: str, *components: Name) -> tuple[Change, ...]:
-        """The changes of a host's components."""
-        return tuple(change for change in self.changes if change.host == host and change.component in components)
+        """What is to be installed of a host's components."""
+        changed = {(change.host, change.package) for change in self.changes}
+        ended = (change for change in self.unfinished if (change.host, change.package) not in changed)
+        found = (change for change in (*self.changes, *ended) if change.host == host and change.component in components)
+        return tuple(found)
 
     def affected(self, hosts: Collection[str], *components: Name) -> tuple[str, ...]:
         """Those of the hosts where components are changed or wait for a restart; who is not well first."""

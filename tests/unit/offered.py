@@ -37,7 +37,7 @@ def answer(
     for one in rows:
         changes.setdefault(of.get(one["package"], "postgres"), []).append(one)
     return {
-        "installed": NOW, "changes": changes, "problems": {}, "due": list(due), "unread": "",
+        "installed": NOW, "changes": changes, "problems": {}, "unfinished": {}, "due": list(due), "unread": "",
         "free": {"kept": 10 * GIB, "programs": 10 * GIB}, "note": note or {},
         "whole": {package: list(one["files"]) for package, one in (note or {}).items()},
     } | differs  # fmt: skip

@@ -214,6 +214,15 @@ def test_what_was_installed_and_not_restarted_is_restarted() -> None:
     ]
 
 
+def test_an_installation_that_came_to_no_end_is_ended_and_what_it_is_of_restarted() -> None:
+    """It has the new version already, so there is nothing to fetch, and nothing to go back from."""
+    found = {"db2": host("db2", unfinished={"postgres": {"postgresql-18": "18.7-1"}})}
+    ended = tuple(one for there in found.values() for one in there.unfinished)
+    assert plan(found, unfinished=ended) == ["install postgresql-18 18.7-1 on db2", "drain and restart PostgreSQL on db2"]
+    changed = {"db2": host("db2", row("postgresql-18", "18.7-2", old="18.7-1"))}
+    assert plan(changed, unfinished=ended)[1] == "install postgresql-18 18.7-2 on db2"
+
+
 def test_nothing_is_to_be_done_twice() -> None:
     assert plan(offered()) == []
 

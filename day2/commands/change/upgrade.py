@@ -157,6 +157,7 @@ def to_do(
         run=None if back else run_of(found, changes, now),
         unwell=frozenset(f.about for f in problems) & view.hosts.keys() if back else frozenset(),
         insist=insist,
+        unfinished=tuple(one for host in found.values() for one in host.unfinished),
     )
 
 
@@ -194,6 +195,9 @@ def show_changes(
         for change in dict.fromkeys((one.host, one.package, one.old or "(new)", one.new) for one in work.changes):
             table.add_row(*change)
         out.print(table)
+    for half in work.unfinished:
+        text = f"{half.host}: the installation of {half.package} {half.new} has come to no end: it is ended"
+        out.print(text, soft_wrap=True)
     for host, due in work.due.items():
         changed = {change.component for change in work.changes if change.host == host}
         for component in sorted(due - changed):
