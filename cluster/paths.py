@@ -53,6 +53,7 @@ KEEPALIVED_USER = "keepalived_script"  # as whom keepalived runs that check: its
 
 HOLD_NOTE = "/run/pgquorum-hold.json"  # on a proxy host, while clients are kept waiting there: who does that
 HOLD_TIMER = "pgquorum-let-go"  # the timer that lets them go by itself
+RENEW_TIMER = "pgquorum-read-again"  # the one that has the pools of reads read their settings again
 
 POOL = "/etc/pgquorum/pgbouncer"  # PgBouncer's configuration, users.txt with verifiers, hba.conf
 POOL_USERS = f"{POOL}/users.txt"

@@ -43,7 +43,7 @@ def renew_pools(fleet: Fleet, cluster: Cluster) -> None:
     pools = pools_of(cluster, "read")
     if not pools:
         return
-    command, source = shipped("renew", {"pools": pools, "user": paths.POOL_USER})
+    command, source = shipped("renew", {"pools": pools, "user": paths.POOL_USER, "timer": paths.RENEW_TIMER})
     answers = fleet.run_all({proxy.name: command for proxy in cluster.pooler_hosts}, source)
     if failed := [f"{answer.host}: {answer.problem}" for answer in answers.values() if not answer.ok]:
         raise ClusterError(f"the pools of reads could not be told to reconnect: {'; '.join(failed)}")

@@ -21,6 +21,7 @@ class Played:
         self.folder = folder
         self.paused = self.stuck = False
         self.begun = self.failed = 0
+        self.lifetime, self.busy = "300", False  # whether a client keeps its connection
         self.limit, self.up = 100, {"db1": True, "db2": False}
         self.asked: list[str] = []
         self._serve(folder / ".s.PGSQL.6432", self._console)
@@ -58,6 +59,11 @@ class Played:
         if command in ("pause", "resume"):
             self.paused = command == "pause"
             return b"" if self.paused and self.stuck else message(b"C", b"PAUSE\0") + READY
+        if command.startswith("set server_lifetime = "):
+            self.lifetime = command.split()[-1]
+            return message(b"C", b"SET\0") + READY
+        if command == "show config":
+            return table([{"key": "server_lifetime", "value": self.lifetime}]) + message(b"C", b"SHOW\0") + READY
         if command == "reconnect":
             return message(b"C", b"RECONNECT\0") + READY
         if command == "show pools":
@@ -69,10 +75,30 @@ class Played:
             "show databases": [{"name": "app", "paused": "0"}],
             "show clients": [{"ptr": "0x1", "addr": "10.0.0.77"}],
             "show servers": [
-                {"state": "active", "link": "0x1", "remote_pid": "4711", "user": "app", "database": "shop"},
-                {"state": "idle", "link": "", "remote_pid": "4712", "user": "app", "database": "shop"},
+                {
+                    "ptr": "0x2",
+                    "connect_time": "t1",
+                    "state": "active",
+                    "link": "0x1",
+                    "remote_pid": "4711",
+                    "user": "app",
+                    "database": "shop",
+                },
+                {
+                    "ptr": "0x3",
+                    "connect_time": "t0",
+                    "state": "idle",
+                    "link": "",
+                    "remote_pid": "4712",
+                    "user": "app",
+                    "database": "shop",
+                },
             ],
         }[command]
+        if command == "show servers" and self.lifetime == "0":
+            rows = [one for one in rows if one["state"] == "active" and self.busy] or [
+                {**rows[1], "ptr": "0x4", "connect_time": "t2"}
+            ]
         return table(rows) + message(b"C", b"SHOW\0") + READY
 
     def _admin(self, connection: socket.socket) -> None:

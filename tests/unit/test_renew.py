@@ -26,7 +26,7 @@ def played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Played:
 def renew(played: Played) -> subprocess.CompletedProcess[str]:
     """agents/sent/renew.py as it runs on a host."""
     pools = {"read-1": {"socket": str(played.folder), "port": 6432, "unit": "pgquorum-pool@read-1.service"}}
-    command, source = shipped("renew", {"pools": pools, "user": getpass.getuser()})
+    command, source = shipped("renew", {"pools": pools, "user": getpass.getuser(), "timer": "read-again"})
     words = ["sh", "-c", command.replace("python3", sys.executable, 1)]
     return subprocess.run(words, input=source, capture_output=True, text=True, check=False)
 
@@ -35,14 +35,18 @@ def test_no_connection_that_is_being_made_is_ended(played: Played) -> None:
     played.begun = 3
     done = renew(played)
     assert done.returncode == 0, done.stderr
-    assert played.asked == [*["show pools"] * 4, "reconnect"]
-    assert played.failed == 0
+    assert "set server_lifetime = 0" in played.asked and "reconnect" not in played.asked
+    assert played.failed == 0 and played.lifetime == "300"
+    armed, disarmed = (played.folder / "systemd").read_text().splitlines()
+    assert "--unit=read-again" in armed and armed.endswith("systemctl reload pgquorum-pool@read-1.service")
+    assert disarmed == "systemctl stop read-again.timer"
 
 
-def test_one_that_never_comes_is_not_waited_for(played: Played) -> None:
-    played.begun = 10**9
+def test_one_that_somebody_is_at_work_on_is_left_after_that(played: Played) -> None:
+    played.busy, played.begun = True, 2
     assert renew(played).returncode == 0
-    assert played.asked[-1] == "reconnect" and played.failed == 1
+    assert played.asked[-4:] == ["show pools", "show pools", "show pools", "reconnect"] and played.failed == 0
+    assert played.lifetime == "300"
 
 
 class Hosts:
