@@ -37,6 +37,7 @@ ARCHIVED_SECONDS = 60
 ASK_SECONDS = 60
 MISSING = 1  # how archive-get says that the archive has no such file
 CONTROL = Path("global/pg_control")
+LABEL = "backup_label"
 ASIDE = Path("pgquorum-control")  # in the data directory, where archive-get finds the control file meanwhile
 
 
@@ -113,6 +114,9 @@ class Maker:
             raise NoReplicaError(why)
         self._restore(start)
         self._move(CONTROL, ASIDE / CONTROL)
+        shutil.copyfile(
+            self._directory / LABEL, self._directory / ASIDE / LABEL
+        )  # archive-get asks for it beside the control file
         files = self._fetch(primary, start)
         if self._primary() != primary:
             raise NoReplicaError("another server has taken over meanwhile")

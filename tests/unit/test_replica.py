@@ -112,11 +112,13 @@ class Programs:
         elif "restore" in command:
             (self.data / "global").mkdir()
             (self.data / "global/pg_control").touch()
+            (self.data / "backup_label").touch()
         elif "archive-get" in command:
             name = command[-2]
             # As pgBackRest needs it, and so that nobody takes what is not complete for a server.
             assert command[2] == f"--pg1-path={self.data}/pgquorum-control"
             assert (self.data / "pgquorum-control/global/pg_control").exists()
+            assert (self.data / "pgquorum-control/backup_label").exists()
             assert not (self.data / "global/pg_control").exists()
             self.missing[name] = self.missing.get(name, 0) - 1
             code = 1 if self.missing[name] >= 0 else self.answers.get("archive", 0)
@@ -151,6 +153,7 @@ def test_what_is_missing_up_to_what_the_primary_keeps_is_fetched_before_it_is_st
     assert (tmp_path / "pg_wal/00000003.history").read_text() == HISTORY
     assert not (tmp_path / "postmaster.pid").exists()
     assert (tmp_path / "global/pg_control").exists() and not (tmp_path / "pgquorum-control").exists()
+    assert (tmp_path / "backup_label").exists()
     assert '/bin/psql -XAtq host=db1 user=replicator replication=1 -c READ_REPLICATION_SLOT "pg_sv02"' in programs.ran
 
 
