@@ -101,7 +101,7 @@ def test_it_goes_with_its_setting_and_comes_back(site: Site) -> None:
 
 
 # The others are for `--long`.
-FLOODS = ("proxy-silent-1", "proxy-stalling-10", "primary-stalling-1", "both-silent-10")
+FLOODS = ("proxy-stalling-10", "both-silent-10")
 
 
 def floods() -> Iterator[Any]:

@@ -256,6 +256,7 @@ def test_a_switchover_holds_both_and_lets_go_of_both_and_no_pooled_client_has_an
     assert held == dict.fromkeys(BOTH, True) and flows(shared) and shared.leader() != old
 
 
+@pytest.mark.long
 def test_a_proxy_that_dies_while_both_hold_leaves_nobody_waiting_at_the_other(shared: Site) -> None:
     def pausing() -> bool:
         return shared.on(PROXY, f"ls {NOTE} 2>/dev/null || true") != ""

@@ -70,6 +70,7 @@ def test_a_tablespace_that_only_the_primary_has_room_for_stops_writes_and_loses_
     site.psql(primary, "drop tablespace elsewhere")
 
 
+@pytest.mark.long
 def test_the_other_choice_is_to_go_on_alone_and_every_report_says_so(site: Site, tmp_path: Path) -> None:
     with site.deployed_with("group_data/all.py", 'without_replica = "continue"'):
         assert site.changes() == 0

@@ -192,6 +192,7 @@ def test_a_paused_cluster_says_so_and_refuses(site: Site) -> None:
     assert status(site)["paused"] is False
 
 
+@pytest.mark.long
 def test_after_a_switchover_a_change_of_settings_leaves_replication_alone(site: Site) -> None:
     """Patroni once wrote the old primary back into the configuration of the replica that had been led to the new one."""
     switch_over(site)

@@ -109,7 +109,11 @@ def fault(name: str) -> Callable[[Site], object]:
 
 @pytest.mark.parametrize(
     "happens",
-    [switch_over, fault("host-off"), pytest.param(fault("lagging-then-stop"), marks=pytest.mark.long)],
+    [
+        pytest.param(switch_over, marks=pytest.mark.long),
+        fault("host-off"),
+        pytest.param(fault("lagging-then-stop"), marks=pytest.mark.long),
+    ],
     ids=["switchover", "host-off", "lagging-then-stop"],
 )
 def test_a_subscriber_has_every_row_once_whoever_leads(subscriber: Site, happens: Callable[[Site], object]) -> None:
