@@ -40,7 +40,7 @@ def test_lines_of_the_same_moment_stay_as_they_came() -> None:
     [
         ("etcd", '{"level":"info","msg":"raft.node: d5 elected leader d5 at term 3"}', "etcd"),
         ("haproxy", "Proxy writes started.", "haproxy"),
-        ("keepalived", "(entry) Entering MASTER STATE", "keepalived"),
+        ("keepalived", "(entry) Entering BACKUP STATE", "keepalived"),
         ("patroni", f"{PATRONI}INFO: Lock owner: db1; I am db2", "patroni"),
         ("patroni", f"{POSTGRES}LOG:  selected new timeline ID: 2", "postgres"),
         ("patroni", f"{POSTGRES}app@shop ERROR:  syntax error", "postgres"),
