@@ -73,16 +73,19 @@ def refresh(apt: list[str]) -> str:
 
 def versions(names: Iterable[str]) -> dict[str, str]:
     """The installed ones of the packages, with their versions; also one whose installation has come to no end."""
-    shown = run("dpkg-query", "--show", "--showformat=${Package} ${Version} ${db:Status-Status}\n", *names).stdout
-    rows = [line.split() for line in shown.splitlines()]
-    return {row[0]: row[1] for row in rows if len(row) == 3 and row[2] not in ("not-installed", "config-files")}
+    return {name: version for name, (version, _) in _there(names).items()}
 
 
 def unfinished(names: Iterable[str]) -> dict[str, str]:
     """Those whose installation has come to no end, with their versions: the next program that calls dpkg would end it."""
+    return {name: version for name, (version, state) in _there(names).items() if state != "installed"}
+
+
+def _there(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """The packages of which dpkg has more than configuration, with their versions and states."""
     shown = run("dpkg-query", "--show", "--showformat=${Package} ${Version} ${db:Status-Status}\n", *names).stdout
     rows = [line.split() for line in shown.splitlines()]
-    return {row[0]: row[1] for row in rows if len(row) == 3 and row[2] not in ("installed", "not-installed", "config-files")}
+    return {row[0]: (row[1], row[2]) for row in rows if len(row) == 3 and row[2] not in ("not-installed", "config-files")}
 
 
 def candidates(names: Iterable[str]) -> dict[str, str]:

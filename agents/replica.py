@@ -114,9 +114,8 @@ class Maker:
             raise NoReplicaError(why)
         self._restore(start)
         self._move(CONTROL, ASIDE / CONTROL)
-        shutil.copyfile(
-            self._directory / LABEL, self._directory / ASIDE / LABEL
-        )  # archive-get asks for it beside the control file
+        # Beside the control file archive-get asks for it.
+        shutil.copyfile(self._directory / LABEL, self._directory / ASIDE / LABEL)
         files = self._fetch(primary, start)
         if self._primary() != primary:
             raise NoReplicaError("another server has taken over meanwhile")
@@ -165,8 +164,8 @@ class Maker:
         self._histories(primary, start, log)
         # Asked once more: while the backup was restored the slot has gone on.
         names = wanted(primary.timeline, start.begin, self._kept())
-        until = time.monotonic() + ARCHIVED_SECONDS
         for name in names:
+            until = time.monotonic() + ARCHIVED_SECONDS
             while not self._archived(name, log / name):
                 if time.monotonic() > until:
                     raise NoReplicaError(f"{name} is missing in the archive, and the primary does not keep it")

@@ -39,8 +39,8 @@ def files(run: Run) -> list[Managed]:
 
 @operation()
 def start_or_reload() -> Generator[StringCommand]:
-    """Starts keepalived where it does not run, and has it read a configuration that is newer than what it runs with: the address
-    stays where it is."""
+    """Starts keepalived where it does not run, and has it read a configuration that is newer than what it runs with: an address
+    that is still the one of the settings stays where it is."""
     unit = host.get_fact(UnitFact, unit=UNIT, files=(paths.KEEPALIVED_CONFIG,)) or Unit()
     if unit.stale:
         yield StringCommand("systemctl daemon-reload")
