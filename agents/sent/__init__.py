@@ -22,6 +22,7 @@ BESIDES = {
     "fetch": ("debian", "repack"),
     "hold": ("proxies",),
     "renew": ("proxies",),
+    "restore": ("data_directory",),
     "store": ("ssh_keys",),
     "install": ("debian", "parts", "parts.asking", "parts.files"),
     "kernel": ("debian",),

@@ -1,24 +1,22 @@
 """What a restore does on one database host, each a small deed that may be done again. Runs on the host, as root.
 
 The argument names the deed (`do`); the input is one JSON object with what it has to know (day2/recovery/actions.py).
-The answer is JSON. Exit code 1 with the reason.
-
-The data is called so wherever it lies: the data directory, and the directory of its write-ahead log where that is elsewhere.
+The answer is JSON. Exit code 1 with the reason. What is done to the data itself is done as its owner (agents/data_directory.py).
 """
 
 from __future__ import annotations
 
 import json
-import os
-import pwd
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from agents import data_directory
+from agents.data_directory import as_owner, remove, write
 
 Spec = dict[str, Any]
 # PostgreSQL by itself, for nobody but us: its settings and its socket.
@@ -33,45 +31,8 @@ LOOK = """SELECT json_build_object('recovering', pg_is_in_recovery(), 'timeline'
 
 
 def survey(spec: Spec) -> dict[str, Any]:
-    """What there is: the bytes of the data, those that are free beside it, and what would be in the way of moving it."""
-    data = Path(spec["data"])
-    beside = data if data.exists() else next(one for one in data.parents if one.exists())
-    about = os.statvfs(beside)
-    spaces = data / "pg_tblspc"
-    return {
-        "there": (data / "PG_VERSION").exists(),
-        "size": sum(space(directory) for directory in directories(data)),
-        "free": about.f_bavail * about.f_frsize,
-        "tablespaces": sorted(str(one.resolve()) for one in spaces.iterdir()) if spaces.exists() else [],
-        "mounted": any(os.path.ismount(directory) for directory in directories(data)),
-    }
-
-
-def directories(data: Path) -> Iterator[Path]:
-    """The directories that are the data, the write-ahead log's own first. Raises OSError for one that is somebody else's: who has
-    the data may have placed a link to it."""
-    if (data / "pg_wal").is_symlink():
-        yield owners_own((data / "pg_wal").resolve(), data)
-    if data.exists():
-        yield data
-
-
-def owners_own(directory: Path, data: Path) -> Path:
-    """The directory, if it is there and the owner of the data's. Raises OSError."""
-    if directory.exists() and directory.stat().st_uid != data.stat().st_uid:
-        raise OSError(f"{data}/pg_wal leads to {directory}, which is not the data's owner's")
-    return directory
-
-
-def space(directory: Path) -> int:
-    total = 0
-    for place, _, names in os.walk(directory):
-        for name in names:
-            try:
-                total += Path(place, name).lstat().st_blocks * 512
-            except FileNotFoundError:  # what runs removes files
-                continue
-    return total
+    """What data there is, and the room beside it."""
+    return data_directory.survey(Path(spec["data"]))
 
 
 def hold(spec: Spec) -> None:
@@ -122,7 +83,8 @@ def archive_rest(spec: Spec) -> list[str]:
             return []
     except OSError:  # no data, or none that anybody could use
         return []
-    waiting = sorted((wal / "archive_status").glob("*.ready"), key=lambda one: (".history" not in one.name, one.name))
+    with as_owner():
+        waiting = sorted((wal / "archive_status").glob("*.ready"), key=lambda one: (".history" not in one.name, one.name))
     for mark in waiting:
         for options in spec["pushes"]:
             push = ["pgbackrest", f"--stanza={spec['stanza']}", *options, "archive-push", str(wal / mark.stem)]
@@ -131,7 +93,8 @@ def archive_rest(spec: Spec) -> list[str]:
             except OSError as error:
                 raise OSError(f"{mark.stem} can't be archived, and would be lost: {error}") from None
         if not spec["keep_marks"]:
-            mark.rename(mark.with_suffix(".done"))
+            with as_owner():
+                mark.rename(mark.with_suffix(".done"))
     return [mark.stem for mark in waiting]
 
 
@@ -154,65 +117,35 @@ def set_aside(spec: Spec) -> None:
     data, suffix = Path(spec["data"]), spec["suffix"]
     if not data.exists():
         return
-    if runs(spec):
-        raise OSError(f"PostgreSQL runs in {data}")
-    if not suffix:
-        clear(data)
-        return
-    aside = data.with_name(data.name + suffix)
-    if aside.exists():
-        raise OSError(f"{aside} is there already")
-    move_wal(data / "pg_wal", lambda name: name.removesuffix(suffix) + suffix)
-    data.rename(aside)
+    refuse_running(spec)
+    if suffix:
+        data_directory.move_aside(data, suffix)
+    else:
+        data_directory.clear(data)
 
 
 def put_back(spec: Spec) -> None:
     """The data that was set aside is in its place again. What was restored there is deleted."""
     end_unit()
     data, suffix = Path(spec["data"]), spec["suffix"]
-    aside = data.with_name(data.name + suffix)
-    if not suffix or not aside.exists():
+    if not suffix or not data_directory.aside(data, suffix).exists():
         return
+    refuse_running(spec)
+    data_directory.put_back(data, suffix)
+
+
+def refuse_running(spec: Spec) -> None:
+    """Raises OSError where a server has the data."""
     if runs(spec):
-        raise OSError(f"PostgreSQL runs in {data}")
-    for directory in [*directories(data)]:
-        shutil.rmtree(directory)
-    move_wal(aside / "pg_wal", lambda name: name.removesuffix(suffix))
-    aside.rename(data)
-
-
-def move_wal(link: Path, renamed: Callable[[str], str]) -> None:
-    """Where the write-ahead log is elsewhere, gives its directory another name and leads there. Once more ends what was begun."""
-    if not link.is_symlink():
-        return
-    now = owners_own(link.readlink(), link.parent)
-    to = now.with_name(renamed(now.name))
-    if now.exists() and not to.exists():
-        now.rename(to)
-    new = link.with_name("pg_wal.new")
-    new.unlink(missing_ok=True)
-    new.symlink_to(to)
-    new.replace(link)
-
-
-def clear(data: Path) -> None:
-    """Deletes all that is in the data's directories. What they are themselves stays: it may be a mount point."""
-    for directory in directories(data):
-        for one in directory.iterdir():
-            if one.is_dir() and not one.is_symlink():
-                shutil.rmtree(one)
-            else:
-                one.unlink()
+        raise OSError(f"PostgreSQL runs in {spec['data']}")
 
 
 def fetch(spec: Spec) -> None:
     """Begins to restore a backup into the data directory, whatever an earlier try has left there."""
     end_unit()
     data = Path(spec["data"])
-    clear(data)
-    data.mkdir(mode=0o700, exist_ok=True)
-    shutil.chown(data, "postgres", "postgres")
-    data.chmod(0o700)
+    data_directory.clear(data)
+    data_directory.make(data)
     link = [f"--link-map=pg_wal={spec['wal']}"] if spec["wal"] else []
     # By the timeline it judges whether the backup leads there: without, by the newest that there is.
     along = ["--type=default", f"--target-timeline={spec['timeline']}"]
@@ -232,17 +165,17 @@ def recover(spec: Spec) -> None:
     """Starts PostgreSQL for nobody but us, which reads the archive until the target is reached, and is promoted then."""
     end_unit()
     data = Path(spec["data"])
-    PRIVATE.mkdir(mode=0o700, exist_ok=True)
-    shutil.chown(PRIVATE, "postgres", "postgres")
+    data_directory.make(PRIVATE)
     settings = "".join(f"{name} = {quoted(value)}\n" for name, value in spec["settings"].items())
-    owned(PRIVATE / "postgresql.conf", settings)
-    owned(PRIVATE / "pg_hba.conf", "local all postgres peer\n")
-    (data / "standby.signal").unlink(missing_ok=True)
-    owned(data / "recovery.signal", "")
-    for number in spec["taken"]:
-        file = data / "pg_wal" / f"{number:08X}.history"
-        if not file.exists():
-            owned(file, TAKEN.format(parent=spec["timeline"]))
+    write(PRIVATE / "postgresql.conf", settings)
+    write(PRIVATE / "pg_hba.conf", "local all postgres peer\n")
+    remove(data / "standby.signal")
+    write(data / "recovery.signal", "")
+    histories = {data / "pg_wal" / f"{number:08X}.history" for number in spec["taken"]}
+    with as_owner():
+        missing = [file for file in sorted(histories) if not file.exists()]
+    for file in missing:
+        write(file, TAKEN.format(parent=spec["timeline"]))
     # What pgBackRest has written into postgresql.auto.conf reads the one repository that the backup came from, and goes before
     # the file; but not before this.
     reads = f"restore_command={spec['settings']['restore_command']}"
@@ -275,10 +208,11 @@ def server_says(spec: Spec) -> Any:
         said = json.loads(psql(spec, LOOK))
     except OSError:
         return None
-    history = Path(spec["data"]) / "pg_wal" / f"{said['timeline']}.history"
-    status = Path(spec["data"]) / "pg_wal" / "archive_status"
-    waiting = [one.stem for one in status.glob("*.ready")]
-    return {**said, "history": history.read_text() if history.exists() else "", "waiting": waiting}
+    wal = Path(spec["data"]) / "pg_wal"
+    history = wal / f"{said['timeline']}.history"
+    with as_owner():
+        waiting = [one.stem for one in (wal / "archive_status").glob("*.ready")]
+        return {**said, "history": history.read_text() if history.exists() else "", "waiting": waiting}
 
 
 def psql(spec: Spec, query: str) -> str:
@@ -296,7 +230,7 @@ def finish(spec: Spec) -> None:
     if state != "shut down":
         raise OSError(f"PostgreSQL was not stopped in order, its data is {state!r}")
     for name in ("patroni.dynamic.json", "recovery.signal"):
-        (Path(spec["data"]) / name).unlink(missing_ok=True)
+        remove(Path(spec["data"]) / name)
     shutil.rmtree(PRIVATE, ignore_errors=True)
 
 
@@ -307,19 +241,8 @@ def identify(spec: Spec) -> dict[str, Any]:
 
 
 def control(spec: Spec) -> dict[str, str]:
-    lines = run(f"{spec['binaries']}/pg_controldata", spec["data"]).splitlines()
+    lines = as_postgres(f"{spec['binaries']}/pg_controldata", spec["data"]).splitlines()
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
-
-
-def owned(file: Path, text: str) -> None:
-    """A file of postgres's own with that text, in a directory of that user's: what is placed there meanwhile is not followed."""
-    new = file.with_name(f"{file.name}.new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w", encoding="utf-8") as made:
-        made.write(text)
-        user = pwd.getpwnam("postgres")
-        os.fchown(made.fileno(), user.pw_uid, user.pw_gid)
-    new.replace(file)
 
 
 def quoted(value: Any) -> str:

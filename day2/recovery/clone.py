@@ -41,7 +41,8 @@ class Cloning:
 
     def there(self) -> dict[str, Any] | None:
         """What it is of, and how far it is; None where there is none."""
-        said = self._run(f"cat {self.directory}/about.json 2>/dev/null || ls -d {self.directory} 2>/dev/null || true").strip()
+        look = f"cat {self.directory}/about.json 2>/dev/null || ls -d {self.directory} 2>/dev/null || true"
+        said = self._run(self._as_user(look)).strip()
         if not said:
             return None
         try:
@@ -57,14 +58,12 @@ class Cloning:
 
     def claim(self) -> None:
         """The place is this one's. Raises ClusterError where somebody was quicker."""
-        self._run(f"runuser -u {self._cluster.backup_user(self._host)} -- mkdir -m 700 {self.directory}")
+        self._run(self._as_user(f"mkdir -m 700 {self.directory}"))
 
     def begin(self, about: About) -> None:
         """It is being made, and goes on when the connection ends."""
-        user, directory = self._cluster.backup_user(self._host), self.directory
-        file = f"{directory}/about.json"
-        write = f"umask 077; cat >{file}.new && mv -f {file}.new {file}"
-        self._run(f"runuser -u {user} -- sh -c {shlex.quote(write)}", json.dumps(document(about)))
+        file = f"{self.directory}/about.json"
+        self._run(self._as_user(f"umask 077; cat >{file}.new && mv -f {file}.new {file}"), json.dumps(document(about)))
         self._run(f"systemctl start {CLONE_UNIT}")
 
     def await_ready(self, interrupts: Interrupts) -> None:
@@ -89,7 +88,7 @@ class Cloning:
     def remove(self) -> None:
         """Its server is stopped, and nothing of it is left."""
         self._run(f"systemctl stop {CLONE_UNIT}", seconds=STOP_SECONDS)
-        self._run(f"rm -rf {self.directory}", seconds=DELETE_SECONDS)
+        self._run(self._as_user(f"rm -rf {self.directory}"), seconds=DELETE_SECONDS)
         self._run(f"systemctl reset-failed {CLONE_UNIT} 2>/dev/null || true")
 
     def psql(self, database: str) -> str:
@@ -108,6 +107,10 @@ class Cloning:
         options = "".join(f" {option} {shlex.quote(str(value))}" for option, value in said.items() if value)
         login = f"{about.ssh_user}@" if about.ssh_user else ""
         return f"ssh -t{options} {login}{about.ssh_hostname or self._host.name} {shlex.quote(asked)}"
+
+    def _as_user(self, script: str) -> str:
+        """Where that user may have put a link, root reads and removes nothing with rights of its own."""
+        return f"runuser -u {self._cluster.backup_user(self._host)} -- sh -c {shlex.quote(script)}"
 
     def _run(self, command: str, stdin: str = "", seconds: float = 60) -> str:
         answer = self._fleet.run(self._host.name, command, stdin, seconds)

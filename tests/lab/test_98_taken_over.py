@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import socket
 import ssl
 from contextlib import suppress
@@ -11,6 +13,9 @@ import pytest
 from commands import status
 from helpers import Site
 from hosts import ADDRESS, DATABASES, PROXY
+
+from agents.sent import shipped
+from cluster import paths
 
 pytestmark = pytest.mark.usefixtures("first_deploy", "healed")
 
@@ -118,3 +123,46 @@ def test_a_deploy_follows_nothing_that_a_user_races_to_put_in_its_way(site: Site
     site.deployed()
     assert site.changes() == 0
     assert status(site)["healthy"]
+
+
+# Where user postgres may put what it likes, and what root must not be led to from there.
+PLACE, VICTIM = "/var/lib/postgresql/placed", "/opt/victims"
+LED = {
+    "what is put aside is deleted": ("set_aside", f"ln -s {VICTIM} data"),
+    "its log is deleted": ("set_aside", f"mkdir data && touch data/PG_VERSION && ln -s {VICTIM} data/pg_wal"),
+    "what is there instead is deleted": (
+        "put_back",
+        f"mkdir data data.old && touch data/PG_VERSION && ln -s {VICTIM} data/pg_wal",
+    ),
+    "the log is renamed": ("put_back", f"mkdir data.old && ln -s {VICTIM}/log data.old/pg_wal"),
+    "a new one is made": ("fetch", f"ln -s {VICTIM} above"),
+    "what a backup is to replace is deleted": ("fetch", f"ln -s {VICTIM} data"),
+    "a file is written": ("recover", f"ln -s {VICTIM} data"),
+    "a file is taken for the log's": ("recover", f"mkdir data && ln -s {VICTIM} data/pg_wal"),
+}
+
+
+@pytest.mark.parametrize("deed", LED)
+def test_no_step_of_a_restore_is_led_out_of_the_data(site: Site, deed: str) -> None:
+    host = site.replicas()[0]
+    name, placed = LED[deed]
+    data = f"{PLACE}/above/data" if "above" in placed else f"{PLACE}/data"
+    postgres = site.cluster.postgres
+    spec = {
+        "data": data, "suffix": ".old" if name == "put_back" else "", "binaries": paths.postgres_binaries(postgres.version),
+        "stanza": "none", "port": postgres.port, "wal": "", "label": "none", "timeline": 1, "options": [], "settings": {
+            "restore_command": "/bin/false"}, "taken": [9],
+    }  # fmt: skip
+    site.on(host, f"mkdir {VICTIM} {VICTIM}/log && echo untouched >{VICTIM}/log/file")
+    site.on(host, f"runuser -u postgres -- sh -c {shlex.quote(f'mkdir {PLACE} && cd {PLACE} && {placed}')}")
+    listed = f"cd / && find {VICTIM} -printf '%p %U %m %y\\n' | sort"
+    before = site.on(host, listed)
+    command, source = shipped("restore", {"do": name})
+    try:
+        said = site.on(host, f"{command} 2>&1; echo exit $?", stdin=source + json.dumps(spec))
+        after = site.on(host, listed)
+    finally:
+        site.on(host, f"systemctl stop pgquorum-restore; systemctl reset-failed pgquorum-restore;"
+                f" rm -rf {PLACE} {VICTIM} /run/pgquorum-restore")  # fmt: skip
+    print(said)
+    assert after == before, said

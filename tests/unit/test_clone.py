@@ -257,7 +257,7 @@ def test_it_is_begun_as_the_user_whose_the_backups_are_and_nobody_else_reads_it(
     Cloning(fleet, SHOP, KEEPER, print).begin(about_of("latest", "latest", "", "L1", "local", 1))  # type: ignore[arg-type]
     write, start = fleet.commands
     Cloning(fleet, SHOP, KEEPER, print).claim()  # type: ignore[arg-type]
-    assert fleet.commands[-1] == "runuser -u pgbackrest -- mkdir -m 700 /var/lib/pgbackrest-drill/clone"
+    assert fleet.commands[-1] == "runuser -u pgbackrest -- sh -c 'mkdir -m 700 /var/lib/pgbackrest-drill/clone'"
     assert write.startswith("runuser -u pgbackrest -- sh -c 'umask 077;") and start.endswith("pgquorum-backup-clone.service")
 
 

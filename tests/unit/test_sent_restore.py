@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agents import data_directory
 from agents.sent import archive, lost, restore
 
 
@@ -23,6 +25,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (place / "pg_wal").symlink_to(wal)
     (place / "pg_tblspc").mkdir()
     monkeypatch.setattr(restore, "runs", lambda spec: False)
+    monkeypatch.setattr(data_directory.pwd, "getpwnam", lambda name: pwd.getpwuid(os.getuid()))
     return place
 
 
@@ -209,28 +212,6 @@ def test_the_archive_is_asked_as_its_own_user(monkeypatch: pytest.MonkeyPatch) -
     assert said["files"] == {"0000000200000000": [(7, 7, 9.0)]}
 
 
-def test_root_writes_no_file_where_a_link_leads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(restore.pwd, "getpwnam", lambda name: restore.pwd.getpwuid(os.getuid()))
-    elsewhere = tmp_path / "passwd"
-    elsewhere.write_text("root")
-    (tmp_path / "recovery.signal").symlink_to(elsewhere)
-    (tmp_path / "recovery.signal.new").symlink_to(elsewhere)
-    restore.owned(tmp_path / "recovery.signal", "text")
-    assert elsewhere.read_text() == "root"
-    assert (tmp_path / "recovery.signal").read_text() == "text" and not (tmp_path / "recovery.signal").is_symlink()
-
-
-def test_a_log_that_leads_to_what_is_somebody_elses_is_left_alone(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    data.mkdir()
-    if os.getuid() == 0:
-        os.chown(data, 12345, 12345)
-    (data / "pg_wal").symlink_to("/etc")
-    for deed in (lambda: list(restore.directories(data)), lambda: restore.move_wal(data / "pg_wal", lambda name: f"{name}.old")):
-        with pytest.raises(OSError, match="leads to /etc, which is not the data's owner's"):
-            deed()
-
-
 def test_recovery_reads_what_it_was_told_and_not_what_the_restore_has_written(
     data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -239,8 +220,6 @@ def test_recovery_reads_what_it_was_told_and_not_what_the_restore_has_written(
     monkeypatch.setattr(restore, "end_unit", lambda: None)
     monkeypatch.setattr(restore, "begin_unit", lambda doing, properties, command: begun.append(command))
     monkeypatch.setattr(restore, "PRIVATE", tmp_path / "private")
-    monkeypatch.setattr(restore, "owned", lambda file, text: file.write_text(text))
-    monkeypatch.setattr(restore.shutil, "chown", lambda *where: None)
     settings = {"restore_command": 'pgbackrest archive-get %f "%p"', "port": 5432}
     restore.recover(spec(data, settings=settings, taken=[], timeline=2, binaries="/bin"))
     assert begun == [
@@ -249,3 +228,20 @@ def test_recovery_reads_what_it_was_told_and_not_what_the_restore_has_written(
             "-c", 'restore_command=pgbackrest archive-get %f "%p"',
         ]
     ]  # fmt: skip
+
+
+def test_root_writes_no_file_where_a_link_leads(data: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "passwd"
+    elsewhere.write_text("root")
+    (data / "recovery.signal").symlink_to(elsewhere)
+    (data / "recovery.signal.new").symlink_to(elsewhere)
+    data_directory.write(data / "recovery.signal", "text")
+    assert elsewhere.read_text() == "root"
+    assert (data / "recovery.signal").read_text() == "text" and not (data / "recovery.signal").is_symlink()
+
+
+def test_root_has_its_own_rights_where_nobody_else_can_have_put_anything(tmp_path: Path) -> None:
+    assert data_directory.roots_alone(Path("/usr/lib")) and not data_directory.roots_alone(Path("/tmp"))
+    (tmp_path / "link").symlink_to("/usr")
+    steps = [str(step) for step in data_directory.passed(tmp_path / "link" / "lib")]
+    assert {"/", "/usr", str(tmp_path), f"{tmp_path}/link", f"{tmp_path}/link/lib"} <= set(steps)
