@@ -2,22 +2,27 @@
 
 What an upgrade replaces is kept in a directory, with its note `note.json`: by package the `component` that it is of, or has come
 along with, `old` and `new` version (without an `old` one it was new), `run` (which upgrade that was), and `files`: by version the
-name and the SHA-256 of each file that is there.
+name and the SHA-256 of each file that is there. What was fetched and not installed yet is noted in `fetched.json` in the same
+way: where it never comes to that, the way back is what it was.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import re
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-NOTE = "note.json"
+NOTE, FETCHED = "note.json", "fetched.json"
+# Held by whoever fetches or installs here, and by apt as long as that goes on.
+LOCK, ALONE_SECONDS = Path("/run/pgquorum-installing.lock"), 300
 # Seconds: for what only asks, and for another apt that is refreshing the lists, which apt itself does not wait for.
 ASK_SECONDS, LISTS_SECONDS = 60, 120
 APT_CACHE = "/var/cache/apt/archives"
@@ -26,8 +31,28 @@ INSTALLS = re.compile(r"^Inst (\S+) (?:\[([^\]]+)\] )?\((\S+)")
 REMOVES = re.compile(r"^Remv (\S+)")
 
 
-def run(*words: str, seconds: float = ASK_SECONDS, cwd: str = "/") -> subprocess.CompletedProcess[str]:
-    """A program in plain English that asks nobody anything. Raises OSError where it has not come to its end in time."""
+@contextmanager
+def alone() -> Iterator[int]:
+    """No other one fetches or installs here; gives the descriptor of the lock. An operator who is cut off leaves one, which comes
+    to its end: another would take away what keeps the packages of that one from restarting anything. Raises OSError."""
+    with LOCK.open("a") as file:
+        until = time.monotonic() + ALONE_SECONDS
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise OSError("packages are being installed here by an earlier call, which goes on") from None
+                time.sleep(1)
+        yield file.fileno()
+
+
+def run(
+    *words: str, seconds: float | None = ASK_SECONDS, cwd: str = "/", holding: tuple[int, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """A program in plain English that asks nobody anything, and has these descriptors. Raises OSError where it has not come to
+    its end in time."""
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"}
     try:
         return subprocess.run(
@@ -39,14 +64,15 @@ def run(*words: str, seconds: float = ASK_SECONDS, cwd: str = "/") -> subprocess
             env=environment,
             cwd=cwd,
             stdin=subprocess.DEVNULL,
+            pass_fds=holding,
         )
     except subprocess.TimeoutExpired:
         raise OSError(f"{words[0]} has not come to its end within {seconds:g} s") from None
 
 
-def said(*words: str, seconds: float = ASK_SECONDS, cwd: str = "/") -> str:
+def said(*words: str, seconds: float | None = ASK_SECONDS, cwd: str = "/", holding: tuple[int, ...] = ()) -> str:
     """What it prints. Raises OSError with its reason where it fails."""
-    done = run(*words, seconds=seconds, cwd=cwd)
+    done = run(*words, seconds=seconds, cwd=cwd, holding=holding)
     if done.returncode:
         raise OSError(reason(done))
     return done.stdout
@@ -140,20 +166,20 @@ def digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def read_note(directory: Path) -> dict[str, Any]:
-    """The note; empty where there is none that can be read."""
+def read_note(directory: Path, name: str = NOTE) -> dict[str, Any]:
+    """A note; empty where there is none that can be read."""
     try:
-        note = json.loads((directory / NOTE).read_text(encoding="utf-8"))
+        note = json.loads((directory / name).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return note if isinstance(note, dict) else {}
 
 
-def write_note(directory: Path, note: dict[str, Any]) -> None:
+def write_note(directory: Path, note: dict[str, Any], name: str = NOTE) -> None:
     """Writes it in one step."""
-    draft = directory / f"{NOTE}.new"
+    draft = directory / f"{name}.new"
     draft.write_text(json.dumps(note, indent=1), encoding="utf-8")
-    draft.replace(directory / NOTE)
+    draft.replace(directory / name)
 
 
 def kept(directory: Path, note: dict[str, Any], package: str, version: str) -> Path | None:

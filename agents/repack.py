@@ -27,11 +27,12 @@ def places(directory: Path, note: dict[str, Any], package: str, version: str) ->
     it can't be had from anywhere."""
     if kept(directory, note, package, version):
         return ["kept"], ""
-    if any(is_package(path, package, version) for path in files_of(Path(APT_CACHE), package)):
-        return ["cache"], ""
+    cached = any(is_package(path, package, version) for path in files_of(Path(APT_CACHE), package))
     rows = [line.split("|") for line in run("apt-cache", "madison", package).stdout.splitlines()]
     # apt's lists tell what there was in the archive when they were read.
     archive = ["archive"] if any(row[1].strip() == version for row in rows if len(row) > 1) else []
+    if cached:  # what is damaged there is had from elsewhere
+        return ["cache", *archive, "repack"], ""
     why = unlike(package)
     found = [*archive, *([] if why else ["repack"])]
     return found, "" if found else f"no archive has it any more, and {why}"

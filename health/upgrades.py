@@ -74,6 +74,10 @@ class HostPackages:
     programs: int
     replaced: dict[str, Replaced]
 
+    def has(self, package: str, version: str) -> bool:
+        """Whether it is installed in that version."""
+        return self.installed.get(package.partition(":")[0]) == version
+
 
 def carried(cluster: Cluster, host: Host) -> dict[Name, list[str]]:
     """By component the packages that a host has of it. On the host that keeps backups there are PostgreSQL's, too, for drills."""
@@ -155,7 +159,7 @@ def back(found: Mapping[str, HostPackages], named: Collection[str]) -> tuple[Cha
     return tuple(
         Change(host.name, one.component, package, one.new, one.old)
         for host, package, one in noted
-        if one.run == last and one.old and host.installed.get(package.partition(":")[0]) == one.new
+        if one.run == last and one.old and host.has(package, one.new)
     )
 
 
@@ -167,10 +171,16 @@ def no_way_back(found: Mapping[str, HostPackages], changes: Collection[Change]) 
 
 
 def run_of(found: Mapping[str, HostPackages], changes: Collection[Change], now: str) -> str:
-    """Which upgrade this is: the one that was interrupted and is gone on with, or one that begins `now`."""
+    """Which upgrade this is: the one that was interrupted and is gone on with, or one that begins `now`. What was taken back is
+    begun anew."""
     wanted = {(change.package, change.new) for change in changes}
-    same = {one.run for host in found.values() for package, one in host.replaced.items() if (package, one.new) in wanted}
-    return max(same, default=now)
+    begun = {
+        one.run
+        for host in found.values()
+        for package, one in host.replaced.items()
+        if (package, one.new) in wanted and host.has(package, one.new)
+    }
+    return max(begun, default=now)
 
 
 def refused(found: Mapping[str, HostPackages], cluster: Cluster, *, insist: bool) -> Iterator[str]:
@@ -227,9 +237,9 @@ def _apart(found: Mapping[str, HostPackages], cluster: Cluster) -> Iterator[str]
         yield f"pgbackrest would be {told}: all hosts need one version, so all need a source that has it"
 
 
-def busy(view: ClusterView, changes: Collection[Change]) -> Iterator[str]:
-    """What an upgrade of pgBackRest would break off."""
-    for host in view.hosts.values() if any(change.component == "pgbackrest" for change in changes) else ():
+def busy(view: ClusterView) -> Iterator[str]:
+    """What a restart of pgBackRest, or of a host, would break off."""
+    for host in view.hosts.values():
         state = host.backups
         for run in state.runs if state else ():
             if run.running:

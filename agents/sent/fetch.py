@@ -15,7 +15,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from agents.debian import APT_CACHE, digest, files_of, intact, is_package, kept, read_note, said, write_note
+from agents.debian import (
+    APT_CACHE,
+    FETCHED,
+    alone,
+    digest,
+    files_of,
+    intact,
+    is_package,
+    kept,
+    read_note,
+    said,
+    write_note,
+)
 from agents.repack import places, repack
 
 SECONDS = 1800
@@ -23,9 +35,16 @@ SECONDS = 1800
 
 def fetch(spec: dict[str, Any]) -> None:
     """Raises OSError."""
-    directory = Path(spec["directory"])
+    with alone():
+        fetch_alone(spec, Path(spec["directory"]))
+
+
+def fetch_alone(spec: dict[str, Any], directory: Path) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    note = read_note(directory)
+    for unfinished in directory.glob("fetch-*"):  # of one that was killed
+        shutil.rmtree(unfinished)
+    note, before = read_note(directory), read_note(directory, FETCHED)
+    fetched = {}
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=directory) as made:
         draft = Path(made)
         for change in spec["changes"]:
@@ -37,13 +56,18 @@ def fetch(spec: dict[str, Any]) -> None:
                 raise OSError(f"{package} {old} could not be had again: {lost}")
             for version, where in ((old, of_old), (change["new"], ["archive"])):
                 if version and where:
-                    path = kept(directory, note, package, version) or obtained(spec["apt"], draft, package, version, where)
+                    there = kept(directory, note, package, version) or kept(directory, before, package, version)
+                    path = there or obtained(spec["apt"], draft, package, version, where)
                     files[version] = {"name": path.name, "sha256": digest(path)}
-            note[package] = {**{name: change[name] for name in ("component", "old", "new")}, "run": spec["run"], "files": files}
+            fetched[package] = {
+                **{name: change[name] for name in ("component", "old", "new")},
+                "run": spec["run"],
+                "files": files,
+            }
         for path in draft.glob("*.deb"):
             path.replace(directory / path.name)
-    write_note(directory, note)
-    named = {one["name"] for about in note.values() for one in about["files"].values()}
+    write_note(directory, fetched, FETCHED)
+    named = {one["name"] for about in (*note.values(), *fetched.values()) for one in about["files"].values()}
     for path in directory.glob("*.deb"):
         if path.name not in named:
             path.unlink()
@@ -51,7 +75,7 @@ def fetch(spec: dict[str, Any]) -> None:
 
 def obtained(apt: list[str], draft: Path, package: str, version: str, where: list[str]) -> Path:
     """The package's file, in `draft`, from the first of these places (agents/repack.py) that gives it. Raises OSError."""
-    problems = []
+    problems, others = [], files_of(draft, package)
     for place in where:
         try:
             bring(apt, draft, package, version, place)
@@ -61,6 +85,9 @@ def obtained(apt: list[str], draft: Path, package: str, version: str, where: lis
             problems.append("its file is not there, or not whole")
         except OSError as error:
             problems.append(str(error))
+        for path in files_of(draft, package):
+            if path not in others:  # apt would take it for what it is to get
+                path.unlink()
     raise OSError(f"{package} {version} could not be had: {'; '.join(problems)}")
 
 

@@ -9,29 +9,24 @@ with which nothing should be restarted.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from agents.debian import kept, read_note, run, said
+from agents.debian import FETCHED, LOCK, alone, kept, read_note, run, said, write_note
 from agents.parts.files import edited
 
-SECONDS = 1800
 # Debian's way of asking the host's owner whether a package may start or stop services (invoke-rc.d(8)).
 POLICY = Path("/usr/sbin/policy-rc.d")
 OWNERS = Path("/usr/sbin/policy-rc.d.before-pgquorum")
-# Without it ours lets pass what the owner's does: it is gone after a reboot, should this program be killed in between.
-FLAG = Path("/run/pgquorum-installing")
-LOCK, ALONE_SECONDS = Path("/run/pgquorum-installing.lock"), 300
 MARK = "# Written by pgquorum"
+# Where this program was killed, it forbids as long as apt goes on, and then passes on what the owner's says.
 TEXT = f"""#!/bin/sh
 {MARK} for as long as it installs packages: what they bring is restarted by it alone.
-[ -e {FLAG} ] && exit 101
+flock --nonblock {LOCK} true || exit 101
 [ -x {OWNERS} ] && exec {OWNERS} "$@"
 exit 0
 """
@@ -39,43 +34,35 @@ exit 0
 
 def install(spec: dict[str, Any]) -> None:
     """Raises OSError."""
-    with alone():
-        install_alone(spec)
+    with alone() as lock:
+        install_alone(spec, lock)
 
 
-@contextmanager
-def alone() -> Iterator[None]:
-    """No other one is at work here: it would take away what keeps the packages of this one from restarting anything. An operator
-    who is cut off leaves one, which comes to its end. Raises OSError."""
-    with LOCK.open("a") as file:
-        until = time.monotonic() + ALONE_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise OSError("packages are being installed here by an earlier call, which goes on") from None
-                time.sleep(1)
-        yield
-
-
-def install_alone(spec: dict[str, Any]) -> None:
+def install_alone(spec: dict[str, Any], lock: int) -> None:
     before = of_deploy(spec)
+    note_fetched(Path(spec["directory"]), spec["versions"])
     try:
         with nothing_restarted():
-            run("dpkg", "--configure", "-a", seconds=SECONDS)  # of one that has died half way
+            # However long it takes: to end apt in the middle would leave what nobody wants.
+            run("dpkg", "--configure", "-a", seconds=None, holding=(lock,))  # of one that has died half way
             if files := [*map(str, files_for(spec))]:
                 options = ("--allow-downgrades", "--allow-change-held-packages", "--no-remove", "-o", "APT::Sandbox::User=root")
-                said(*spec["apt"], *options, "install", *files, seconds=SECONDS)
+                said(*spec["apt"], *options, "install", *files, seconds=None, holding=(lock,))
     finally:
-        said("sh", "-c", spec["hold"], seconds=SECONDS)
+        said("sh", "-c", spec["hold"], seconds=None)
     if wrong := other_than(spec["versions"]):
         raise OSError(f"apt has left {', '.join(wrong)} at another version")
     if replaced := sorted(of_deploy(spec) - before):
         raise OSError(
             f"a package has changed what the deploy has written ({', '.join(replaced)}), and nothing was restarted: deploy"
         )
+
+
+def note_fetched(directory: Path, versions: dict[str, str]) -> None:
+    """What was fetched and is installed now is what can be taken back."""
+    fetched = {name: one for name, one in read_note(directory, FETCHED).items() if versions.get(name) == one["new"]}
+    if fetched:
+        write_note(directory, {**read_note(directory), **fetched})
 
 
 def files_for(spec: dict[str, Any]) -> Iterator[Path]:
@@ -110,11 +97,9 @@ def nothing_restarted() -> Iterator[None]:
         POLICY.replace(OWNERS)
     POLICY.write_text(TEXT)
     POLICY.chmod(0o755)
-    FLAG.touch()
     try:
         yield
     finally:
-        FLAG.unlink(missing_ok=True)
         POLICY.unlink(missing_ok=True)
         with suppress(FileNotFoundError):
             OWNERS.replace(POLICY)

@@ -139,10 +139,11 @@ def test_a_server_of_postgres_tells_itself_since_when_it_runs(tmp_path: Path, mo
 
 @pytest.fixture
 def policy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("POLICY", "OWNERS", "FLAG"):
+    for name in ("POLICY", "OWNERS"):
         monkeypatch.setattr(install, name, tmp_path / name)
-    text = install.TEXT.replace("/run/pgquorum-installing", f"{tmp_path}/FLAG")
+    text = install.TEXT.replace(str(debian.LOCK), f"{tmp_path}/LOCK")
     monkeypatch.setattr(install, "TEXT", text.replace("/usr/sbin/policy-rc.d.before-pgquorum", f"{tmp_path}/OWNERS"))
+    monkeypatch.setattr(debian, "LOCK", tmp_path / "LOCK")
     return tmp_path / "POLICY"
 
 
@@ -153,7 +154,7 @@ def asked(policy: Path) -> int:
 def test_no_package_restarts_anything_meanwhile_and_the_owner_s_word_counts_again_afterwards(policy: Path) -> None:
     policy.write_text("#!/bin/sh\nexit 104\n")
     policy.chmod(0o755)
-    with install.nothing_restarted():
+    with debian.alone(), install.nothing_restarted():
         assert asked(policy) == 101
     assert asked(policy) == 104 and not (policy.parent / "OWNERS").exists()
 
@@ -164,16 +165,20 @@ def test_nor_is_anything_left_where_the_owner_has_said_nothing(policy: Path) -> 
     assert {path.name for path in policy.parent.iterdir()} <= {"bin"}
 
 
-def test_what_a_killed_one_has_left_forbids_nothing_after_a_reboot_and_is_mended_by_the_next(policy: Path) -> None:
+def test_what_a_killed_one_has_left_forbids_as_long_as_apt_goes_on_and_is_mended_by_the_next(policy: Path) -> None:
     owners = policy.parent / "OWNERS"
     owners.write_text("#!/bin/sh\nexit 104\n")
     owners.chmod(0o755)
     policy.write_text(install.TEXT)
     policy.chmod(0o755)
-    assert asked(policy) == 104  # the flag is gone with /run
+    with debian.alone() as lock:
+        apt = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=(lock,))
+    assert asked(policy) == 101  # the lock has gone with this program, but apt has it, too
+    apt.communicate()
+    assert asked(policy) == 104
     owners.unlink()
     assert asked(policy) == 0
-    with install.nothing_restarted():
+    with debian.alone(), install.nothing_restarted():
         assert asked(policy) == 101
     assert not policy.exists()
 
@@ -253,6 +258,7 @@ def archive(tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> 
     made(cache, "a", "1")
     made(archive, "a", "2")
     made(archive, "a", "3")
+    monkeypatch.setattr(debian, "LOCK", tmp_path / "LOCK")
     monkeypatch.setattr(repack, "APT_CACHE", str(cache))
     monkeypatch.setattr(fetch, "APT_CACHE", str(cache))
     script("apt-get", f'for one; do :; done; cp {archive}/$(echo "$one" | tr = _)_all.deb .')
@@ -265,14 +271,44 @@ def fetching(directory: Path, old: str, new: str, **differs: Any) -> None:
     fetch.fetch({"apt": ["apt-get"], "directory": str(directory), "run": "noon", "insist": False, "changes": [change]} | differs)
 
 
+def taken(directory: Path, **versions: str) -> None:
+    """As an installation notes it."""
+    install.note_fetched(directory, versions)
+
+
 @needs_dpkg
 def test_what_is_replaced_is_kept_beside_what_is_new_and_what_nobody_needs_goes(archive: Path) -> None:
     fetching(archive, "1", "2")
+    taken(archive, a="2")
     note = debian.read_note(archive)
     assert note["a"].items() >= {"component": "etcd", "old": "1", "new": "2", "run": "noon"}.items()
     assert debian.kept(archive, note, "a", "1") and debian.kept(archive, note, "a", "2")
     fetching(archive, "2", "3")
-    assert sorted(path.name for path in archive.iterdir()) == ["a_2_all.deb", "a_3_all.deb", "note.json"]
+    taken(archive, a="3")
+    fetching(archive, "2", "3")
+    assert sorted(path.name for path in archive.iterdir()) == ["a_2_all.deb", "a_3_all.deb", "fetched.json", "note.json"]
+
+
+@needs_dpkg
+def test_what_was_fetched_and_never_installed_takes_no_way_back_away(archive: Path) -> None:
+    fetching(archive, "1", "2")
+    taken(archive, a="2")
+    fetching(archive, "2", "3")
+    taken(archive, a="1")  # back, of what was installed
+    note = debian.read_note(archive)
+    assert note["a"]["old"] == "1" and debian.kept(archive, note, "a", "1")
+
+
+@needs_dpkg
+def test_what_is_damaged_in_apts_cache_is_had_from_elsewhere(archive: Path, tmp_path: Path, script: Script) -> None:
+    made(tmp_path / "archive", "a", "1")
+    file = tmp_path / "cache" / "a_1_all.deb"
+    file.write_bytes(file.read_bytes()[:-20])
+    script("apt-cache", "echo ' a | 1 | here'; echo ' a | 2 | here'")
+    (archive / "fetch-killed").mkdir()
+    fetching(archive, "1", "2")
+    assert debian.kept(archive, debian.read_note(archive, debian.FETCHED), "a", "1")
+    assert not (archive / "fetch-killed").exists()
 
 
 @needs_dpkg
@@ -292,7 +328,7 @@ def test_an_archive_that_does_not_give_what_it_has_announced_is_not_the_last_res
     monkeypatch.setattr(fetch, "repack", lambda package, into: made(into, package, "2"))
     (tmp_path / "archive/a_2_all.deb").unlink()
     fetching(archive, "2", "3")
-    assert debian.kept(archive, debian.read_note(archive), "a", "2")
+    assert debian.kept(archive, debian.read_note(archive, debian.FETCHED), "a", "2")
 
 
 @needs_dpkg
@@ -304,7 +340,7 @@ def test_without_the_old_one_nothing_is_fetched_unless_that_is_insisted_on(
         fetching(archive, "0", "2")
     assert list(archive.iterdir()) == []
     fetching(archive, "0", "2", insist=True)
-    assert list(debian.read_note(archive)["a"]["files"]) == ["2"]
+    assert list(debian.read_note(archive, debian.FETCHED)["a"]["files"]) == ["2"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -13,9 +14,12 @@ from offline import cut_off
 import day2.commands.change.measuring as measuring
 import day2.commands.change.reboot as command
 from cluster.errors import ClusterError
+from cluster.topology import Cluster
 from day2.procedures.reboot import steps
 from day2.procedures.steps import Step
+from health.backup_states import BackupRun
 from health.reboots import read, why
+from health.view import ClusterView
 
 SHOP = cluster()
 BUILT = "#1 SMP PREEMPT_DYNAMIC Debian 6.12.48-1 (2031-09-20)"
@@ -73,7 +77,13 @@ def test_a_host_that_keeps_backups_comes_first() -> None:
     assert plan == ["reboot keep1", "drain and reboot db3"]
 
 
-def ran(monkeypatch: pytest.MonkeyPatch, needed: dict[str, str], **options: Any) -> tuple[int, list[Step]]:
+def ran(
+    monkeypatch: pytest.MonkeyPatch,
+    needed: dict[str, str],
+    view: ClusterView | None = None,
+    of: Cluster = SHOP,
+    **options: Any,
+) -> tuple[int, list[Step]]:
     executed: list[Step] = []
 
     def carry_out(out: Any, fleet: Any, of: Any, vault: Any, outcome: measuring.Outcome, hop: Any) -> bool:
@@ -81,9 +91,9 @@ def ran(monkeypatch: pytest.MonkeyPatch, needed: dict[str, str], **options: Any)
         outcome.done.extend(outcome.planned)
         return False
 
-    cut_off(monkeypatch, command, carry_out=carry_out, needed=lambda *asked: needed)
+    cut_off(monkeypatch, command, view, carry_out=carry_out, needed=lambda *asked: needed)
     given: dict[str, Any] = {"hosts": [], "patience": 5, "dry": False, "yes": True, "hop": None, "as_json": False}
-    return command.reboot(SHOP, **given | options), executed
+    return command.reboot(of, **given | options), executed
 
 
 NEEDED = {"db1": "", "db2": "kernel 2 is installed, and kernel 1 runs", "db3": "", "proxy1": ""}
@@ -113,6 +123,13 @@ def test_the_plan_that_is_printed_is_the_plan_that_runs(
 def test_what_a_proxy_s_reboot_costs_is_said_before(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     ran(monkeypatch, NEEDED, hosts=["proxy1"], dry=True)
     assert "clients of a proxy host that is rebooted are cut, and reach nothing until it is back" in capsys.readouterr().out
+
+
+def test_no_backup_is_broken_off_by_a_reboot(monkeypatch: pytest.MonkeyPatch) -> None:
+    making = views.keeper(backups=views.backups(runs=(BackupRun("full", True, False, None),)))
+    for hosts, refused in ((["db2"], True), (["keep1"], True), (["proxy1"], False)):
+        with pytest.raises(ClusterError, match="keep1: a backup is being made") if refused else nullcontext():
+            ran(monkeypatch, dict.fromkeys(NEEDED, ""), views.backed_up(keep1=making), views.BACKED_UP, hosts=hosts)
 
 
 def test_no_host_needs_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from cluster.topology import Cluster
 from day2.hosts.changing import changing
 from day2.hosts.interrupts import Interrupts
 from day2.procedures.actions import Actions
+from day2.procedures.costs import costs
 from day2.procedures.executor import execute
 from day2.procedures.removal import objections, steps
 from day2.ui.console import FINE, confirm, console
@@ -35,7 +36,7 @@ def remove(cluster: Cluster, *, host: str, dry: bool, yes: bool) -> int:
         if not reachable:
             why = escape(view.hosts[host].problems["host"])
             out.print(f"[yellow]warning[/]  {host}: {why}; nothing is stopped there", soft_wrap=True)
-        show_plan(out, plan)
+        show_plan(out, plan, costs(view, cluster, plan))
         if dry:
             return FINE
         confirm(out, yes=yes)

@@ -20,6 +20,7 @@ from day2.hosts.tunnel import probe_through
 from day2.load.readers import Readers
 from day2.load.workload import Workload
 from day2.procedures.actions import Actions
+from day2.procedures.costs import stops_primary
 from day2.procedures.executor import execute
 from day2.procedures.steps import Plan, Step, SwitchOver, documents
 from day2.report.planned import of_waiting, of_writes
@@ -43,6 +44,8 @@ class Outcome:
     done: list[Step] = field(default_factory=list)
     stopped_by: str = ""
     pooled: bool = False  # whether writes and reads went through the pools, which are paused for a switchover
+    alone: bool = False  # whether there is one PostgreSQL host, from which nobody takes over
+    unmeasured: str = ""  # why no application's share was tried out
     write_gap: float | None = None
     longest_wait: float | None = None  # of a writer for an acknowledgement, with all that failed before it
     writes: WriteCheck | None = None
@@ -53,19 +56,19 @@ class Outcome:
     @property
     def unnoticed(self) -> bool:
         """Whether no write should fail."""
-        return self.pooled
+        return self.pooled and not stops_primary(self.planned)
 
     @property
     def always_served(self) -> bool:
         """Whether every read should find a server."""
-        return True
+        return not (self.alone and stops_primary(self.planned))
 
     @property
     def failures(self) -> tuple[str, ...]:
         refused = "; ".join(dict.fromkeys(self.reads_refused))
         checks = (
             (bool(self.stopped_by), self.stopped_by),
-            (self.writes is None, "the writes could not be counted: port 5000 leads to nobody"),
+            (self.writes is None and not self.unmeasured, "the writes could not be counted: port 5000 leads to nobody"),
             (self.writes is not None and not self.writes.consistent, "acknowledged writes are lost"),
             (
                 self.unnoticed and self.writes is not None and bool(self.writes.failed + self.writes.indeterminate),
@@ -91,7 +94,11 @@ def carry_out(
     with Interrupts(lambda text: out.print(f"[yellow]{text}[/]")) as interrupts:
         actions = Actions(fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), interrupts, known)
         primary = actions.view().primary
-        if primary is None or (cluster.waits_without_replica and not any(one.state == "streaming" for one in primary.senders)):
+        if primary is None:
+            outcome.unmeasured = "nobody led when it began"
+        elif cluster.waits_without_replica and not any(one.state == "streaming" for one in primary.senders):
+            outcome.unmeasured = "no replica was there when it began, so no write was acknowledged"
+        if outcome.unmeasured:
             take_steps(out, actions, outcome)
         else:
             with (
@@ -151,8 +158,11 @@ def report(out: Console, outcome: Outcome, form: str, *, interrupted: bool, as_j
     if outcome.writes:
         out.print(of_writes(outcome.write_gap, outcome.writes), soft_wrap=True)
         out.print(of_waiting(outcome.longest_wait, outcome.writes), soft_wrap=True)
-    served = "each found a server" if not outcome.reads_refused else f"{len(outcome.reads_refused):,} found no server"
-    out.print(f"{many(outcome.reads, 'read')}, {many(outcome.reads_broken, 'session')} cut, {served}")
+    if outcome.unmeasured:
+        out.print(f"what applications felt of it was not measured: {outcome.unmeasured}", soft_wrap=True)
+    else:
+        served = "each found a server" if not outcome.reads_refused else f"{len(outcome.reads_refused):,} found no server"
+        out.print(f"{many(outcome.reads, 'read')}, {many(outcome.reads_broken, 'session')} cut, {served}")
     for failure in outcome.failures:
         out.print(f"[red]problem[/]  {escape(failure)}", soft_wrap=True)
     for step in left:

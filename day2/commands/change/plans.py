@@ -21,8 +21,10 @@ def refuse(what: str, against: Iterable[str]) -> None:
         raise ClusterError("\n".join([f"no {what} now, nothing was touched:", *lines]))
 
 
-def show_plan(out: Console, plan: Sequence[BaseStep]) -> None:
-    """A numbered line for each step."""
+def show_plan(out: Console, plan: Sequence[BaseStep], costs: Iterable[str] = ()) -> None:
+    """What it `costs` (day2/procedures/costs.py), and a numbered line for each step."""
+    for text in costs:
+        out.print(f"[yellow]warning[/]  {escape(text)}", soft_wrap=True)
     for number, step in enumerate(plan, 1):
         out.print(f"  {number}. {escape(str(step))}", soft_wrap=True)
 

@@ -13,13 +13,15 @@ from day2.hosts import operator_lock
 from day2.hosts.dsn import open_vault
 from day2.hosts.observe import observe
 from day2.hosts.ssh import Fleet
+from day2.procedures.costs import costs, reboots
 from day2.procedures.hold import hold_for, patience_of
 from day2.procedures.reboot import steps
-from day2.procedures.steps import RebootHost, SwitchOver
+from day2.procedures.steps import SwitchOver
 from day2.ui.console import FINE, confirm, console
 from health.reboots import read, why
 from health.rules import blocking, findings
 from health.rules.slots import lost_with
+from health.upgrades import busy
 
 from . import measuring
 from .measuring import carry_out, report
@@ -37,15 +39,15 @@ class Outcome(measuring.Outcome):
     @property
     def cuts_clients(self) -> bool:
         """Whether clients lose the proxy host that they have come by."""
-        return any(isinstance(step, RebootHost) and step.host in self.proxies for step in self.planned)
+        return reboots(self.planned, set(self.proxies))
 
     @property
     def unnoticed(self) -> bool:
-        return self.pooled and not self.cuts_clients
+        return self.pooled and not self.cuts_clients and not self.alone
 
     @property
     def always_served(self) -> bool:
-        return not self.cuts_clients or len(self.proxies) > 1
+        return (not self.cuts_clients or len(self.proxies) > 1) and not self.alone
 
 
 def reboot(cluster: Cluster, *, hosts: list[str], patience: int, dry: bool, yes: bool, hop: str | None, as_json: bool) -> int:
@@ -67,13 +69,12 @@ def reboot(cluster: Cluster, *, hosts: list[str], patience: int, dry: bool, yes:
                 out.print(f"{name}: {escape(reason or ('needs none' if name not in named else 'is named'))}", soft_wrap=True)
         planned = steps(view, cluster, named or [name for name, reason in reasons.items() if reason], hold)
         refuse("reboot", (text for step in planned if isinstance(step, SwitchOver) for text in lost_with(view, step.to)))
-        outcome = Outcome(
-            cluster.name, planned, pooled=bool(cluster.pooler_hosts), proxies=tuple(h.name for h in cluster.haproxy_hosts)
-        )
-        if outcome.cuts_clients:
-            others = "find another one" if len(outcome.proxies) > 1 else "reach nothing until it is back"
-            out.print(f"[yellow]warning[/]  clients of a proxy host that is rebooted are cut, and {others}", soft_wrap=True)
-        show_plan(out, planned)
+        if reboots(planned, {host.name for host in cluster.pgbackrest_hosts}):
+            refuse("reboot", busy(view))
+        proxies = tuple(host.name for host in cluster.haproxy_hosts)
+        pooled, alone = bool(cluster.pooler_hosts), len(cluster.postgres_hosts) == 1
+        outcome = Outcome(cluster.name, planned, pooled=pooled, alone=alone, proxies=proxies)
+        show_plan(out, planned, costs(view, cluster, planned))
         if dry or not planned:
             if not planned:
                 out.print("no host needs a reboot")

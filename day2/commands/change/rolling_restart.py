@@ -10,6 +10,7 @@ from day2.hosts import operator_lock
 from day2.hosts.dsn import open_vault
 from day2.hosts.observe import observe
 from day2.hosts.ssh import Fleet
+from day2.procedures.costs import costs
 from day2.procedures.hold import hold_for, patience_of
 from day2.procedures.rolling import Component, component_of, steps
 from day2.procedures.steps import SwitchOver
@@ -33,7 +34,7 @@ class Outcome(measuring.Outcome):
     @property
     def unnoticed(self) -> bool:
         """Whether no write should fail."""
-        return self.pooled and self.component in ("postgres", "patroni")
+        return super().unnoticed and self.component in ("postgres", "patroni")
 
 
 def rolling_restart(
@@ -54,9 +55,10 @@ def rolling_restart(
         view = observe(fleet, cluster)
         refuse("rolling restart", (f"{f.about}: {f.text}" for f in blocking(findings(view, cluster), cluster)))
         planned = steps(view, cluster, wanted, hold, pending_only=pending_only)
-        outcome = Outcome(cluster.name, planned, pooled=bool(cluster.pooler_hosts), component=wanted)
+        pooled, alone = bool(cluster.pooler_hosts), len(cluster.postgres_hosts) == 1
+        outcome = Outcome(cluster.name, planned, pooled=pooled, alone=alone, component=wanted)
         refuse("rolling restart", (text for step in planned if isinstance(step, SwitchOver) for text in lost_with(view, step.to)))
-        show_plan(out, outcome.planned)
+        show_plan(out, planned, costs(view, cluster, planned))
         if not outcome.planned:
             out.print("nothing waits for a restart")
         elif not dry:

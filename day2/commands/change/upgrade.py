@@ -19,15 +19,15 @@ from day2.hosts import operator_lock
 from day2.hosts.dsn import open_vault
 from day2.hosts.observe import observe
 from day2.hosts.ssh import Fleet
+from day2.procedures.costs import costs, restarts_pools
 from day2.procedures.hold import hold_for, patience_of
 from day2.procedures.packages import look
 from day2.procedures.rolling import component_of
-from day2.procedures.steps import MoveAddress, RestartUnit, Step, SwitchOver
-from day2.procedures.upgrade import KEEPALIVED, Work, steps
+from day2.procedures.steps import SwitchOver
+from day2.procedures.upgrade import Work, steps
 from day2.ui.console import FINE, confirm, console
 from health.finding import Finding
 from health.rules import blocking, findings
-from health.rules.entry import holders_of
 from health.rules.packages import running
 from health.rules.slots import lost_with
 from health.upgrades import Change, HostPackages, busy, forward, no_way_back, refused, run_of
@@ -52,15 +52,15 @@ class Outcome(measuring.Outcome):
     @property
     def cuts_pools(self) -> bool:
         """Whether clients of the pools are sent away once."""
-        return any(isinstance(step, RestartUnit) and step.unit.startswith("pgquorum-pool@") for step in self.planned)
+        return restarts_pools(self.planned)
 
     @property
     def unnoticed(self) -> bool:
-        return self.pooled and not self.cuts_pools
+        return super().unnoticed and not self.cuts_pools
 
     @property
     def always_served(self) -> bool:
-        return not self.cuts_pools
+        return super().always_served and not self.cuts_pools
 
 
 def upgrade(
@@ -104,9 +104,10 @@ def upgrade(
         refuse("upgrade", [f"{f.about}: {f.text}" for f in seen if f.rule == "files.edited" and f.about in touched])
         planned = steps(view, cluster, work, hold)
         refuse("upgrade", (text for step in planned if isinstance(step, SwitchOver) for text in lost_with(view, step.to)))
-        outcome = Outcome(cluster.name, planned, pooled=bool(cluster.pooler_hosts), changes=work.changes, back=back)
-        show_changes(out, cluster, named, work, found, outcome, holders_of(view, cluster))
-        show_plan(out, planned)
+        pooled, alone = bool(cluster.pooler_hosts), len(cluster.postgres_hosts) == 1
+        outcome = Outcome(cluster.name, planned, pooled=pooled, alone=alone, changes=work.changes, back=back)
+        show_changes(out, cluster, named, work, found)
+        show_plan(out, planned, costs(view, cluster, planned))
         if dry or not planned:
             if not planned:
                 out.print("nothing is to be taken back" if back else "nothing is to be upgraded")
@@ -149,7 +150,8 @@ def to_do(
     changes = back_of(found, named) if back else forward(found)
     against = no_way_back(found, changes) if back else refused(found, cluster, insist=insist)
     paused = ["the cluster is paused: `invoke resume` first"] if view.dcs and view.dcs.paused else []
-    refuse("upgrade", (*paused, *against, *busy(view, changes)))
+    archiving = busy(view) if any(change.component == "pgbackrest" for change in changes) else ()
+    refuse("upgrade", (*paused, *against, *archiving))
     now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return Work(
         changes=changes,
@@ -167,23 +169,14 @@ def still_old(view: ClusterView, cluster: Cluster, named: tuple[Name, ...]) -> s
     return "; ".join(f"{f.about}: {f.text}" for f in left)
 
 
-def moves_address(step: Step, holders: tuple[str, ...]) -> bool:
-    """Whether a step moves the virtual address away from the host that has it."""
-    restarted = isinstance(step, RestartUnit) and step.unit == KEEPALIVED and step.host in holders
-    return restarted or isinstance(step, MoveAddress)
-
-
 def show_changes(
     out: Console,
     cluster: Cluster,
     named: tuple[Name, ...],
     work: Work,
     found: Mapping[str, HostPackages],
-    outcome: Outcome,
-    holders: tuple[str, ...],
 ) -> None:
-    """From which version to which, by host, and what the plan costs that its steps don't tell. `holders`: the proxy hosts that
-    have the virtual address."""
+    """From which version to which, by host, and what else is done there."""
     for one in found.values():
         if one.unread:
             why = f"{one.name}: not all of its package lists could be read anew: {one.unread}"
@@ -202,12 +195,5 @@ def show_changes(
         changed = {change.component for change in work.changes if change.host == host}
         for component in sorted(due - changed):
             out.print(f"{host}: {component} runs since before its packages were installed: it is restarted", soft_wrap=True)
-    if outcome.cuts_pools:
-        others = "; others find another proxy host meanwhile" if len(cluster.pooler_hosts) > 1 else ""
-        text = f"a process of PgBouncer that is restarted sends its clients away, each after its transaction{others}"
-        out.print(f"[yellow]warning[/]  {text}", soft_wrap=True)
-    if moved := sorted({str(step) for step in outcome.planned if moves_address(step, holders)}):
-        text = f"the sessions that come by {cluster.haproxy.proxy_address} are cut, in mid-transaction, too: {'; '.join(moved)}"
-        out.print(f"[yellow]warning[/]  {text}", soft_wrap=True)
     if any(change.component == "pgbackrest" for change in work.changes):
         out.print("write-ahead log is archived again when pgBackRest has the same version everywhere", soft_wrap=True)

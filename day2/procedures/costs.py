@@ -1,0 +1,50 @@
+"""What a plan costs applications, where its steps alone don't tell. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cluster.topology import Cluster
+from health.rules.entry import holders_of
+from health.view import ClusterView
+
+from .steps import BaseStep, MoveAddress, RebootHost, RestartPatroni, RestartPostgres, RestartUnit
+
+KEEPALIVED, POOL = "keepalived.service", "pgquorum-pool@"
+
+
+def costs(view: ClusterView, cluster: Cluster, plan: Sequence[BaseStep]) -> Iterator[str]:
+    """A sentence for each."""
+    if stops_primary(plan):
+        served = "write" if len(cluster.postgres_hosts) > 1 else "query"
+        yield f"no {served} is answered while PostgreSQL is restarted where it leads"
+    if restarts_pools(plan):
+        others = "; others find another proxy host meanwhile" if len(cluster.pooler_hosts) > 1 else ""
+        yield f"a process of PgBouncer that is restarted sends its clients away, each after its transaction{others}"
+    if reboots(plan, {host.name for host in cluster.haproxy_hosts}):
+        others = "find another one" if len(cluster.haproxy_hosts) > 1 else "reach nothing until it is back"
+        yield f"clients of a proxy host that is rebooted are cut, and {others}"
+    holders = holders_of(view, cluster)
+    if moved := sorted({str(step) for step in plan if moves_address(step, holders)}):
+        yield f"the sessions that come by {cluster.haproxy.proxy_address} are cut, in mid-transaction, too: {'; '.join(moved)}"
+
+
+def stops_primary(plan: Sequence[BaseStep]) -> bool:
+    """Whether PostgreSQL is restarted where it leads: then it is not drained."""
+    return any(isinstance(step, RestartPostgres | RestartPatroni) and not step.drained for step in plan)
+
+
+def restarts_pools(plan: Sequence[BaseStep]) -> bool:
+    """Whether clients of the pools are sent away once."""
+    return any(isinstance(step, RestartUnit) and step.unit.startswith(POOL) for step in plan)
+
+
+def reboots(plan: Sequence[BaseStep], hosts: set[str]) -> bool:
+    """Whether one of these hosts is rebooted."""
+    return any(isinstance(step, RebootHost) and step.host in hosts for step in plan)
+
+
+def moves_address(step: BaseStep, holders: Sequence[str]) -> bool:
+    """Whether a step moves the virtual address away from the host that has it."""
+    restarted = isinstance(step, RestartUnit) and step.unit == KEEPALIVED and step.host in holders
+    return restarted or isinstance(step, MoveAddress)
