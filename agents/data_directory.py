@@ -14,36 +14,17 @@ import pwd
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-OWNER = "postgres"
-
-
-@contextmanager
-def as_owner() -> Iterator[None]:
-    """With the rights of user postgres alone, where it is root who asks. No program is run meanwhile."""
-    owner = pwd.getpwnam(OWNER)
-    user, group, groups = os.geteuid(), os.getegid(), os.getgroups()
-    if user == owner.pw_uid:
-        yield
-        return
-    os.setgroups(os.getgrouplist(OWNER, owner.pw_gid))
-    os.setegid(owner.pw_gid)
-    os.seteuid(owner.pw_uid)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-        os.setegid(group)
-        os.setgroups(groups)
+from agents.rights import OWNER, acting_as
 
 
 def changing(directory: Path) -> AbstractContextManager[None]:
     """In which an entry of the directory above the data is made, named anew or removed: by the data's owner, or by root where the
     way there is root's alone. What a link in the data names is the owner's affair."""
-    return nullcontext() if roots_alone(directory) else as_owner()
+    return nullcontext() if roots_alone(directory) else acting_as()
 
 
 def roots_alone(directory: Path) -> bool:
@@ -62,7 +43,7 @@ def passed(path: Path) -> Iterator[Path]:
 
 def survey(data: Path) -> dict[str, Any]:
     """What there is: the bytes of the data, those that are free beside it, and what would be in the way of moving it."""
-    with as_owner():
+    with acting_as():
         beside = data if data.exists() else next(one for one in data.parents if one.exists())
         about = os.statvfs(beside)
         spaces = data / "pg_tblspc"
@@ -72,7 +53,25 @@ def survey(data: Path) -> dict[str, Any]:
             "free": about.f_bavail * about.f_frsize,
             "tablespaces": sorted(str(one.resolve()) for one in spaces.iterdir()) if spaces.exists() else [],
             "mounted": any(os.path.ismount(directory) for directory in directories(data)),
+            "against": [*against(data)],
         }
+
+
+def against(data: Path) -> Iterator[str]:
+    """Why its owner could not move it or delete what is in it."""
+    wal = data / "pg_wal"
+    if not data.exists():
+        return
+    places = [] if roots_alone(data.parent) else [data.parent]
+    for place in [*places, *([wal.resolve().parent] if wal.is_symlink() and wal.is_dir() else [])]:
+        if not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
+            yield f"{place} is not {OWNER}'s to write: chown {OWNER} {place}"
+    for directory in directories(data):
+        for step, below, _ in os.walk(directory):
+            for one in (Path(step, name) for name in below):
+                if one.lstat().st_uid != os.geteuid() and not one.is_symlink():
+                    yield f"{one} is not {OWNER}'s: move it away"
+                    return
 
 
 def directories(data: Path) -> list[Path]:
@@ -110,7 +109,7 @@ def move_aside(data: Path, suffix: str) -> None:
 
 def put_back(data: Path, suffix: str) -> None:
     """The data that was moved aside is in its place again. What is there instead is deleted."""
-    with as_owner():
+    with acting_as():
         for directory in directories(data):
             empty(directory)
             if directory != data:
@@ -125,7 +124,7 @@ def put_back(data: Path, suffix: str) -> None:
 
 def move_wal(link: Path, renamed: Callable[[str], str]) -> None:
     """Where the write-ahead log is elsewhere, gives its directory another name and leads there. Once more ends what was begun."""
-    with as_owner():
+    with acting_as():
         if not link.is_symlink():
             return
         now = link.parent / link.readlink()
@@ -140,7 +139,7 @@ def move_wal(link: Path, renamed: Callable[[str], str]) -> None:
 
 def clear(data: Path) -> None:
     """Deletes all that is in the data's directories. What they are themselves stays: it may be a mount point."""
-    with as_owner():
+    with acting_as():
         for directory in directories(data):
             empty(directory)
 
@@ -160,13 +159,13 @@ def make(data: Path) -> None:
         data.mkdir(mode=0o700, exist_ok=True)
         if os.geteuid() != owner.pw_uid:
             os.chown(data, owner.pw_uid, owner.pw_gid, follow_symlinks=False)
-    with as_owner():
+    with acting_as():
         data.chmod(0o700)
 
 
 def write(file: Path, text: str) -> None:
     """A file in a directory of its owner's, whole or not at all, and nobody else's to read."""
-    with as_owner():
+    with acting_as():
         new = file.with_name(f"{file.name}.new")
         new.unlink(missing_ok=True)
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as made:
@@ -176,5 +175,5 @@ def write(file: Path, text: str) -> None:
 
 def remove(file: Path) -> None:
     """A file that may be there."""
-    with as_owner():
+    with acting_as():
         file.unlink(missing_ok=True)

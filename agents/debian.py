@@ -14,6 +14,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -35,7 +36,9 @@ REMOVES = re.compile(r"^Remv (\S+)")
 def alone() -> Iterator[int]:
     """No other one fetches or installs here; gives the descriptor of the lock. An operator who is cut off leaves one, which comes
     to its end: another would take away what keeps the packages of that one from restarting anything. Raises OSError."""
-    with LOCK.open("a") as file:
+    # Nobody else may open it: who can read it could hold it.
+    with os.fdopen(os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o600), "a") as file:
+        os.fchmod(file.fileno(), 0o600)
         until = time.monotonic() + ALONE_SECONDS
         while True:
             try:
@@ -52,22 +55,19 @@ def run(
     *words: str, seconds: float | None = ASK_SECONDS, cwd: str = "/", holding: tuple[int, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
     """A program in plain English that asks nobody anything, and has these descriptors. Raises OSError where it has not come to
-    its end in time."""
+    its end in time. What it has started is not waited for, and goes on writing where this program has ended: to files."""
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1"}
-    try:
-        return subprocess.run(
-            words,
-            capture_output=True,
-            text=True,
-            timeout=seconds,
-            check=False,
-            env=environment,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            pass_fds=holding,
-        )
-    except subprocess.TimeoutExpired:
-        raise OSError(f"{words[0]} has not come to its end within {seconds:g} s") from None
+    with tempfile.TemporaryFile("w+", errors="replace") as out, tempfile.TemporaryFile("w+", errors="replace") as err:
+        try:
+            done = subprocess.run(
+                words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=seconds, check=False, env=environment, cwd=cwd,
+                pass_fds=holding,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise OSError(f"{words[0]} has not come to its end within {seconds:g} s") from None
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(words, done.returncode, out.read(), err.read())
 
 
 def said(*words: str, seconds: float | None = ASK_SECONDS, cwd: str = "/", holding: tuple[int, ...] = ()) -> str:
@@ -182,8 +182,11 @@ def write_note(directory: Path, note: dict[str, Any], name: str = NOTE) -> None:
     draft.replace(directory / name)
 
 
-def kept(directory: Path, note: dict[str, Any], package: str, version: str) -> Path | None:
+def kept(directory: Path, package: str, version: str) -> Path | None:
     """The file of a package in that version, if it is there as it is noted."""
-    about = note.get(package, {}).get("files", {}).get(version)
-    path = directory / str(about["name"]) if about else None
-    return path if about and path and path.exists() and digest(path) == about["sha256"] else None
+    for name in (NOTE, FETCHED):
+        about = read_note(directory, name).get(package, {}).get("files", {}).get(version)
+        path = directory / str(about["name"]) if about else None
+        if about and path and path.exists() and digest(path) == about["sha256"]:
+            return path
+    return None

@@ -12,7 +12,6 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from agents.debian import APT_CACHE, INFO, files_of, is_package, kept, run, said
 
@@ -22,10 +21,10 @@ CHANGED = re.compile(r"^(missing|\?\?\S+)\s+(?:c\s+)?(/.*?)(?: \(.*\))?$")
 SECONDS = 600
 
 
-def places(directory: Path, note: dict[str, Any], package: str, version: str) -> tuple[list[str], str]:
+def places(directory: Path, package: str, version: str) -> tuple[list[str], str]:
     """From where a version that is installed may be had, to be tried in this order: `kept`, `cache`, `archive`, `repack`; and why
     it can't be had from anywhere."""
-    if kept(directory, note, package, version):
+    if kept(directory, package, version):
         return ["kept"], ""
     cached = any(is_package(path, package, version) for path in files_of(Path(APT_CACHE), package))
     rows = [line.split("|") for line in run("apt-cache", "madison", package).stdout.splitlines()]

@@ -24,6 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from agents import https
+from agents.postmaster import postmaster
 from agents.specification import Specification
 
 PAUSE_SECONDS = 0.5
@@ -33,24 +34,6 @@ GONE_SECONDS, LOOK_SECONDS = 2, 0.02
 NOTHING = {"pgquorum_wake": None}
 # The part of the file that is wanted, as templates/patroni/secrets.yml.j2 writes it: there is no YAML in the standard library.
 LOGIN = re.compile(r'^restapi:\n  authentication:\n    username: (\w+)\n    password: (".*")$', re.MULTILINE)
-
-
-def postmaster(data: Path) -> tuple[int, int] | None:
-    """Of the process that runs on a data directory, its number and a descriptor that is readable when it has ended; None while
-    there is none."""
-    try:
-        pid = int((data / "postmaster.pid").read_text().split()[0])
-        descriptor = os.pidfd_open(pid)
-    except (OSError, ValueError, IndexError):
-        return None
-    try:
-        # The file may have been left by a crash, and its number belong to some other process by now.
-        if Path(f"/proc/{pid}/cwd").readlink() == data.resolve():
-            return pid, descriptor
-    except OSError:
-        pass
-    os.close(descriptor)
-    return None
 
 
 def gone(pid: int, data: Path) -> bool:

@@ -85,7 +85,7 @@ slots=
 for s in {data}/pg_replslot/*/state; do  # only a logical one is of a database, whose number is the 21st word of the file
   name=$(basename "$(dirname "$s")")
   case $name in *[!a-z0-9_]*) continue ;; esac  # no slot's name: PostgreSQL's user must not write lines of this answer
-  [ -f "$s" ] && [ "$(od -An -tu4 -j80 -N4 "$s" 2>/dev/null)" -gt 0 ] 2>/dev/null && slots="$slots $name"
+  [ -f "$s" ] && [ "$(timeout 2 od -An -tu4 -j80 -N4 "$s" 2>/dev/null)" -gt 0 ] 2>/dev/null && slots="$slots $name"
 done
 echo "logical_slots$slots"
 [ -d {etcd}/member ] && echo "etcd_data yes"

@@ -61,7 +61,8 @@ class Replaced:
 class HostPackages:
     """What a host says of its packages. `problems`: by component why apt would not upgrade it; `unfinished`: installations that
     have come to no end, of no other version; `due`: the components that run since before their packages were installed;
-    `unread`: why its package lists could not be read anew. Free bytes where packages are `kept`, and where `programs` lie."""
+    `unread`: why its package lists could not be read anew; `fetched`: by package and version, for which upgrade it was. Free
+    bytes where packages are `kept`, and where `programs` lie."""
 
     name: str
     installed: dict[str, str]
@@ -73,6 +74,7 @@ class HostPackages:
     kept: int
     programs: int
     replaced: dict[str, Replaced]
+    fetched: dict[tuple[str, str], str]
 
     def has(self, package: str, version: str) -> bool:
         """Whether it is installed in that version."""
@@ -136,6 +138,7 @@ def read(name: str, output: str) -> HostPackages:
                 )
                 for package, one in said["note"].items()
             },
+            fetched={(package, str(one["new"])): str(one["run"]) for package, one in said["fetched"].items()},
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"an answer that is not understood ({type(error).__name__}: {error})") from None
@@ -174,13 +177,11 @@ def run_of(found: Mapping[str, HostPackages], changes: Collection[Change], now: 
     """Which upgrade this is: the one that was interrupted and is gone on with, or one that begins `now`. What was taken back is
     begun anew."""
     wanted = {(change.package, change.new) for change in changes}
-    begun = {
-        one.run
-        for host in found.values()
-        for package, one in host.replaced.items()
-        if (package, one.new) in wanted and host.has(package, one.new)
-    }
-    return max(begun, default=now)
+    rows = [(host, *row) for host in found.values() for row in host.replaced.items()]
+    # By what has been replaced: what has come along new stays where it is when the rest is taken back.
+    begun = [(one.run, (package, one.new)) for host, package, one in rows if one.old and host.has(package, one.new)]
+    fetched = {run for host in found.values() for what, run in host.fetched.items() if what in wanted}
+    return max((run for run, what in begun if what in wanted or run in fetched), default=now)
 
 
 def refused(found: Mapping[str, HostPackages], cluster: Cluster, *, insist: bool) -> Iterator[str]:

@@ -79,7 +79,8 @@ class SystemFact(FactBase[str]):
     """The identifier of the cluster whose data a database host has; empty for none."""
 
     def command(self, binaries: str, directory: str) -> str:
-        return f"{binaries}/pg_controldata {directory} 2>/dev/null | sed -n 's/^Database system identifier: *//p'"
+        asked = f"runuser -u postgres -- timeout 10 {binaries}/pg_controldata {directory}"
+        return f"{asked} 2>/dev/null | sed -n 's/^Database system identifier: *//p'"
 
     def process(self, output: list[str]) -> str:
         return "".join(output).strip()

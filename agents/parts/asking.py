@@ -23,10 +23,15 @@ def run(*command: str, given: str = "") -> str:
 
 
 def note(path: Path) -> Any:
-    """What stands in a file of JSON that a service's user wrote. It could have put anything there: of a plain file so much is
-    read as a note may have, and nothing else."""
+    """What stands in a file of JSON that a service's user wrote. Raises OSError and ValueError."""
+    return json.loads(plain(path))
+
+
+def plain(path: Path) -> str:
+    """What stands in a file that a service's user wrote. It could have put anything there: of a plain file so much is read as a
+    note may have, and nothing else. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, encoding="utf-8") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(f"{path} is no plain file")
-        return json.loads(file.read(MOST_OF_A_NOTE))
+        return file.read(MOST_OF_A_NOTE)

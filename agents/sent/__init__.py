@@ -22,11 +22,14 @@ BESIDES = {
     "fetch": ("debian", "repack"),
     "hold": ("proxies",),
     "renew": ("proxies",),
-    "restore": ("data_directory",),
+    "restore": ("rights", "data_directory"),
+    "follow": ("postmaster", "rights"),
+    "judge": ("rights",),
+    "lost": ("rights",),
     "store": ("ssh_keys",),
     "install": ("debian", "parts", "parts.asking", "parts.files"),
     "kernel": ("debian",),
-    "upgradable": ("debian", "repack", "proxies"),
+    "upgradable": ("debian", "parts", "parts.asking", "repack", "proxies"),
 }  # fmt: skip
 AGENTS = Path(__file__).parent.parent
 

@@ -43,21 +43,19 @@ def fetch_alone(spec: dict[str, Any], directory: Path) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for unfinished in directory.glob("fetch-*"):  # of one that was killed
         shutil.rmtree(unfinished)
-    note, before = read_note(directory), read_note(directory, FETCHED)
-    fetched = {}
+    note, fetched = read_note(directory), {}
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=directory) as made:
         draft = Path(made)
         for change in spec["changes"]:
             package = change["package"]
             files = {}
             old = change["old"]
-            of_old, lost = places(directory, note, package, old) if old else ([], "")
+            of_old, lost = places(directory, package, old) if old else ([], "")
             if lost and not spec["insist"]:
                 raise OSError(f"{package} {old} could not be had again: {lost}")
             for version, where in ((old, of_old), (change["new"], ["archive"])):
                 if version and where:
-                    there = kept(directory, note, package, version) or kept(directory, before, package, version)
-                    path = there or obtained(spec["apt"], draft, package, version, where)
+                    path = kept(directory, package, version) or obtained(spec["apt"], draft, package, version, where)
                     files[version] = {"name": path.name, "sha256": digest(path)}
             fetched[package] = {
                 **{name: change[name] for name in ("component", "old", "new")},

@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from agents import https
+from agents.postmaster import postmaster
+from agents.rights import become
 
 POLL_SECONDS = 0.05
 ANSWER_SECONDS = 1
@@ -50,8 +52,9 @@ def follow(spec: dict[str, Any]) -> None:
         return
     replace(Path(passwords[1]), f"{spec['old']}:", f"{spec['new']}:")
     replace(data / "postgresql.conf", connection, connection.replace(old, new) + REASON)
-    postmaster = (data / "postmaster.pid").read_text().split()[0]
-    os.kill(int(postmaster), signal.SIGHUP)
+    if running := postmaster(data):
+        signal.pidfd_send_signal(running[1], signal.SIGHUP)
+        os.close(running[1])
 
 
 def replace(file: Path, old: str, new: str) -> None:
@@ -62,14 +65,6 @@ def replace(file: Path, old: str, new: str) -> None:
         os.fchmod(output.fileno(), before.st_mode & 0o777)
         output.write(file.read_text().replace(old, new))
     draft.rename(file)
-
-
-def become_owner(directory: str) -> None:
-    """Goes on as the user whose files these are: root must not read or write where that user may have put a link."""
-    owner = Path(directory).stat()
-    os.setgroups([])
-    os.setgid(owner.st_gid)
-    os.setuid(owner.st_uid)
 
 
 def wait_and_follow(spec: dict[str, Any]) -> None:
@@ -85,7 +80,7 @@ def wait_and_follow(spec: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     argument = json.loads(sys.argv[1])
-    become_owner(argument["data"])
+    become()  # what is there is that user's, who may have put links there
     threading.Thread(target=wait_and_follow, args=(argument,), daemon=True).start()
     print("waiting", flush=True)
     sys.stdin.buffer.read()

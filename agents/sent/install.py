@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from agents.debian import FETCHED, LOCK, alone, kept, read_note, run, said, write_note
+from agents.debian import FETCHED, LOCK, alone, kept, read_note, run, said, versions, write_note
 from agents.parts.files import edited
 
 # Debian's way of asking the host's owner whether a package may start or stop services (invoke-rc.d(8)).
@@ -26,7 +26,7 @@ MARK = "# Written by pgquorum"
 # Where this program was killed, it forbids as long as apt goes on, and then passes on what the owner's says.
 TEXT = f"""#!/bin/sh
 {MARK} for as long as it installs packages: what they bring is restarted by it alone.
-flock --nonblock {LOCK} true || exit 101
+[ ! -e {LOCK} ] || flock --shared --nonblock {LOCK} true || exit 101
 [ -x {OWNERS} ] && exec {OWNERS} "$@"
 exit 0
 """
@@ -40,15 +40,17 @@ def install(spec: dict[str, Any]) -> None:
 
 def install_alone(spec: dict[str, Any], lock: int) -> None:
     before = of_deploy(spec)
-    note_fetched(Path(spec["directory"]), spec["versions"])
+    directory = Path(spec["directory"])
+    earlier = note_fetched(directory, spec["versions"])
     try:
         with nothing_restarted():
             # However long it takes: to end apt in the middle would leave what nobody wants.
-            run("dpkg", "--configure", "-a", seconds=None, holding=(lock,))  # of one that has died half way
+            run("dpkg", "--configure", "-a", seconds=None)  # of one that has died half way
             if files := [*map(str, files_for(spec))]:
                 options = ("--allow-downgrades", "--allow-change-held-packages", "--no-remove", "-o", "APT::Sandbox::User=root")
                 said(*spec["apt"], *options, "install", *files, seconds=None, holding=(lock,))
     finally:
+        note_untouched(directory, earlier)
         said("sh", "-c", spec["hold"], seconds=None)
     if wrong := other_than(spec["versions"]):
         raise OSError(f"apt has left {', '.join(wrong)} at another version")
@@ -58,19 +60,31 @@ def install_alone(spec: dict[str, Any], lock: int) -> None:
         )
 
 
-def note_fetched(directory: Path, versions: dict[str, str]) -> None:
-    """What was fetched and is installed now is what can be taken back."""
-    fetched = {name: one for name, one in read_note(directory, FETCHED).items() if versions.get(name) == one["new"]}
+def note_fetched(directory: Path, wanted: dict[str, str]) -> dict[str, Any]:
+    """What was fetched and is installed now is what can be taken back. Returns what was noted of these packages before; None for
+    nothing."""
+    note = read_note(directory)
+    fetched = {name: one for name, one in read_note(directory, FETCHED).items() if wanted.get(name) == one["new"]}
     if fetched:
-        write_note(directory, {**read_note(directory), **fetched})
+        write_note(directory, {**note, **fetched})
+    return {name: note.get(name) for name in fetched}
+
+
+def note_untouched(directory: Path, earlier: dict[str, Any]) -> None:
+    """Of packages that apt has left as they were, what was noted before counts."""
+    note = read_note(directory)
+    there = versions(earlier) if earlier else {}
+    for name, before in earlier.items():
+        if there.get(name.partition(":")[0]) == note[name]["old"]:
+            note = {**note, name: before}
+    write_note(directory, {name: about for name, about in note.items() if about})
 
 
 def files_for(spec: dict[str, Any]) -> Iterator[Path]:
     """Those that are to be installed. Raises OSError where one is not there."""
     directory = Path(spec["directory"])
-    note = read_note(directory)
     for package in other_than(spec["versions"]):
-        path = kept(directory, note, package, spec["versions"][package])
+        path = kept(directory, package, spec["versions"][package])
         if path is None:
             raise OSError(f"{package} {spec['versions'][package]} is not in {directory} as it was kept there")
         yield path

@@ -9,8 +9,6 @@ command with a key in it. On stdout `{"refused": [reasons]}`, no reason when it 
 from __future__ import annotations
 
 import json
-import os
-import pwd
 import re
 import shutil
 import subprocess
@@ -20,8 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from agents.rights import become
+
 SECONDS = 20
-USER = "postgres"
 # What the program writes to standard error, whatever log_line_prefix is.
 SAID = re.compile(r"\b(LOG|WARNING|ERROR|FATAL|PANIC):\s+(.*)")
 ENDS = ("ERROR", "FATAL", "PANIC")
@@ -70,14 +69,6 @@ def configuration(data: Path, parameters: dict[str, Any]) -> str:
     lines += [f"{name} = '{escaped(value)}'" for name, value in parameters.items()]
     lines += [f"include_if_exists '{data}/postgresql.auto.conf'", "lc_messages = 'C'"]
     return "\n".join([*lines, ""])
-
-
-def become(user: str) -> None:
-    """Gives up root's rights: what is in the data directory is that user's, and root must not follow a link there."""
-    account = pwd.getpwnam(user)
-    os.initgroups(user, account.pw_gid)
-    os.setgid(account.pw_gid)
-    os.setuid(account.pw_uid)
 
 
 def escaped(value: object) -> str:
@@ -134,5 +125,5 @@ def missing_libraries(binaries: str, parameters: dict[str, Any]) -> Iterator[str
 
 
 if __name__ == "__main__":
-    become(USER)
+    become()  # what is in the data directory is that user's, who may have put a link there
     print(json.dumps({"refused": judge(json.loads(sys.argv[1]), json.loads(sys.stdin.buffer.readline()))}))

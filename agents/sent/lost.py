@@ -16,6 +16,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from agents.rights import become
+
 # More is not read: with files of 16 MiB it is 1 GiB.
 MOST_FILES = 64
 SECONDS = 90
@@ -73,6 +75,7 @@ def look(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    become()  # the log is that user's, who may have made it up
     try:
         print(json.dumps(look(json.loads(sys.stdin.read()))))
     except (OSError, ValueError) as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from agents import data_directory
-from agents.data_directory import as_owner, remove, write
+from agents.data_directory import remove, write
+from agents.rights import acting_as
 
 Spec = dict[str, Any]
 # PostgreSQL by itself, for nobody but us: its settings and its socket.
@@ -83,7 +83,7 @@ def archive_rest(spec: Spec) -> list[str]:
             return []
     except OSError:  # no data, or none that anybody could use
         return []
-    with as_owner():
+    with acting_as():
         waiting = sorted((wal / "archive_status").glob("*.ready"), key=lambda one: (".history" not in one.name, one.name))
     for mark in waiting:
         for options in spec["pushes"]:
@@ -93,7 +93,7 @@ def archive_rest(spec: Spec) -> list[str]:
             except OSError as error:
                 raise OSError(f"{mark.stem} can't be archived, and would be lost: {error}") from None
         if not spec["keep_marks"]:
-            with as_owner():
+            with acting_as():
                 mark.rename(mark.with_suffix(".done"))
     return [mark.stem for mark in waiting]
 
@@ -172,7 +172,7 @@ def recover(spec: Spec) -> None:
     remove(data / "standby.signal")
     write(data / "recovery.signal", "")
     histories = {data / "pg_wal" / f"{number:08X}.history" for number in spec["taken"]}
-    with as_owner():
+    with acting_as():
         missing = [file for file in sorted(histories) if not file.exists()]
     for file in missing:
         write(file, TAKEN.format(parent=spec["timeline"]))
@@ -210,7 +210,7 @@ def server_says(spec: Spec) -> Any:
         return None
     wal = Path(spec["data"]) / "pg_wal"
     history = wal / f"{said['timeline']}.history"
-    with as_owner():
+    with acting_as():
         waiting = [one.stem for one in (wal / "archive_status").glob("*.ready")]
         return {**said, "history": history.read_text() if history.exists() else "", "waiting": waiting}
 
@@ -231,7 +231,9 @@ def finish(spec: Spec) -> None:
         raise OSError(f"PostgreSQL was not stopped in order, its data is {state!r}")
     for name in ("patroni.dynamic.json", "recovery.signal"):
         remove(Path(spec["data"]) / name)
-    shutil.rmtree(PRIVATE, ignore_errors=True)
+    with acting_as():
+        data_directory.empty(PRIVATE)
+    PRIVATE.rmdir()
 
 
 def identify(spec: Spec) -> dict[str, Any]:

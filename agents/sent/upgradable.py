@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.debian import (
+    FETCHED,
     INFO,
     candidates,
     kept,
@@ -37,6 +38,7 @@ from agents.debian import (
     unfinished,
     versions,
 )
+from agents.parts.asking import plain
 from agents.proxies import HAProxy
 from agents.repack import places
 
@@ -57,7 +59,7 @@ def look(spec: dict[str, Any]) -> dict[str, Any]:
         wanted = {name: offered[name] for name in there if newer(offered[name], installed[name])}
         if wanted:
             found, problem = simulate(apt, wanted)
-            changes[component] = [change(directory, note, *one) for one in found]
+            changes[component] = [change(directory, *one) for one in found]
             if problem:
                 problems[component] = problem
     return {
@@ -69,15 +71,16 @@ def look(spec: dict[str, Any]) -> dict[str, Any]:
         "unread": unread,
         "free": {"kept": free(directory), "programs": free(Path(PROGRAMS))},
         "note": note,
-        "whole": {name: [v for v in about["files"] if kept(directory, note, name, v)] for name, about in note.items()},
+        "fetched": {name: {"new": about["new"], "run": about["run"]} for name, about in read_note(directory, FETCHED).items()},
+        "whole": {name: [v for v in about["files"] if kept(directory, name, v)] for name, about in note.items()},
     }
 
 
-def change(directory: Path, note: dict[str, Any], package: str, old: str | None, new: str) -> dict[str, Any]:
+def change(directory: Path, package: str, old: str | None, new: str) -> dict[str, Any]:
     """One row of `changes`."""
     shown = run("apt-cache", "show", f"{package}={new}").stdout
     sizes = {name: int(value) for name, value in re.findall(r"^(Size|Installed-Size): (\d+)", shown, re.MULTILINE)}
-    lost = places(directory, note, package, old)[1] if old else ""
+    lost = places(directory, package, old)[1] if old else ""
     return {
         "package": package, "old": old, "new": new, "size": sizes.get("Size", 0),
         "unpacked": 1024 * sizes.get("Installed-Size", 0), "lost": lost,
@@ -100,7 +103,7 @@ def started(program: dict[str, Any]) -> list[float]:
     """Since when its processes run; without those that don't run."""
     if pid_file := program.get("pid_file"):
         try:
-            return [float(Path(pid_file).read_text(encoding="utf-8").splitlines()[2])]
+            return [float(plain(Path(pid_file)).splitlines()[2])]
         except (OSError, IndexError, ValueError):
             return []
     if socket := program.get("socket"):  # a reload has begun the process that serves, not the one that systemd knows

@@ -24,7 +24,7 @@ from health.rules import blocking, candidates, findings
 from health.rules.entry import holders_of
 from health.rules.holders import not_spared
 from health.states import Server
-from health.upgrades import Change
+from health.upgrades import Change, busy
 from health.view import ClusterView
 
 from .draining import drained, renew_pools
@@ -260,6 +260,11 @@ class Actions:
         answer = self._fleet.run(host, command, f"{source}{json.dumps(parameters)}\n")
         if against := refusals(answer.output if answer.ok else answer.problem):
             raise ClusterError(f"{host}: {'; '.join(against)}; nothing was stopped")
+
+    def refuse_busy(self, host: str, view: ClusterView) -> None:
+        """Raises ClusterError where a reboot of `host` would break off a backup or a drill."""
+        if self._cluster.host(host) in self._cluster.pgbackrest_hosts and (going_on := [*busy(view)]):
+            raise ClusterError(f"{host} is not rebooted: {'; '.join(going_on)}, and the same command goes on")
 
     def await_healthy(self, also: Callable[[ClusterView], bool] = lambda view: True, host: str = "") -> ClusterView:
         """The view once nothing is blocking and `also` holds. What was known to be wrong before is waited for on `host` alone,

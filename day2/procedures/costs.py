@@ -10,12 +10,12 @@ from health.view import ClusterView
 
 from .steps import BaseStep, MoveAddress, RebootHost, RestartPatroni, RestartPostgres, RestartUnit
 
-KEEPALIVED, POOL = "keepalived.service", "pgquorum-pool@"
+KEEPALIVED, PATRONI, POOL = "keepalived.service", "patroni.service", "pgquorum-pool@"
 
 
 def costs(view: ClusterView, cluster: Cluster, plan: Sequence[BaseStep]) -> Iterator[str]:
     """A sentence for each."""
-    if stops_primary(plan):
+    if stops_primary(plan, the_only(cluster)):
         served = "write" if len(cluster.postgres_hosts) > 1 else "query"
         yield f"no {served} is answered while PostgreSQL is restarted where it leads"
     if restarts_pools(plan):
@@ -29,9 +29,20 @@ def costs(view: ClusterView, cluster: Cluster, plan: Sequence[BaseStep]) -> Iter
         yield f"the sessions that come by {cluster.haproxy.proxy_address} are cut, in mid-transaction, too: {'; '.join(moved)}"
 
 
-def stops_primary(plan: Sequence[BaseStep]) -> bool:
-    """Whether PostgreSQL is restarted where it leads: then it is not drained."""
-    return any(isinstance(step, RestartPostgres | RestartPatroni) and not step.drained for step in plan)
+def the_only(cluster: Cluster) -> str:
+    """The PostgreSQL host from which nobody takes over; empty where there are several."""
+    first, *others = (host.name for host in cluster.postgres_hosts)
+    return "" if others else first
+
+
+def stops_primary(plan: Sequence[BaseStep], only: str) -> bool:
+    """Whether PostgreSQL is restarted where it leads: there it is not drained. `only`: the one that there is."""
+    return any(
+        (isinstance(step, RestartPostgres | RestartPatroni) and not step.drained)
+        or (isinstance(step, RebootHost) and step.host == only)
+        or (isinstance(step, RestartUnit) and (step.host, step.unit) == (only, PATRONI))
+        for step in plan
+    )
 
 
 def restarts_pools(plan: Sequence[BaseStep]) -> bool:

@@ -49,6 +49,8 @@ def execute(step: Step, actions: Actions) -> None:
                 actions.hand_over(leader, to, hold)
         case Reinitialize(host, _, drained, repository):
             with actions.drained(host, until_noticed=True) if drained else nullcontext():
+                if drained:
+                    actions.await_spared(host)
                 actions.reinitialize(host, repository=repository)
         case RestartPostgres() | RestartPatroni():
             _restart_member(step, actions)
@@ -92,8 +94,8 @@ def _refuse_leader(step: RestartPostgres | RestartPatroni | RebootHost, view: Cl
 def _restart_member(step: RestartPostgres | RestartPatroni, actions: Actions) -> None:
     _refuse_leader(step, actions.view())
     actions.refuse_unstartable(step.host)
-    actions.await_spared(step.host)
     with actions.drained(step.host) if step.drained else nullcontext():
+        actions.await_spared(step.host)  # at last: draining takes its time, in which another may fall behind
         if isinstance(step, RestartPatroni):
             actions.systemctl(step.host, "restart", "patroni.service")
         else:
@@ -105,13 +107,14 @@ def _reboot(step: RebootHost, actions: Actions) -> None:
     """Its leadership of etcd may have come to it since the plan was made: by an election, or to be off the primary's host."""
     view = actions.view()
     _refuse_leader(step, view)
+    actions.refuse_busy(step.host, view)
     if view.etcd_leader == step.host:
         others = [name for name, host in view.hosts.items() if name != step.host and host.etcd and host.etcd.quorum]
         if others:
             actions.move_etcd_leader(step.host, min(others, key=lambda name: (name == view.leader, name)))
-    if step.drained:
-        actions.await_spared(step.host)
     with actions.drained(step.host) if step.drained else nullcontext():
+        if step.drained:
+            actions.await_spared(step.host)
         actions.reboot(step.host)
     actions.await_healthy()
 

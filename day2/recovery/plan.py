@@ -102,17 +102,18 @@ def read(text: str) -> Restore:
 @dataclass(frozen=True)
 class Surveyed:
     """The data on a host (agents/sent/restore.py): whether there is any, its bytes, those that are free beside it, tablespaces
-    elsewhere, and whether a directory of it is a mount point."""
+    elsewhere, whether a directory of it is a mount point, and what speaks against its being moved or deleted."""
 
     there: bool
     size: int
     free: int
     tablespaces: tuple[str, ...]
     mounted: bool
+    against: tuple[str, ...]
 
 
 def surveyed(said: Mapping[str, Any]) -> Surveyed:
-    return Surveyed(**{**said, "tablespaces": tuple(said["tablespaces"])})
+    return Surveyed(**{**said, **{name: tuple(said[name]) for name in ("tablespaces", "against")}})
 
 
 def planned(
@@ -179,6 +180,7 @@ def objections(
         if state and any(run.running for run in state.runs):
             yield f"a backup is being made on {one.name}: wait for its end (`invoke backup.list`)"
     for name, found in surveys.items():
+        yield from (f"{name}: {text}" for text in found.against)
         if found.tablespaces:
             where = ", ".join(found.tablespaces)
             yield f"{name} has tablespaces ({where}), which this command does not restore: it can be done by pgBackRest's own"

@@ -38,7 +38,7 @@ def answer(
         changes.setdefault(of.get(one["package"], "postgres"), []).append(one)
     return {
         "installed": NOW, "changes": changes, "problems": {}, "unfinished": {}, "due": list(due), "unread": "",
-        "free": {"kept": 10 * GIB, "programs": 10 * GIB}, "note": note or {},
+        "free": {"kept": 10 * GIB, "programs": 10 * GIB}, "note": note or {}, "fetched": {},
         "whole": {package: list(one["files"]) for package, one in (note or {}).items()},
     } | differs  # fmt: skip
 

@@ -47,6 +47,9 @@ class RecordingActions:
     def check_interrupted(self) -> None:
         """Nobody does interrupt."""
 
+    def refuse_busy(self, host: str, view: ClusterView) -> None:
+        """Nobody is."""
+
     @contextmanager
     def drained(self, host: str, *, until_noticed: bool = False) -> Iterator[None]:
         self.calls.append(f"drain {host}")

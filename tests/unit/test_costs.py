@@ -51,7 +51,7 @@ def test_a_primary_that_is_restarted_in_its_place_answers_no_write_meanwhile(low
 def test_where_there_is_one_server_its_restart_is_no_failure() -> None:
     plan = (RestartPostgres("db1", drained=False),)
     refused: dict[str, Any] = {"writes": proofs.write_check(failed=3), "reads": 9, "reads_refused": ["nobody"]}
-    assert measuring.Outcome("shop", plan, alone=True, pooled=True, **refused).failures == ()
+    assert measuring.Outcome("shop", plan, only="db1", pooled=True, **refused).failures == ()
     assert measuring.Outcome("shop", plan, **refused).failures == ("1 reads found no server: nobody",)
 
 

@@ -53,13 +53,13 @@ ETCD = Change("db1", "etcd", "etcd-server", "3.5.30-2", "3.5.31-1")
 DOES: dict[Step, list[str]] = {
     AwaitSpared("db2"): ["await_spared db2"],
     RestartPostgres("db2"): [
-        "refuse_unstartable db2", "await_spared db2", "drain db2", "restart_postgres db2", "ready db2", "await_healthy",
+        "refuse_unstartable db2", "drain db2", "await_spared db2", "restart_postgres db2", "ready db2", "await_healthy",
     ],
     RestartPostgres("db1", drained=False): [
         "refuse_unstartable db1", "await_spared db1", "restart_postgres db1", "await_healthy",
     ],
     RestartPatroni("db2"): [
-        "refuse_unstartable db2", "await_spared db2", "drain db2", "systemctl db2 restart patroni.service", "ready db2",
+        "refuse_unstartable db2", "drain db2", "await_spared db2", "systemctl db2 restart patroni.service", "ready db2",
         "await_healthy",
     ],
     Checkpoint("db1"): ["checkpoint db1"],
@@ -68,7 +68,7 @@ DOES: dict[Step, list[str]] = {
     SwitchOver("db3", "db1"): ["await_healthy"],
     HandOver("db1", "db3"): ["hand_over db1 db3 None"],
     HandOver("db1", "db3", HOLD, drained=True): ["drain db3", f"hand_over db1 db3 {HOLD}", "ready db3"],
-    Reinitialize("db2", "db1"): ["drain db2", "reinitialize db2 repository=False", "ready db2"],
+    Reinitialize("db2", "db1"): ["drain db2", "await_spared db2", "reinitialize db2 repository=False", "ready db2"],
     Reinitialize("db2", "db1", drained=False, repository=True): ["reinitialize db2 repository=True"],
     MoveEtcdLeader("db3"): ["move_etcd_leader db2 db3", "await_healthy"],
     MoveEtcdLeader("db2"): ["await_healthy"],
@@ -81,7 +81,7 @@ DOES: dict[Step, list[str]] = {
     ForgetHost("db3", reachable=False): ["forget db3 reachable=False"],
     FetchPackages((ETCD,), "noon"): [f"fetch_packages {(ETCD,)} noon insist=False"],
     InstallPackages((ETCD,)): [f"install_packages {(ETCD,)}"],
-    RebootHost("db3"): ["await_spared db3", "drain db3", "reboot db3", "ready db3", "await_healthy"],
+    RebootHost("db3"): ["drain db3", "await_spared db3", "reboot db3", "ready db3", "await_healthy"],
     RebootHost("db2", drained=False): ["move_etcd_leader db2 db3", "reboot db2", "await_healthy"],
     RestartTogether(("db1", "db2"), "etcd.service"): ["restart_together ('db1', 'db2') etcd.service", "await_healthy"],
 }  # fmt: skip

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,11 +85,11 @@ def test_candidates(script: Script) -> None:
 def test_a_kept_file_counts_as_long_as_it_is_as_it_was_noted(tmp_path: Path) -> None:
     file = tmp_path / "a_1_all.deb"
     file.write_bytes(b"as it was")
-    note = {"a": {"files": {"1": {"name": file.name, "sha256": debian.digest(file)}}}}
-    assert debian.kept(tmp_path, note, "a", "1") == file
-    assert debian.kept(tmp_path, note, "a", "2") is None and debian.kept(tmp_path, note, "b", "1") is None
+    debian.write_note(tmp_path, {"a": {"files": {"1": {"name": file.name, "sha256": debian.digest(file)}}}})
+    assert debian.kept(tmp_path, "a", "1") == file
+    assert debian.kept(tmp_path, "a", "2") is None and debian.kept(tmp_path, "b", "1") is None
     file.write_bytes(b"cut o")
-    assert debian.kept(tmp_path, note, "a", "1") is None
+    assert debian.kept(tmp_path, "a", "1") is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{broken"])
@@ -282,7 +283,7 @@ def test_what_is_replaced_is_kept_beside_what_is_new_and_what_nobody_needs_goes(
     taken(archive, a="2")
     note = debian.read_note(archive)
     assert note["a"].items() >= {"component": "etcd", "old": "1", "new": "2", "run": "noon"}.items()
-    assert debian.kept(archive, note, "a", "1") and debian.kept(archive, note, "a", "2")
+    assert debian.kept(archive, "a", "1") and debian.kept(archive, "a", "2")
     fetching(archive, "2", "3")
     taken(archive, a="3")
     fetching(archive, "2", "3")
@@ -295,8 +296,43 @@ def test_what_was_fetched_and_never_installed_takes_no_way_back_away(archive: Pa
     taken(archive, a="2")
     fetching(archive, "2", "3")
     taken(archive, a="1")  # back, of what was installed
-    note = debian.read_note(archive)
-    assert note["a"]["old"] == "1" and debian.kept(archive, note, "a", "1")
+    assert debian.read_note(archive)["a"]["old"] == "1" and debian.kept(archive, "a", "1")
+
+
+@needs_dpkg
+def test_what_apt_has_left_as_it_was_can_be_taken_back_as_before(archive: Path, script: Script) -> None:
+    fetching(archive, "1", "2")
+    taken(archive, a="2")
+    fetching(archive, "2", "3")
+    earlier = install.note_fetched(archive, {"a": "3"})
+    script("dpkg-query", "echo 'a 2 installed'")
+    install.note_untouched(archive, earlier)
+    assert debian.read_note(archive)["a"].items() >= {"old": "1", "new": "2"}.items()
+    script("dpkg-query", "echo 'a 3 installed'")
+    install.note_untouched(archive, install.note_fetched(archive, {"a": "3"}))
+    assert debian.read_note(archive)["a"]["old"] == "2"
+
+
+@needs_dpkg
+def test_what_was_fetched_before_is_there_for_the_next_try(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetching(archive, "1", "2")
+    (tmp_path / "cache/a_1_all.deb").unlink()
+    monkeypatch.setattr(repack, "unlike", lambda package: "/usr/bin/a is gone")
+    fetching(archive, "1", "2")
+    assert debian.kept(archive, "a", "1")
+
+
+def test_nobody_else_may_hold_the_lock(policy: Path) -> None:
+    with debian.alone():
+        assert debian.LOCK.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_script_leaves_running_is_not_waited_for() -> None:
+    began = time.monotonic()
+    assert debian.run("sh", "-c", "sleep 30 & echo done").stdout == "done\n"
+    assert time.monotonic() - began < 20
 
 
 @needs_dpkg
@@ -307,7 +343,7 @@ def test_what_is_damaged_in_apts_cache_is_had_from_elsewhere(archive: Path, tmp_
     script("apt-cache", "echo ' a | 1 | here'; echo ' a | 2 | here'")
     (archive / "fetch-killed").mkdir()
     fetching(archive, "1", "2")
-    assert debian.kept(archive, debian.read_note(archive, debian.FETCHED), "a", "1")
+    assert debian.kept(archive, "a", "1")
     assert not (archive / "fetch-killed").exists()
 
 
@@ -328,7 +364,7 @@ def test_an_archive_that_does_not_give_what_it_has_announced_is_not_the_last_res
     monkeypatch.setattr(fetch, "repack", lambda package, into: made(into, package, "2"))
     (tmp_path / "archive/a_2_all.deb").unlink()
     fetching(archive, "2", "3")
-    assert debian.kept(archive, debian.read_note(archive, debian.FETCHED), "a", "2")
+    assert debian.kept(archive, "a", "2")
 
 
 @needs_dpkg

@@ -63,7 +63,7 @@ def made(**differs: Any) -> Restore:
 
 
 def data(**differs: Any) -> Surveyed:
-    return replace(Surveyed(there=True, size=1000 * MIB, free=5000 * MIB, tablespaces=(), mounted=False), **differs)
+    return replace(Surveyed(there=True, size=1000 * MIB, free=5000 * MIB, tablespaces=(), mounted=False, against=()), **differs)
 
 
 def against(view: ClusterView | None = None, *, keep: bool = True, **hosts: Surveyed) -> list[str]:
@@ -111,6 +111,7 @@ def test_where_there_is_no_room_for_the_old_data_it_has_to_be_given_up_by_name()
 def test_tablespaces_and_mount_points_are_named() -> None:
     (why,) = against(db1=data(tablespaces=("/srv/fast",)))
     assert why.startswith("db1 has tablespaces (/srv/fast)")
+    assert against(db1=data(against=("/srv is not postgres's to write",))) == ["db1: /srv is not postgres's to write"]
     (why,) = against(db1=data(mounted=True))
     assert "is a mount point" in why and "--discard-old-data" in why
     assert against(keep=False, db1=data(mounted=True)) == []
@@ -157,7 +158,8 @@ def test_a_timeline_that_nobody_has_begun_is_taken_also_where_the_archive_does_n
 def test_what_is_noted_can_be_read_again() -> None:
     noted = made(done=5, taken=(3, 4))
     assert read(noted.text) == noted
-    assert surveyed({"there": True, "size": 1, "free": 2, "tablespaces": ["a"], "mounted": False}).tablespaces == ("a",)
+    said = {"there": True, "size": 1, "free": 2, "tablespaces": ["a"], "mounted": False, "against": []}
+    assert surveyed(said).tablespaces == ("a",)
     assert marks({"restore": "x", "marks/m": json.dumps({"name": "m", "timeline": 2, "lsn": 5, "at": ""})}) == {
         "m": Mark("m", 2, 5, "")
     }

@@ -24,7 +24,8 @@ from day2.hosts.journal import selections
 CONNECTION = "primary_conninfo = 'dbname=postgres passfile={} host=10.0.0.1 port=5432 application_name=db2'\n"
 
 
-def test_a_replica_is_pointed_to_the_new_leader_as_patroni_would_do_it(tmp_path: Path) -> None:
+def test_a_replica_is_pointed_to_the_new_leader_as_patroni_would_do_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # as a server's process is in its data directory
     passwords, config = tmp_path / "pgpass", tmp_path / "postgresql.conf"
     passwords.write_text("10.0.0.1:5432:*:replicator:word\n")
     passwords.chmod(0o600)

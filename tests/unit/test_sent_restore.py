@@ -95,7 +95,7 @@ def test_a_survey_tells_of_room_and_of_what_is_elsewhere(data: Path, tmp_path: P
     (data / "pg_tblspc" / "1").symlink_to(tmp_path)
     said = restore.survey(spec(data))
     assert said["there"] and said["tablespaces"] == [str(tmp_path)] and said["free"] > 0 and not said["mounted"]
-    assert said["size"] > 0
+    assert said["size"] > 0 and said["against"] == []
     assert restore.survey(spec(tmp_path / "none" / "at" / "all"))["there"] is False
 
 
@@ -245,3 +245,9 @@ def test_root_has_its_own_rights_where_nobody_else_can_have_put_anything(tmp_pat
     (tmp_path / "link").symlink_to("/usr")
     steps = [str(step) for step in data_directory.passed(tmp_path / "link" / "lib")]
     assert {"/", "/usr", str(tmp_path), f"{tmp_path}/link", f"{tmp_path}/link/lib"} <= set(steps)
+
+
+def test_what_its_owner_could_not_move_or_delete_is_told_before(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_directory.os, "access", lambda place, how, effective_ids: place.name != "wal")
+    (why,) = restore.survey(spec(data))["against"]
+    assert why == f"{data.parent.parent}/wal is not postgres's to write: chown postgres {data.parent.parent}/wal"

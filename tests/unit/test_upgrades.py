@@ -136,6 +136,10 @@ def test_an_upgrade_that_was_interrupted_goes_on_as_the_same_one() -> None:
     assert run_of({"db1": host("db1", *PG)}, forward(found), "later") == "later"
     taken_back = {**found, "db2": host("db2", note=note, installed={"postgresql-18": "18.5-1"})}
     assert run_of(taken_back, forward(found), "later") == "later"
+    # Of two components the first is done everywhere, and the second was only fetched.
+    etcd = host("db2", note=replaced("etcd-server", "3.5.29-1", "etcd", new="3.5.30-2"))
+    half = {"db1": host("db1", *PG, fetched={"postgresql-18": {"new": "18.7-1", "run": "noon"}}), "db2": etcd}
+    assert run_of(half, forward(half), "later") == "noon"
 
 
 def test_the_order_of_an_upgrade_of_everything() -> None:

@@ -16,6 +16,7 @@ from https_servers import serving
 from repository import ROOT
 
 from agents import wake_patroni
+from agents.postmaster import postmaster
 from agents.specification import Specification
 
 
@@ -48,7 +49,7 @@ def server(data: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 def test_the_end_of_the_postmaster_is_seen_at_once(data: Path, server: subprocess.Popen[bytes]) -> None:
     (data / "postmaster.pid").write_text(f"{server.pid}\n{data}\n1234567\n5432\n")
-    pid, descriptor = wake_patroni.postmaster(data)
+    pid, descriptor = postmaster(data)
     assert pid == server.pid
     assert select.select([descriptor], [], [], 0)[0] == []
     server.kill()
@@ -79,7 +80,7 @@ def test_what_a_crash_has_left_is_not_taken_for_a_postmaster(data: Path, text: s
     if text is not None:
         (data / "postmaster.pid").write_text(text.format(me=os.getpid()))
     before = len(list(Path("/proc/self/fd").iterdir()))
-    assert wake_patroni.postmaster(data) is None
+    assert postmaster(data) is None
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 

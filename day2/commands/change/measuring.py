@@ -44,7 +44,7 @@ class Outcome:
     done: list[Step] = field(default_factory=list)
     stopped_by: str = ""
     pooled: bool = False  # whether writes and reads went through the pools, which are paused for a switchover
-    alone: bool = False  # whether there is one PostgreSQL host, from which nobody takes over
+    only: str = ""  # the PostgreSQL host from which nobody takes over; empty where there are several
     unmeasured: str = ""  # why no application's share was tried out
     write_gap: float | None = None
     longest_wait: float | None = None  # of a writer for an acknowledgement, with all that failed before it
@@ -56,12 +56,12 @@ class Outcome:
     @property
     def unnoticed(self) -> bool:
         """Whether no write should fail."""
-        return self.pooled and not stops_primary(self.planned)
+        return self.pooled and not stops_primary(self.planned, self.only)
 
     @property
     def always_served(self) -> bool:
         """Whether every read should find a server."""
-        return not (self.alone and stops_primary(self.planned))
+        return not (self.only and stops_primary(self.planned, self.only))
 
     @property
     def failures(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from day2.hosts import operator_lock
 from day2.hosts.dsn import open_vault
 from day2.hosts.observe import observe
 from day2.hosts.ssh import Fleet
-from day2.procedures.costs import costs, reboots
+from day2.procedures.costs import costs, reboots, the_only
 from day2.procedures.hold import hold_for, patience_of
 from day2.procedures.reboot import steps
 from day2.procedures.steps import SwitchOver
@@ -43,11 +43,11 @@ class Outcome(measuring.Outcome):
 
     @property
     def unnoticed(self) -> bool:
-        return self.pooled and not self.cuts_clients and not self.alone
+        return super().unnoticed and not self.cuts_clients
 
     @property
     def always_served(self) -> bool:
-        return (not self.cuts_clients or len(self.proxies) > 1) and not self.alone
+        return super().always_served and (not self.cuts_clients or len(self.proxies) > 1)
 
 
 def reboot(cluster: Cluster, *, hosts: list[str], patience: int, dry: bool, yes: bool, hop: str | None, as_json: bool) -> int:
@@ -72,8 +72,8 @@ def reboot(cluster: Cluster, *, hosts: list[str], patience: int, dry: bool, yes:
         if reboots(planned, {host.name for host in cluster.pgbackrest_hosts}):
             refuse("reboot", busy(view))
         proxies = tuple(host.name for host in cluster.haproxy_hosts)
-        pooled, alone = bool(cluster.pooler_hosts), len(cluster.postgres_hosts) == 1
-        outcome = Outcome(cluster.name, planned, pooled=pooled, alone=alone, proxies=proxies)
+        pooled, only = bool(cluster.pooler_hosts), the_only(cluster)
+        outcome = Outcome(cluster.name, planned, pooled=pooled, only=only, proxies=proxies)
         show_plan(out, planned, costs(view, cluster, planned))
         if dry or not planned:
             if not planned:

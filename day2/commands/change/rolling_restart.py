@@ -10,7 +10,7 @@ from day2.hosts import operator_lock
 from day2.hosts.dsn import open_vault
 from day2.hosts.observe import observe
 from day2.hosts.ssh import Fleet
-from day2.procedures.costs import costs
+from day2.procedures.costs import costs, the_only
 from day2.procedures.hold import hold_for, patience_of
 from day2.procedures.rolling import Component, component_of, steps
 from day2.procedures.steps import SwitchOver
@@ -55,8 +55,8 @@ def rolling_restart(
         view = observe(fleet, cluster)
         refuse("rolling restart", (f"{f.about}: {f.text}" for f in blocking(findings(view, cluster), cluster)))
         planned = steps(view, cluster, wanted, hold, pending_only=pending_only)
-        pooled, alone = bool(cluster.pooler_hosts), len(cluster.postgres_hosts) == 1
-        outcome = Outcome(cluster.name, planned, pooled=pooled, alone=alone, component=wanted)
+        pooled, only = bool(cluster.pooler_hosts), the_only(cluster)
+        outcome = Outcome(cluster.name, planned, pooled=pooled, only=only, component=wanted)
         refuse("rolling restart", (text for step in planned if isinstance(step, SwitchOver) for text in lost_with(view, step.to)))
         show_plan(out, planned, costs(view, cluster, planned))
         if not outcome.planned:

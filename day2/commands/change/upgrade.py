@@ -19,7 +19,7 @@ from day2.hosts import operator_lock
 from day2.hosts.dsn import open_vault
 from day2.hosts.observe import observe
 from day2.hosts.ssh import Fleet
-from day2.procedures.costs import costs, restarts_pools
+from day2.procedures.costs import costs, restarts_pools, the_only
 from day2.procedures.hold import hold_for, patience_of
 from day2.procedures.packages import look
 from day2.procedures.rolling import component_of
@@ -104,8 +104,8 @@ def upgrade(
         refuse("upgrade", [f"{f.about}: {f.text}" for f in seen if f.rule == "files.edited" and f.about in touched])
         planned = steps(view, cluster, work, hold)
         refuse("upgrade", (text for step in planned if isinstance(step, SwitchOver) for text in lost_with(view, step.to)))
-        pooled, alone = bool(cluster.pooler_hosts), len(cluster.postgres_hosts) == 1
-        outcome = Outcome(cluster.name, planned, pooled=pooled, alone=alone, changes=work.changes, back=back)
+        pooled, only = bool(cluster.pooler_hosts), the_only(cluster)
+        outcome = Outcome(cluster.name, planned, pooled=pooled, only=only, changes=work.changes, back=back)
         show_changes(out, cluster, named, work, found)
         show_plan(out, planned, costs(view, cluster, planned))
         if dry or not planned:
