@@ -6,7 +6,8 @@ program nothing is lost: the promotion gate then asks for a quorum in all of the
 
 As the one program of ours that always runs on every database host, it also keeps the promotion gate at hand (gate_server.py),
 tidies up after it (timelines.py), says for which replicas logical slots wait (standby_slots.py), keeps what is not archived yet
-(archive_slot.py), and notes who holds PostgreSQL's locks (lock_table.py).
+(archive_slot.py), and notes whether this server has read its own log (log_end.py) and who holds PostgreSQL's locks
+(lock_table.py).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents import archive_slot, gate_server, lock_table
+from agents import archive_slot, gate_server, lock_table, log_end
 from agents.etcd import Etcd, EtcdError
 from agents.keys import ClusterKeys, Keys
 from agents.session import Session
@@ -61,10 +62,17 @@ class Primary:
 
 class Confirmer:
     """Confirms one configuration after the other. `name` is this member's; `standbys`, where there are logical slots, has to be
-    told of each."""
+    told of each; `timelines` are this host's."""
 
-    def __init__(self, name: str, keys: ClusterKeys, primary: Primary, standbys: StandbySlots | None = None) -> None:
-        self._name, self._keys, self._primary, self._standbys = name, keys, primary, standbys
+    def __init__(
+        self,
+        name: str,
+        keys: ClusterKeys,
+        primary: Primary,
+        standbys: StandbySlots | None = None,
+        timelines: Timelines | None = None,
+    ) -> None:
+        self._name, self._keys, self._primary, self._standbys, self._timelines = name, keys, primary, standbys, timelines
         self._barrier = 0, 0  # a revision of /sync, and the primary's position when that was first seen
         self._looks = 0
 
@@ -74,6 +82,9 @@ class Confirmer:
         Raises EtcdError, OSError, and ValueError for what can't be understood.
         """
         now = self._keys.read()
+        if self._timelines and not (now.leader and now.leader.text == self._name):
+            # Not before that: whoever has the key may still be reading its log, and chooses its timeline at the end of that.
+            self._release(self._timelines)
         if self._standbys is not None:  # before the primary's position is read: from there on, who has left is not waited for
             self._standbys.settle(now)
         if not self._due(now):
@@ -84,6 +95,11 @@ class Confirmer:
             time.sleep(AGAIN_SECONDS)
         elif not self._confirmed(now, look.position, look.flushed):
             time.sleep(SOON_SECONDS if self._looks < SOON_LOOKS else LATE_SECONDS)
+
+    def _release(self, timelines: Timelines) -> None:
+        with suppress(OSError):  # as long as there is no PostgreSQL
+            for number in timelines.release():
+                print(f"timeline {number} is not reserved any more: the promotion did not come", file=sys.stderr, flush=True)
 
     def _due(self, now: Keys) -> bool:
         """Whether it is this host's business to confirm the configuration in force."""
@@ -107,6 +123,7 @@ def main(specification: Specification) -> int:
     except OSError as error:  # then Patroni starts the gate itself
         print(f"the promotion gate is not at hand: {error}", file=sys.stderr, flush=True)
     lock_table.watch(specification)
+    log_end.watch(specification)
     if specification.archives:
         archive_slot.watch(specification)
     timelines = Timelines(Path(specification.wal))
@@ -114,12 +131,9 @@ def main(specification: Specification) -> int:
     keys = ClusterKeys(etcd, specification.cluster, tuple(specification.patroni))
     session = Session(specification)
     standbys = StandbySlots(specification.name, session) if specification.logical_slots else None
-    confirmer = Confirmer(specification.name, keys, Primary(session), standbys)
+    confirmer = Confirmer(specification.name, keys, Primary(session), standbys, timelines)
     told = ""
     while True:
-        with suppress(OSError):  # as long as there is no PostgreSQL
-            for number in timelines.release():
-                print(f"timeline {number} is not reserved any more: the promotion did not come", file=sys.stderr, flush=True)
         try:
             confirmer.step()
             told = ""

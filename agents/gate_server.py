@@ -29,6 +29,6 @@ def _serve(listening: socket.socket, specification: Specification) -> None:
         connection, _ = listening.accept()
         # Whatever goes wrong with one question, the next one is taken: without an answer the asker is its own judge.
         with connection, suppress(Exception):
-            code, why = promotion_gate.judge(specification)
+            code, why = promotion_gate.judge(specification.as_now())
             connection.settimeout(SEND_SECONDS)
             connection.sendall(f"{code} {why}\n".encode())

@@ -3,12 +3,15 @@
 Ours, under /pgquorum/<cluster>/:
     confirmed      the revision of /sync that was last confirmed (cluster/quorum.py), noted on the primary's host
     promoted       the name of who was let through the promotion gate last, and the timeline that it was to begin
-    accepted_loss  a candidate that the owner lets through whatever it lacks, and for which revision of /sync that holds
+    accepted_loss  a candidate that the owner lets through whatever it lacks; for which revision of /sync that holds, and who had
+                   answered by then
+    log_end/NAME   when the server of that member was started, in microseconds since 1970, once it has read all of its own log
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from agents.etcd import CompactedError, Compare, Etcd, Value
@@ -29,6 +32,7 @@ class Keys:
     confirmed: Value | None
     promoted: Value | None
     accepted_loss: Value | None
+    log_ends: Mapping[str, Value | None]
 
     @property
     def current(self) -> Configuration | None:
@@ -41,6 +45,12 @@ class Keys:
         return bool(self.config and json.loads(self.config.text).get("synchronous_mode") not in (None, False, "off"))
 
     @property
+    def alone(self) -> bool:
+        """Whether a write waits for a replica and none has a say: Patroni's synchronous_mode_strict. Raises ValueError."""
+        strict = bool(self.config and json.loads(self.config.text).get("synchronous_mode_strict"))
+        return strict and bool(self.current and not self.current.voters)
+
+    @property
     def confirmed_revision(self) -> int:
         """The revision of /sync that was last confirmed; 0 for none yet. Raises ValueError."""
         return int(json.loads(self.confirmed.text)["revision"]) if self.confirmed else 0
@@ -50,12 +60,19 @@ class Keys:
         """Who was let through last. Raises ValueError."""
         return promotion(self.promoted.text, self.promoted.revision) if self.promoted else None
 
-    def loss_accepted_for(self, name: str) -> bool:
-        """Whether the owner lets `name` through, as things stand in /sync now."""
+    def loss_accepted_for(self, name: str, ahead: Collection[str]) -> bool:
+        """Whether the owner lets `name` through, as things stand in /sync now, although these are `ahead`: not where one of them
+        has come back since."""
         if self.accepted_loss is None or self.sync is None:
             return False
         said = json.loads(self.accepted_loss.text)
-        return bool(said.get("name") == name and said.get("revision") == self.sync.revision)
+        known = set(said.get("answered", ()))
+        return bool(said.get("name") == name and said.get("revision") == self.sync.revision and known >= set(ahead))
+
+    def at_log_end(self, name: str, started: int | None) -> bool:
+        """Whether the member's server, which was started then, has read all of its own log."""
+        noted = self.log_ends.get(name)
+        return noted is not None and noted.text == str(started)
 
 
 class ClusterKeys:
@@ -68,11 +85,13 @@ class ClusterKeys:
             **{name: f"{patroni}/{name}" for name in ("leader", "sync", "config")},
             **{name: f"{ours}/{name}" for name in ("confirmed", "promoted", "accepted_loss")},
         }
+        self._log_ends = {host: f"{ours}/log_end/{host}" for host in hosts}
 
     def read(self) -> Keys:
         """Raises EtcdError."""
-        revision, found = self._etcd.read(tuple(self._names.values()))
-        return Keys(revision, **{name: found[key] for name, key in self._names.items()})
+        revision, found = self._etcd.read((*self._names.values(), *self._log_ends.values()))
+        log_ends = {host: found[key] for host, key in self._log_ends.items()}
+        return Keys(revision, **{name: found[key] for name, key in self._names.items()}, log_ends=log_ends)
 
     def configurations(self, keys: Keys) -> tuple[Configuration, ...]:
         """The one in force and those before it, back to the one that was last confirmed; the latest first.
@@ -106,8 +125,14 @@ class ClusterKeys:
         noted = json.dumps({"revision": keys.sync.revision, "by": name})
         return self._etcd.put_if(conditions, {self._names["confirmed"]: noted})
 
+    def note_log_end(self, name: str, started: int | None) -> None:
+        """Notes when the server of a member was started that is at the end of its log; None: it is not. Raises EtcdError."""
+        key = self._log_ends[name]
+        self._etcd.put_if((), {key: str(started)} if started is not None else {}, delete=[key] if started is None else [])
+
     def claim(self, keys: Keys, name: str, timeline: int) -> bool:
-        """Notes that `name` is let through and begins `timeline`, if it still holds the leader key and /sync is as in `keys`.
+        """Notes that `name` is let through and begins `timeline`, if it still holds the leader key, and /sync and who is at the
+        end of its log are as in `keys`.
 
         /sync is written anew as it stands: whatever an old primary, which may live on, was about to write there fails.
         Raises EtcdError.
@@ -116,6 +141,7 @@ class ClusterKeys:
         conditions = [
             Compare(self._names["leader"], text=name, created=keys.leader.created),
             Compare(self._names["sync"], revision=keys.sync.revision),
+            *(Compare(self._log_ends[host], revision=noted.revision) for host, noted in keys.log_ends.items() if noted),
         ]
         values = {self._names["sync"]: keys.sync.text, self._names["promoted"]: json.dumps({"name": name, "timeline": timeline})}
         return self._etcd.put_if(conditions, values, delete=[self._names["accepted_loss"]])

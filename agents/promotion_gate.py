@@ -6,7 +6,9 @@ out of the race for `ttl` seconds, in which one that has more can win it.
 
 from __future__ import annotations
 
+import calendar
 import queue
+import re
 import ssl
 import sys
 import threading
@@ -29,34 +31,42 @@ PATIENCE_SECONDS = 3.0
 AGAIN_SECONDS = 0.1
 ETCD_SECONDS = 1.0
 MEMBER_SECONDS = 1.0
+TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?([+-])(\d\d):(\d\d)")
 
 
 @dataclass(frozen=True)
 class Answer:
     """What a member's Patroni says of its PostgreSQL. `position`: how far its log goes at least, None where it does not say;
-    `whole`: it goes no further. `primary`: it takes writes."""
+    `started`: when that server was started, in microseconds since 1970. `primary`: it takes writes."""
 
     position: Position | None = None
-    whole: bool = False
+    started: int | None = None
     primary: bool = False
 
 
 def understood(said: dict[str, object]) -> Answer:
-    """An answer of GET /patroni.
-
-    A server that was restarted takes connections before it has read all of its own log, and then says less than it has. It has
-    asked for more (received_location) only when it came to the end of that.
-    """
+    """An answer of GET /patroni. That a server says how far it is does not mean that it has read all of its own log (log_end.py).
+    Raises ValueError and TypeError for what can't be understood."""
     wal = said.get("xlog")
     if not isinstance(wal, dict) or said.get("state") != "running":
         return Answer()
     if wal.get("location"):
         return Answer(primary=True)
     received, replayed = int(wal.get("received_location") or 0), int(wal.get("replayed_location") or 0)
-    timeline = said.get("timeline")
+    timeline, started = said.get("timeline"), said.get("postmaster_start_time")
     if not isinstance(timeline, int) or not (received or replayed):
         return Answer()
-    return Answer(Position(timeline, max(received, replayed)), whole=received > 0)
+    return Answer(Position(timeline, max(received, replayed)), microseconds(str(started)))
+
+
+def microseconds(text: str) -> int | None:
+    """Since 1970, of a time as Patroni writes it: `2026-11-30 05:30:00.123456+05:30`. None for what is none."""
+    found = TIME.fullmatch(text)
+    if not found:
+        return None
+    at = calendar.timegm(tuple(map(int, found.group(1, 2, 3, 4, 5, 6))))
+    east = 3600 * int(found[9]) + 60 * int(found[10])
+    return (at - (east if found[8] == "+" else -east)) * 1_000_000 + int((found[7] or "").ljust(6, "0"))
 
 
 class Members:
@@ -73,26 +83,28 @@ class Members:
         arrived: queue.SimpleQueue[tuple[str, Answer]] = queue.SimpleQueue()
         for name in asked:
             threading.Thread(target=lambda name=name: arrived.put((name, self._ask_one(name))), daemon=True).start()
-        for _ in asked:
-            name, answers[name] = arrived.get()
-            if enough(answers):
-                break
+        until = time.monotonic() + MEMBER_SECONDS
+        with suppress(queue.Empty):
+            for _ in asked:
+                name, answers[name] = arrived.get(timeout=max(until - time.monotonic(), 0))
+                if enough(answers):
+                    break
         return answers
 
     def _ask_one(self, name: str) -> Answer:
-        with suppress(OSError, ValueError, TypeError, https.StatusError):
+        with suppress(Exception):  # whatever it is, there is no answer
             return understood(https.ask(self._apis[name], "/patroni", None, self._tls, MEMBER_SECONDS))
         return Answer()
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """Where the candidate is, if it says so; why it may lack acknowledged writes, empty if it certainly does not; and whether
-    waiting can't help."""
+    """Where the candidate is, if it says so; why it may lack acknowledged writes, empty if it certainly does not; and who has
+    more: then waiting can't help."""
 
     position: Position | None
     why: str
-    final: bool = False
+    ahead: frozenset[str] = frozenset()
 
 
 def decide(name: str, keys: ClusterKeys, members: Members, timelines: Timelines, deadline: float) -> tuple[bool, str]:
@@ -103,11 +115,11 @@ def decide(name: str, keys: ClusterKeys, members: Members, timelines: Timelines,
             return False, "it does not hold the leader key any more"
         if not now.synchronous or now.current is None:
             return True, "replication is not synchronous, so nothing is promised"
-        accepted = now.loss_accepted_for(name)
         found = _judge(name, now, keys, members)
+        accepted = now.loss_accepted_for(name, found.ahead)
         if found.position and (accepted or not found.why) and _claim(name, found.position.timeline, now, keys, timelines):
             return True, "its owner has accepted the loss of what it lacks" if accepted else "it holds every acknowledged write"
-        if found.final or time.monotonic() > deadline:
+        if found.ahead or time.monotonic() > deadline:
             return False, found.why or "/sync changes all the time"
         time.sleep(AGAIN_SECONDS)
 
@@ -139,11 +151,11 @@ def _judged(name: str, now: Keys, configurations: Sequence[Configuration], answe
     mine = answers[name].position
     if mine is None:
         return Judgement(None, "its own PostgreSQL does not say how far it is")
-    others = {other: answer.position for other, answer in answers.items() if answer.whole}
+    others = {other: answer.position for other, answer in answers.items() if now.at_log_end(other, answer.started)}
     short = shortfalls(name, mine, configurations, others, now.last_promotion)
     # Whoever lives and has more should lead, and can only do so when this one gives the key back.
     words = "; ".join(in_words(short)) or "votes are missing"
-    return Judgement(mine, words if short else "", final=any(one.ahead for one in short))
+    return Judgement(mine, words if short else "", frozenset(name for one in short for name in one.ahead))
 
 
 def judge(specification: Specification) -> tuple[int, str]:

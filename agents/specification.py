@@ -19,7 +19,7 @@ class Specification:
     to where its REST API is. `tls`: the directory of Patroni's certificates. `psql`, `sockets`, `port`, `wal`: this host's
     PostgreSQL, and where its write-ahead log is. `logical_slots`: whether there are consumers of logical slots. `archives`:
     whether write-ahead log is archived; `archive_command`: the program that archives a file of it. `wal_disk`: where the log is
-    when it is not in the data directory.
+    when it is not in the data directory. `file`: where this was read.
     """
 
     name: str
@@ -35,12 +35,20 @@ class Specification:
     archives: bool = False
     archive_command: str = ""
     wal_disk: str = ""
+    file: str = ""
 
     @classmethod
     def read(cls, file: str) -> Specification:
         """Raises OSError, and ValueError or TypeError for a file that is none of the deploy's."""
         fields = json.loads(Path(file).read_text(encoding="utf-8"))
-        return cls(**{**fields, "etcd": tuple(fields["etcd"])})
+        return cls(**{**fields, "etcd": tuple(fields["etcd"]), "file": file})
+
+    def as_now(self) -> Specification:
+        """As the deploy has written it last: a member may have come since this was read. The same where that can't be read."""
+        try:
+            return Specification.read(self.file)
+        except (OSError, ValueError, KeyError, TypeError):
+            return self
 
     def etcd_tls(self) -> ssl.SSLContext:
         """The certificates for etcd. Raises OSError."""

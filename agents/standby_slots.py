@@ -47,7 +47,7 @@ class StandbySlots:
         leads = bool(current and leader == current.leader == self._name and not found["recovering"])
         if not now.synchronous:  # nothing is promised to survive, and nobody is waited for
             self._chosen, wanted = frozenset(), ""
-        elif current and leads:
+        elif current and leads and not now.alone:  # else a consumer would acknowledge in a replica's place
             self._chosen = consumers_wait_for(current, found["flushed"], self._chosen)
             wanted = ",".join(sorted(map(slot_name, self._chosen)))
         else:

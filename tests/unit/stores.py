@@ -67,6 +67,7 @@ class Store:
 
 OURS = ("confirmed", "promoted", "accepted_loss")
 KEYS = {name: f"/service/shop/{name}" for name in ("leader", "sync", "config")} | {n: f"/pgquorum/shop/{n}" for n in OURS}
+KEYS |= {f"log_end_{host}": f"/pgquorum/shop/log_end/{host}" for host in ("db1", "db2", "db3")}
 
 
 def sync(leader: str, *voters: str, quorum: int) -> str:

@@ -77,7 +77,7 @@ def test_what_a_host_did_not_say_is_told_once(case: str) -> None:
 def test_asynchronous_is_said_in_every_report() -> None:
     shop = cluster(durability="asynchronous")
     alone = tuple(views.sender(name, sync_state="async") for name in ("db2", "db3"))
-    view = views.with_keys(config=config(synchronous_mode=False), sync=None)
+    view = views.with_keys(config=config(synchronous_mode=False, maximum_lag_on_failover=16 * 1024**2), sync=None)
     primary = replace(view.hosts["db1"], postgres=views.postgres("db1", synchronous_standby_names="", senders=alone))
     found = findings(replace(view, hosts=view.hosts | {"db1": primary}), shop)
     assert [f.text for f in found if f.level == "warning"] == [

@@ -49,8 +49,8 @@ def test_a_member_that_can_not(differs: dict[str, Any], reason: str) -> None:
 
 
 def test_a_member_that_lags_too_far() -> None:
-    keys = {"status": json.dumps({"optime": views.POSITION + 2**25})}
-    assert reasons(views.with_keys(**keys)) == ("lags by 33554432 bytes, and maximum_lag_on_failover is 16777216",)
+    keys = {"status": json.dumps({"optime": views.POSITION + 2**41})}
+    assert reasons(views.with_keys(**keys)) == ("lags by 2199023255552 bytes, and maximum_lag_on_failover is 1099511627776",)
     assert reasons(views.with_keys(status=json.dumps({"optime": views.POSITION + 100}))) == ()
 
 

@@ -14,7 +14,7 @@ import pytest
 from stores import Store, sync
 
 from agents.keys import ClusterKeys
-from agents.promotion_gate import Answer, decide, understood
+from agents.promotion_gate import Answer, decide, microseconds, understood
 from agents.promotion_gate import Members as Real
 from agents.timelines import Timelines
 from cluster.quorum import Position
@@ -23,8 +23,12 @@ QUORUM = {"synchronous_mode": "quorum"}
 HOSTS = ("db1", "db2", "db3")
 
 
+# When all servers were started, in microseconds since 1970; and one that was started since, which still reads its own log.
+STARTED, STARTED_SINCE = 1795996800123456, 1795996860000000
+
+
 def at(lsn: int, timeline: int = 1, *, whole: bool = True) -> Answer:
-    return Answer(Position(timeline, lsn), whole)
+    return Answer(Position(timeline, lsn), STARTED if whole else STARTED_SINCE)
 
 
 def soon() -> float:
@@ -49,6 +53,7 @@ class Members:
 def store(**differs: Any) -> Store:
     """db1 has led, its configuration with both others was confirmed, and db2 has taken the leader key."""
     kept = Store()
+    kept.put(**{f"log_end_{host}": str(STARTED) for host in HOSTS})
     revision = kept.put(sync=sync("db1", "db2", "db3", quorum=1))
     kept.put(confirmed={"revision": revision, "by": "db1"}, config=QUORUM, promoted={"name": "db1"})
     kept.put(sync=sync("db1", "db2", "db3", quorum=1))
@@ -187,7 +192,9 @@ def test_it_does_not_wait_for_a_host_that_is_off_when_the_others_are_enough(monk
         if server == "db1:8008":
             off.wait(20)
             waited_for.set()
-        return {"state": "running", "timeline": 1, "xlog": {"received_location": 100, "replayed_location": 100}}
+        started = time.strftime(f"%Y-%m-%d %H:%M:%S.{STARTED % 10**6:06}+00:00", time.gmtime(STARTED // 10**6))
+        wal = {"received_location": 100, "replayed_location": 100}
+        return {"state": "running", "timeline": 1, "xlog": wal, "postmaster_start_time": started}
 
     monkeypatch.setattr("agents.https.ask", ask)
     asked = Real({name: f"{name}:8008" for name in HOSTS}, ssl.create_default_context())
@@ -228,9 +235,54 @@ def test_an_accepted_loss_lets_through_whom_it_names_as_long_as_sync_is_the_same
     assert not judged(kept, Members({"db2": 100}))[0]
     kept.put(accepted_loss={"name": "db2", "revision": now.revision - 1})
     assert not judged(kept, Members({"db2": 100}))[0]
-    kept.put(accepted_loss={"name": "db2", "revision": now.revision})
+    kept.put(accepted_loss={"name": "db2", "revision": now.revision, "answered": ["db2"]})
     assert judged(kept, Members({"db2": 100})) == (True, "its owner has accepted the loss of what it lacks")
     assert kept.text("accepted_loss") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1970-01-01 00:00:01+00:00", 1),
+        ("1970-01-01 05:30:01.500000+05:30", 1.5),
+        ("1969-12-31 19:00:00.000001-05:00", 0.000001),
+        ("2026-11-30 00:00:00", None),
+        ("None", None),
+    ],
+)
+def test_when_a_server_was_started(text: str, seconds: float | None) -> None:
+    assert microseconds(text) == (None if seconds is None else round(seconds * 1_000_000))
+
+
+def test_an_accepted_loss_does_not_pass_over_one_that_has_come_back_with_more_since() -> None:
+    for answered, through in ((["db2"], False), (["db2", "db3"], True)):
+        kept = shrunk()
+        now = kept.read(["/service/shop/sync"])[1]["/service/shop/sync"]
+        assert now
+        kept.put(accepted_loss={"name": "db2", "revision": now.revision, "answered": answered})
+        assert judged(kept, Members({"db2": 100, "db3": 200}))[0] is through
+
+
+def test_a_server_that_still_reads_its_own_log_has_no_vote_and_one_that_was_not_noted_neither() -> None:
+    members = Members({"db2": 100, "db3": at(50, whole=False)})
+    assert not judged(store(), members)[0]
+    kept = store()
+    kept.put(log_end_db3=str(STARTED_SINCE))
+    assert judged(kept, members)[0]
+    kept = store(log_end_db3=None)
+    assert not judged(kept, Members({"db2": 100, "db3": 100}))[0]
+
+
+def test_a_server_that_begins_to_read_its_log_anew_while_it_is_asked_has_no_vote() -> None:
+    kept = store()
+
+    class Crashing(Members):
+        def ask(self, names: Iterable[str], enough: Callable[[dict[str, Answer]], bool]) -> dict[str, Answer]:
+            kept.put(log_end_db3=None)
+            return super().ask(names, enough)
+
+    assert not judged(kept, Crashing({"db2": 100, "db3": 100}))[0]
+    assert kept.text("promoted") == '{"name": "db1"}'
 
 
 @pytest.mark.parametrize(
@@ -238,7 +290,9 @@ def test_an_accepted_loss_lets_through_whom_it_names_as_long_as_sync_is_the_same
     [
         ({"xlog": {"received_location": 90, "replayed_location": 80}}, at(90)),
         ({"xlog": {"received_location": 70, "replayed_location": 80}}, at(80)),
-        ({"xlog": {"received_location": 0, "replayed_location": 80}}, at(80, whole=False)),
+        # As Patroni answers where nothing was received since the start: it gives one for the other.
+        ({"xlog": {"received_location": 80, "replayed_location": 80}}, at(80)),
+        ({"xlog": {"received_location": 80, "replayed_location": 80}, "postmaster_start_time": None}, Answer(Position(1, 80))),
         ({"xlog": {"received_location": 90, "replayed_location": 80}, "state": "starting"}, Answer()),
         ({"xlog": {"received_location": 90, "replayed_location": 80}, "timeline": None}, Answer()),
         ({"xlog": {"location": 100}}, Answer(primary=True)),
@@ -246,4 +300,5 @@ def test_an_accepted_loss_lets_through_whom_it_names_as_long_as_sync_is_the_same
     ],
 )
 def test_what_an_answer_of_a_member_means(said: dict[str, object], answer: Answer) -> None:
-    assert understood({"state": "running", "timeline": 1, **said}) == answer
+    started = {"postmaster_start_time": "2026-11-30 05:30:00.123456+05:30"}
+    assert understood({"state": "running", "timeline": 1, **started, **said}) == answer

@@ -69,7 +69,7 @@ class Psql:
 
 def keys(leader: str, mode: str = "quorum") -> Keys:
     sync = '{"leader": "db1", "sync_standby": "db2,db3", "quorum": 1}'
-    return Keys(9, Value(leader, 3, 3), Value(sync, 8, 3), Value(f'{{"synchronous_mode": "{mode}"}}', 2, 2), None, None, None)
+    return Keys(9, Value(leader, 3, 3), Value(sync, 8, 3), Value(f'{{"synchronous_mode": "{mode}"}}', 2, 2), None, None, None, {})
 
 
 @pytest.mark.parametrize(

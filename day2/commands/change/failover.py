@@ -107,7 +107,9 @@ def refuse_bad_choice(view: ClusterView, cluster: Cluster, name: str) -> None:
 def lead(out: Console, fleet: Fleet, cluster: Cluster, patroni: Patroni, view: ClusterView, name: str) -> int:
     """Lets `name` through the promotion gate as /sync stands now, and waits until it leads. What it does not use is undone."""
     assert view.dcs and view.dcs.configurations.current
-    noted = json.dumps({"name": name, "revision": view.dcs.configurations.current.revision})
+    # Whoever answers now is passed over; not who comes back with more before it is done.
+    answered = sorted(positions(view))
+    noted = json.dumps({"name": name, "revision": view.dcs.configurations.current.revision, "answered": answered})
     etcd(fleet, cluster, view, f"put {accepted_loss(cluster)} {shlex.quote(noted)}")
     deadline = time.monotonic() + cluster.timing.ttl + PROMOTED_SECONDS
     try:

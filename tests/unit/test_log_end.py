@@ -1,0 +1,87 @@
+"""Whether a server has read all of its own log is noted, and taken back as soon as it begins to read anew."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+import pytest
+from stores import Store
+
+from agents import log_end
+from agents.keys import ClusterKeys
+from agents.log_end import LogEnd
+
+STARTED = 1795996800123456
+
+
+@pytest.fixture
+def reader() -> Any:
+    """The process that reads the log."""
+    process = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+    yield process
+    process.communicate()
+
+
+class Session:
+    """What PostgreSQL says, one answer after the other; the last again and again."""
+
+    def __init__(self, *answers: dict[str, Any]) -> None:
+        self.answers = list(answers)
+
+    def ask(self, statement: str) -> Any:
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+def said(reader: subprocess.Popen[bytes], *, at_end: bool) -> dict[str, Any]:
+    return {"started": STARTED, "reader": reader.pid, "at_end": at_end}
+
+
+def noting(kept: Store, session: Session) -> LogEnd:
+    return LogEnd("db2", ClusterKeys(kept, "shop", ("db1", "db2", "db3")), session)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOOK_SECONDS", "AGAIN_SECONDS", "WATCH_SECONDS"):
+        monkeypatch.setattr(log_end, name, 0.01)
+
+
+def test_it_is_noted_once_the_log_is_read_and_written_once(reader: Any) -> None:
+    kept = Store()
+    kept.put(log_end_db2="1")  # of an earlier server
+    noted = noting(kept, Session(said(reader, at_end=False), said(reader, at_end=False), said(reader, at_end=True)))
+    noted.step()
+    assert kept.text("log_end_db2") is None
+    noted.step()
+    assert kept.text("log_end_db2") == str(STARTED)
+    revision = kept.revision
+    noted.step()
+    assert kept.revision == revision
+
+
+def test_it_is_taken_back_when_the_process_that_reads_has_ended(reader: Any) -> None:
+    kept = Store()
+    noted = noting(kept, Session(said(reader, at_end=True)))
+    noted.step()
+    assert kept.text("log_end_db2") == str(STARTED)
+    reader.stdin.close()
+    noted.step()
+    assert kept.text("log_end_db2") is None
+    reader.wait()
+    with pytest.raises(OSError):  # there is no such process, and nothing is noted of it
+        noted.step()
+    assert kept.text("log_end_db2") is None
+
+
+def test_of_another_reader_than_a_moment_ago_nothing_is_known(reader: Any) -> None:
+    kept = Store()
+    noting(kept, Session(said(reader, at_end=True), {**said(reader, at_end=True), "reader": 1})).step()
+    assert kept.text("log_end_db2") is None
+
+
+def test_a_server_that_takes_writes_has_no_such_end() -> None:
+    kept = Store()
+    kept.put(log_end_db2=str(STARTED))
+    noting(kept, Session({"started": STARTED, "reader": None, "at_end": False})).step()
+    assert kept.text("log_end_db2") is None
