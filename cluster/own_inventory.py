@@ -17,6 +17,7 @@ from .inventory_files import home, merge, read_group_data
 from .settings import VARIABLES
 
 USUAL_USER = "root"
+ANY = "any"  # network
 # How many members etcd can have.
 MAJORITIES = (1, 3, 5, 7)
 IGNORED = "# Passwords and keys: whoever has them has the cluster. Keep a backup of them elsewhere.\n/secrets/\n"
@@ -25,7 +26,7 @@ IGNORED = "# Passwords and keys: whoever has them has the cluster. Keep a backup
 @dataclass(frozen=True)
 class Answers:
     """What only the owner knows. Hosts are addresses by name; a host may be in several of the three. `by_name` are those that
-    the owner's SSH configuration knows how to reach."""
+    the owner's SSH configuration knows how to reach; `operators` the networks that may dial SSH, none for all."""
 
     name: str
     databases: Mapping[str, str]
@@ -34,6 +35,7 @@ class Answers:
     user: str
     clients: tuple[str, ...]
     by_name: frozenset[str] = frozenset()
+    operators: tuple[str, ...] = ()
 
 
 def check_name(name: str) -> None:
@@ -45,6 +47,13 @@ def read_clients(words: Iterable[str]) -> tuple[str, ...]:
     """The networks of clients. Raises SettingsError with every one that is none."""
     networks = tuple(words)
     _refuse(section_problems("all", {"cluster_name": "any", "client_networks": networks}))
+    return networks
+
+
+def read_operators(words: Iterable[str]) -> tuple[str, ...]:
+    """The networks that may dial SSH; none for ANY. Raises SettingsError with every one that is no network."""
+    networks = tuple(word for word in words if word != ANY)
+    _refuse(section_problems("all", {"cluster_name": "any", "client_networks": [], "operator_networks": networks}))
     return networks
 
 
@@ -100,6 +109,7 @@ def _settings(answers: Answers) -> dict[str, Any]:
         "cluster_name": answers.name,
         "client_networks": list(answers.clients),
         "firewall": True,
+        **({"operator_networks": list(answers.operators)} if answers.operators else {}),
         "secrets_directory": str(home(answers.name) / "secrets"),
     }
 

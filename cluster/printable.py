@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from typing import Any, TextIO
 
-# What a program of ours writes itself: colours, and a line that is cleared and written anew.
-_OWN = re.compile(r"(\x1b\[[0-9;]*[mK]|\r\Z)")
+# What a program of ours writes itself: colours that can be read (no hidden text, no background), and a line that is written anew
+# and cleared from where it ends.
+_CODE = "(?:[0-4]|7|9|2[2-479]|39|49|3[1-7]|9[1-7])"
+_OWN = re.compile(rf"(\x1b\[(?:{_CODE}(?:;{_CODE})*)?m|\x1b\[K|\r\Z)")
 
 
 def printable(text: str) -> str:
@@ -17,6 +19,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def on_one_line(text: str) -> str:
+    """The same of what is to stay one line, whoever has named what it tells of."""
+    return printable(text).replace("\n", "\\n")
 
 
 def in_colour(text: str) -> str:

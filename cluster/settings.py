@@ -169,6 +169,7 @@ class HaproxySettings(Settings):
     stats_port: Port = 7000
     read_max_lag: Annotated[Size, Field(ge=1)] = 16 * 1024**2
     max_connections: Annotated[StrictInt, Field(ge=10, le=100_000)] = 1000
+    fair_share: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None  # None: a tenth of the sessions
     proxy_address: Address | None = None
     proxy_address_name: HostName | None = None
     proxy_interface: Interface | None = None  # None: the one that has the host's own address

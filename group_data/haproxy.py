@@ -8,6 +8,9 @@ haproxy_stats_port = 7000  # statistics: TLS, user "admin", password from `invok
 haproxy_read_max_lag = "16MB"
 haproxy_max_connections = 1000
 
+# How many connections one address may have to a port while more are open than PostgreSQL takes sessions. None: a tenth of those.
+haproxy_fair_share = None
+
 # A virtual address for drivers that take no list of hosts: keepalived puts it on one of the proxy hosts, of which there must be
 # two or more, and moves it when that host is gone or its HAProxy does not answer. One that no host has, in the network of the
 # proxies, such as "10.0.0.9". `invoke dsn --address` prints the connection string; without it a string names all proxy hosts.

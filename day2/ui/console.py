@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from rich.segment import Segment
 from cluster.errors import ClusterError
 from cluster.printable import printable
 
-FINE, BAD_NEWS, REFUSED, INTERRUPTED = 0, 1, 2, 130
+FINE, BAD_NEWS, REFUSED, FAULT, INTERRUPTED = 0, 1, 2, 70, 130
 # Where output goes to a file, nothing wraps it: lines as wide as a screen usually is.
 FILE_WIDTH = 120
 
@@ -36,7 +37,8 @@ def console(*, as_json: bool = False) -> Console:
 
 
 def call(body: Callable[..., int | None], *arguments: Any, errors: tuple[type[Exception], ...] = (), **options: Any) -> None:
-    """Runs a task's body and leaves with the code it returns (None is 0), 2 for an error the user can mend, 130 for Ctrl-C.
+    """Runs a task's body and leaves with the code it returns (None is 0), 2 for an error the user can mend, 70 for a fault of the
+    tool's own, 130 for Ctrl-C.
 
     `errors` are types beside ClusterError whose text is complete. Termination is taken like Ctrl-C, so that what a task
     has set is undone.
@@ -54,6 +56,9 @@ def call(body: Callable[..., int | None], *arguments: Any, errors: tuple[type[Ex
     except BrokenPipeError:  # whoever reads has read enough, like `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = FINE
+    except Exception:  # a fault of ours; what it says may be a host's words
+        print(printable(traceback.format_exc()), file=sys.stderr)
+        code = FAULT
     if code:
         sys.exit(code)
 

@@ -53,10 +53,12 @@ class Traffic:
 def reads_and_writes(site: Site, seconds: int = 5, ports: tuple[int, int] = (5000, 5001)) -> Traffic:
     """One client that writes and one that reads, each over a new connection every time, which it waits for so many seconds."""
     writes, reads = ports
+    with site.connect(5000) as connection:
+        connection.execute("create table if not exists ticks (at timestamptz)")
 
-    def write() -> None:
+    def write() -> None:  # acknowledged, so that a replica that is kept from its work is felt
         with site.connect(writes, connect_timeout=seconds) as connection:
-            connection.execute("select pg_current_wal_lsn()")
+            connection.execute("insert into ticks values (now())")
 
     def read() -> None:
         with site.connect(reads, connect_timeout=seconds) as connection:

@@ -60,6 +60,38 @@ def test_from_everywhere_only_what_is_described_can_be_dialled(site: Site) -> No
     assert open_ports(site, DATABASES[1], PROXY, CLUSTER_PORTS) == {22, 5000, 5001, 7000}
 
 
+@pytest.fixture
+def stranger(site: Site) -> Iterator[str]:
+    """An address of the proxy host that is in none of the networks of clients, to which all hosts know the way."""
+    own = "192.0.2.77"
+    others = [host for host in HOSTS if host != PROXY]
+    site.on(PROXY, f"ip address add {own}/32 dev eth0")
+    site.on_all(f"ip route add {own}/32 via {ADDRESS[PROXY]}", others)
+    yield own
+    site.on_all(f"ip route del {own}/32", others)
+    site.on(PROXY, f"ip address del {own}/32 dev eth0")
+
+
+@pytest.mark.parametrize("target", DATABASES)
+def test_who_is_no_client_dials_nothing_but_ssh(site: Site, stranger: str, target: str) -> None:
+    assert open_ports(site, PROXY, target, CLUSTER_PORTS, stranger) == {22}
+
+
+def test_other_tables_of_a_host_are_left_alone(site: Site) -> None:
+    """By loading, reloading and removing ours."""
+    foreign = "table inet owner { chain input { type filter hook input priority 0; policy accept; tcp dport 9 drop; } }"
+    site.on(DATABASES[0], f"nft -f - <<'END'\n{foreign}\nEND")
+    before = site.on(DATABASES[0], "nft list table inet owner")
+    try:
+        site.on(DATABASES[0], "systemctl restart pgquorum-firewall.service")
+        assert site.on(DATABASES[0], "nft list table inet owner") == before
+        with site.deployed_with(f".lab/{SPEC.name}/group_data/all.py", "firewall = False"):
+            assert site.on(DATABASES[0], "nft list table inet owner") == before
+        assert site.on(DATABASES[0], "nft list table inet owner") == before
+    finally:
+        site.on(DATABASES[0], "nft delete table inet owner")
+
+
 def test_a_filter_that_is_flushed_is_seen_and_brought_back(site: Site) -> None:
     site.on(DATABASES[0], "nft flush ruleset")
     found = [one for one in status(site)["findings"] if one["rule"] == "firewall.not-loaded"]
@@ -106,7 +138,9 @@ FLOODS = ("proxy-stalling-10", "both-silent-10")
 
 def floods() -> Iterator[Any]:
     """To where, with what word, from how many addresses."""
-    for where, (name, word), count in product(("proxy", "primary", "both"), (("silent", ""), ("stalling", SSL_REQUEST)), (1, 10)):
+    for where, (name, word), count in product(
+        ("proxy", "primary", "replica", "both"), (("silent", ""), ("stalling", SSL_REQUEST)), (1, 10)
+    ):
         one = f"{where}-{name}-{count}"
         yield pytest.param(where, word, count, id=one, marks=() if one in FLOODS else pytest.mark.long)
 
@@ -116,11 +150,12 @@ def test_a_thousand_connections_that_say_nothing_cost_no_client_an_error(site: S
     leader = site.leader()
     ports = {
         "proxy": [(PROXY, port) for port in (5000, 5001, 7000)],
-        "primary": [(leader, port) for port in (5432, 8008, 2379)],
+        "primary": [(leader, port) for port in (5432, 8008, 2379, 2380)],
+        "replica": [(site.replicas()[1], port) for port in (5432, 8008, 2379, 2380)],
         "both": [(PROXY, 5000), (leader, 5432)],
     }
     with reads_and_writes(site, PATIENT) as traffic:
-        with starving(site, PROXY if where == "primary" else site.replicas()[0], word, count, ports[where]):
+        with starving(site, PROXY if where in ("primary", "replica") else site.replicas()[0], word, count, ports[where]):
             time.sleep(SECONDS)
             code, out, err = invoke(site, "status")
         print(f"longest wait of a client: {traffic.longest:.2f} s")

@@ -24,6 +24,7 @@ GIVEN = {
     "proxy": ["lb1=10.1.0.9"],
     "etcd": [],
     "clients": ["10.1.0.0/24"],
+    "operators": [],
     "user": [],
 }
 MADE = Path("inventories/prod")
@@ -199,6 +200,10 @@ def test_a_name_that_can_be_no_clusters(name: str) -> None:
         ),
         ({"etcd": ["pg4"]}, "--etcd pg4: should be HOST=ADDRESS, such as pg1=10.0.0.11"),
         (
+            {"operators": ["10.1.9"]},
+            "operator_networks[0] = '10.1.9': should be a network such as '10.0.0.0/24', with no bit set behind its prefix",
+        ),
+        (
             {"clients": ["10.1.0.5/24"]},
             "client_networks[0] = '10.1.0.5/24': should be a network such as '10.0.0.0/24', with no bit set behind its prefix",
         ),
@@ -240,14 +245,15 @@ def test_elsewhere_than_in_the_checkout(checkout: Path, monkeypatch: pytest.Monk
 
 
 def test_on_a_terminal_it_asks_for_what_the_options_did_not_say(typed: list[str]) -> None:
-    typed += ["lb1=10.1.0.8, lb2=10.1.0.9", "ann"]
+    typed += ["lb1=10.1.0.8, lb2=10.1.0.9", "10.1.9.0/24", "ann"]
     cluster = made(proxy=[])
+    assert [str(network) for network in cluster.all.operator_networks] == ["10.1.9.0/24"]
     assert [h.name for h in cluster.haproxy_hosts] == ["lb1", "lb2"]
     assert typed == [] and cluster.hosts[0].settings.ssh_user == "ann"
 
 
 def test_it_asks_again_until_it_can_read_the_answer(typed: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    typed += ["pg1=10.1.0.1 pg2=10.1.0.2", "", "lb1", "lb1=10.1.0.9", "pg1 pg2 lb1", "10.1.0.1/24", "10.1.0.0/24", ""]
+    typed += ["pg1=10.1.0.1 pg2=10.1.0.2", "", "lb1", "lb1=10.1.0.9", "pg1 pg2 lb1", "10.1.0.1/24", "10.1.0.0/24", "", ""]
     cluster = made(database=[], proxy=[], clients=[])
     assert [h.name for h in cluster.etcd_hosts] == ["lb1", "pg1", "pg2"]
     assert cluster.hosts[0].settings.ssh_user == "root"  # what an empty line means there

@@ -11,6 +11,8 @@ from rich.table import Table
 
 from cluster.printable import Screen, in_colour, printable
 from day2.ui.console import Paper, call
+from day2.ui.findings import show_findings
+from health.finding import Finding
 
 TITLE, CLIPBOARD, CLEAR, BIDI = "\x1b]0;PWNED\x07", "\x1b]52;c;cm0=\x07", "\x1b[2J\x9b2J", "\u202efdp"
 
@@ -31,6 +33,9 @@ def test_what_is_printable_or_ends_a_line_stays(words: str) -> None:
 def test_colours_stay_and_what_they_hide_does_not() -> None:
     assert in_colour(f"\x1b[31mred\x1b[0m {TITLE}") == "\x1b[31mred\x1b[0m \\x1b]0;PWNED\\x07"
     assert in_colour("  / db1\r") == "  / db1\r"
+    assert in_colour("\x1b[K") == "\x1b[K" and in_colour("\x1b[1;31mbad\x1b[m") == "\x1b[1;31mbad\x1b[m"
+    for hidden in ("\x1b[8m", "\x1b[30;40m", "\x1b[2K", "\x1b[31;8m", "\x1b[1K", "\x1b[5m"):
+        assert in_colour(f"a{hidden}b") == f"a\\x1b{hidden[1:]}b"
     assert in_colour("db1\rdb2") == "db1\\rdb2"
 
 
@@ -45,6 +50,23 @@ def test_tables_and_marked_text_of_commands_are_such_screens() -> None:
     assert "\x1b[31m" in said  # its own
     assert not {"\x1b]", "\x1b[2J", "\x07", "\x9b"} & {said[n : n + length] for n in range(len(said)) for length in (1, 2, 4)}
     assert "\\x1b]0;PWNED" in said.splitlines()[-1]
+
+
+def test_a_name_with_the_end_of_a_line_in_it_makes_no_line_of_its_own() -> None:
+    out = Paper(file=io.StringIO(), width=200, highlight=False)
+    show_findings(out, [Finding("problem", "roles.missing", "app\nok       all is well", "gone\nok       really")])
+    assert isinstance(out.file, io.StringIO)
+    assert len(out.file.getvalue().splitlines()) == 1
+
+
+def test_what_nobody_has_expected_is_told_whole_and_printable(capsys: pytest.CaptureFixture[str]) -> None:
+    def body() -> int:
+        raise RuntimeError(f"host says {TITLE}")
+
+    with pytest.raises(SystemExit) as left:
+        call(body)
+    said = capsys.readouterr().err
+    assert left.value.code == 70 and "Traceback" in said and "RuntimeError: host says \\x1b]0;PWNED\\x07" in said
 
 
 def test_so_are_errors(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,13 +10,14 @@ HOSTS = "HOST=ADDRESS; once for each, or several with commas"
 
 
 @command(
-    iterable=["database", "proxy", "etcd", "clients"],
+    iterable=["database", "proxy", "etcd", "clients", "operators"],
     help={
         "name": "the cluster's name, and its directory's",
         "database": f"a host for PostgreSQL and etcd, as {HOSTS}",
         "proxy": "a host for HAProxy, in the same way; its name alone if it is a database host",
         "etcd": "a host for etcd, where those are not the database hosts",
         "clients": "a network from which clients connect, like 10.0.0.0/24; in the same way",
+        "operators": "a network that may dial SSH on the hosts, in the same way; `any`, the default, leaves it open to all",
         "user": "user for SSH: root, or one with sudo that asks no password",
     },
 )
@@ -27,6 +28,7 @@ def _init(
     proxy: list[str] | None = None,
     etcd: list[str] | None = None,
     clients: list[str] | None = None,
+    operators: list[str] | None = None,
     user: str | None = None,
 ) -> None:
     """Make inventories/NAME/, the hosts and settings of your own cluster; asks for what the options don't say."""
@@ -34,7 +36,7 @@ def _init(
     from day2.ui.console import call
 
     users = None if user is None else [user]
-    given = {"database": database, "proxy": proxy, "etcd": etcd, "clients": clients, "user": users}
+    given = {"database": database, "proxy": proxy, "etcd": etcd, "clients": clients, "operators": operators, "user": users}
     call(lambda: init(name, **{option: words or [] for option, words in given.items()}))
 
 

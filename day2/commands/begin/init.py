@@ -21,11 +21,13 @@ DATABASES = "hosts for PostgreSQL and etcd, three as a rule, such as pg1=10.0.0.
 PROXIES = "hosts for HAProxy, such as lb1=10.0.0.21; the name alone for one of the other hosts"
 ETCD = "hosts for etcd, which has to have 1, 3, 5 or 7; the name alone for one of the other hosts"
 CLIENTS = "networks from which clients connect, such as 10.0.0.0/24"
+OPERATORS = "networks from which you dial SSH on the hosts, which the packet filter then lets no other do, such as 10.0.9.0/24"
 USER = "user for SSH: root, or one with sudo that asks no password; hosts in SSH's configuration are reached as it says"
 
 
 def init(name: str, **given: Iterable[str]) -> int:
-    """Makes inventories/NAME/ and says what comes next. `given` is what each option was: database, proxy, etcd, clients, user.
+    """Makes inventories/NAME/ and says what comes next. `given` is what each option was: database, proxy, etcd, clients,
+    operators, user.
 
     Raises ClusterError, and then nothing was written.
     """
@@ -63,11 +65,12 @@ def _answers(name: str, given: Mapping[str, list[str]]) -> own.Answers:
     if given["etcd"] or (databases and len(databases) not in own.MAJORITIES):
         etcd = form.answer("etcd", ETCD, lambda words: own.read_hosts("etcd", words, {**databases, **proxies})) or {}
     clients = form.answer("clients", CLIENTS, own.read_clients) or ()
+    operators = form.answer("operators", OPERATORS, own.read_operators, default=own.ANY) or ()
     user = form.answer("user", USER, own.read_user, default=own.USUAL_USER) or ""
     if form.problems:
         raise SettingsError(form.problems, "option")
     by_name = frozenset(filter(knows, {**databases, **proxies, **etcd}))
-    return own.Answers(name, databases, proxies, etcd, user, clients, by_name)
+    return own.Answers(name, databases, proxies, etcd, user, clients, by_name, operators)
 
 
 class _Form:
