@@ -29,7 +29,7 @@ def main() -> None:
         sys.exit(code)
     what = ["--fault", "all", "--repeat", os.environ.get("REPEAT", "3")]
     if soak:
-        what = ["--soak", soak, *(["--seed", seed] if seed else [])]
+        what = ["--soak", soak, "--lagging", *(["--seed", seed] if seed else [])]
     with rig.blank_lab():
         rig.deploy()
         code = rig.watched("invoke", "failover-test", *what, "--report", "proof", "--yes")
