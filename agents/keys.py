@@ -5,6 +5,8 @@ Ours, under /pgquorum/<cluster>/:
     promoted       the name of who was let through the promotion gate last, and the timeline that it was to begin
     accepted_loss  a candidate that the owner lets through whatever it lacks; for which revision of /sync that holds, and who had
                    answered by then
+    written        how far a primary had written, in bytes, as Patroni noted it last before somebody was refused: the one who was
+                   writes its own over that
     log_end/NAME   when the server of that member was started, in microseconds since 1970, once it has read all of its own log
 """
 
@@ -85,6 +87,7 @@ class ClusterKeys:
             **{name: f"{patroni}/{name}" for name in ("leader", "sync", "config")},
             **{name: f"{ours}/{name}" for name in ("confirmed", "promoted", "accepted_loss")},
         }
+        self._status, self._written = f"{patroni}/status", f"{ours}/written"
         self._log_ends = {host: f"{ours}/log_end/{host}" for host in hosts}
 
     def read(self) -> Keys:
@@ -144,7 +147,17 @@ class ClusterKeys:
             *(Compare(self._log_ends[host], revision=noted.revision) for host, noted in keys.log_ends.items() if noted),
         ]
         values = {self._names["sync"]: keys.sync.text, self._names["promoted"]: json.dumps({"name": name, "timeline": timeline})}
-        return self._etcd.put_if(conditions, values, delete=[self._names["accepted_loss"]])
+        return self._etcd.put_if(conditions, values, delete=[self._names["accepted_loss"], self._written])
+
+    def note_written(self, keys: Keys) -> None:
+        """Notes how far the primary had written when the leader key was taken, if that is further than what is noted. Raises
+        EtcdError, and ValueError for what can't be understood."""
+        assert keys.leader
+        before = self._etcd.at(self._status, keys.leader.created - 1)
+        position = int(json.loads(before.text).get("optime") or 0) if before else 0
+        noted = self._etcd.read([self._written])[1][self._written]
+        if position > (int(noted.text) if noted else 0):
+            self._etcd.put_if((), {self._written: str(position)})
 
     def wait_for_change(self, since: int, seconds: float) -> None:
         """Returns when /sync was written after the revision `since`, or after `seconds`. Raises EtcdError."""

@@ -120,6 +120,8 @@ def decide(name: str, keys: ClusterKeys, members: Members, timelines: Timelines,
         if found.position and (accepted or not found.why) and _claim(name, found.position.timeline, now, keys, timelines):
             return True, "its owner has accepted the loss of what it lacks" if accepted else "it holds every acknowledged write"
         if found.ahead or time.monotonic() > deadline:
+            with suppress(EtcdError, ValueError, AttributeError):  # it is told how much would be lost, and decides nothing
+                keys.note_written(now)
             return False, found.why or "/sync changes all the time"
         time.sleep(AGAIN_SECONDS)
 

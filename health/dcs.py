@@ -17,13 +17,15 @@ from cluster.quorum import Configuration, Promotion
 class Configurations:
     """The configurations of synchronous replication (cluster/quorum.py). `known`: the one in force first, then those before it,
     back to the one that was last confirmed, the revision of which is `confirmed` (0: none was yet). `complete`: etcd has
-    forgotten none of them. `promoted`: who was let through the promotion gate last.
+    forgotten none of them. `promoted`: who was let through the promotion gate last; `written`: how far the primary had, in bytes,
+    before somebody was not.
     """
 
     known: tuple[Configuration, ...] = ()
     complete: bool = True
     confirmed: int = 0
     promoted: Promotion | None = None
+    written: int = 0
 
     @property
     def current(self) -> Configuration | None:

@@ -136,6 +136,7 @@ def configurations(said: dict[str, Any]) -> Configurations:
         complete=said["complete"],
         confirmed=int(json.loads(notes["confirmed"][0])["revision"]) if "confirmed" in notes else 0,
         promoted=promotion(*promoted) if promoted else None,
+        written=int(notes["written"][0]) if "written" in notes else 0,
     )
 
 

@@ -82,9 +82,10 @@ def loss(view: ClusterView, name: str) -> str:
     """What would be lost at most if `name` led, in words.
 
     By the position that the primary noted at the beginning of its last round; a candidate that the gate did not let through has
-    written its own over it.
+    written its own over it, and noted the primary's elsewhere.
     """
-    behind = (view.dcs.position if view.dcs else 0) - positions(view)[name].lsn
+    noted = max(view.dcs.position, view.dcs.configurations.written) if view.dcs else 0
+    behind = noted - positions(view)[name].lsn
     if behind <= 0:
         return "nobody who answers knows how many bytes"
     return f"up to {behind} bytes, and what the primary wrote in its last round,"

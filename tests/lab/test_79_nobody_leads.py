@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -66,6 +67,7 @@ def test_nobody_leads_until_the_loss_is_accepted_by_name_and_what_was_lost_is_ke
         assert code == 1, out + err
         assert f"bring back {' or '.join(sorted((primary, holder)))}" in out
         assert f"`invoke failover --accept-loss {laggard}`" in out
+        assert re.search(r"up to [1-9]\d{5,} bytes, and what the primary wrote in its last round", out), out
         code, _, err = invoke(site, "failover", "--accept-loss", holder, "--yes")
         assert code == 2 and f"--accept-loss {holder}: its PostgreSQL does not answer" in err
         code, out, err = invoke(site, "failover", "--accept-loss", laggard, "--yes")

@@ -11,7 +11,8 @@ from test_79_nobody_leads import FILLING, ROWS, refused, rows
 
 pytestmark = pytest.mark.usefixtures("healed")
 
-LATE_ROWS = 150
+# Of some 190 kB each: what both have that the holder has not applied, and what it alone has.
+EARLY_ROWS, LATE_ROWS = 40, 60
 # Kills PostgreSQL ($1: its data directory), and stops the process that reads the log of the next one as soon as that takes
 # connections. Prints its number.
 CRASH = """
@@ -38,9 +39,15 @@ def test_a_server_that_still_reads_its_own_log_is_no_witness_for_another(site: S
         with site.connect(5000) as client:
             client.execute("drop table if exists kept")
             client.execute("create table kept (n int, filling text)")
+            client.execute("drop table if exists early")
+            client.execute("create table early (filling text)")
             # What the holder has from here on it has not applied when it crashes.
             site.psql(holder, "select pg_wal_replay_pause()")
             client.execute("insert into kept select n, '' from generate_series(1, %s) n", (ROWS,))
+            for _ in range(EARLY_ROWS):
+                client.execute(f"insert into early values ({FILLING})")
+            sent = "select bool_and(flush_lsn = sent_lsn) from pg_stat_replication"
+            wait_until(lambda: site.psql(primary, sent) == "t", "both have that")
             with site.firewall([laggard], slowly):
                 for n in range(LATE_ROWS):
                     client.execute(f"insert into kept values ({ROWS + 1 + n}, {FILLING})")

@@ -65,8 +65,10 @@ class Store:
         return last
 
 
-OURS = ("confirmed", "promoted", "accepted_loss")
-KEYS = {name: f"/service/shop/{name}" for name in ("leader", "sync", "config")} | {n: f"/pgquorum/shop/{n}" for n in OURS}
+OURS = ("confirmed", "promoted", "accepted_loss", "written")
+KEYS = {name: f"/service/shop/{name}" for name in ("leader", "sync", "config", "status")} | {
+    n: f"/pgquorum/shop/{n}" for n in OURS
+}
 KEYS |= {f"log_end_{host}": f"/pgquorum/shop/log_end/{host}" for host in ("db1", "db2", "db3")}
 
 

@@ -227,6 +227,21 @@ def test_sync_that_changes_under_it_is_read_anew() -> None:
     assert not through and "db1" in why
 
 
+def test_how_far_the_primary_had_written_is_noted_where_somebody_is_refused_and_gone_with_a_promotion() -> None:
+    kept = store(leader="db1", status={"optime": 5000})
+    kept.put(sync=sync("db1", "db2", quorum=0), leader=None)
+    kept.put(leader="db2")
+    kept.put(status={"optime": 100})  # its own, in the round after it has taken the key
+    assert not judged(kept, Members({"db2": 100}))[0]
+    assert kept.text("written") == "5000"
+    kept.put(leader=None)
+    kept.put(leader="db2")
+    assert not judged(kept, Members({"db2": 100}))[0]
+    assert kept.text("written") == "5000"
+    assert judged(kept, Members({"db2": 100, "db3": 100}))[0]
+    assert kept.text("written") is None
+
+
 def test_an_accepted_loss_lets_through_whom_it_names_as_long_as_sync_is_the_same() -> None:
     kept = shrunk()
     now = kept.read(["/service/shop/sync"])[1]["/service/shop/sync"]
