@@ -46,7 +46,8 @@ def archived(site: Site) -> str:
 
 
 def written(site: Site) -> str:
-    """The name of the file of the write-ahead log that the primary has just ended."""
+    """The name of the file of the write-ahead log that the primary has just ended. An empty one PostgreSQL does not end."""
+    site.psql(site.leader(), "select pg_logical_emit_message(true, 'test', 'something')")
     name = site.psql(site.leader(), "select pg_walfile_name(pg_current_wal_lsn())")
     site.psql(site.leader(), "select pg_switch_wal()")
     return name

@@ -12,7 +12,7 @@ from test_79_nobody_leads import FILLING, ROWS, refused, rows
 pytestmark = pytest.mark.usefixtures("healed")
 
 # Of some 190 kB each: what both have that the holder has not applied, and what it alone has.
-EARLY_ROWS, LATE_ROWS = 40, 60
+EARLY_ROWS, LATE_ROWS = 150, 60
 # Kills PostgreSQL ($1: its data directory), and stops the process that reads the log of the next one as soon as that takes
 # connections. Prints its number.
 CRASH = """
@@ -55,6 +55,8 @@ def test_a_server_that_still_reads_its_own_log_is_no_witness_for_another(site: S
                 wait_until(lambda: json.loads(site.etcdctl(laggard, sync))["sync_standby"] == laggard, "Patroni goes on alone")
                 site.lab.off(primary)
         assert site.psql(holder, "select pg_last_wal_receive_lsn() is null") == "t"
+        reached = site.psql(laggard, "select pg_last_wal_receive_lsn()")
+        assert site.psql(holder, f"select pg_last_wal_replay_lsn() < '{reached}'") == "t", "it was not stopped soon enough"
         assert site.etcdctl(laggard, noted) == ""
         wait_until(lambda: refused(site, laggard), "the gate refuses the laggard")
     finally:

@@ -277,7 +277,7 @@ def test_postgresql_waits_for_any_replica_or_for_none_where_patroni_has_set_noth
     answers = [
         (".", SURVEY, living(stage.deployed_before())),
         (".", MEMBERS, ["data", member_list(*DATABASES)]),
-        (".", r"grep .*postgresql\.base\.conf", there),
+        (".", r"head -c .*postgresql\.base\.conf", there),
     ]
     run = stage.rehearse("-y", answers=answers)
     assert run.exit_code == 0, run.output

@@ -23,7 +23,7 @@ def own(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
     hosts = {
         option: [f"{name}={HOSTS[name]}" for name in names] for option, names in (("database", DATABASES), ("proxy", PROXIES))
     }
-    assert init("shop", **hosts, etcd=[], clients=["10.0.0.0/24"], user=[]) == 0
+    assert init("shop", **hosts, etcd=[], clients=["10.0.0.0/24"], operators=[], user=[]) == 0
     secrets = stage.folder / "inventories/shop/secrets/shop/@fake"  # the connector's name is a part of the hosts' names here
     secrets.mkdir(parents=True)
     for directory in (secrets, secrets.parent):
