@@ -168,11 +168,12 @@ class World(Servers):
         configurations = candidate.attempt.configurations
         asked = [self.servers[name] for name in {name for one in configurations for name in one.members} | {candidate.name}]
         answering = [one for one in asked if one.up and (self.variant.primaries_vote or not one.primary)]
+        heard = [one for one in answering if not (one.unread and self.variant.own_log)]
         candidate.attempt.missing = shortfalls(
             candidate.name,
             self.position(candidate),
             configurations,
-            {one.name: self.position(one) for one in answering},
+            {one.name: self.position(one) for one in heard},
             candidate.attempt.promoted,
         )
         if self.variant.deaf:
@@ -180,7 +181,9 @@ class World(Servers):
                 self.disconnect(one)
 
     def position(self, one: Server) -> Position:
-        return Position(one.timeline if self.variant.timelines else 0, len(one.log))
+        """As it says itself."""
+        told = one.log[:1] if one.unread else one.log
+        return Position(told[-1].timeline if self.variant.timelines else 0, len(told))
 
     @step("gate", lambda world, one: world.undecided(one) and one.attempt.missing is not None)
     def decide(self, candidate: Server) -> None:

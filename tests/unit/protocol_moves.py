@@ -54,8 +54,8 @@ class Moves:
         self.go([(how, self.chosen("cut")), *self.round()])
 
     def arrive(self) -> None:
-        name = self.chosen("restart", "demote", "follow")
-        steps = ("restart", "demote", "follow", *["receive"] * 4, "report")
+        name = self.chosen("restart", "demote", "catch_up", "follow")
+        steps = ("restart", "demote", "catch_up", "follow", *["receive"] * 4, "report")
         self.go([(step, name) for step in steps] + self.round())
 
     def confirm(self) -> None:

@@ -33,6 +33,7 @@ class Variant:
     late: bool = False  # who was let through may be promoted even when the leader key is gone by then: Patroni calls that off
     primaries_vote: bool = False  # a member that is not in recovery counts as one that answers
     reserves: bool = True  # no two promotions begin timelines of one number
+    own_log: bool = True  # who has not read all of its own log since its start has no vote
     leaders_age: bool = True  # a former leader is trusted without a vote only if nobody else was promoted since
 
 
@@ -78,6 +79,7 @@ class Server:
     primary: bool = False
     term: int = 0  # the promotion that made it a primary
     upstream: str | None = None
+    unread: bool = False  # it was started, and has read next to nothing of its log; it says no more than it has read
     leaving: bool = False  # its Patroni says that it stops, while it still streams
     synchronous: Synchronous = field(default_factory=lambda: Synchronous(0, frozenset()))
     heard: dict[str, int] = field(default_factory=dict)  # pg_stat_replication.flush_lsn
@@ -232,7 +234,7 @@ class Servers:
         self.disconnect(replica)
         same = next((i for i, (a, b) in enumerate(zip(replica.log, primary.log, strict=False)) if a != b), None)
         replica.log = replica.log[: len(primary.log) if same is None else same]
-        replica.upstream, replica.leaving = primary.name, False
+        replica.upstream, replica.leaving, replica.unread = primary.name, False, False
 
     # Failures
 
@@ -248,6 +250,12 @@ class Servers:
         """A primary that still has the key goes on as one, anybody else is a replica."""
         server.up = True
         server.primary = server.primary and self.etcd.leader == server.name
+        server.unread = not server.primary
+
+    @step("replication", lambda world, one: one.up and one.unread)
+    def catch_up(self, server: Server) -> None:
+        """It has read all of its own log."""
+        server.unread = False
 
     @step("failure", lambda world, one: one.up and one.primary)
     def restart_patroni(self, server: Server) -> None:

@@ -90,6 +90,15 @@ def test_a_barrier_that_was_read_before_sync_was_seen_loses_it() -> None:
     assert world.lost
 
 
+def test_the_voter_that_left_and_has_not_read_its_own_log_yet_is_no_witness() -> None:
+    for own_log in (True, False):
+        world = the_window(Variant(own_log=own_log)).crash("n3").restart("n3").expire("n1")
+        assert through_the_gate(world, "n2") is not own_log
+        assert bool(world.lost) is not own_log
+        if own_log:
+            assert through_the_gate(world.catch_up("n3"), "n3")
+
+
 # An old primary that lives on without the leader key
 
 
@@ -141,7 +150,7 @@ def unrewound(variant: Variant) -> World:
     """n1 was lost with writes that nobody else has, and comes back when n2, which led meanwhile, is lost, too."""
     world = promoted_over(World(3, variant).write("n1", "n1"))
     acknowledge_by(world, "n2", "n3")
-    world.expire("n2").restart("n1")
+    world.expire("n2").restart("n1").catch_up("n1")
     assert len(world.servers["n1"].log) >= len(world.servers["n3"].log)
     return world
 
@@ -161,12 +170,12 @@ def test_by_positions_alone_it_would_win_and_lose_what_was_written_since() -> No
 
 def followed_by_nobody(variant: Variant) -> World:
     """n1 is promoted and lost before anybody follows. Then n2 leads, and is lost, too, when n1 comes back, not rewound."""
-    world = World(3, variant).expire("n1").restart("n1")
+    world = World(3, variant).expire("n1").restart("n1").catch_up("n1")
     assert through_the_gate(world, "n1")
     world.expire("n1")
     assert through_the_gate(world, "n2")
     world.follow("n3").receive("n3").report("n3")
-    return world.expire("n2").restart("n1")
+    return world.expire("n2").restart("n1").catch_up("n1")
 
 
 def test_who_was_promoted_and_followed_by_nobody_is_not_taken_for_the_one_after_it() -> None:
