@@ -128,6 +128,12 @@ class ClusterKeys:
         noted = json.dumps({"revision": keys.sync.revision, "by": name})
         return self._etcd.put_if(conditions, {self._names["confirmed"]: noted})
 
+    def noted_log_end(self, name: str) -> int | None:
+        """What `note_log_end` has noted of a member. Raises EtcdError and ValueError."""
+        key = self._log_ends[name]
+        value = self._etcd.read([key])[1][key]
+        return int(value.text) if value else None
+
     def note_log_end(self, name: str, started: int | None) -> None:
         """Notes when the server of a member was started that is at the end of its log; None: it is not. Raises EtcdError."""
         key = self._log_ends[name]

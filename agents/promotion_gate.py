@@ -99,12 +99,13 @@ class Members:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Where the candidate is, if it says so; why it may lack acknowledged writes, empty if it certainly does not; and who has
-    more: then waiting can't help."""
+    """Where the candidate is, if it says so; why it may lack acknowledged writes, empty if it certainly does not; who has more:
+    then waiting can't help; and who answers and may have more, since it has not read all of its own log."""
 
     position: Position | None
     why: str
     ahead: frozenset[str] = frozenset()
+    reading: frozenset[str] = frozenset()
 
 
 def decide(name: str, keys: ClusterKeys, members: Members, timelines: Timelines, deadline: float) -> tuple[bool, str]:
@@ -116,7 +117,7 @@ def decide(name: str, keys: ClusterKeys, members: Members, timelines: Timelines,
         if not now.synchronous or now.current is None:
             return True, "replication is not synchronous, so nothing is promised"
         found = _judge(name, now, keys, members)
-        accepted = now.loss_accepted_for(name, found.ahead)
+        accepted = now.loss_accepted_for(name, found.ahead | found.reading)
         if found.position and (accepted or not found.why) and _claim(name, found.position.timeline, now, keys, timelines):
             return True, "its owner has accepted the loss of what it lacks" if accepted else "it holds every acknowledged write"
         if found.ahead or time.monotonic() > deadline:
@@ -157,7 +158,8 @@ def _judged(name: str, now: Keys, configurations: Sequence[Configuration], answe
     short = shortfalls(name, mine, configurations, others, now.last_promotion)
     # Whoever lives and has more should lead, and can only do so when this one gives the key back.
     words = "; ".join(in_words(short)) or "votes are missing"
-    return Judgement(mine, words if short else "", frozenset(name for one in short for name in one.ahead))
+    reading = frozenset(other for other, answer in answers.items() if answer.position and other not in {name, *others})
+    return Judgement(mine, words if short else "", frozenset(name for one in short for name in one.ahead), reading)
 
 
 def judge(specification: Specification) -> tuple[int, str]:

@@ -80,6 +80,18 @@ def restore_environment(place: Place) -> dict[str, str]:
     return {**os.environ, "PGBACKREST_SPOOL_PATH": str(place.sockets)}
 
 
+def careful(restore_command: str) -> str:
+    """pgBackRest's archive-get so that recovery ends where it says that a file is not there (exit code 1), and fails with it
+    where it can't say. PostgreSQL takes any code up to 125 for the end of the log, and would promote."""
+    return f"{restore_command} || {{ test $? = 1 && exit 1; exit 255; }}"
+
+
+def restore_command(settings: str) -> str:
+    """The one that pgBackRest's restore has written into these settings (postgresql.auto.conf); empty for none."""
+    found = re.findall(r"(?m)^restore_command = '((?:[^']|'')*)'$", settings)
+    return found[-1].replace("''", "'") if found else ""
+
+
 def parameters(place: Place, control: str) -> dict[str, str]:
     """What the server on the copy is started with, on its command line: so it goes before postgresql.auto.conf, which is the
     cluster's. `control` is what pg_controldata says."""
@@ -144,7 +156,9 @@ class PrivateServer:
         for name, text in (("postgresql.conf", ""), ("pg_ident.conf", ""), ("pg_hba.conf", "local all all trust\n")):
             (sockets / name).write_text(text)
         control = run([self.program("pg_controldata"), "-D", str(self.place.data)])
-        options = [f"--{name}={value}" for name, value in parameters(self.place, control).items()]
+        found = restore_command((self.place.data / "postgresql.auto.conf").read_text(encoding="utf-8"))
+        reads = {"restore_command": careful(found)} if found else {}
+        options = [f"--{name}={value}" for name, value in {**parameters(self.place, control), **reads}.items()]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [self.program("postgres"), "-D", str(self.place.data), *options],

@@ -186,6 +186,7 @@ class PostgresState:
     lsn: int | None
     received: int | None
     replayed: int | None
+    at_log_end: bool  # since it was started it has read all of its own log
     replay_age: float | None
     replay_paused: bool
     receiver: str | None

@@ -32,6 +32,9 @@ SELECT json_build_object(
   'lsn', now.lsn - '0/0',
   'received', pg_last_wal_receive_lsn() - '0/0',
   'replayed', pg_last_wal_replay_lsn() - '0/0',
+  'at_log_end', (SELECT coalesce(bool_or(pg_last_wal_receive_lsn() IS NOT NULL
+      OR wait_event IN ('RecoveryWalStream', 'RecoveryRetrieveRetryInterval')), false)
+      FROM pg_stat_activity WHERE backend_type = 'startup'),
   'replay_age', extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float,
   'replay_paused', CASE WHEN recovering THEN pg_is_wal_replay_paused() ELSE false END,
   'receiver', (SELECT status FROM pg_stat_wal_receiver),

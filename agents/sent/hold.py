@@ -12,6 +12,7 @@ says who holds (`owner`). Commands are lines of input, answers lines of JSON on 
 ready          before any command
 busy           which of PostgreSQL's sessions the pools have in a transaction
 hold           arms the timer, pauses the pools, holds new connections: `held`, or `stuck`: who was in a transaction for too long
+still          says so while it goes on: it ends by itself when the timer does
 open NAME      lets new connections go on, to the server NAME alone, and waits until one gets there
 resume         lets the pools go on, and ends
 release        lets all go that anybody holds here, says what, and ends
@@ -54,7 +55,12 @@ class Clients:
         self._pools = {name: Console(spec["user"], one["socket"], one["port"]) for name, one in spec["pools"].items()}
         self._paused: list[str] = []
         self._armed = False
+        self._until = 0.0  # when the timer lets all go, once it is armed (monotonic)
         self._limit = 0
+
+    def left(self) -> float | None:
+        """Seconds until the timer lets all go; None before it is armed."""
+        return max(self._until - time.monotonic(), 0) if self._armed else None
 
     def busy(self) -> list[dict[str, Any]]:
         """The sessions of PostgreSQL's that a client of the pools has now, with that client's address."""
@@ -75,8 +81,9 @@ class Clients:
             raise OSError(f"HAProxy's frontend {self._spec['frontend']!r} takes no new connections as it is")
         self._arm(limit)
         deadline = time.monotonic() + self._spec["patience"]
+        logins = time.monotonic() + min(LOGIN_SECONDS, self._spec["patience"])
         for name, pool in self._pools.items():
-            await_no_login(pool, min(LOGIN_SECONDS, self._spec["patience"]))
+            await_no_login(pool, max(logins - time.monotonic(), 0))
             pool.send("pause")
             self._paused.append(name)  # it may be, from here on
         for name, pool in self._pools.items():
@@ -89,6 +96,8 @@ class Clients:
             except OSError as error:
                 self._paused.remove(name)  # by somebody else
                 raise OSError(f"{name}: {error}") from None
+        if not self.left():
+            raise OSError("it took so long that all flows again by itself")
         self._limit = limit
         self._haproxy.set_limit(0)
         return None
@@ -109,8 +118,10 @@ class Clients:
             time.sleep(LOOK_SECONDS)
 
     def _alone(self, name: str) -> bool:
-        self._haproxy.lead_to(name)
-        return [server for server, up in self._haproxy.servers().items() if up] == [name]
+        with suppress(OSError):  # it may be starting
+            self._haproxy.lead_to(name)
+            return [server for server, up in self._haproxy.servers().items() if up] == [name]
+        return False
 
     def _gets_through(self) -> bool:
         """Whether PostgreSQL answers through the frontend, where this host may come in."""
@@ -169,6 +180,7 @@ class Clients:
         go = f"echo 'set maxconn frontend {self._spec['frontend']} {limit}' | socat -t 2 stdio {self._spec['haproxy']}"
         resume = f"systemctl kill --signal=USR2 {units}; " if units else ""  # which is PgBouncer's RESUME
         command = f"{resume}{go}; rm -f {self._spec['note']}"
+        self._until = time.monotonic() + self._spec["bound"]
         arm(self._spec["timer"], self._spec["bound"], command)
         self._armed = True
         Path(self._spec["note"]).write_text(self._spec["owner"])
@@ -193,9 +205,13 @@ class Commands:
         self._gone.set()
         self._lines.put("")
 
-    def next(self) -> str:
-        """Empty at the end."""
-        return self._lines.get()
+    def next(self, seconds: float | None) -> str:
+        """Empty at the end. Raises OSError where none has come by then: whoever commands this sleeps, or is gone without a
+        word, and what comes later would be obeyed in another time."""
+        try:
+            return self._lines.get(timeout=seconds)
+        except queue.Empty:
+            raise OSError("no command has come until all flows again by itself") from None
 
     def refuse_gone(self) -> None:
         if self._gone.is_set():
@@ -209,7 +225,7 @@ def say(**answer: Any) -> None:
 
 def obey(clients: Clients, commands: Commands) -> None:
     """Does what it is told until that is over."""
-    while command := commands.next():
+    while command := commands.next(clients.left()):
         word, _, name = command.partition(" ")
         if word == "busy":
             say(busy=clients.busy())
@@ -218,6 +234,8 @@ def obey(clients: Clients, commands: Commands) -> None:
             if stuck is not None:
                 return say(stuck=stuck, problems=clients.let_go())
             say(held=True)
+        elif word == "still":
+            say(still=True)
         elif word == "open":
             clients.open(name)
             say(open=True)

@@ -116,6 +116,8 @@ def set_aside(spec: Spec) -> None:
     """Gives the data's directories the suffix; without one, deletes what is in them."""
     data, suffix = Path(spec["data"]), spec["suffix"]
     if not data.exists():
+        if suffix:  # so that what is restored here instead goes again where that is called off
+            data_directory.make(data_directory.aside(data, suffix))
         return
     refuse_running(spec)
     if suffix:

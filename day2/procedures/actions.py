@@ -214,11 +214,11 @@ class Actions:
             raise ClusterError(f"that {host} is out could not be noted: {'; '.join(failed)}")
 
     @contextmanager
-    def drained(self, host: str, *, until_noticed: bool = False) -> Iterator[None]:
+    def drained(self, host: str, *, until_noticed: bool = False, rebooted: bool = False) -> Iterator[None]:
         """No HAProxy gives `host` new reads in the block. Before it begins, those under way have some seconds to end, and the
         pools give up their connections to it, each after its transaction. `until_noticed`: the block makes it no replica
-        any more, and HAProxy has noticed that at its end."""
-        with drained(self._fleet, self._cluster, host):
+        any more, and HAProxy has noticed that at its end. `rebooted`: it reboots the host, with the HAProxy that may be there."""
+        with drained(self._fleet, self._cluster, host, rebooted=rebooted):
             renew_pools(self._fleet, self._cluster)
             self._interrupts.wait(lambda: self._sessions(host) == 0, time.monotonic() + DRAIN_SECONDS)
             yield

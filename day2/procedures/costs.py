@@ -8,7 +8,7 @@ from cluster.topology import Cluster
 from health.rules.entry import holders_of
 from health.view import ClusterView
 
-from .steps import BaseStep, MoveAddress, RebootHost, RestartPatroni, RestartPostgres, RestartUnit
+from .steps import BaseStep, HandOver, MoveAddress, RebootHost, RestartPatroni, RestartPostgres, RestartUnit, SwitchOver
 
 KEEPALIVED, PATRONI, POOL = "keepalived.service", "patroni.service", "pgquorum-pool@"
 
@@ -18,6 +18,8 @@ def costs(view: ClusterView, cluster: Cluster, plan: Sequence[BaseStep]) -> Iter
     if stops_primary(plan, the_only(cluster)):
         served = "write" if len(cluster.postgres_hosts) > 1 else "query"
         yield f"no {served} is answered while PostgreSQL is restarted where it leads"
+    if len(cluster.postgres_hosts) == 2 and any(isinstance(step, SwitchOver | HandOver) for step in plan):
+        yield "reads are cut once in the switchover: with two PostgreSQL hosts there is no third to serve them meanwhile"
     if restarts_pools(plan):
         others = "; others find another proxy host meanwhile" if len(cluster.pooler_hosts) > 1 else ""
         yield f"a process of PgBouncer that is restarted sends its clients away, each after its transaction{others}"

@@ -19,11 +19,14 @@ READY_SECONDS = 20
 
 
 @contextmanager
-def drained(fleet: Fleet, cluster: Cluster, host: str) -> Iterator[None]:
-    """No HAProxy gives `host` new reads in the block. Raises ClusterError where that can't be had, or not be undone."""
+def drained(fleet: Fleet, cluster: Cluster, host: str, *, rebooted: bool = False) -> Iterator[None]:
+    """No HAProxy gives `host` new reads in the block; where that is to be `rebooted`, none but its own, which goes with it.
+    Raises ClusterError where that can't be had, or not be undone."""
     channels: dict[str, paramiko.Channel] = {}
     try:
         for proxy in cluster.haproxy_hosts:
+            if rebooted and proxy.name == host:
+                continue
             channels[proxy.name] = _start(fleet, proxy.name, host)
         yield
     finally:

@@ -66,8 +66,9 @@ def execute(step: Step, actions: Actions) -> None:
         case ReloadUnit(host, unit):
             actions.systemctl(host, "reload", unit)
             actions.await_healthy()
-        case StopUnits(host, units):
-            actions.systemctl(host, "disable --now --quiet", " ".join(units))
+        case StopUnits(host, units, drained):
+            with actions.drained(host) if drained else nullcontext():
+                actions.systemctl(host, "disable --now --quiet", " ".join(units))
         case RemoveEtcdMember(host):
             actions.remove_etcd_member(host)
         case ForgetHost(host, reachable):
@@ -112,7 +113,7 @@ def _reboot(step: RebootHost, actions: Actions) -> None:
         others = [name for name, host in view.hosts.items() if name != step.host and host.etcd and host.etcd.quorum]
         if others:
             actions.move_etcd_leader(step.host, min(others, key=lambda name: (name == view.leader, name)))
-    with actions.drained(step.host) if step.drained else nullcontext():
+    with actions.drained(step.host, rebooted=True) if step.drained else nullcontext():
         if step.drained:
             actions.await_spared(step.host)
         actions.reboot(step.host)

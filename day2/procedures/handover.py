@@ -87,6 +87,7 @@ def hand_over_held(fleet: Fleet, cluster: Cluster, patroni: Patroni, leader: str
     ):
         clients.await_short()
         clients.hold()
+        clients.still()
         request.send()
         _await_write(write, request, to)
         clients.let_go(to)

@@ -83,6 +83,10 @@ class Holding:
             self._refuse_held(stuck)
             raise given_up(sessions, self._hold.patience)
 
+    def still(self) -> None:
+        """Raises ClusterError where clients wait no more: this machine may have slept since."""
+        self._ask("still", "still", ANSWER_SECONDS)
+
     def let_go(self, to: str) -> None:
         """All go on, to the primary on host `to`: at each proxy as soon as that one leads there, whatever another does, which may
         have been lost meanwhile. Raises ClusterError where they don't get there."""

@@ -80,7 +80,8 @@ def _steps(view: ClusterView, cluster: Cluster, host: str) -> Iterator[Step]:
         drills = (DRILL_TIMER,) if cluster.backup.drill_schedule else ()
         units = (*BACKUP_TIMERS.values(), *drills, *units)
     if units:
-        yield StopUnits(host, units)
+        reads = one in cluster.postgres_hosts and seen.reachable and seen.runs("patroni") and len(cluster.postgres_hosts) > 1
+        yield StopUnits(host, units, drained=reads)
     if one in cluster.etcd_hosts:
         yield RemoveEtcdMember(host)
         if seen.units.get("etcd.service", "not-found") != "not-found":

@@ -170,14 +170,15 @@ class ReloadUnit(BaseStep):
 
 @dataclass(frozen=True)
 class StopUnits(BaseStep):
-    """Stop systemd units on `host` and disable them."""
+    """Stop systemd units on `host` and disable them; `drained` as for RestartPostgres."""
 
     host: str
     units: tuple[str, ...]
+    drained: bool = False
     kind: ClassVar[str] = "stop-units"
 
     def __str__(self) -> str:
-        return f"stop {', '.join(self.units)} on {self.host}, for good"
+        return f"{'drain and ' if self.drained else ''}stop {', '.join(self.units)} on {self.host}, for good"
 
 
 @dataclass(frozen=True)

@@ -131,8 +131,9 @@ def _members(view: ClusterView, cluster: Cluster, work: Work, hold: Hold | None)
 
 
 def _proxy(view: ClusterView, cluster: Cluster, work: Work, host: str) -> Iterator[Step]:
-    """HAProxy by a reload, which begins the new program and cuts nobody. PgBouncer's processes one after the other, once clients
-    that come by the virtual address have been moved to a host that is done; a restart of keepalived moves it, too."""
+    """HAProxy by a reload, which begins the new program and cuts nobody within 15 minutes. PgBouncer's processes one after the
+    other, once clients that come by the virtual address have been moved to a host that is done; a restart of keepalived moves
+    it, too."""
     if work.affected([host], "haproxy"):
         yield from work.install(host, of=("haproxy",))
         if work.restarts(cluster, host, "haproxy"):

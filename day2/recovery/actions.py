@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from agents.recovery import careful
 from agents.sent import shipped
 from cluster import paths
 from cluster.dynamic_config import postgres_parameters
@@ -38,7 +39,7 @@ HEALTHY_SECONDS = 24 * 3600
 ARCHIVED = "select last_archived_wal from pg_stat_archiver"
 # The keys of Patroni's that say who led, who may vote, and how far they were. `initialize` and `config` stay.
 COURSE = ("leader", "optime/leader", "status", "sync", "failsafe", "failover", "history")
-OURS = ("confirmed", "promoted", "accepted_loss", "archived")
+OURS = ("confirmed", "promoted", "accepted_loss", "archived", "written")
 
 
 class RestoreActions:
@@ -198,7 +199,7 @@ class RestoreActions:
             "archive_mode": "on",
             # With a repository away it would fail, and be tried as long as that has for an answer: see `recover`.
             "archive_command": "/bin/false" if restore.away else f"pgbackrest --stanza={self._cluster.name} archive-push %p",
-            "restore_command": f'pgbackrest --stanza={self._cluster.name}{reading(restore)} archive-get %f "%p"',
+            "restore_command": careful(f'pgbackrest --stanza={self._cluster.name}{reading(restore)} archive-get %f "%p"'),
             "recovery_target_timeline": str(restore.timeline),
             "recovery_target_action": "promote",
             **sought,

@@ -23,9 +23,9 @@ def positions(view: ClusterView) -> dict[str, Position]:
     """How far each replica's log goes; those that have not read all of their own are left out."""
     states = {name: host.postgres for name, host in view.hosts.items() if host.patroni and host.postgres}
     return {
-        name: Position(state.timeline, max(state.received, state.replayed or 0))
+        name: Position(state.timeline, max(state.received or 0, state.replayed or 0))
         for name, state in states.items()
-        if state and state.in_recovery and state.received
+        if state and state.in_recovery and state.at_log_end
     }
 
 

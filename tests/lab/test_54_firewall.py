@@ -79,7 +79,7 @@ def test_who_is_no_client_dials_nothing_but_ssh(site: Site, stranger: str, targe
 
 def test_other_tables_of_a_host_are_left_alone(site: Site) -> None:
     """By loading, reloading and removing ours."""
-    foreign = "table inet owner { chain input { type filter hook input priority 0; policy accept; tcp dport 9 drop; } }"
+    foreign = "table inet owner { chain input { type filter hook input priority 0; policy accept; tcp dport 9 drop; }; }"
     site.on(DATABASES[0], f"nft -f - <<'END'\n{foreign}\nEND")
     before = site.on(DATABASES[0], "nft list table inet owner")
     try:

@@ -51,7 +51,7 @@ class RecordingActions:
         """Nobody is."""
 
     @contextmanager
-    def drained(self, host: str, *, until_noticed: bool = False) -> Iterator[None]:
+    def drained(self, host: str, *, until_noticed: bool = False, rebooted: bool = False) -> Iterator[None]:
         self.calls.append(f"drain {host}")
         yield
         self.calls.append(f"ready {host}")

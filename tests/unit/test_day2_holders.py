@@ -118,7 +118,9 @@ def test_in_the_middle_of_an_ordinary_failover_nobody_has_to_be_brought_back() -
 
 def test_a_replica_that_has_not_read_all_of_its_own_log_has_no_vote() -> None:
     noted = Configurations((BOTH,), confirmed=90)
-    view = lagging(0, 0, db3=database("db3", noted, postgres=views.postgres("db3", received=None, receiver=None)))
+    view = lagging(
+        0, 0, db3=database("db3", noted, postgres=views.postgres("db3", at_log_end=False, received=None, receiver=None))
+    )
     assert "another replica (db3) must confirm that" in reasons(view, "db2")[0]
 
 

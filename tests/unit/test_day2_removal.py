@@ -39,7 +39,7 @@ def test_a_replica_of_a_healthy_cluster_may_go() -> None:
     assert against("db3") == []
     assert plan("db3") == [
         "wait until db3 can be spared",
-        f"stop {TIMER}, {BESIDE}, patroni.service on db3, for good",
+        f"drain and stop {TIMER}, {BESIDE}, patroni.service on db3, for good",
         "take db3 out of etcd's members",
         "stop etcd.service on db3, for good",
         "note on all hosts that db3 is no part of the cluster any more",

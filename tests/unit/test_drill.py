@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -256,3 +257,16 @@ def test_the_keeper_has_postgresql_to_run_on_a_backup_and_other_hosts_have_it_on
 def test_settings_that_mean_nothing_are_refused(setting: str, value: object) -> None:
     (problem,) = problems(inventory(backup=True, **{f"backup_{setting}": value}))
     assert problem.startswith(f"backup_{setting} = {value!r}: should be")
+
+
+@pytest.mark.parametrize(("code", "ends"), [(0, 0), (1, 1), (25, 255), (103, 255), (127, 255)])
+def test_only_that_a_file_is_not_there_is_the_end_of_the_log(code: int, ends: int) -> None:
+    """PostgreSQL goes on without a file for each code up to 125, as if there were no more."""
+    done = subprocess.run(["sh", "-c", recovery.careful(f"(exit {code})")], check=False)
+    assert done.returncode == ends
+
+
+def test_what_the_restore_has_written_is_read() -> None:
+    text = "work_mem = '4MB'\nrestore_command = 'old'\nrestore_command = 'pgbackrest --pg1-path=''/d'' archive-get %f \"%p\"'\n"
+    assert recovery.restore_command(text) == "pgbackrest --pg1-path='/d' archive-get %f \"%p\""
+    assert recovery.restore_command("") == ""

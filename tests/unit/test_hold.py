@@ -194,6 +194,17 @@ def test_all_goes_on_when_the_operator_is_gone(played: Played) -> None:
     assert not played.paused and played.limit == 100
 
 
+def test_who_commands_nothing_until_the_timer_lets_go_is_obeyed_no_more(played: Played) -> None:
+    """An operator's machine that slept: what it says then would be done in another time."""
+    there = Program(played, bound=1)
+    assert there.ask() == {"ready": True}
+    assert there.ask("hold") == {"held": True}
+    assert there.ask("still") == {"still": True}
+    assert there.ask() == {"problem": "no command has come until all flows again by itself"}
+    there.end()
+    assert not played.paused and played.limit == 100
+
+
 def test_the_timer_is_left_where_the_program_is_gone_too(played: Played) -> None:
     there = Program(played)
     there.ask()

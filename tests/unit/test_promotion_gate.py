@@ -278,6 +278,15 @@ def test_an_accepted_loss_does_not_pass_over_one_that_has_come_back_with_more_si
         assert judged(kept, Members({"db2": 100, "db3": 200}))[0] is through
 
 
+def test_an_accepted_loss_does_not_pass_over_one_that_still_reads_its_own_log() -> None:
+    kept = shrunk()
+    now = kept.read(["/service/shop/sync"])[1]["/service/shop/sync"]
+    assert now
+    kept.put(accepted_loss={"name": "db2", "revision": now.revision, "answered": ["db2"]})
+    assert not judged(kept, Members({"db2": 100, "db3": at(50, whole=False)}))[0]
+    assert judged(kept, Members({"db2": 100}))[0]
+
+
 def test_a_server_that_still_reads_its_own_log_has_no_vote_and_one_that_was_not_noted_neither() -> None:
     members = Members({"db2": 100, "db3": at(50, whole=False)})
     assert not judged(store(), members)[0]

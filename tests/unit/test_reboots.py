@@ -77,6 +77,11 @@ def test_a_host_that_keeps_backups_comes_first() -> None:
     assert plan == ["reboot keep1", "drain and reboot db3"]
 
 
+def test_the_virtual_address_leaves_a_proxy_host_before_that_is_rebooted_and_once() -> None:
+    plan = [str(step) for step in steps(views.shared(), views.SHARED, ["proxy1", "proxy2"], None)]
+    assert plan == ["reboot proxy2", "move 10.0.0.77 away from proxy1", "reboot proxy1"]
+
+
 def ran(
     monkeypatch: pytest.MonkeyPatch,
     needed: dict[str, str],

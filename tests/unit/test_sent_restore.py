@@ -251,3 +251,15 @@ def test_what_its_owner_could_not_move_or_delete_is_told_before(data: Path, monk
     monkeypatch.setattr(data_directory.os, "access", lambda place, how, effective_ids: place.name != "wal")
     (why,) = restore.survey(spec(data))["against"]
     assert why == f"{data.parent.parent}/wal is not postgres's to write: chown postgres {data.parent.parent}/wal"
+
+
+def test_where_there_was_no_data_nothing_is_left_when_it_is_put_back(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what was restored would stay, and lead."""
+    monkeypatch.setattr(restore, "end_unit", lambda: None)
+    none = spec(data.with_name("gone"), suffix=".before-1")
+    for _ in range(2):
+        restore.set_aside(none)
+    (data.parent / "gone").mkdir()
+    (data.parent / "gone" / "PG_VERSION").write_text("18")
+    restore.put_back(none)
+    assert list((data.parent / "gone").iterdir()) == []

@@ -82,6 +82,7 @@ def postgres(name: str, **differs: Any) -> PostgresState:
         timeline=3,
         lsn=POSITION if primary else None,
         received=None if primary else POSITION,
+        at_log_end=not primary,
         replayed=None if primary else POSITION,
         replay_age=None if primary else 0.1,
         replay_paused=False,
