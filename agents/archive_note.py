@@ -41,6 +41,14 @@ def on_line(noted: Progress, timeline: int, left: Mapping[int, int], size: int) 
     return replace(noted, to=to, timeline=timeline, lacks=lacks, beyond=min(noted.beyond, most))
 
 
+def of_leader(noted: Progress, timeline: int, left: Mapping[int, int], size: int, place: int) -> Progress:
+    """The same for the server that leads, which has archived up to `place`. What was noted on a timeline that it does not come
+    from is of one who was lost before anybody followed: where that has archived a file, this one's may have another end."""
+    if noted.timeline != timeline and noted.timeline not in left:
+        return Progress(min(noted.to, place), timeline)
+    return on_line(noted, timeline, left, size)
+
+
 def led(noted: Progress, begins: int, place: int, now: float) -> Progress:
     """What the leader notes, whose log begins at `begins` and is archived, as far as it is there, up to `place`."""
     if begins <= noted.to:  # it has all that may be missing, and archives it

@@ -11,6 +11,7 @@ replica that has it archives it. The slot keeps no more than `max_slot_wal_keep_
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from agents.archive_note import ArchiveNotes, Progress, handed_in, led, on_line
+from agents.archive_note import ArchiveNotes, Progress, handed_in, led, of_leader, on_line
 from agents.etcd import Etcd, EtcdError
 from agents.session import Session
 from agents.specification import Specification
@@ -87,7 +88,7 @@ class ArchiveSlot:
         # Asked for after the position: what was ended before that waits by then.
         place = archived_to(now["position"], self._session.ask(WAITING), now["segment_size"])
         noted, revision = self._notes.read()
-        before = on_line(noted, log.timeline, log.left, log.size) if noted else Progress(place, log.timeline)
+        before = of_leader(noted, log.timeline, log.left, log.size, place) if noted else Progress(place, log.timeline)
         new = led(before, log.begins(now["position"]), place, time.time())
         # Not where somebody else leads by now, or has handed something in.
         return new if self._notes.lead(new, noted, revision) else None
@@ -113,11 +114,12 @@ class ArchiveSlot:
 
 
 def push_by(command: str) -> Callable[[Path], bool]:
-    """Archives a file by archive_command's program."""
+    """Archives a file by archive_command's program, whether it waits for that or not."""
+    environment = {**os.environ, "PGQUORUM_HANDS_IN": "yes"}
 
     def push(file: Path) -> bool:
         try:
-            return subprocess.run([command, str(file)], timeout=PUSH_SECONDS, check=False).returncode == 0
+            return subprocess.run([command, str(file)], timeout=PUSH_SECONDS, check=False, env=environment).returncode == 0
         except (OSError, subprocess.TimeoutExpired) as error:
             print(f"{file.name} can't be archived: {error}", file=sys.stderr, flush=True)
             return False

@@ -54,10 +54,10 @@ class Host:
         else:
             file.write_text(RUNNING.format(pid=pid, state=state))
 
-    def archive(self) -> subprocess.CompletedProcess[str]:
+    def archive(self, **environment: str) -> subprocess.CompletedProcess[str]:
         path = f"{self.place}/bin:{os.environ['PATH']}"
         command = ["sh", f"{self.place}/archive-push", WAL]
-        return subprocess.run(command, env={"PATH": path}, text=True, capture_output=True, check=False)
+        return subprocess.run(command, env={"PATH": path} | environment, text=True, capture_output=True, check=False)
 
     @property
     def tried(self) -> list[str]:
@@ -158,3 +158,10 @@ def test_where_no_note_can_be_left_it_fails_as_pgbackrest_does(host: Host) -> No
     host.pgbackrest(103, until=1010)
     done = [host.archive() for _ in "ab"]
     assert [one.returncode for one in done] == [103, 103] and host.tried == [FULL, FULL]
+
+
+def test_what_a_replica_hands_in_is_sent_itself(host: Host) -> None:
+    """It is in no queue: pgBackRest's archiving in the background takes from there alone."""
+    host.postgresql("ready   ")
+    assert host.archive(PGQUORUM_HANDS_IN="yes").returncode == 0
+    assert host.tried == [f"--stanza=shop --no-archive-async archive-push {WAL}"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agents.archive_note import GIVE_UP_SECONDS, ArchiveNotes, Progress, handed_in, led, on_line
+from agents.archive_note import GIVE_UP_SECONDS, ArchiveNotes, Progress, handed_in, led, of_leader, on_line
 from agents.archive_slot import CREATE, DROP_LOST, WAITING, ArchiveSlot, archived_to, push_by
 from agents.etcd import Compare, Value
 from agents.unarchived import Log
@@ -79,6 +79,13 @@ def test_what_an_earlier_timeline_had_archived_beyond_the_fork_is_not_archived_o
     assert on_line(at(4, lacks=8, beyond=9), 4, left, SIZE) == at(4, lacks=6, beyond=6, timeline=4)
     assert on_line(at(7, lacks=8, beyond=9), 4, left, SIZE) == at(6, beyond=6, timeline=4)
     assert on_line(at(8), 3, left, SIZE) == at(8) and on_line(at(8), 5, {}, SIZE) == at(8)
+
+
+def test_what_was_noted_by_one_whom_nobody_followed_counts_as_far_as_this_one_has_archived() -> None:
+    assert of_leader(at(8, timeline=2), 3, {1: 7 * SIZE}, SIZE, 7 * SIZE) == at(7, timeline=3)
+    assert of_leader(at(5, timeline=2), 3, {1: 7 * SIZE}, SIZE, 7 * SIZE) == at(5, timeline=3)
+    assert of_leader(at(8, timeline=1), 3, {1: 7 * SIZE}, SIZE, 9 * SIZE) == at(7, timeline=3)
+    assert on_line(at(8, timeline=2), 3, {1: 7 * SIZE}, SIZE) == at(8, timeline=2)  # a replica leaves it to whoever leads
 
 
 def test_from_where_on_nothing_is_missing_on_a_server() -> None:
