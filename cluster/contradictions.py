@@ -11,7 +11,7 @@ from . import entry, package_files, pooling, repositories
 from . import settings as s
 from .components import COMPONENTS
 from .errors import did_you_mean
-from .parameters import LOGICAL, parameter_problems
+from .parameters import LOGICAL, normalize, parameter_problems
 from .slots import slot_name
 from .topology import Cluster
 
@@ -75,8 +75,22 @@ def _filter_problems(cluster: Cluster) -> Iterator[str]:
 
 
 def _parameter_problems(cluster: Cluster) -> Iterator[str]:
-    durable = cluster.all.durability != "asynchronous"
-    yield from parameter_problems(cluster.postgres.parameters, durable=durable, version=cluster.postgres.version)
+    durable, given = cluster.all.durability != "asynchronous", cluster.postgres.parameters
+    yield from parameter_problems(given, durable=durable, version=cluster.postgres.version)
+    if durable and _normal(cluster, "wal_receiver_status_interval", 10) == 0:
+        yield (
+            f"postgres_parameters[wal_receiver_status_interval] = {given['wal_receiver_status_interval']!r}: replicas would say"
+            " how far they are only when they are asked, and each write wait for that: should be at least 1"
+        )
+    if cluster.weaker_commits == "refuse" and _normal(cluster, "event_triggers", True) is False:
+        yield f"postgres_parameters[event_triggers] = {given['event_triggers']!r}: weaker_commits = 'refuse' is one: should be on"
+
+
+def _normal(cluster: Cluster, name: str, default: object) -> object:
+    """A parameter's value in its base unit; the default, too, for one that is wrong by itself."""
+    with suppress(ValueError):
+        return normalize(name, cluster.postgres.parameters.get(name, default), cluster.postgres.version)
+    return default
 
 
 def _port_problems(cluster: Cluster) -> Iterator[str]:
@@ -136,10 +150,8 @@ def _slot_problems(cluster: Cluster) -> Iterator[str]:
         value = postgres.parameters.get(name, needed)
         if value not in (needed, needed == "on"):
             yield f"postgres_parameters[{name}] = {value!r}: with postgres_slots it is {needed!r}"
-    most, count = (
-        postgres.parameters.get("max_replication_slots", 10),
-        len(members) + len(postgres.slots) + len(cluster.backup_hosts),
-    )
+    most = _normal(cluster, "max_replication_slots", 10)
+    count = len(members) + len(postgres.slots) + len(cluster.backup_hosts)
     if isinstance(most, int) and count > most:
         yield f"postgres_parameters[max_replication_slots] = {most}: the hosts, postgres_slots and backups need {count}"
 

@@ -89,7 +89,8 @@ def postgres_parameters(cluster: Cluster) -> Json:
         "wal_retrieve_retry_interval": "500ms",
         # Whoever wants an archive one day need not restart PostgreSQL for it: only archive_mode would ask for that.
         "archive_mode": "on",
-        "archive_command": "/bin/true",
+        # PostgreSQL archives nothing where both are set.
+        "archive_command": "" if cluster.postgres.parameters.get("archive_library") else "/bin/true",
         **(_archiving() if cluster.backup_hosts else {}),
         # One application that takes all connections must not keep out who tests the cluster, nor a rewind.
         "reserved_connections": RESERVED_CONNECTIONS,

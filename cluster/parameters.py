@@ -70,7 +70,13 @@ PATRONIS_LEAST: dict[str, object] = {
 # What logical slots need that survive a failover.
 LOGICAL = {"wal_level": "logical", "hot_standby_feedback": "on", "sync_replication_slots": "on"}
 # With any other value than these, what was acknowledged may be gone or damaged after a crash.
-DURABLE = {"fsync": True, "full_page_writes": True, "data_sync_retry": False, "ignore_invalid_pages": False}
+DURABLE = {
+    "fsync": True,
+    "full_page_writes": True,
+    "data_sync_retry": False,
+    "ignore_invalid_pages": False,
+    "zero_damaged_pages": False,
+}
 
 MEMORY_UNITS: dict[str, float] = {
     "B": 1,

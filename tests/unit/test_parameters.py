@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from clusters import cluster, hosts, problems
 from hypothesis import given
@@ -192,3 +194,20 @@ def test_what_the_tool_sets_is_known_to_every_version(version: int) -> None:
 @pytest.mark.parametrize(("given", "directory"), [({}, "17/pgquorum"), ({"postgres_data_directory": "/data/17/x"}, "/data/17/x")])
 def test_the_data_lies_where_the_packages_of_the_version_have_it(given: dict[str, str], directory: str) -> None:
     assert cluster(postgres_version=17, **given).postgres.data_directory.endswith(directory)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"postgres_parameters": {"wal_receiver_status_interval": "0s"}}, "wal_receiver_status_interval] = '0s': replicas would"),
+        ({"postgres_parameters": {"event_triggers": "off"}, "weaker_commits": "refuse"}, "event_triggers] = 'off': weaker_"),
+    ],
+)
+def test_what_would_break_a_promise_beside_another_setting_is_refused(settings: dict[str, Any], told: str) -> None:
+    (one,) = problems(hosts(**settings))
+    assert told in one
+
+
+def test_and_not_where_nothing_is_promised() -> None:
+    lax = {"durability": "asynchronous", "weaker_commits": "tell"}
+    assert problems(hosts(postgres_parameters={"wal_receiver_status_interval": 0, "event_triggers": False}, **lax)) == []
