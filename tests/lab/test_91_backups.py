@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
 from commands import invoke
 from helpers import Site
-from hosts import DATABASES, wait_until
+from hosts import DATABASES, IN_URL, wait_until
 from keeping import HOST, ONLY_WITH_BACKUPS, archived, info, labels, recovered, rules, told, written
 from proving import switch_over
 
 pytestmark = [pytest.mark.usefixtures("healed"), ONLY_WITH_BACKUPS]
 UNITS = ("pgbackrest", "pgquorum-backup@full")
+# Suites of TLS 1.2, and whether they are to be taken.
+TLS_1_2 = {"ECDHE-ECDSA-AES128-GCM-SHA256": True, "ECDHE-ECDSA-AES256-SHA384": False, "ECDHE-ECDSA-AES128-SHA": False}
 
 
 def test_a_host_for_backups_joins_a_living_cluster_and_a_second_deploy_changes_nothing(joined: Site) -> None:
@@ -67,6 +70,15 @@ def test_two_backups_are_never_made_at_once(joined: Site) -> None:
     times = [(b["timestamp"]["start"], b["timestamp"]["stop"]) for b in info(joined)["backup"][-2:]]
     assert times[0][1] <= times[1][0]
     assert joined.on(HOST, "systemctl is-failed 'pgquorum-backup@*' || true") == "" or "backups.failed" not in rules(joined)
+
+
+@pytest.mark.parametrize(("suite", "taken"), TLS_1_2.items())
+def test_pgbackrest_takes_only_suites_that_authenticate(joined: Site, suite: str, taken: bool) -> None:
+    tls = "/etc/pgbackrest/tls"
+    dialled = f"openssl s_client -connect {IN_URL[HOST]}:8432 -tls1_2 -cipher {suite}:@SECLEVEL=0"
+    pair = f"-cert {tls}/server.crt -key {tls}/server.key -CAfile {tls}/ca.crt"
+    said = joined.on(DATABASES[0], f"{dialled} {pair} </dev/null 2>/dev/null || true")
+    assert re.search(rf"Cipher +: {suite if taken else '0000'}", said), said
 
 
 def test_archiving_goes_on_after_a_switchover(joined: Site) -> None:

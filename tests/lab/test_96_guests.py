@@ -24,15 +24,13 @@ from operations.managed import data_directory, write
 pytestmark = pytest.mark.usefixtures("first_deploy", "healed")
 
 TLS_1_2 = {"ECDHE-ECDSA-AES128-GCM-SHA256": True, "ECDHE-ECDSA-AES256-SHA384": False, "ECDHE-ECDSA-AES128-SHA": False}
-SERVERS = [*((DATABASES[0], port) for port in (2379, 2380, 8008, 5432, 8432)), (PROXY, 5000), (PROXY, 7000)]
+SERVERS = [*((DATABASES[0], port) for port in (2379, 2380, 8008, 5432)), (PROXY, 5000), (PROXY, 7000)]
 
 
 @pytest.mark.parametrize(("host", "port"), SERVERS)
 def test_of_tls_1_2_only_suites_that_authenticate_are_taken(site: Site, host: str, port: int) -> None:
     protocol = ["-starttls", "postgres"] if port in (5432, 5000) else []
-    pair = (
-        site.secrets / f"{DATABASES[0]}-{'etcd-client' if port in (2379, 2380) else 'pgbackrest' if port == 8432 else 'postgres'}"
-    )
+    pair = site.secrets / f"{DATABASES[0]}-{'etcd-client' if port in (2379, 2380) else 'postgres'}"
     for suite, taken in TLS_1_2.items():
         done = subprocess.run(
             ["openssl", "s_client", "-connect", f"{IN_URL[host]}:{port}", *protocol, "-tls1_2", "-cipher", f"{suite}:@SECLEVEL=0",
