@@ -20,7 +20,7 @@ reader() { pgrep -u postgres -f 'postgres: .*[s]tartup'; }
 old=$(reader); kill -KILL "$(head -n 1 "$1/postmaster.pid")"
 until new=$(reader | grep -vx "$old"); do sleep 0.005; done
 kill -STOP "$new"
-for look in $(seq 2000); do
+for look in $(seq 6000); do
     runuser -u postgres -- psql -XAtqh /run/postgresql -d postgres -c 'select 1' >/dev/null 2>&1 && break
     kill -CONT "$new"; sleep 0.003; kill -STOP "$new"
 done
@@ -51,7 +51,7 @@ def test_a_server_that_still_reads_its_own_log_is_no_witness_for_another(site: S
             with site.firewall([laggard], slowly):
                 for n in range(LATE_ROWS):
                     client.execute(f"insert into kept values ({ROWS + 1 + n}, {FILLING})")
-                reader = site.on(holder, f"set -- {site.cluster.postgres.data_directory}; {CRASH}")
+                reader = site.on(holder, f"set -- {site.cluster.postgres.data_directory}; {CRASH}", timeout=300)
                 wait_until(lambda: json.loads(site.etcdctl(laggard, sync))["sync_standby"] == laggard, "Patroni goes on alone")
                 site.lab.off(primary)
         assert site.psql(holder, "select pg_last_wal_receive_lsn() is null") == "t"
