@@ -14,9 +14,9 @@ pytestmark = pytest.mark.usefixtures("healed")
 # Of some 190 kB each: what both have that the holder has not applied, and what it alone has.
 EARLY_ROWS, LATE_ROWS = 150, 60
 # Kills PostgreSQL ($1: its data directory), and stops the process that reads the log of the next one as soon as that takes
-# connections. Prints its number.
-CRASH = """
-reader() { pgrep -u postgres -f 'postgres: .*[s]tartup'; }
+# connections.
+READER = "reader() { pgrep -u postgres -f 'postgres: .*[s]tartup'; }"
+CRASH = f"""{READER}
 old=$(reader); kill -KILL "$(head -n 1 "$1/postmaster.pid")"
 until new=$(reader | grep -vx "$old"); do sleep 0.005; done
 kill -STOP "$new"
@@ -24,7 +24,6 @@ for look in $(seq 6000); do
     runuser -u postgres -- psql -XAtqh /run/postgresql -d postgres -c 'select 1' >/dev/null 2>&1 && break
     kill -CONT "$new"; sleep 0.003; kill -STOP "$new"
 done
-echo "$new"
 """
 
 
@@ -34,7 +33,6 @@ def test_a_server_that_still_reads_its_own_log_is_no_witness_for_another(site: S
     sync = f"get --print-value-only /service/{SPEC.name}/sync"
     slowly = f"{FAMILY} saddr {ADDRESS[primary]} tcp sport 5432 limit rate over 24 kbytes/second burst 64 kbytes drop"
     assert site.etcdctl(holder, noted)
-    reader = ""
     try:
         with site.connect(5000) as client:
             client.execute("drop table if exists kept")
@@ -51,7 +49,7 @@ def test_a_server_that_still_reads_its_own_log_is_no_witness_for_another(site: S
             with site.firewall([laggard], slowly):
                 for n in range(LATE_ROWS):
                     client.execute(f"insert into kept values ({ROWS + 1 + n}, {FILLING})")
-                reader = site.on(holder, f"set -- {site.cluster.postgres.data_directory}; {CRASH}", timeout=300)
+                site.on(holder, f"set -- {site.cluster.postgres.data_directory}; {CRASH}", timeout=300)
                 wait_until(lambda: json.loads(site.etcdctl(laggard, sync))["sync_standby"] == laggard, "Patroni goes on alone")
                 site.lab.off(primary)
         assert site.psql(holder, "select pg_last_wal_receive_lsn() is null") == "t"
@@ -60,7 +58,7 @@ def test_a_server_that_still_reads_its_own_log_is_no_witness_for_another(site: S
         assert site.etcdctl(laggard, noted) == ""
         wait_until(lambda: refused(site, laggard), "the gate refuses the laggard")
     finally:
-        site.on(holder, f"test -z '{reader}' || kill -CONT {reader}")
+        site.on(holder, f"{READER}; reader | xargs -r kill -CONT")
     # Now it reads the rest, has all, and leads.
     wait_until(lambda: answers(site, holder) == "f", "the holder leads")
     site.heal()
