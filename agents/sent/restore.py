@@ -173,9 +173,9 @@ def recover(spec: Spec) -> None:
     write(PRIVATE / "pg_hba.conf", "local all postgres peer\n")
     remove(data / "standby.signal")
     write(data / "recovery.signal", "")
-    histories = {data / "pg_wal" / f"{number:08X}.history" for number in spec["taken"]}
+    histories = [data / "pg_wal" / f"{number:08X}.history" for number in spec["taken"]]
     with acting_as():
-        missing = [file for file in sorted(histories) if not file.exists()]
+        missing = [file for file in histories if not file.exists()]
     for file in missing:
         write(file, TAKEN.format(parent=spec["timeline"]))
     # What pgBackRest has written into postgresql.auto.conf reads the one repository that the backup came from, and goes before
