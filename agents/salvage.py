@@ -19,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from agents.specification import Specification
+from agents.wal import beginning, lsn, of_timeline, position, waldump
 
 NOTE = "salvage.json"
 # In all, the oldest is removed first; and so much of the file system stays free.
@@ -90,23 +91,8 @@ def diverged(mine: History, theirs: History) -> list[Stretch]:
 
 def needed(names: Sequence[str], stretches: Sequence[Stretch], end: int, segment: int) -> list[str]:
     """Those files of pg_wal that have the stretches, up to `end`. A segment has `segment` bytes; later ones are only reserved."""
-    timelines, first = {one.timeline for one in stretches}, stretches[0].begin // segment
-    found = []
-    for name in sorted(name for name in names if re.fullmatch("[0-9A-F]{24}", name)):
-        timeline, high, low = (int(name[at : at + 8], 16) for at in (0, 8, 16))
-        if timeline in timelines and first <= high * (2**32 // segment) + low <= end // segment:
-            found.append(name)
-    return found
-
-
-def position(lsn: str) -> int:
-    """`0/5F6ADF0` in bytes."""
-    high, low = lsn.split("/")
-    return int(high, 16) * 2**32 + int(low, 16)
-
-
-def lsn(where: int) -> str:
-    return f"{where >> 32:X}/{where & 0xFFFFFFFF:X}"
+    found = [of_timeline(names, one.timeline, one.begin, end if one.end is None else one.end, segment) for one in stretches]
+    return sorted(name for names in found for name in names)
 
 
 class Server:
@@ -134,16 +120,27 @@ class Server:
         return history(text, int(timeline, 16))
 
     def commits(self, stretch: Stretch) -> tuple[int, int]:
-        """How many transactions a stretch of the log has committed or prepared, and where it ends."""
-        until = ["-e", lsn(stretch.end)] if stretch.end is not None else []
-        what = ["-p", str(self.wal), "-t", str(stretch.timeline), "-s", lsn(stretch.begin), *until, "-r", "Transaction"]
-        command = [str(self._binaries / "pg_waldump"), *what]
+        """How many transactions a stretch of the log has committed or prepared, and where it ends. Raises NothingKeptError where
+        none of it can be read."""
+        files = of_timeline(
+            [file.name for file in self.wal.iterdir()], stretch.timeline, stretch.begin, stretch.end, self.segment
+        )
+        if not files:
+            return 0, stretch.begin if stretch.end is None else stretch.end
+        command = waldump(self._binaries, self.wal, files, stretch.begin, stretch.end, self.segment)
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as dump:
             assert dump.stdout and dump.stderr
             count = sum(1 for line in dump.stdout if "desc: COMMIT" in line or "desc: PREPARE" in line)
-            # It goes on until what it reads is no log any more, and says where that was.
-            ends = [position(found[0]) for found in LSN.finditer(dump.stderr.read())]
-        return count, stretch.end if stretch.end is not None else max([stretch.begin, *ends])
+            problem = dump.stderr.read()
+        if stretch.end is not None:
+            return count, stretch.end
+        if not dump.returncode:
+            return count, beginning(files[-1], self.segment) + self.segment
+        # It goes on until what it reads is no log any more, and says where that was.
+        ends = [position(found[0]) for found in LSN.finditer(problem)]
+        if not ends:
+            raise NothingKeptError(f"pg_waldump says: {' '.join(problem.split())[:300]}")
+        return count, max([stretch.begin, *ends])
 
     def _said(self, program: str, *arguments: str) -> str:
         command = [str(self._binaries / program), *arguments]

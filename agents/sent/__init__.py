@@ -25,7 +25,7 @@ BESIDES = {
     "restore": ("rights", "data_directory"),
     "follow": ("postmaster", "rights"),
     "judge": ("rights",),
-    "lost": ("rights",),
+    "lost": ("rights", "wal"),
     "store": ("ssh_keys",),
     "install": ("debian", "parts", "parts.asking", "parts.files"),
     "kernel": ("debian",),

@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from agents.rights import become
+from agents.wal import beginning, lsn, of_timeline, position, waldump
 
 # More is not read: with files of 16 MiB it is 1 GiB.
 MOST_FILES = 64
 SECONDS = 90
+# What pg_waldump says where the log ends.
+ENDED = re.compile("error in WAL record at [0-9A-F]+/[0-9A-F]+")
 COMMIT = re.compile(r"lsn: ([0-9A-F]+/[0-9A-F]+).*desc: (?:COMMIT|PREPARE)[A-Z_]* .*?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.?\d*) UTC")
 
 
@@ -28,11 +31,6 @@ def moment(text: str) -> float:
     """Seconds since 1970 of a time in UTC."""
     form = "%Y-%m-%d %H:%M:%S.%f" if "." in text else "%Y-%m-%d %H:%M:%S"
     return datetime.strptime(text, form).replace(tzinfo=timezone.utc).timestamp()  # noqa: UP017 - Python 3.10
-
-
-def beginning(name: str, size: int) -> str:
-    """Where a file of the log begins, which has that many bytes."""
-    return f"{int(name[8:16], 16):X}/{int(name[16:], 16) * size:X}"
 
 
 def counted(lines: Any, time: float | None) -> dict[str, Any]:
@@ -51,14 +49,19 @@ def counted(lines: Any, time: float | None) -> dict[str, Any]:
 
 def look(spec: dict[str, Any]) -> dict[str, Any]:
     """The answer. Raises OSError."""
-    prefix = f"{spec['timeline']:08X}"
-    names = sorted(one.name for one in Path(spec["wal"]).iterdir() if re.fullmatch(prefix + "[0-9A-F]{16}", one.name))
-    written = sorted(names, key=lambda name: Path(spec["wal"], name).stat().st_mtime)[-MOST_FILES:]
+    wal, timeline = Path(spec["wal"]), int(spec["timeline"])
+    names = [file.name for file in wal.iterdir() if re.fullmatch(f"{timeline:08X}[0-9A-F]{{16}}", file.name)]
+    written = sorted(names, key=lambda name: (wal / name).stat().st_mtime)[-MOST_FILES:]
     if not written:
-        raise OSError(f"no file of timeline {spec['timeline']} is there")
-    first = min(written)
-    start = spec.get("lsn") or beginning(first, Path(spec["wal"], first).stat().st_size)
-    command = [f"{spec['binaries']}/pg_waldump", "-p", spec["wal"], "-t", str(spec["timeline"]), "-r", "Transaction", "-s", start]
+        raise OSError(f"no file of timeline {timeline} is there")
+    segment = (wal / written[0]).stat().st_size
+    begin = position(spec["lsn"]) if spec.get("lsn") else beginning(min(written), segment)
+    files = of_timeline(names, timeline, begin, None, segment)
+    if not files:
+        return counted([], None)
+    if beginning(files[0], segment) > begin:
+        raise OSError(f"the log does not reach back to {lsn(begin)}")
+    command = waldump(spec["binaries"], wal, files, begin, None, segment)
     with subprocess.Popen(
         ["timeout", str(SECONDS), *command],
         stdout=subprocess.PIPE,
@@ -69,7 +72,7 @@ def look(spec: dict[str, Any]) -> dict[str, Any]:
         assert dump.stdout and dump.stderr
         found = counted(dump.stdout, spec.get("time"))
         said = dump.stderr.read()
-    if "could not find" in said and not found["transactions"]:
+    if dump.returncode and not found["transactions"] and not ENDED.search(said):
         raise OSError(said.strip()[:300])
     return found
 

@@ -97,6 +97,18 @@ def wait_until(answer: Callable[[], Answer], what: str, seconds: float = PATIENC
         pause = min(1.0, pause * 1.3)  # a question such as patronictl's takes a good part of a second of processor time
 
 
+# Far from those in use.
+RESERVE = """
+newest=$(ls | grep -xE '[0-9A-F]{24}' | sort | tail -n 1)
+for number in $(seq 160 250); do
+    name=$(printf '%.16s%08X' "$newest" $number)
+    truncate -s 16M $name && chown postgres: $name && chmod 600 $name && echo "$PWD/$name"
+    [ "$(ls -U | grep -xE '[0-9A-F]{24}' | head -n 1)" = $name ] && exit
+done
+exit 1
+"""
+
+
 @contextmanager
 def reserved(spec: LabSpec, seconds: float = 0, keep: Path | None = None) -> Iterator[bool]:
     """Whether a lab is this process's alone, now or within so many seconds. What is left of a killed run is cleared, but for
@@ -150,6 +162,11 @@ class Hosts:
         """The answer of a host's own PostgreSQL, asked through its socket."""
         quoted = query.replace("'", "'\\''")
         return self.on(host, f"runuser -u postgres -- psql -XAtq -d {database} -c '{quoted}'")
+
+    def reserve(self, host: str, wal: str) -> list[str]:
+        """Makes files in a directory of the log as PostgreSQL reserves them, of zeroes, until one of them lies first in it. Their
+        paths."""
+        return self.on(host, f"cd {wal}; {RESERVE}").split()
 
     def members(self, through: str | None = None) -> dict[str, dict[str, Any]]:
         """Patroni's members by name, as patronictl tells."""

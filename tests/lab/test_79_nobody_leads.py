@@ -36,6 +36,8 @@ def lost(site: Site) -> Iterator[tuple[str, str, str]]:
                 site.on(holder, "systemctl stop patroni")
                 sync = f"get --print-value-only /service/{SPEC.name}/sync"
                 wait_until(lambda: json.loads(site.etcdctl(laggard, sync))["sync_standby"] == laggard, "Patroni goes on alone")
+                for host in (primary, holder):  # a rewind removes them
+                    site.reserve(host, f"{site.cluster.postgres.data_directory}/pg_wal")
                 site.lab.off(primary)
             yield primary, holder, laggard
         finally:

@@ -14,14 +14,15 @@ pytestmark = pytest.mark.usefixtures("healed")
 # Of some 190 kB each: what both have that the holder has not applied, and what it alone has.
 EARLY_ROWS, LATE_ROWS = 150, 60
 # Kills PostgreSQL ($1: its data directory), and stops the process that reads the log of the next one as soon as that takes
-# connections.
+# connections. Stopped in a moment when it has a lock that sessions need, it goes on for another step.
 READER = "reader() { pgrep -u postgres -f 'postgres: .*[s]tartup'; }"
 CRASH = f"""{READER}
 old=$(reader); kill -KILL "$(head -n 1 "$1/postmaster.pid")"
 until new=$(reader | grep -vx "$old"); do sleep 0.005; done
 kill -STOP "$new"
 for look in $(seq 6000); do
-    runuser -u postgres -- psql -XAtqh /run/postgresql -d postgres -c 'select 1' >/dev/null 2>&1 && break
+    timeout 20 runuser -u postgres -- psql -XAtqh /run/postgresql -d postgres \
+        -c 'select pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()' >/dev/null 2>&1 && break
     kill -CONT "$new"; sleep 0.003; kill -STOP "$new"
 done
 """

@@ -27,6 +27,7 @@ def guarded(site: Site, database: str) -> bool:
 
 def test_how_much_a_failover_would_lose_is_counted(site: Site) -> None:
     leader, replicas = site.leader(), site.replicas()
+    made: list[str] = []
     with site.connect(5000) as app:
         app.execute("drop table if exists unconfirmed")
         app.execute("create table unconfirmed (n int)")
@@ -39,6 +40,7 @@ def test_how_much_a_failover_would_lose_is_counted(site: Site) -> None:
         with site.connect(5432, host=leader, hostaddr=ADDRESS[leader]) as app:
             for n in range(53):
                 app.execute("insert into unconfirmed values (%s)", (n,))
+        made = site.reserve(leader, f"{site.cluster.postgres.data_directory}/pg_wal")
         found = verified(site, "acknowledged")
         assert [level for level, _ in found] == ["warning"], found
         assert "would lose at most " in found[0][1], found
@@ -47,6 +49,7 @@ def test_how_much_a_failover_would_lose_is_counted(site: Site) -> None:
     finally:
         for replica in replicas:
             site.on(replica, "systemctl start patroni")
+        site.on(leader, " ".join(["rm -f", *made]))
         wait_until(site.healthy, "the replicas are back")
         site.psql(site.leader(), RESET)
     wait_until(lambda: verified(site, "acknowledged") == [], "nothing is at risk")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from clusters import cluster
 
-from health.at_risk import PLACE, at_risk, script
+from health.at_risk import PLACE, TOO_LONG, at_risk, script
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,11 @@ from health.at_risk import PLACE, at_risk, script
             "9000000000\n0\n",
             "warning",
             "a failover now would lose more transactions than could be counted that the primary may have",
+        ),
+        (
+            "7320\n0\nerror: no valid record\n",
+            "warning",
+            "a failover now would lose transactions that could not be counted (error: no valid record) that the primary may",
         ),
         (
             "56\n56\n0\n",
@@ -54,17 +59,19 @@ def answered(tmp_path: Path, psql: str, log: str) -> str:
 
 def test_the_script_counts_commits_from_where_replicas_are(tmp_path: Path) -> None:
     commits = "echo 'rmgr: Transaction desc: COMMIT x'; echo 'rmgr: Transaction desc: ABORT'; echo 'desc: COMMIT y'"
-    assert answered(tmp_path, "echo 0/10 0/90 3 128 8", f'[ "$*" = "{WALDUMP}" ] || exit 1; {commits}').split() == [
+    assert answered(tmp_path, "echo 0/10 0/90 A B 128 8", f'[ "$*" = "{WALDUMP}" ] || exit 1; {commits}').split() == [
         "128",
         "8",
         "2",
     ]
-    assert answered(tmp_path, "echo 0/90 0/90 3 0 0", "exit 1").split() == ["0", "0", "0"]
-    assert answered(tmp_path, "echo 0/10 0/90 3 128 0", "exit 1").split() == ["128", "0"]
+    assert answered(tmp_path, "echo 0/90 0/90 A A 0 0", "exit 1").split() == ["0", "0", "0"]
+    assert answered(tmp_path, "echo 0/10 0/90 A B 128 0", f"exit {TOO_LONG}").split() == ["128", "0"]
+    broken = "echo first; echo 'error: no valid record' >&2; exit 1"
+    assert answered(tmp_path, "echo 0/10 0/90 A B 128 0", broken).splitlines() == ["128", "0", "error: no valid record"]
     assert answered(tmp_path, "true", "exit 1") == ""
 
 
-WALDUMP = "--rmgr=Transaction --path=/var/lib/postgresql/18/pgquorum/pg_wal --timeline=3 --start=0/10 --end=0/90"
+WALDUMP = "--rmgr=Transaction --path=/var/lib/postgresql/18/pgquorum/pg_wal --start=0/10 --end=0/90 A B"
 
 
 def test_the_places_are_those_of_the_clusters_own_slots() -> None:

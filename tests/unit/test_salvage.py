@@ -80,7 +80,7 @@ def test_what_nobody_else_has_is_kept_with_a_note(tmp_path: Path) -> None:
     assert (place / "000000030000000000000004").read_text() == "segment 4"
     assert (note.host, note.timeline, note.fork, note.end, note.commits) == ("db1", 3, FORK, "0/4000200", 2)
     assert str(place) in said and "2 transactions" in said
-    assert f"-t 3 -s {FORK}" in (tmp_path / "asked").read_text()
+    assert f"--start={FORK} 000000030000000000000003 000000030000000000000005" in (tmp_path / "asked").read_text()
     assert [file for file in (tmp_path / "salvage").iterdir() if file.name.startswith(".")] == []
 
 
@@ -88,6 +88,13 @@ def test_a_log_without_a_commit_is_not_kept(tmp_path: Path) -> None:
     with pytest.raises(NothingKeptError, match=f"no transaction was committed after {FORK}"):
         keep(programs(tmp_path, "rmgr: Transaction desc: ABORT\n"), "host=db2", tmp_path / "salvage", "db1")
     assert list((tmp_path / "salvage").iterdir()) == []
+
+
+def test_a_log_that_cannot_be_read_is_not_one_without_a_commit(tmp_path: Path) -> None:
+    server = programs(tmp_path, "")
+    (tmp_path / "bin/pg_waldump").write_text("#!/bin/sh\necho 'pg_waldump: error: no WAL file' >&2; exit 1\n")
+    with pytest.raises(NothingKeptError, match="pg_waldump says: pg_waldump: error: no WAL file"):
+        keep(server, "host=db2", tmp_path / "salvage", "db1")
 
 
 def earlier(directory: Path, at: str, size: int) -> Path:

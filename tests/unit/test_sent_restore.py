@@ -185,10 +185,6 @@ def test_transactions_are_counted_from_the_moment_on(time: str | None, told: dic
     assert lost.counted(WALDUMP.splitlines(), lost.moment(time) if time else None) == told
 
 
-def test_where_a_file_of_the_log_begins() -> None:
-    assert lost.beginning("00000003000000010000000A", 16 * 1024**2) == "1/A000000"
-
-
 def test_the_archive_is_asked_as_its_own_user(monkeypatch: pytest.MonkeyPatch) -> None:
     file = f"000000020000000000000007-{40 * 'b'}.zst"
     all_of_it = {f"0000000200000000/{file}": {"type": "file", "time": 9}, "0000000200000000": {"type": "path"}}
