@@ -16,9 +16,10 @@ pytestmark = pytest.mark.usefixtures("healed")
 
 ENOUGH_TO_LAG = ("--writers", "3")
 AS_SUDDEN = ["off", "crash", "restart"]
+WAYS = pytest.mark.parametrize("leaves", ["stop", *(pytest.param(way, marks=pytest.mark.long) for way in AS_SUDDEN)])
 
 
-@pytest.mark.parametrize("leaves", ["stop", *(pytest.param(way, marks=pytest.mark.long) for way in AS_SUDDEN)])
+@WAYS
 def test_who_lags_never_leads_and_nothing_is_lost(site: Site, leaves: str) -> None:
     trial = run_one(site, f"lagging-then-{leaves}", ENOUGH_TO_LAG)
     assert trial["writes"]["acknowledged"] > 500
@@ -35,7 +36,7 @@ def unprotected(site: Site) -> Iterator[None]:
     site.deployed()
 
 
-@pytest.mark.parametrize("leaves", ["stop"])  # which loses most surely
+@WAYS  # the first loses most surely
 def test_without_the_promotion_gate_the_same_loses_writes_and_the_loss_is_found(
     site: Site, unprotected: None, leaves: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -106,9 +107,14 @@ def test_what_can_not_be_is_refused_and_nothing_is_touched(moments: dict[str, st
 
 def test_dry_prints_the_plan_and_does_nothing(moments: dict[str, str], joined: Site) -> None:
     before = joined.postmasters()
-    code, out, err = invoke(joined, "restore", "--to", moments["two"], "--dry")
+    made = joined.reserve(joined.leader(), f"{joined.cluster.postgres.data_directory}/pg_wal")
+    try:
+        code, out, err = invoke(joined, "restore", "--to", moments["two"], "--dry")
+    finally:
+        joined.on(joined.leader(), " ".join(["rm -f", *made]))
     assert code == 0, err
     assert "What was written since is lost:" in out and "begin a full backup" in out
+    assert re.search(r"[1-9]\d* transactions?\b", out), out
     assert joined.postmasters() == before
 
 
