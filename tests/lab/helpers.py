@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -229,9 +229,6 @@ class Site(Hosts):
         """Every host on and the cluster whole, whatever the test before has left."""
         if not all(host.power and host.cable and host.ssh for host in self.lab.status()):
             self.up()
-        with suppress(AssertionError, psycopg.Error, OSError, ValueError):
-            if self.healthy():
-                return
         wait_until(self.healthy, "the cluster is whole before the test begins")
 
     def replace_with_blank(self, *hosts: str) -> None:
