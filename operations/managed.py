@@ -143,13 +143,11 @@ def write(item: Managed) -> Iterator[StringCommand]:
     if item.content is None and item.owner == "root":
         yield StringCommand(f"install -d {owner} {path}")
     elif item.content is None:
-        # Where a directory on the way is a program's own, root must not follow what the program may have put there. `namei`
-        # lists all that is passed, behind links too: kind, owner, group, name; of what is not there yet a `-`.
         above = shlex.quote(str(Path(item.path).parent))
         as_owner = f"runuser -u {item.owner} -- sh -c {shlex.quote(f'mkdir -p {above} && install -d -m {item.mode} {path}')}"
-        passed = f'namei -o {above} | awk \'NR > 1 && $2 != "root" && $2 != "-" {{ found = 1 }} END {{ exit !found }}\''
         refused = f"echo {shlex.quote(f'{item.owner} may not make {item.path}: chown {item.owner} the directory above it')} >&2"
-        script = f"if {passed}; then {as_owner} || {{ {refused}; exit 1; }}; else install -d {owner} {path}; fi"
+        made = f"{as_owner} || {{ {refused}; exit 1; }}"
+        script = f"if {passes_theirs(above, item.group)}; then {made}; else install -d {owner} {path}; fi"
         yield StringCommand(f"sh -c {shlex.quote(script)}")
     else:
         text = item.content if item.content.endswith("\n") else item.content + "\n"
@@ -161,6 +159,19 @@ def write(item: Managed) -> Iterator[StringCommand]:
             f'chown {item.owner}:{item.group} "$t" && chmod {item.mode} "$t" && {check}mv -fT "$t" {path}'
         )
         yield StringCommand(f"sh -c {shlex.quote(script)}", _stdin=text)
+
+
+def passes_theirs(path: str, group: str) -> str:
+    """A command that succeeds where a directory on the way to `path` (quoted) is not root's alone: root must not follow what a
+    program may have put there.
+
+    `namei` lists all that is passed, behind links too: mode, owner, group, name; of what is not there yet a `-` in place of the
+    owner.
+    """
+    writable = f'$1 !~ /^l/ && ($1 ~ /^........w/ || ($3 == "{group}" && $1 ~ /^.....w/))'
+    return (
+        f'namei -om {path} | awk \'NR > 1 && $2 != "-" && ($2 != "root" || ({writable})) {{ found = 1 }} END {{ exit !found }}\''
+    )
 
 
 def _show_diff(item: Managed, before: str) -> None:

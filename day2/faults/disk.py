@@ -22,9 +22,12 @@ mount=$(df --output=target "$d" | tail -n 1)
 """
 FILL_UP = f"""{MOUNT}
 file=$mount/{FILL} chunk=$((1 << 30)) at=0
+set -C; exec 9>"$file" || exit 1; set +C  # a new file: no link that lay there is followed
+opened=/proc/self/fd/9
 while [ "$chunk" -ge 4096 ]; do
-    if fallocate --offset "$at" --length "$chunk" "$file" 2>/dev/null; then at=$((at + chunk)); else chunk=$((chunk / 2)); fi
+    if fallocate --offset "$at" --length "$chunk" $opened 2>/dev/null; then at=$((at + chunk)); else chunk=$((chunk / 2)); fi
 done
+exec 9>&-
 if [ "$at" = 0 ]; then echo "nothing could be allocated in $file" >&2; exit 1; fi
 if {{
     echo "SELECT pg_create_physical_replication_slot('pgquorum_fault', true, true);"

@@ -36,6 +36,9 @@ FULL = "pgquorum-fault-full"
 COVER = f"""set -- "$archive"/*/
 if [ ! -d "$1" ]; then echo "there is no archive in $archive" >&2; exit 1; fi
 for place; do
+    if [ -L "${{place%/}}" ]; then echo "$place is a link" >&2; exit 1; fi
+done
+for place; do
     owner="uid=$(stat -c %u "$place"),gid=$(stat -c %g "$place")"
     mount -t tmpfs -o "size=4k,nr_inodes=1,mode=750,$owner" {FULL} "$place"
 done

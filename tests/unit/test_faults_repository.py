@@ -74,6 +74,9 @@ def test_the_archive_is_covered_and_uncovered_again(tmp_path: Path) -> None:
     assert [line.split()[-2:] for line in called.read_text().splitlines()] == [
         [FULL, f"{tmp_path}/archive/{name}/"] for name in ("18-1", "18-2")
     ]
+    (tmp_path / "led/18-1").parent.mkdir()
+    (tmp_path / "led/18-1").symlink_to(tmp_path)
+    assert "18-1/ is a link" in run(COVER, archive=tmp_path / "led").stderr
     assert run(COVER, archive=tmp_path / "none").returncode == 1
     called.unlink()
     assert run(UNCOVER).returncode == 0 and not called.exists()

@@ -9,7 +9,9 @@ import os
 import subprocess
 from pathlib import Path
 
-from operations.managed import Managed, ManagedFiles
+import pytest
+
+from operations.managed import Managed, ManagedFiles, passes_theirs
 
 OWNER, GROUP = getpass.getuser(), grp.getgrgid(os.getgid()).gr_name
 
@@ -45,3 +47,23 @@ def test_a_link_is_no_file_of_the_deploys_whatever_it_leads_to(tmp_path: Path) -
     link.symlink_to(file)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     assert asked([link])[str(link)] == f"{digest} {OWNER}:{GROUP} 777"
+
+
+@pytest.mark.parametrize(
+    ("passed", "theirs"),
+    [
+        ("drwxr-xr-x root root var\n lrwxrwxrwx root root lib -> ../srv", False),
+        ("drwxr-xr-x root root var\n                 x - no such file or directory", False),
+        ("drwxrwsr-x root staff local", False),
+        ("drwxr-xr-x postgres postgres data", True),
+        ("drwxrwxrwt root root tmp", True),
+        ("drwxrwxr-x root postgres data", True),
+    ],
+)
+def test_root_makes_a_directory_itself_only_below_directories_of_its_own(tmp_path: Path, passed: str, theirs: bool) -> None:
+    namei = tmp_path / "namei"
+    namei.write_text(f"#!/bin/sh\n[ \"$*\" = '-om /var/lib' ] || exit 1\necho 'f: /var/lib'\nprintf ' %s\\n' '{passed}'\n")
+    namei.chmod(0o755)
+    command = passes_theirs("/var/lib", "postgres")
+    done = subprocess.run(["sh", "-c", command], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=False)
+    assert (done.returncode == 0) == theirs
