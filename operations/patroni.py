@@ -25,17 +25,15 @@ from .survey import judge_host
 UNIT = "patroni.service"
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 CONFIG_FILES = (f"{paths.PATRONI_CONFIG}/patroni.yml", f"{paths.PATRONI_CONFIG}/secrets.yml")
-TLS_FILES = tuple(
-    f"{paths.PATRONI_TLS}/{name}"
-    for name in ("server.key", "server.crt", "ca.crt", "etcd-client.key", "etcd-client.crt", "etcd-ca.crt")
-)
+ETCD_TLS_FILES = tuple(f"{paths.PATRONI_TLS}/{name}" for name in ("etcd-client.key", "etcd-client.crt", "etcd-ca.crt"))
+TLS_FILES = (*(f"{paths.PATRONI_TLS}/{name}" for name in ("server.key", "server.crt", "ca.crt")), *ETCD_TLS_FILES)
 APART_FILES = tuple(f"/etc/systemd/system/pgquorum-leaders-apart.{kind}" for kind in ("service", "timer"))
 WAKE_UNIT = "pgquorum-wake-patroni.service"
 WAKE_FILE = f"/etc/systemd/system/{WAKE_UNIT}"
 CONFIRM_UNIT = "pgquorum-confirm-quorum.service"
 CONFIRM_FILE = f"/etc/systemd/system/{CONFIRM_UNIT}"
 # The small services beside Patroni, and the files that each has read when it started.
-BESIDE = {WAKE_UNIT: (WAKE_FILE, *agents.written()), CONFIRM_UNIT: (CONFIRM_FILE, *agents.written())}
+BESIDE = {WAKE_UNIT: (WAKE_FILE, *agents.written()), CONFIRM_UNIT: (CONFIRM_FILE, *agents.written(), *ETCD_TLS_FILES)}
 FORMER = ("/usr/local/lib/pgquorum/wake-patroni.py",)  # what 0.1.0 has written, and nobody starts any more
 START_SECONDS = 120
 SALVAGE_SECONDS = 120  # so long a rewind waits at most for what it throws away to be copied

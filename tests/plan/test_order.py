@@ -156,6 +156,18 @@ def test_outdated_etcd_members_restart_one_by_one_with_a_healthy_cluster_before_
     assert steps == [(host, step) for host in DATABASES for step in ("health", "restart", "health")]
 
 
+def test_a_renewed_certificate_for_etcd_is_read_by_the_service_that_confirms_configurations(stage: Stage) -> None:
+    unit = "pgquorum-confirm-quorum.service"
+    answers = [
+        (".", SURVEY, living(stage.deployed_before())),
+        (".", MEMBERS, ["data", member_list(*DATABASES)]),
+        (DATABASES[1], f"systemctl show .*{unit}.* /etc/patroni/tls/etcd-client.crt ", OUTDATED),
+    ]
+    run = stage.rehearse("-y", answers=answers)
+    assert run.exit_code == 0, run.output
+    assert [run.commands[n].host for n in run.executed(f"systemctl restart {unit}")] == [DATABASES[1]]
+
+
 def test_no_etcd_member_restarts_while_another_is_ill(stage: Stage) -> None:
     answers = [
         (".", SURVEY, living(stage.deployed_before())),
