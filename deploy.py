@@ -72,7 +72,7 @@ barrier(name="etcd has a quorum")
 if me in cluster.postgres_hosts:
     manage(name="Configure the host for PostgreSQL", wanted=database_host.files())
     database_host.apply(name="Leave PostgreSQL its shared memory and Patroni the watchdog")
-    manage(name="Configure Patroni", wanted=patroni.files(run), remove=patroni.FORMER)
+    manage(name="Configure Patroni", wanted=patroni.files(run), remove=patroni.not_needed(run))
     patroni.judge_parameters(name="PostgreSQL takes the parameters", run=run)
 if me in cluster.backup_hosts:
     services.make_user(name="Make the user of pgBackRest", user=pgbackrest.USER)

@@ -52,6 +52,30 @@ def is_bundle(text: str) -> bool:
         return False
 
 
+def fingerprints(text: bytes) -> tuple[bytes, ...]:
+    """Of the certificates in a text, in their order; of none where it has none that can be read."""
+    try:
+        return tuple(one.fingerprint(hashes.SHA256()) for one in x509.load_pem_x509_certificates(text))
+    except ValueError:
+        return ()
+
+
+def why_no_authority(pair: Pair) -> str | None:
+    """Why nothing can be signed with a key and the first of the certificates, in words, or None when it can."""
+    try:
+        key = serialization.load_pem_private_key(pair.key, password=None)
+        certificate = x509.load_pem_x509_certificate(pair.certificate)
+    except (ValueError, TypeError):  # a passphrase is wanted
+        return "should be a key without a passphrase and its certificate, both PEM"
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        return "should be a key of an elliptic curve, such as prime256v1"
+    if key.public_key() != certificate.public_key():
+        return "the first certificate should be the key's"
+    if not getattr(_extension(certificate, x509.BasicConstraints), "ca", False):
+        return "the first certificate should be an authority's (CA:TRUE)"
+    return None
+
+
 def make_authority(name: str) -> Pair:
     """A new self-signed authority, valid for ten years."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -88,7 +112,13 @@ def make_certificate(wanted: Wanted, authority: Pair) -> Pair:
 
 def why_renew(pair: Pair, wanted: Wanted, authority: Pair, now: dt.datetime | None = None) -> str | None:
     """Why the certificate must be made anew, in words, or None when it is right as it is."""
-    certificate = x509.load_pem_x509_certificate(pair.certificate)
+    try:
+        certificate = x509.load_pem_x509_certificate(pair.certificate)
+        key = serialization.load_pem_private_key(pair.key, password=None)
+    except (ValueError, TypeError):
+        return "it can't be read"
+    if key.public_key() != certificate.public_key():
+        return "it is not its key's"
     now = now or dt.datetime.now(dt.UTC)
     left = certificate.not_valid_after_utc - now
     if left < dt.timedelta(days=RENEW_DAYS):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from statistics import median
+from types import MappingProxyType
 
-from . import entry, package_files, paths, repositories, sources
+from . import authorities, entry, package_files, paths, repositories, sources
 from .layout import Note, changes, latest, layout_of, read_note
 from .releases import supported
 from .sudo import denial
@@ -20,9 +21,15 @@ OPERATOR_SKEW_SECONDS = 1800.0
 
 
 def refusals(
-    cluster: Cluster, surveys: Mapping[str, HostSurvey], cluster_id: str, secrets_existed: bool, checkout: Version
+    cluster: Cluster,
+    surveys: Mapping[str, HostSurvey],
+    cluster_id: str,
+    secrets_existed: bool,
+    checkout: Version,
+    trusted: Mapping[str, bytes] = MappingProxyType({}),
 ) -> list[str]:
-    """Why a deploy must not go on, one sentence each; empty when it may. `surveys` are the hosts of this run by name."""
+    """Why a deploy must not go on, one sentence each; empty when it may. `surveys` are the hosts of this run by name, `trusted`
+    the certificates of the authorities as the secrets have them."""
     found: list[str] = []
     for name, survey in sorted(surveys.items()):
         problems = [
@@ -35,6 +42,7 @@ def refusals(
         found += [f"host {name}: {problem}" for problem in problems]
     found += [*sources.key_problems(cluster), *package_files.unlike(cluster), *repositories.file_problems(cluster)]
     found += _identity(cluster, surveys, cluster_id, secrets_existed)
+    found += _authorities(cluster, surveys, cluster_id, trusted)
     found += _versions(cluster, surveys, checkout)
     found += _changes(cluster, surveys)
     found += _slots(cluster, surveys)
@@ -133,6 +141,14 @@ def _identity(cluster: Cluster, surveys: Mapping[str, HostSurvey], cluster_id: s
         " Without it the passwords of the roles and the certificate authorities are gone: then make a new cluster beside"
         " it and move the data with pg_dump. Nothing new was made"
     )
+
+
+def _authorities(
+    cluster: Cluster, surveys: Mapping[str, HostSurvey], cluster_id: str, trusted: Mapping[str, bytes]
+) -> Iterator[str]:
+    """What would keep hosts apart while they are deployed to one after the other."""
+    ours = {name: survey for name, survey in surveys.items() if survey.belongs_to.get("id") == cluster_id}
+    yield from authorities.problems(f"{cluster.all.secrets_directory}/{cluster.name}", trusted, ours)
 
 
 def _versions(cluster: Cluster, surveys: Mapping[str, HostSurvey], checkout: Version) -> Iterator[str]:

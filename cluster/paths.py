@@ -85,6 +85,17 @@ POOLER_ROLE = "pgquorum_pooler"  # as which PgBouncer asks for the verifiers of 
 POOLER_SCHEMA = "pgquorum_pooler"  # in database postgres, with the function that it asks
 
 
+# Where hosts have whom they trust, by authority.
+AUTHORITIES = (
+    ("etcd", f"{ETCD_TLS}/ca.crt"),
+    ("etcd", f"{PATRONI_TLS}/etcd-ca.crt"),
+    ("postgres", f"{PATRONI_TLS}/ca.crt"),
+    ("postgres", f"{HAPROXY_TLS}/ca.crt"),
+    ("postgres", f"{POOL_TLS}/ca.crt"),
+    ("backup", f"{BACKUP_TLS}/ca.crt"),
+)
+
+
 def archive_config(repository: str) -> str:
     """pgBackRest's file for archiving to one of several repositories."""
     return f"/etc/pgbackrest/archive-{repository}.conf"

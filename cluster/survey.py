@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from . import paths
@@ -37,6 +39,7 @@ class HostSurvey:
     etcd_foreign: bool = False  # the directory holds something that is not etcd's
     patroni_scope: str = ""  # the scope of a Patroni configuration that runs, ours or not
     postgres_service: bool = False
+    authorities: tuple[tuple[str, bytes], ...] = ()  # by name, the certificates that are trusted here
     places: tuple[tuple[str, str], ...] = ()  # of the data: the setting, and the directory when all links are followed
     ipv6: bool = True  # the kernel has it
     networks: tuple[tuple[str, str], ...] = ()  # its addresses: the interface, and the address with its network's prefix
@@ -76,6 +79,7 @@ echo "uid $(id -u)"
 echo "init $(cat /proc/1/comm)"
 [ -e {marker} ] && echo "marker $(cat {marker} | tr -d '\\n')"
 [ -e {layout} ] && echo "layout $(cat {layout} | tr -d '\\n')"
+for f in {authorities}; do [ -e "${{f#*=}}" ] && echo "authority ${{f%%=*}} $(base64 -w0 "${{f#*=}}")"; done
 [ -e {restoring} ] && echo "restoring yes"
 if [ -e {data}/PG_VERSION ]; then echo "postgres_data cluster"
 elif [ -d {data} ] && [ -n "$(ls -A {data} 2>/dev/null)" ]; then echo "postgres_data foreign"
@@ -122,6 +126,7 @@ def survey_command(cluster: Cluster) -> str:
         marker=paths.MARKER,
         layout=paths.LAYOUT,
         restoring=paths.RESTORING,
+        authorities=" ".join(f"{name}={path}" for name, path in paths.AUTHORITIES),
         data=cluster.postgres.data_directory,
         wal=f"{cluster.postgres.wal_directory or '/nonexistent'}/pg_wal",
         etcd=cluster.etcd.data_directory,
@@ -180,12 +185,19 @@ def parse_survey(lines: list[str], now: float) -> HostSurvey:
         etcd_foreign=said.get("etcd_foreign") == "yes",
         patroni_scope=said.get("patroni_scope", ""),
         postgres_service=said.get("postgres_service") == "yes",
-        places=tuple((setting, path) for _, setting, path in (line.split(" ", 2) for line in lines if line.startswith("place "))),
+        authorities=tuple((name, base64.b64decode(text)) for name, text in _each("authority", lines)),
+        places=tuple(_each("place", lines)),
         ipv6=said.get("ipv6") == "yes",
-        networks=tuple(
-            (name, network) for _, name, network in (line.split(" ", 2) for line in lines if line.startswith("network "))
-        ),
+        networks=tuple(_each("network", lines)),
         answered=said.get("answered") == "yes",
         free_bytes=int(said.get("free_bytes", "0")),
         clock_offset=float(said.get("clock", now)) - now,
     )
+
+
+def _each(key: str, lines: list[str]) -> Iterator[tuple[str, str]]:
+    """What lines say that begin with this key, of which there may be several: `key name value`."""
+    for line in lines:
+        if line.startswith(f"{key} "):
+            name, _, value = line.removeprefix(f"{key} ").partition(" ")
+            yield name, value

@@ -2,7 +2,7 @@
 
     secrets/<cluster>/            0700
         passwords.json            0600   the cluster's identity and every password
-        etcd-ca.{key,crt}         0600   who may join and read etcd
+        etcd-ca.{key,crt}         0600   who may join and read etcd; of several certificates the first signs, all are trusted
         postgres-ca.{key,crt}     0600   whom clients, replicas and HAProxy trust
         haproxy-ca.{key,crt}      0600   whom a browser of the statistics may trust
         backup-ca.{key,crt}       0600   who may archive, and read and make backups: where there is a host in group `backup`
@@ -102,6 +102,11 @@ class Vault:
         """The key and certificate of a host for one of its uses (cluster/components.py)."""
         return self._certificates[host, use]
 
+    @property
+    def trusted(self) -> dict[str, bytes]:
+        """The certificates of each authority by its name: of those that sign here, and of others that are trusted beside them."""
+        return {name: pair.certificate for name, pair in self.authorities.items()}
+
     def repository_keys(self, place: Place) -> dict[str, str]:
         """The keys of a repository, by pgBackRest's names; read when they are asked for, since few commands need them. Raises
         ClusterError where one is missing."""
@@ -194,6 +199,8 @@ class Vault:
                     " backup; a new authority would not be trusted by the hosts that run"
                 )
             pair = certificates.make_authority(name)
+        elif why := certificates.why_no_authority(pair):
+            raise ClusterError(f"{self.directory / stem}.key and .crt: {why}")
         self._offer(f"{stem}.key", pair.key)
         self._offer(f"{stem}.crt", pair.certificate)
         return pair

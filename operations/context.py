@@ -116,7 +116,7 @@ def _begin(state: State) -> Run:
     tune(state)
     tell_changes(state)
     surveys = survey_hosts(state, cluster)
-    problems = refusals(cluster, surveys, vault.cluster_id, vault.existed, version)
+    problems = refusals(cluster, surveys, vault.cluster_id, vault.existed, version, vault.trusted)
     problems += _incomplete(cluster, surveys)
     if not problems:
         # Not before the survey, which has seen that sudo asks no password: pyinfra would ask for one.

@@ -80,7 +80,8 @@ def _membership(run: Run) -> Membership:
 
 
 def _unit() -> Unit:
-    return host.get_fact(UnitFact, unit=UNIT, files=(paths.ETCD_CONFIG, UNIT_FILE)) or Unit()
+    # It reads its own certificate with each connection, but whom it trusts when it starts.
+    return host.get_fact(UnitFact, unit=UNIT, files=(paths.ETCD_CONFIG, f"{paths.ETCD_TLS}/ca.crt", UNIT_FILE)) or Unit()
 
 
 def _bootstrap_file(run: Run, state: str) -> Managed:

@@ -12,6 +12,7 @@ from pyinfra import host, state
 from pyinfra.api import FactBase, StringCommand, operation
 
 from cluster import paths
+from cluster.certificates import fingerprints
 from cluster.components import APART_TIMER
 from cluster.dynamic_config import described, difference, wanted_config
 
@@ -34,6 +35,7 @@ CONFIRM_UNIT = "pgquorum-confirm-quorum.service"
 CONFIRM_FILE = f"/etc/systemd/system/{CONFIRM_UNIT}"
 # The small services beside Patroni, and the files that each has read when it started.
 BESIDE = {WAKE_UNIT: (WAKE_FILE, *agents.written()), CONFIRM_UNIT: (CONFIRM_FILE, *agents.written(), *ETCD_TLS_FILES)}
+SEVERAL_TRUSTED = f"{paths.PATRONI_TLS}/several-ca.crt"
 FORMER = ("/usr/local/lib/pgquorum/wake-patroni.py",)  # what 0.1.0 has written, and nobody starts any more
 START_SECONDS = 120
 SALVAGE_SECONDS = 120  # so long a rewind waits at most for what it throws away to be copied
@@ -46,6 +48,7 @@ def files(run: Run) -> list[Managed]:
     server, client = vault.certificate(run.host.name, "postgres"), vault.certificate(run.host.name, "etcd-client")
     wal = [data_directory(cluster.postgres.wal_directory, "postgres")] if cluster.postgres.wal_directory else []
     script = render("patroni/yield-etcd-leadership.sh.j2", cluster=cluster, host=run.host)
+    trusted = vault.trusted["postgres"].decode()
     return [
         directory(str(Path(paths.YIELD_ETCD_LEADERSHIP).parent)),
         *agents.files(run),
@@ -59,7 +62,7 @@ def files(run: Run) -> list[Managed]:
         *wal,
         secret(f"{paths.PATRONI_TLS}/server.key", server.key, "postgres"),
         Managed(f"{paths.PATRONI_TLS}/server.crt", server.certificate.decode()),
-        Managed(f"{paths.PATRONI_TLS}/ca.crt", vault.authorities["postgres"].certificate.decode()),
+        *(Managed(path, trusted) for path in dict.fromkeys((f"{paths.PATRONI_TLS}/ca.crt", _rest_trusts(run)))),
         secret(f"{paths.PATRONI_TLS}/etcd-client.key", client.key, "postgres"),
         Managed(f"{paths.PATRONI_TLS}/etcd-client.crt", client.certificate.decode()),
         Managed(f"{paths.PATRONI_TLS}/etcd-ca.crt", vault.authorities["etcd"].certificate.decode()),
@@ -74,9 +77,21 @@ def files(run: Run) -> list[Managed]:
     ]
 
 
+def not_needed(run: Run) -> tuple[str, ...]:
+    """What an earlier deploy has written and nobody reads any more."""
+    return FORMER if _rest_trusts(run) == SEVERAL_TRUSTED else (*FORMER, SEVERAL_TRUSTED)
+
+
 def _main_config(run: Run) -> str:
     prefix = 32 if run.host.settings.address.version == 4 else 128
-    return render("patroni/patroni.yml.j2", cluster=run.cluster, host=run.host, prefix=prefix)
+    trusts = _rest_trusts(run)
+    return render("patroni/patroni.yml.j2", cluster=run.cluster, host=run.host, prefix=prefix, rest_trusts=trusts)
+
+
+def _rest_trusts(run: Run) -> str:
+    """The file of whom the REST API trusts. Patroni reads it anew when it has another name, and not when its content has changed:
+    so, while there are several authorities, it has."""
+    return SEVERAL_TRUSTED if len(fingerprints(run.vault.trusted["postgres"])) > 1 else f"{paths.PATRONI_TLS}/ca.crt"
 
 
 def _rewind_script(run: Run) -> str:

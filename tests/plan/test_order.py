@@ -10,6 +10,7 @@ import pytest
 from conftest import DATABASES, HOSTS, INVENTORY, PROXIES, SETTINGS, SURVEY, Rehearsal, Stage, living, on_disk
 
 from cluster import paths
+from cluster.certificates import make_authority
 
 WRITE = "t=$(mktemp "
 START = "systemctl enable --now --quiet"
@@ -166,6 +167,32 @@ def test_a_renewed_certificate_for_etcd_is_read_by_the_service_that_confirms_con
     run = stage.rehearse("-y", answers=answers)
     assert run.exit_code == 0, run.output
     assert [run.commands[n].host for n in run.executed(f"systemctl restart {unit}")] == [DATABASES[1]]
+
+
+def test_a_second_authority_is_read_by_all_that_run(stage: Stage) -> None:
+    vault = stage.deployed_before()
+    for name in ("etcd", "postgres"):
+        path = vault.directory / f"{name}-ca.crt"
+        path.write_bytes(path.read_bytes() + make_authority("new").certificate)
+    written = [
+        ("etcd", "/etc/etcd/tls/ca.crt"),
+        ("pgquorum-confirm-quorum", "/etc/patroni/tls/etcd-ca.crt"),
+        ("patroni", "/etc/patroni/tls/ca.crt"),
+    ]
+    answers = [
+        (".", SURVEY, living(vault)),
+        (".", MEMBERS, ["data", member_list(*DATABASES)]),
+        *((".", f"systemctl show .*{unit}.service.* {file} ", OUTDATED) for unit, file in written),
+    ]
+    run = stage.rehearse("-y", answers=answers)
+    assert run.exit_code == 0, run.output
+    for does in ("restart etcd", "restart pgquorum-confirm-quorum", "reload patroni"):
+        assert sorted(run.commands[n].host for n in run.executed(f"systemctl {does}.service")) == DATABASES, does
+    # Patroni reads anew what has another name.
+    for file in ("several-ca.crt", "ca.crt"):
+        trusted = run.commands[run.first(f"{WRITE}/etc/patroni/tls/{file}")].stdin
+        assert trusted.count("BEGIN CERTIFICATE") == 2
+    assert "cafile: /etc/patroni/tls/several-ca.crt" in run.commands[run.first(f"{WRITE}/etc/patroni/conf.d/patroni.yml")].stdin
 
 
 def test_no_etcd_member_restarts_while_another_is_ill(stage: Stage) -> None:

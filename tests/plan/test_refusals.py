@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
 from conftest import BLANK_HOST, DATABASES, PROXIES, SETTINGS, SURVEY, Rehearsal, Stage, living
 
+from cluster.certificates import make_authority
 from cluster.layout import Layout, Note, layout_of
 
 
@@ -132,3 +134,10 @@ def test_no_host_leaves_by_omission(stage: Stage) -> None:
     run = stage.rehearse("-y", answers=[(".", SURVEY, lived)])
     refused(run, f"host {PROXIES[1]} (haproxy) is not in the inventory any more, and is part of the cluster")
     assert f"`invoke host.remove {PROXIES[1]}`" in run.output
+
+
+def test_another_authority_than_hosts_trust_is_refused_with_the_file_and_the_way(stage: Stage) -> None:
+    vault = stage.deployed_before()
+    trusts = base64.b64encode(make_authority("another").certificate).decode()
+    run = stage.rehearse("-y", answers=[(".", SURVEY, [*living(vault), f"authority etcd {trusts}"])])
+    refused(run, "secrets/shop/etcd-ca.crt lacks the certificate of the authority by which", "A new certificate authority")

@@ -58,7 +58,7 @@ def look(cluster: Cluster) -> list[Finding]:
         elsewhere = [one for host in cluster.backup_hosts if host in rooted for one in stores(fleet, host, cluster, vault)]
     silent = {name: told(answer) for name, answer in answers.items() if not answer.ok}
     found = [finding("host.unreachable", name, why) for name, why in silent.items()]
-    unfit = refusals(cluster, surveys, vault.cluster_id, vault.existed, own())
+    unfit = refusals(cluster, surveys, vault.cluster_id, vault.existed, own(), vault.trusted)
     found += [finding("host.unfit", "hosts", text) for text in unfit]
     if surveys:
         found.append(clocks({name: survey.clock_offset for name, survey in surveys.items()}))
