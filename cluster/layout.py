@@ -7,8 +7,9 @@ The note is one for the whole cluster. Its `revision` tells which is the latest 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from .components import GROUPS
@@ -40,14 +41,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Layout:
-    """The settings of FIXED by name, and the hosts by name."""
+    """The settings of FIXED by name, the hosts by name, and digests of what holds for all of them (shared.py)."""
 
     settings: dict[str, Any]
     hosts: dict[str, Place]
+    shared: dict[str, str] = field(default_factory=dict)
 
     def without(self, host: str) -> Layout:
         """The same without a host."""
-        return Layout(self.settings, {name: place for name, place in self.hosts.items() if name != host})
+        return replace(self, hosts={name: place for name, place in self.hosts.items() if name != host})
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ class Note:
         return json.dumps({"revision": self.revision, **asdict(self.layout)}, sort_keys=True) + "\n"
 
 
-def layout_of(cluster: Cluster) -> Layout:
-    """What the settings and the inventory say."""
+def layout_of(cluster: Cluster, shared: Mapping[str, str] = MappingProxyType({})) -> Layout:
+    """What the settings and the inventory say, with digests of what they and the secrets say for all hosts."""
 
     def groups(host: Host) -> tuple[str, ...]:
         return tuple(group for group in GROUPS if host in cluster.members(group))
@@ -71,6 +73,7 @@ def layout_of(cluster: Cluster) -> Layout:
     return Layout(
         settings={name: cluster.setting(name) for name in FIXED},
         hosts={host.name: Place(host.address, groups(host)) for host in cluster.hosts},
+        shared=dict(shared),
     )
 
 
@@ -79,7 +82,7 @@ def parse_note(text: str) -> Note:
     try:
         said = json.loads(text)
         hosts = {name: Place(place["address"], tuple(place["groups"])) for name, place in said["hosts"].items()}
-        return Note(int(said["revision"]), Layout(dict(said["settings"]), hosts))
+        return Note(int(said["revision"]), Layout(dict(said["settings"]), hosts, dict(said.get("shared", {}))))
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"no note of a layout: {error}") from None
 

@@ -17,10 +17,11 @@ from pyinfra import host
 from pyinfra.api import State
 from pyinfra.context import ctx_state
 
+from cluster import shared
 from cluster.building import RawHost, build
 from cluster.changelog import announcement, read
 from cluster.errors import ClusterError
-from cluster.fitness import notes, refusals
+from cluster.fitness import noted_layout, notes, refusals
 from cluster.package_files import PackageFile, package_files
 from cluster.sources import Source, announced, origins, sources
 from cluster.survey import HostSurvey
@@ -33,7 +34,7 @@ from .changes import tell_changes
 from .connections import logged_in_as, tune
 from .ending import unreached
 from .refusal import Refusal, refusal
-from .survey import judge_hosts, probe_hosts, survey_hosts
+from .survey import answering, judge_hosts, probe_hosts, survey_hosts
 
 # pyinfra loads deploy.py once for each host, side by side: the first does the work, the others wait for what comes of it.
 _runs: weakref.WeakKeyDictionary[State, Run | Refusal] = weakref.WeakKeyDictionary()
@@ -48,6 +49,7 @@ class Run:
     vault: Vault
     surveys: dict[str, HostSurvey]
     version: Version  # of this checkout
+    shared: dict[str, str]  # what is to be noted of what holds for all hosts
 
     @property
     def host(self) -> Host:
@@ -125,11 +127,26 @@ def _begin(state: State) -> Run:
         problems = _preflight(state, cluster, surveys) or judge_hosts(state, cluster, _living(cluster, surveys))
     if problems:
         raise refusal("this deploy can't go on, nothing was changed:", problems)
-    run = Run(cluster, vault, surveys, version)
+    run = Run(cluster, vault, surveys, version, _shared(state, cluster, vault, surveys))
     _refuse_stores(state, run)
     for line in announcement(notes(cluster, surveys), version, read()):
         warn(line)
     return run
+
+
+def _shared(state: State, cluster: Cluster, vault: Vault, surveys: dict[str, HostSurvey]) -> dict[str, str]:
+    """Digests of what holds for all hosts, as this run leaves it. Raises Refusal where it would change that on some of them."""
+    noted, now = noted_layout(cluster, surveys), shared.digests(cluster, vault)
+    left_out = {h.name for h in cluster.hosts} - surveys.keys()
+    if not left_out:
+        return now
+    before = noted.layout.shared if noted else {}
+    changes = shared.changed(before, now)
+    if not changes:
+        return before
+    if running := answering(state, cluster, left_out):
+        raise refusal("this deploy can't go on, nothing was changed:", [shared.refusal(changes, surveys, running)])
+    return now  # a host that is down is brought what it has missed when it is back
 
 
 def _refuse_stores(state: State, run: Run) -> None:

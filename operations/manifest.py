@@ -37,4 +37,4 @@ def manifest(run: Run) -> Managed:
 
 def layout(run: Run) -> Managed:
     """Where everything of the cluster is, which a later deploy can't change: the same text on all hosts."""
-    return Managed(paths.LAYOUT, note_for(layout_of(run.cluster), noted_layout(run.cluster, run.surveys)).text)
+    return Managed(paths.LAYOUT, note_for(layout_of(run.cluster, run.shared), noted_layout(run.cluster, run.surveys)).text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import gevent
@@ -13,6 +13,7 @@ from pyinfra.context import ctx_host, ctx_state
 
 from agents.sent import shipped
 from cluster.dynamic_config import postgres_parameters
+from cluster.shared import dial_command
 from cluster.survey import HostSurvey, parse_survey, survey_command
 from cluster.topology import Cluster
 from health.preflight import HostProbe, parse_probe, probe_question
@@ -49,6 +50,16 @@ def probe_hosts(state: State, cluster: Cluster, names: set[str]) -> dict[str, Ho
 
     answers = ask_all(state, [one for one in state.active_hosts if one.name in names], probe)
     return {name: seen for name, seen in answers.items() if seen}
+
+
+def answering(state: State, cluster: Cluster, names: Collection[str]) -> set[str]:
+    """Those of the named hosts, which this run leaves out, that answer any of its hosts."""
+
+    def dial(one: Any) -> list[str]:
+        command = dial_command(cluster, cluster.host(one.name), names)
+        return one.run_shell_command(StringCommand(command))[1].stdout_lines if command else []
+
+    return {name for answers in ask_all(state, state.active_hosts, dial).values() for name in answers} & set(names)
 
 
 def judge_hosts(state: State, cluster: Cluster, names: set[str]) -> list[str]:

@@ -6,10 +6,12 @@ import base64
 import json
 
 import pytest
-from conftest import BLANK_HOST, DATABASES, PROXIES, SETTINGS, SURVEY, Rehearsal, Stage, living
+from conftest import BLANK_HOST, DATABASES, GIVEN, PROXIES, ROLES, SETTINGS, SURVEY, Rehearsal, Stage, living
 
 from cluster.certificates import make_authority
 from cluster.layout import Layout, Note, layout_of
+from cluster.shared import digests
+from cluster.vault import Vault
 
 
 def refused(run: Rehearsal, *sentences: str) -> None:
@@ -141,3 +143,34 @@ def test_another_authority_than_hosts_trust_is_refused_with_the_file_and_the_way
     trusts = base64.b64encode(make_authority("another").certificate).decode()
     run = stage.rehearse("-y", answers=[(".", SURVEY, [*living(vault), f"authority etcd {trusts}"])])
     refused(run, "secrets/shop/etcd-ca.crt lacks the certificate of the authority by which", "A new certificate authority")
+
+
+DIAL = "/dev/tcp/10.0.0.3/"
+
+
+def shared(stage: Stage, **environment: str) -> list[str]:
+    """The survey of a host that was deployed to before, with what held for all hosts then."""
+    stage.settings = {"postgres_roles": [{"name": "app"}], "postgres_databases": [{"name": "app", "owner": "app"}]}
+    cluster, vault = stage.cluster(), stage.deployed_before()
+    layout = layout_of(cluster, digests(cluster, Vault(cluster, GIVEN | environment)))
+    return [*living(vault), f"layout {Note(3, layout).text.strip()}"]
+
+
+def test_what_holds_for_all_hosts_is_not_changed_on_some(stage: Stage) -> None:
+    lived = shared(stage, PGQUORUM_PASSWORD_REWIND="another-password-before")
+    stage.write("group_data/postgres.py", ROLES + "postgres_parameters = {'work_mem': '8MB'}\n")
+    answers = [(".", SURVEY, lived), (".", DIAL, [DATABASES[2]])]
+    run = stage.rehearse("-y", "--limit", DATABASES[0], "--limit", DATABASES[1], answers=answers)
+    refused(run, "password rewind, postgres_parameters: not as @fake/db1, @fake/db2 were deployed with", "deploy to all")
+    assert f"but {DATABASES[2]} run and are left out by --limit" in run.output
+
+
+@pytest.mark.parametrize("differs", [True, False])
+def test_hosts_that_are_down_may_be_left_out_and_those_that_run_where_nothing_differs(stage: Stage, differs: bool) -> None:
+    lived = shared(stage)
+    if differs:
+        stage.write("group_data/postgres.py", ROLES + "postgres_parameters = {'work_mem': '8MB'}\n")
+    answers = [(DATABASES[0], SURVEY, lived), (".", DIAL, [] if differs else [DATABASES[2]])]
+    run = stage.rehearse("--dry", "--limit", DATABASES[0], answers=answers)
+    assert run.exit_code == 0, run.output
+    assert differs == any(DIAL in command.command for command in run.commands)
