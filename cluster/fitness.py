@@ -7,7 +7,7 @@ from statistics import median
 from types import MappingProxyType
 
 from . import authorities, entry, package_files, paths, repositories, sources
-from .layout import Note, changes, latest, layout_of, read_note
+from .layout import FIXED, Note, changes, latest, layout_of, read_note
 from .releases import supported
 from .sudo import denial
 from .survey import DISK_FREE_BYTES, HostSurvey
@@ -37,6 +37,7 @@ def refusals(
             *_foreign(cluster, name, survey),
             *_misplaced(cluster, name, survey),
             *_without_ipv6(cluster, name, survey),
+            *_taken(cluster, name, survey),
             *sources.problems(cluster, cluster.host(name), survey),
         ]
         found += [f"host {name}: {problem}" for problem in problems]
@@ -82,6 +83,18 @@ def _without_ipv6(cluster: Cluster, name: str, survey: HostSurvey) -> Iterator[s
     if survey.uid == 0 and not survey.ipv6 and 6 in cluster.address_versions and cluster.host(name) in cluster.haproxy_hosts:
         six = [str(network) for network in cluster.all.client_networks if network.version == 6]
         yield f"its kernel has no IPv6, and client_networks has {', '.join(six)}: take that out, or turn IPv6 on there"
+
+
+def _taken(cluster: Cluster, name: str, survey: HostSurvey) -> Iterator[str]:
+    """A port that a deploy may give a component of a host that lives, and that somebody else has there. New hosts are probed."""
+    for component in cluster.components(cluster.host(name)) if survey.belongs_to else ():
+        own = {unit.partition("@")[0] for unit in component.units}
+        for setting in sorted(set(component.ports) - FIXED.keys()):
+            number = cluster.setting(setting)
+            others = {(unit, program) for port, unit, program in survey.listeners if port == number}
+            for unit, program in sorted(other for other in others if other[0].partition("@")[0] not in own):
+                who = f"{program or 'something'} ({unit})" if unit else "something"
+                yield f"{setting} = {number}: {who} listens there already: end it, or choose another port"
 
 
 def _misplaced(cluster: Cluster, name: str, survey: HostSurvey) -> Iterator[str]:

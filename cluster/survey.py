@@ -43,6 +43,7 @@ class HostSurvey:
     places: tuple[tuple[str, str], ...] = ()  # of the data: the setting, and the directory when all links are followed
     ipv6: bool = True  # the kernel has it
     networks: tuple[tuple[str, str], ...] = ()  # its addresses: the interface, and the address with its network's prefix
+    listeners: tuple[tuple[int, str, str], ...] = ()  # on ports of the cluster's: the port, systemd's unit, the program
     answered: bool = False  # another host of a proxy's network has the address that the proxies are to have
     free_bytes: int = DISK_FREE_BYTES
     clock_offset: float = 0.0
@@ -107,6 +108,11 @@ for p in {places}; do  # a link may be PostgreSQL's user's, whose words must be 
 done
 [ -e /proc/net/if_inet6 ] && echo "ipv6 yes"
 ip -o address show 2>/dev/null | while read -r _ interface _ network _; do echo "network $interface $network"; done
+ss -Hltnp 2>/dev/null | while read -r _ _ _ local _ users; do
+  port=${{local##*:}}; case " {ports} " in *" $port "*) ;; *) continue ;; esac
+  pid=${{users#*pid=}}; pid=/proc/${{pid%%[!0-9]*}}
+  echo "listener $port $(sed 's,.*/,,; q' $pid/cgroup 2>/dev/null) $(tr -dc '[:print:]' 2>/dev/null <$pid/comm)"
+done
 case "$(ip -o address show 2>/dev/null)" in {proxies})
   # Whoever has an address answers for it, whatever else it keeps to itself. Where keepalived is set up, that is one of ours.
   if [ "{address}" ] && ! grep -qs '{address}/' {keepalived}; then
@@ -137,6 +143,7 @@ def survey_command(cluster: Cluster) -> str:
         without_etcd=_asked_for_mirror(cluster),
         proxies="|".join(f"*' {host.address}/'*" for host in cluster.entry_hosts) or "-",
         address=cluster.haproxy.proxy_address or "",
+        ports=" ".join(str(cluster.setting(port)) for component in cluster.used_components for port in component.ports),
         keepalived=paths.KEEPALIVED_CONFIG,
         places=" ".join(f"{setting}={path}" for setting, path in _places(cluster).items()),
     )
@@ -189,6 +196,9 @@ def parse_survey(lines: list[str], now: float) -> HostSurvey:
         places=tuple(_each("place", lines)),
         ipv6=said.get("ipv6") == "yes",
         networks=tuple(_each("network", lines)),
+        listeners=tuple(
+            (int(port), unit, program) for port, of in _each("listener", lines) for unit, _, program in [of.partition(" ")]
+        ),
         answered=said.get("answered") == "yes",
         free_bytes=int(said.get("free_bytes", "0")),
         clock_offset=float(said.get("clock", now)) - now,

@@ -82,17 +82,17 @@ def parse_probe(cluster: Cluster, host: Host, output: str) -> HostProbe:
 def judge(
     cluster: Cluster,
     probes: Mapping[str, HostProbe],
-    deployed: bool,
+    deployed: Collection[str] = frozenset(),
     silent: Collection[str] = frozenset(),
     needed: Mapping[str, Collection[Source | PackageFile]] = MappingProxyType({}),
 ) -> list[Finding]:
-    """Every verdict of a preflight over the hosts that answered. `deployed`: whether the cluster already runs on them.
+    """Every verdict of a preflight over the hosts that answered. `deployed`: those that the cluster already runs on.
     `silent`: the hosts that do not answer, which is a finding of its own. `needed`: what packages come from that are not the
     distribution's, by host."""
     rules = [_addresses, _sessions, _disks, _memory, _others, _watchdogs]
     found = [*_ports(cluster, probes, silent), *(one for rule in rules for one in rule(cluster, probes))]
     found += _package_versions(cluster, probes, needed)
-    return found if deployed else [*found, *_occupied(cluster, probes)]
+    return [*found, *_occupied({name: probe for name, probe in probes.items() if name not in deployed})]
 
 
 def _directories(cluster: Cluster, host: Host) -> dict[str, str]:
@@ -144,7 +144,7 @@ def _ports(cluster: Cluster, probes: Mapping[str, HostProbe], silent: Collection
         yield ok("ports", "ports", f"{who} reaches the ports it needs on every other" + (" that is up" if down else ""))
 
 
-def _occupied(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iterator[Finding]:
+def _occupied(probes: Mapping[str, HostProbe]) -> Iterator[Finding]:
     for name, probe in probes.items():
         for (target, port), answer in probe.reached.items():
             if target == name and answer == "connected":

@@ -167,7 +167,7 @@ def _preflight(state: State, cluster: Cluster, surveys: dict[str, HostSurvey]) -
     needed = {name: origins(cluster, cluster.host(name), surveys[name]) for name in sorted(new)}
     for line in announced(needed):
         warn(f"packages: {line}")
-    found = judge(cluster, probe_hosts(state, cluster, new), deployed=len(new) < len(surveys), needed=needed)
+    found = judge(cluster, probe_hosts(state, cluster, new), needed=needed)
     for one in found:
         if one.level == "warning":
             warn(f"{one.about}: {one.text}")

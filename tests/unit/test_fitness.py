@@ -234,3 +234,22 @@ def test_the_version_of_another_clusters_host_is_nobodys_business() -> None:
 def test_the_notes_of_hosts() -> None:
     surveys = {"db1": deployed_by("0.2.0"), "db2": LIVE, "db3": BLANK, "proxy1": replace(LIVE, marker=marker("other"))}
     assert notes(SHOP, surveys) == {"db1": "0.2.0", "db2": None}
+
+
+def test_a_port_of_a_living_host_that_somebody_else_has_is_refused_by_name() -> None:
+    pooled = cluster(pooling=True, postgres_roles=[{"name": "app"}], postgres_databases=[{"name": "app", "owner": "app"}])
+    ours = [(5000, "haproxy.service", "haproxy"), (6432, "pgquorum-pool@write-1.service", "pgbouncer")]
+
+    def said(*listeners: tuple[int, str, str], on: HostSurvey = LIVE) -> list[str]:
+        return judged({"proxy1": replace(on, listeners=(*ours, *listeners))}, LIVE, shop=pooled)
+
+    assert said() == []
+    assert said((6433, "session-4.scope", "nginx"), (6433, "session-4.scope", "nginx")) == [
+        "host proxy1: pooling_read_port = 6433: nginx (session-4.scope) listens there already: end it, or choose another port"
+    ]
+    assert said((7000, "", ""))[0].startswith("host proxy1: haproxy_stats_port = 7000: something listens there already")
+    assert said((5001, "pgquorum-pool@write-1.service", "pgbouncer")) != []  # it would move only after HAProxy has come
+    assert said((5432, "session-4.scope", "postgres")) == []  # no port of that host's
+    assert said((6433, "session-4.scope", "nginx"), on=BLANK) == []  # the probe tells
+    read = parse_survey(["listener 6433 session-4.scope ng inx", "listener 7000  "], 0.0)
+    assert read.listeners == ((6433, "session-4.scope", "ng inx"), (7000, "", ""))

@@ -41,7 +41,7 @@ def good(of: Cluster, name: str) -> HostProbe:
     )
 
 
-def lines(deployed: bool = False, **changes: dict[str, object]) -> list[tuple[str, str, str]]:
+def lines(deployed: tuple[str, ...] = (), **changes: dict[str, object]) -> list[tuple[str, str, str]]:
     """The lines that are not ok, when the hosts named in `changes` (`db1`, ...) differ from good ones."""
     of = cluster()
     probes = {h.name: dataclasses.replace(good(of, h.name), **changes.get(h.name, {})) for h in of.hosts}
@@ -76,7 +76,7 @@ def ports(silent: set[str], **changes: dict[str, object]) -> list[tuple[str, str
             (target, port): "No route to host" if target in silent else said for (target, port), said in one.reached.items()
         }
         probes[name] = dataclasses.replace(one, **{"reached": reached, **changes.get(name, {})})
-    return [(line.rule, line.text) for line in judge(of, probes, False, silent) if line.rule.startswith("ports")]
+    return [(line.rule, line.text) for line in judge(of, probes, silent=silent) if line.rule.startswith("ports")]
 
 
 def test_a_host_that_is_down_is_not_said_again_for_each_of_its_ports() -> None:
@@ -99,10 +99,11 @@ def test_nothing_is_well_with_ports_that_nobody_reached(silent: set[str]) -> Non
     assert ports(silent) == []
 
 
-def test_a_port_that_is_taken_is_refused_before_the_first_deploy_only() -> None:
+def test_a_port_that_is_taken_is_refused_before_the_first_deploy_of_its_host_only() -> None:
     taken = {**good(cluster(), "db1").reached, ("db1", 5432): "connected"}
     assert [line[:2] for line in lines(db1={"reached": taken})] == [("problem", "db1")]
-    assert lines(deployed=True, db1={"reached": taken}) == []
+    assert lines(deployed=("db1",), db1={"reached": taken}) == []
+    assert [line[:2] for line in lines(deployed=("db2", "db3"), db1={"reached": taken})] == [("problem", "db1")]
 
 
 def test_an_address_of_another_host_is_refused() -> None:
@@ -166,14 +167,14 @@ def test_what_a_source_will_bring_is_told_and_not_judged_by_what_the_distributio
     old = {"postgresql-18": {"installed": None, "candidate": None}, "patroni": {"installed": None, "candidate": "4.0.7-3"}}
     probes = {"db1": dataclasses.replace(good(of, "db1"), packages=good(of, "db1").packages | old)}
     needed = {"db1": sources(of, of.host("db1"), survey)}
-    found = [line for line in judge(of, probes, False, needed=needed) if line.rule.startswith("packages")]
+    found = [line for line in judge(of, probes, needed=needed) if line.rule.startswith("packages")]
     assert {line.level for line in found} == {"ok"}
     texts = [line.text for line in found]
     project = "https://apt.postgresql.org/pub/repos/apt trixie-pgdg) is added on db1, for PostgreSQL 18 and Patroni alone"
     assert any(project in text for text in texts)
     assert any("http://mirror.example.com/debian forky) is added on db1, for etcd alone" in t for t in texts)
     there = {"db1": [dataclasses.replace(one, there="/etc/apt/sources.list") for one in needed["db1"]]}
-    assert "packages.too-old" in {line.rule for line in judge(of, probes, False, needed=there)}
+    assert "packages.too-old" in {line.rule for line in judge(of, probes, needed=there)}
 
 
 def test_the_probe_itself_measures_and_leaves_nothing(tmp_path) -> None:
@@ -199,6 +200,6 @@ def test_a_package_that_is_a_file_is_judged_by_its_name() -> None:
     files = {f"etcd-server_{OLD}_amd64.deb": "0" * 64, "etcd-client_3.5.30-2_amd64.deb": "0" * 64}
     of = cluster(etcd_source="files", etcd_files=files)
     survey = HostSurvey(system="debian", codename="forky")
-    found = judge(of, {"db1": good(of, "db1")}, True, needed={"db1": origins(of, of.host("db1"), survey)})
+    found = judge(of, {"db1": good(of, "db1")}, {"db1"}, needed={"db1": origins(of, of.host("db1"), survey)})
     (line,) = [one.text for one in found if one.level == "problem"]
     assert line == f"etcd-server {OLD} is too old: should be at least 3.5.28 or 3.6.9"

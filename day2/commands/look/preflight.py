@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
 from agents.sent import shipped
@@ -13,7 +13,7 @@ from cluster import pooling
 from cluster.fitness import refusals
 from cluster.sources import origins
 from cluster.stores import asked_of, wrong
-from cluster.survey import HostSurvey, parse_survey, survey_command
+from cluster.survey import parse_survey, survey_command
 from cluster.topology import Cluster, Host
 from cluster.vault import Vault
 from cluster.version import own
@@ -62,9 +62,15 @@ def look(cluster: Cluster) -> list[Finding]:
     found += [finding("host.unfit", "hosts", text) for text in unfit]
     if surveys:
         found.append(clocks({name: survey.clock_offset for name, survey in surveys.items()}))
-    stands = deployed(surveys)
+    stands = {name for name, survey in surveys.items() if survey.belongs_to}
     needed = {name: origins(cluster, cluster.host(name), survey) for name, survey in surveys.items()}
-    return [*found, *failed, *elsewhere, *judge(cluster, probes, stands, silent, needed), *from_here(cluster, stands, silent)]
+    return [
+        *found,
+        *failed,
+        *elsewhere,
+        *judge(cluster, probes, stands, silent, needed),
+        *from_here(cluster, bool(stands), silent),
+    ]
 
 
 def probe_all(fleet: Fleet, cluster: Cluster, hosts: list[Host]) -> tuple[dict[str, HostProbe], list[Finding]]:
@@ -92,10 +98,6 @@ def stores(fleet: Fleet, host: Host, cluster: Cluster, vault: Vault) -> list[Fin
     answer = fleet.run(host.name, command, source + json.dumps({"stores": asked, "files": {}}), STORES_SECONDS)
     found = [finding("backups.no-repository", host.name, text) for text in wrong(answer.output, answer.problem)]
     return found or [ok("backups", host.name, f"repositories that lie elsewhere answer, and take the key: {', '.join(asked)}")]
-
-
-def deployed(surveys: Mapping[str, HostSurvey]) -> bool:
-    return any(survey.belongs_to for survey in surveys.values())
 
 
 def told(answer: Answer) -> str:
