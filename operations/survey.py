@@ -12,6 +12,7 @@ from pyinfra.api import FactBase, State, StringCommand
 from pyinfra.context import ctx_host, ctx_state
 
 from agents.sent import shipped
+from cluster import preloaded
 from cluster.dynamic_config import postgres_parameters
 from cluster.shared import dial_command
 from cluster.survey import HostSurvey, parse_survey, survey_command
@@ -73,7 +74,8 @@ def judge_host(one: Any, cluster: Cluster) -> list[str]:
     command, source = shipped("judge", judge_question(cluster))
     given = f"{source}{json.dumps(postgres_parameters(cluster))}\n"
     _, output = one.run_shell_command(StringCommand(command), _stdin=given, _sudo=one.data.get("_sudo", False))
-    return refusals(output.stdout if output.stdout.strip() else output.stderr)
+    missing = one.run_shell_command(StringCommand(files))[1].stdout_lines if (files := preloaded.command(cluster)) else []
+    return [*refusals(output.stdout if output.stdout.strip() else output.stderr), *preloaded.problems(cluster, missing)]
 
 
 def ask_all(state: State, hosts: Iterable[Any], question: Callable[[Any], Any]) -> dict[str, Any]:

@@ -174,3 +174,11 @@ def test_hosts_that_are_down_may_be_left_out_and_those_that_run_where_nothing_di
     run = stage.rehearse("--dry", "--limit", DATABASES[0], answers=answers)
     assert run.exit_code == 0, run.output
     assert differs == any(DIAL in command.command for command in run.commands)
+
+
+def test_a_library_that_a_host_lacks_is_refused_with_the_host(stage: Stage) -> None:
+    vault = stage.deployed_before()
+    stage.write("group_data/postgres.py", ROLES + "postgres_parameters = {'session_preload_libraries': 'gone'}\n")
+    library = "/usr/lib/postgresql/18/lib/gone.so"
+    run = stage.rehearse("-y", answers=[(".", SURVEY, living(vault)), (DATABASES[1], f"^for f in {library}", [library])])
+    refused(run, f"{DATABASES[1]}: postgres_parameters[session_preload_libraries] = 'gone': there is no {library}")
