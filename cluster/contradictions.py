@@ -156,6 +156,17 @@ def _slot_problems(cluster: Cluster) -> Iterator[str]:
         yield f"postgres_parameters[max_replication_slots] = {most}: the hosts, postgres_slots and backups need {count}"
 
 
+def _sender_problems(cluster: Cluster) -> Iterator[str]:
+    most, replicas, slots = _normal(cluster, "max_wal_senders", 10), len(cluster.postgres_hosts) - 1, len(cluster.postgres.slots)
+    if isinstance(most, int) and most < (least := replicas + slots + OF_A_COPY):
+        yield (
+            f"postgres_parameters[max_wal_senders] = {most}: {replicas} replicas, {slots} postgres_slots and {OF_A_COPY} for the"
+            f" copy of a new replica need {least}: should be at least that"
+        )
+
+
+# What one copy by pg_basebackup takes: for the data, and for what is written meanwhile.
+OF_A_COPY = 2
 # What pgBackRest needs as it is, where it archives.
 OF_ARCHIVING = {"archive_mode", "archive_command", "archive_library"}
 
@@ -168,6 +179,7 @@ RULES: tuple[Callable[[Cluster], Iterator[str]], ...] = (
     _parameter_problems,
     _role_problems,
     _slot_problems,
+    _sender_problems,
     package_files.contradictions,
     _client_problems,
     _filter_problems,

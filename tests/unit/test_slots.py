@@ -131,12 +131,22 @@ def test_with_a_slot_the_parameters_are_those_it_needs() -> None:
         ({"postgres_parameters": {"hot_standby_feedback": False}}, "with postgres_slots it is 'on'"),
         ({"postgres_parameters": {"synchronized_standby_slots": "db2"}}, "durability"),
         ({"postgres_parameters": {"max_replication_slots": 4}, "postgres_slots": [*ORDERS, ORDERS[0] | {"name": "b"}]}, "need 5"),
+        (
+            {"postgres_parameters": {"max_wal_senders": 4}},
+            "[max_wal_senders] = 4: 2 replicas, 1 postgres_slots and 2 for the copy of",
+        ),
+        ({"postgres_parameters": {"max_wal_senders": 3}, "postgres_slots": []}, "need 4: should be at least that"),
     ],
 )
 def test_a_slot_that_can_t_be_is_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(SettingsError) as refused:
         shop(**settings)
     assert said in str(refused.value)
+
+
+def test_senders_for_all_are_enough() -> None:
+    assert shop(postgres_parameters={"max_wal_senders": 5}).postgres.slots
+    assert cluster(postgres_parameters={"max_wal_senders": 4}).postgres_hosts
 
 
 LOGICAL = Slot("orders", "logical", True, "reserved", 0, None, "shop", failover=True)
