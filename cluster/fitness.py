@@ -46,6 +46,7 @@ def refusals(
     found += _authorities(cluster, surveys, cluster_id, trusted)
     found += _versions(cluster, surveys, checkout)
     found += _changes(cluster, surveys)
+    found += _quota(cluster, surveys)
     found += _slots(cluster, surveys)
     found += _clocks(surveys)
     found += entry.problems(cluster, surveys)
@@ -195,6 +196,14 @@ def _changes(cluster: Cluster, surveys: Mapping[str, HostSurvey]) -> Iterator[st
     note = noted_layout(cluster, surveys)
     if note is not None:
         yield from changes(note.layout, layout_of(cluster))
+
+
+def _quota(cluster: Cluster, surveys: Mapping[str, HostSurvey]) -> Iterator[str]:
+    """A member that is started with a smaller quota than its database refuses writes, and then nobody leads."""
+    size, name = max(((survey.etcd_bytes, name) for name, survey in surveys.items() if survey.etcd_data), default=(0, ""))
+    if size > cluster.etcd.quota:
+        room = min(size * 2 // 1024**2 + 1, 8192)
+        yield f"etcd_quota = {cluster.etcd.quota}: etcd's database on {name} has {size} bytes: should be more, such as '{room}MB'"
 
 
 def _slots(cluster: Cluster, surveys: Mapping[str, HostSurvey]) -> Iterator[str]:

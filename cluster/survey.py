@@ -36,6 +36,7 @@ class HostSurvey:
     postgres_wal: bool = False  # the directory for the write-ahead log is not empty
     logical_slots: tuple[str, ...] = ()  # that PostgreSQL's data has
     etcd_data: bool = False  # a member's
+    etcd_bytes: int = 0  # of its database
     etcd_foreign: bool = False  # the directory holds something that is not etcd's
     patroni_scope: str = ""  # the scope of a Patroni configuration that runs, ours or not
     postgres_service: bool = False
@@ -94,6 +95,7 @@ for s in {data}/pg_replslot/*/state; do  # only a logical one is of a database, 
 done
 echo "logical_slots$slots"
 [ -d {etcd}/member ] && echo "etcd_data yes"
+echo "etcd_bytes $(stat -c %s {etcd}/member/snap/db 2>/dev/null || echo 0)"
 [ ! -d {etcd}/member ] && [ -n "$(ls -A {etcd} 2>/dev/null)" ] && echo "etcd_foreign yes"
 if systemctl is-active --quiet patroni.service; then
   for f in {patroni}/patroni.yml /etc/patroni/config.yml; do
@@ -189,6 +191,7 @@ def parse_survey(lines: list[str], now: float) -> HostSurvey:
         postgres_wal=said.get("postgres_wal") == "yes",
         logical_slots=tuple(said.get("logical_slots", "").split()),
         etcd_data=said.get("etcd_data") == "yes",
+        etcd_bytes=int(said.get("etcd_bytes", "0")),
         etcd_foreign=said.get("etcd_foreign") == "yes",
         patroni_scope=said.get("patroni_scope", ""),
         postgres_service=said.get("postgres_service") == "yes",

@@ -62,6 +62,16 @@ def test_the_last_logical_slot_is_not_left_on_servers_that_would_not_start_with_
     assert judged({"db2": with_slot}, LIVE, shop=cluster(postgres_parameters={"wal_level": "logical"})) == []
 
 
+@pytest.mark.parametrize(("size", "refused"), [(64 * 1024**2, False), (64 * 1024**2 + 1, True)])
+def test_a_quota_below_what_etcd_has_is_refused_with_one_that_is_right(size: int, refused: bool) -> None:
+    shop = cluster(etcd_quota="64MB")
+    found = judged({"db2": replace(LIVE, etcd_data=True, etcd_bytes=size)}, LIVE, shop=shop)
+    assert found == (
+        [f"etcd_quota = 67108864: etcd's database on db2 has {size} bytes: should be more, such as '129MB'"] if refused else []
+    )
+    assert parse_survey(["etcd_bytes 12"], 0.0).etcd_bytes == 12
+
+
 def deployed_by(version: object) -> HostSurvey:
     return replace(LIVE, marker=marker(version=version))
 
