@@ -144,18 +144,31 @@ def _closing_statements(open_to_all: list[str]) -> Iterator[str]:
 def _role_statements(wanted: list[WantedRole], live: dict[str, Any]) -> Iterator[str]:
     for role in wanted:
         have = live.get(role.name)
-        replication = " replication" if role.replication else ""
+        replication = " replication" if role.replication else " noreplication" if have and have["replication"] else ""
         attributes = f"login{replication} connection limit {role.connection_limit} password '{role.verifier}'"
         digest = hashlib.sha256(role.verifier.encode()).hexdigest()
         if have is None:
             yield f'create role "{role.name}" {attributes};'
-        elif (have["login"], have["limit"], have["password"]) != (True, role.connection_limit, digest) or (
-            role.replication and not have["replication"]
-        ):
+        elif tuple(have[what] for what in ("login", "limit", "replication", "password")) != (
+            True, role.connection_limit, role.replication, digest,
+        ):  # fmt: skip
             yield f'alter role "{role.name}" {attributes};'
     for role in wanted:
         member_of = set(live.get(role.name, {}).get("member_of", ()))
         yield from (f'grant "{group}" to "{role.name}";' for group in role.member_of if group not in member_of)
+
+
+def remarks(cluster: Cluster, live: dict[str, Any]) -> Iterator[str]:
+    """Memberships of the settings' roles that no `member_of` says, though one could: what was taken out of it, or given by hand,
+    which nobody can tell apart. So nothing is revoked."""
+    names = {role.name for role in cluster.postgres.roles}
+    for role in cluster.postgres.roles:
+        for group in live["roles"].get(role.name, {}).get("member_of", ()):
+            if group not in role.member_of and (group in names or group.startswith("pg_")):
+                yield (
+                    f"role {role.name} is a member of {group}, which its member_of in postgres_roles does not say:"
+                    f' say so there, or `revoke "{group}" from "{role.name}"` on the primary'
+                )
 
 
 def _own_role_statements(live: dict[str, Any]) -> Iterator[str]:

@@ -11,10 +11,10 @@ from pyinfra import host, state
 from pyinfra.api import FactBase, StringCommand, operation
 
 from cluster import paths
-from cluster.databases import QUERY, statements
+from cluster.databases import QUERY, remarks, statements
 from cluster.weaker_commits import GUARDED, plain, quoted
 
-from .context import Run
+from .context import Run, warn
 
 # Neither the verifiers nor anything else of this session shall stand in PostgreSQL's log.
 QUIET = "set log_statement = 'none'; set log_min_duration_statement = -1; set log_min_error_statement = 'panic';\n"
@@ -65,5 +65,7 @@ def ensure(run: Run) -> Generator[StringCommand]:
         if not statement.startswith("\\"):
             said = statement.partition("\n")[0].partition(" login")[0]  # never the verifier, which comes after
             host.log(said.removeprefix("-- ").rstrip(";"))
+    for line in remarks(run.cluster, live) if state.is_executing else ():
+        warn(line)
     if sql:
         yield StringCommand(psql(port, "-f", "-"), _stdin=QUIET + "\n".join(sql))

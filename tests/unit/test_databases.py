@@ -11,7 +11,7 @@ import pytest
 from clusters import cluster
 
 from cluster import paths
-from cluster.databases import QUERY, REWIND_FUNCTIONS, statements, wanted_databases, wanted_roles
+from cluster.databases import QUERY, REWIND_FUNCTIONS, remarks, statements, wanted_databases, wanted_roles
 from cluster.topology import Cluster
 from cluster.vault import Vault
 
@@ -143,6 +143,23 @@ def test_a_membership_is_granted_once_and_others_are_left(shop: Cluster, vault: 
     live = as_wanted(shop, vault)
     live["roles"]["reports"]["member_of"] = ["app", "mine"]
     assert statements(shop, vault, live) == ['grant "pg_monitor" to "reports";']
+
+
+def test_a_membership_that_no_setting_says_is_told_with_both_ways(shop: Cluster, vault: Vault) -> None:
+    live = as_wanted(shop, vault)
+    assert list(remarks(shop, live)) == list(remarks(shop, EMPTY)) == []
+    live["roles"]["app"]["member_of"] = ["pg_read_all_data", "mine"]  # `mine` could not be said
+    (said,) = remarks(shop, live)
+    assert said.startswith("role app is a member of pg_read_all_data, which its member_of in postgres_roles does not say:")
+    assert '`revoke "pg_read_all_data" from "app"`' in said
+
+
+def test_who_may_replicate_is_what_the_settings_say(shop: Cluster, vault: Vault) -> None:
+    live = as_wanted(shop, vault)
+    live["roles"]["app"]["replication"] = True
+    (line,) = statements(shop, vault, live)
+    assert line.startswith('alter role "app" login noreplication connection limit 20 password')
+    assert "noreplication" not in "".join(statements(shop, vault, EMPTY))
 
 
 def test_a_database_of_another_owner_is_given_back(shop: Cluster, vault: Vault) -> None:
