@@ -61,6 +61,10 @@ select json_build_object(
   'databases', (select json_object_agg(datname, pg_get_userbyid(datdba)) from pg_database))
 """  # noqa: S608
 
+# What any server is asked of logical slots: the names are the settings', or another slot has taken one.
+SLOTS_QUERY = """
+select json_agg(json_build_object('name', slot_name, 'database', database, 'plugin', plugin)) from pg_replication_slots
+"""
 PROBE_TABLE = """\
 create table if not exists probe (writer int not null, seq bigint not null, at timestamptz not null default clock_timestamp(),
   run uuid not null, primary key (run, writer, seq));
@@ -190,6 +194,19 @@ def _slot_statements(cluster: Cluster, live: dict[str, Any]) -> Iterator[str]:
         if slot.name not in live["slots"]:
             make = f"select pg_catalog.pg_create_logical_replication_slot('{slot.name}', '{slot.plugin}', false, false, true)"
             yield f"\\connect {slot.database}\n{make} \\g /dev/null\n\\connect postgres"
+
+
+def slot_problems(cluster: Cluster, found: list[dict[str, Any]]) -> Iterator[str]:
+    """Slots of the settings that are there as other ones; `found` is a server's answer to SLOTS_QUERY."""
+    for slot in cluster.postgres.slots:
+        for one in found:
+            if one["name"] == slot.name and (one["database"], one["plugin"]) != (slot.database, slot.plugin):
+                kind = f"of database {one['database']!r} with plugin {one['plugin']!r}" if one["plugin"] else "a physical one"
+                yield (
+                    f"postgres_slots: {slot.name!r} is there already, {kind}, and should be of {slot.database!r} with"
+                    f" {slot.plugin!r}: choose another name, or drop that one first"
+                    f" (select pg_drop_replication_slot('{slot.name}'))"
+                )
 
 
 def _database_statements(cluster: Cluster, live: dict[str, str]) -> Iterator[str]:

@@ -128,7 +128,7 @@ def _begin(state: State) -> Run:
     if problems:
         raise refusal("this deploy can't go on, nothing was changed:", problems)
     run = Run(cluster, vault, surveys, version, _shared(state, cluster, vault, surveys))
-    _refuse_stores(state, run)
+    _refuse_what_is_there(state, run)
     for line in announcement(notes(cluster, surveys), version, read()):
         warn(line)
     return run
@@ -149,12 +149,12 @@ def _shared(state: State, cluster: Cluster, vault: Vault, surveys: dict[str, Hos
     return now  # a host that is down is brought what it has missed when it is back
 
 
-def _refuse_stores(state: State, run: Run) -> None:
-    """Raises Refusal where backups are to lie in a place that can't be used as the settings say."""
-    from .stores import store_problems  # it stands on what is here
+def _refuse_what_is_there(state: State, run: Run) -> None:
+    """Raises Refusal where backups are to lie in a place that can't be used as the settings say, or a slot's name is taken."""
+    from . import slots, stores  # they stand on what is here
 
     try:
-        problems = store_problems(state, run)
+        problems = [*stores.store_problems(state, run), *slots.problems(state, run.cluster, _living(run.cluster, run.surveys))]
     except ClusterError as error:
         problems = [str(error)]
     if problems:

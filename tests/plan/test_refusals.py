@@ -182,3 +182,11 @@ def test_a_library_that_a_host_lacks_is_refused_with_the_host(stage: Stage) -> N
     library = "/usr/lib/postgresql/18/lib/gone.so"
     run = stage.rehearse("-y", answers=[(".", SURVEY, living(vault)), (DATABASES[1], f"^for f in {library}", [library])])
     refused(run, f"{DATABASES[1]}: postgres_parameters[session_preload_libraries] = 'gone': there is no {library}")
+
+
+def test_a_slots_name_that_another_one_has_is_refused_with_the_host(stage: Stage) -> None:
+    vault = stage.deployed_before()
+    stage.write("group_data/postgres.py", ROLES + "postgres_slots = [{'name': 'orders', 'database': 'app'}]\n")
+    there = json.dumps([{"name": "orders", "database": "app", "plugin": "wal2json"}])
+    run = stage.rehearse("-y", answers=[(".", SURVEY, living(vault)), (DATABASES[0], "pg_replication_slots' 2", [there])])
+    refused(run, f"{DATABASES[0]}: postgres_slots: 'orders' is there already, of database 'app' with plugin 'wal2json'")

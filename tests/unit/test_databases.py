@@ -11,7 +11,8 @@ import pytest
 from clusters import cluster
 
 from cluster import paths
-from cluster.databases import QUERY, REWIND_FUNCTIONS, remarks, statements, wanted_databases, wanted_roles
+from cluster.databases import QUERY, REWIND_FUNCTIONS, remarks, slot_problems, statements, wanted_databases, wanted_roles
+from cluster.settings import Slot
 from cluster.topology import Cluster
 from cluster.vault import Vault
 
@@ -199,6 +200,20 @@ def test_a_logical_slot_is_made_in_its_database_as_one_that_survives_a_failover(
     ]
     assert statements(with_slot, vault, live | {"slots": ["orders"]}) == []
     assert statements(with_slot, vault, live | {"logical": False}) == [], "a server whose wal_level waits for a restart can't"
+
+
+def test_a_slots_name_that_another_one_has_is_refused_with_both_ways(shop: Cluster) -> None:
+    of = replace(shop, postgres=shop.postgres.model_copy(update={"slots": (Slot(name="orders", database="shop"),)}))
+    ours = {"name": "orders", "database": "shop", "plugin": "pgoutput"}
+    assert list(slot_problems(of, [ours, {"name": "db2", "database": None, "plugin": None}])) == []
+    assert list(slot_problems(shop, [ours | {"plugin": "wal2json"}])) == []
+    (said,) = slot_problems(of, [ours | {"plugin": "wal2json"}])
+    assert said.startswith(
+        "postgres_slots: 'orders' is there already, of database 'shop' with plugin 'wal2json', and should be of"
+    )
+    assert "(select pg_drop_replication_slot('orders'))" in said
+    (physical,) = slot_problems(of, [ours | {"database": None, "plugin": None}])
+    assert "is there already, a physical one, and" in physical
 
 
 LOOSE = [
