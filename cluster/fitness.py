@@ -38,6 +38,7 @@ def refusals(
             *_misplaced(cluster, name, survey),
             *_without_ipv6(cluster, name, survey),
             *_taken(cluster, name, survey),
+            *_untimely(cluster, name, survey),
             *sources.problems(cluster, cluster.host(name), survey),
         ]
         found += [f"host {name}: {problem}" for problem in problems]
@@ -96,6 +97,14 @@ def _taken(cluster: Cluster, name: str, survey: HostSurvey) -> Iterator[str]:
             for unit, program in sorted(other for other in others if other[0].partition("@")[0] not in own):
                 who = f"{program or 'something'} ({unit})" if unit else "something"
                 yield f"{setting} = {number}: {who} listens there already: end it, or choose another port"
+
+
+def _untimely(cluster: Cluster, name: str, survey: HostSurvey) -> Iterator[str]:
+    """A timer that systemd would not take."""
+    if cluster.host(name) in cluster.backup_hosts:
+        for setting in survey.no_times:
+            value = cluster.setting(setting)
+            yield f"{setting} = {value!r}: its systemd takes no such time: should be one such as 'Sun 01:00' (man systemd.time)"
 
 
 def _misplaced(cluster: Cluster, name: str, survey: HostSurvey) -> Iterator[str]:

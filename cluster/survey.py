@@ -45,6 +45,7 @@ class HostSurvey:
     ipv6: bool = True  # the kernel has it
     networks: tuple[tuple[str, str], ...] = ()  # its addresses: the interface, and the address with its network's prefix
     listeners: tuple[tuple[int, str, str], ...] = ()  # on ports of the cluster's: the port, systemd's unit, the program
+    no_times: tuple[str, ...] = ()  # settings of timers that systemd there does not take
     answered: bool = False  # another host of a proxy's network has the address that the proxies are to have
     free_bytes: int = DISK_FREE_BYTES
     clock_offset: float = 0.0
@@ -110,6 +111,9 @@ for p in {places}; do  # a link may be PostgreSQL's user's, whose words must be 
 done
 [ -e /proc/net/if_inet6 ] && echo "ipv6 yes"
 ip -o address show 2>/dev/null | while read -r _ interface _ network _; do echo "network $interface $network"; done
+command -v systemd-analyze >/dev/null && {{
+{timers}
+}}
 ss -Hltnp 2>/dev/null | while read -r _ _ _ local _ users; do
   port=${{local##*:}}; case " {ports} " in *" $port "*) ;; *) continue ;; esac
   pid=${{users#*pid=}}; pid=/proc/${{pid%%[!0-9]*}}
@@ -145,6 +149,7 @@ def survey_command(cluster: Cluster) -> str:
         without_etcd=_asked_for_mirror(cluster),
         proxies="|".join(f"*' {host.address}/'*" for host in cluster.entry_hosts) or "-",
         address=cluster.haproxy.proxy_address or "",
+        timers="\n".join(_timers(cluster)) or ":",
         ports=" ".join(str(cluster.setting(port)) for component in cluster.used_components for port in component.ports),
         keepalived=paths.KEEPALIVED_CONFIG,
         places=" ".join(f"{setting}={path}" for setting, path in _places(cluster).items()),
@@ -155,6 +160,13 @@ def survey_command(cluster: Cluster) -> str:
     return (
         f'{as_root} else {who}; . /etc/os-release; echo "system $ID"; echo "codename $VERSION_CODENAME"; echo "init systemd"; fi'
     )
+
+
+def _timers(cluster: Cluster) -> Iterator[str]:
+    """What asks systemd of the times at which backups are made and proven, a line each."""
+    for setting in ("backup_full_schedule", "backup_incr_schedule", "backup_drill_schedule") if cluster.backup_hosts else ():
+        if time := cluster.setting(setting):
+            yield f'systemd-analyze calendar -- {shlex.quote(time)} >/dev/null 2>&1 || echo "no_time {setting}"'
 
 
 def _asked_for_mirror(cluster: Cluster) -> str:
@@ -199,6 +211,7 @@ def parse_survey(lines: list[str], now: float) -> HostSurvey:
         places=tuple(_each("place", lines)),
         ipv6=said.get("ipv6") == "yes",
         networks=tuple(_each("network", lines)),
+        no_times=tuple(setting for setting, _ in _each("no_time", lines)),
         listeners=tuple(
             (int(port), unit, program) for port, of in _each("listener", lines) for unit, _, program in [of.partition(" ")]
         ),

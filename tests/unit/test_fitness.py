@@ -11,7 +11,7 @@ from clusters import cluster
 
 from cluster.fitness import CLOCK_SKEW_SECONDS, notes, refusals
 from cluster.layout import Note, layout_of
-from cluster.survey import DISK_FREE_BYTES, HostSurvey, parse_survey
+from cluster.survey import DISK_FREE_BYTES, HostSurvey, parse_survey, survey_command
 from cluster.topology import Cluster
 from cluster.version import Version
 
@@ -263,3 +263,16 @@ def test_a_port_of_a_living_host_that_somebody_else_has_is_refused_by_name() -> 
     assert said((6433, "session-4.scope", "nginx"), on=BLANK) == []  # the probe tells
     read = parse_survey(["listener 6433 session-4.scope ng inx", "listener 7000  "], 0.0)
     assert read.listeners == ((6433, "session-4.scope", "ng inx"), (7000, "", ""))
+
+
+def test_a_time_that_systemd_does_not_take_is_refused_where_backups_are_kept() -> None:
+    kept = cluster(backup=True, backup_full_schedule="Sun 25:00", backup_drill_schedule=None)
+    asked = survey_command(kept)
+    assert "systemd-analyze calendar -- " in asked and "Sun 25:00" in asked and "backup_drill_schedule" not in asked
+    assert "systemd-analyze calendar" not in survey_command(SHOP)
+    assert parse_survey(["no_time backup_full_schedule"], 0.0).no_times == ("backup_full_schedule",)
+    surveys = {host.name: replace(BLANK, no_times=("backup_full_schedule",)) for host in kept.hosts}
+    assert refusals(kept, surveys, ID, True, Version(0, 2, 0)) == [
+        "host keep1: backup_full_schedule = 'Sun 25:00': its systemd takes no such time: should be one such as 'Sun 01:00'"
+        " (man systemd.time)"
+    ]
