@@ -17,6 +17,7 @@ from cluster.components import COMPONENTS
 from cluster.connections import reached_from
 from cluster.package_files import PackageFile
 from cluster.sources import Source, announced
+from cluster.survey import HostSurvey
 from cluster.topology import Cluster, Host
 
 from .finding import Finding, finding, ok
@@ -26,6 +27,7 @@ SYNC_P99_SECONDS = 0.010
 MEMORY_BYTES = 1024**3
 # Of one SSH connection: a failover test has a watcher, a lock, a fault and questions at once on a host. OpenSSH's default.
 SSH_SESSIONS = 10
+FEW_SESSIONS = f"MaxSessions {{}} in its sshd's configuration: should be at least {SSH_SESSIONS}"
 CLOCK_WARNING_SECONDS = 0.5
 # What a connection comes to where no firewall is in the way.
 REACHED = ("connected", "refused")
@@ -122,8 +124,18 @@ def _addresses(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iterator[Fi
 def _sessions(cluster: Cluster, probes: Mapping[str, HostProbe]) -> Iterator[Finding]:
     for name, probe in probes.items():
         if probe.ssh_sessions is not None and probe.ssh_sessions < SSH_SESSIONS:
-            text = f"MaxSessions {probe.ssh_sessions} in its sshd's configuration: should be at least {SSH_SESSIONS}"
-            yield finding("host.few-sessions", name, text)
+            yield finding("host.few-sessions", name, FEW_SESSIONS.format(probe.ssh_sessions))
+
+
+def few_sessions(cluster: Cluster, surveys: Mapping[str, HostSurvey]) -> list[str]:
+    """The hosts that live and whose sshd a deploy would ask for more sessions than it allows, a sentence each: the lock, and at
+    last at once the collector, the system's logins, and a client for each proxy host. New hosts are probed."""
+    needed = 3 + len(cluster.haproxy_hosts)
+    return [
+        f"{name}: {FEW_SESSIONS.format(survey.ssh_sessions)}"
+        for name, survey in sorted(surveys.items())
+        if survey.belongs_to and survey.ssh_sessions is not None and survey.ssh_sessions < needed
+    ]
 
 
 def _ports(cluster: Cluster, probes: Mapping[str, HostProbe], silent: Collection[str]) -> Iterator[Finding]:

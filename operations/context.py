@@ -28,7 +28,7 @@ from cluster.survey import HostSurvey
 from cluster.topology import Cluster, Host
 from cluster.vault import Vault
 from cluster.version import Version, own
-from health.preflight import judge
+from health.preflight import few_sessions, judge
 
 from .changes import tell_changes
 from .connections import logged_in_as, tune
@@ -124,7 +124,8 @@ def _begin(state: State) -> Run:
         # Not before the survey, which has seen that sudo asks no password: pyinfra would ask for one.
         for one in state.inventory:
             one.data._sudo = (logged_in_as(one) or cluster.host(one.name).settings.ssh_user or "root") != "root"
-        problems = _preflight(state, cluster, surveys) or judge_hosts(state, cluster, _living(cluster, surveys))
+        problems = [*_preflight(state, cluster, surveys), *few_sessions(cluster, surveys)]
+        problems = problems or judge_hosts(state, cluster, _living(cluster, surveys))
     if problems:
         raise refusal("this deploy can't go on, nothing was changed:", problems)
     run = Run(cluster, vault, surveys, version, _shared(state, cluster, vault, surveys))

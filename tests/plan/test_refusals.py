@@ -190,3 +190,9 @@ def test_a_slots_name_that_another_one_has_is_refused_with_the_host(stage: Stage
     there = json.dumps([{"name": "orders", "database": "app", "plugin": "wal2json"}])
     run = stage.rehearse("-y", answers=[(".", SURVEY, living(vault)), (DATABASES[0], "pg_replication_slots' 2", [there])])
     refused(run, f"{DATABASES[0]}: postgres_slots: 'orders' is there already, of database 'app' with plugin 'wal2json'")
+
+
+def test_an_sshd_that_was_narrowed_on_a_living_host_is_refused(stage: Stage) -> None:
+    lived = living(stage.deployed_before())
+    run = stage.rehearse("-y", answers=[(DATABASES[2], SURVEY, [*lived, "ssh_sessions 2"]), (".", SURVEY, lived)])
+    refused(run, f"{DATABASES[2]}: MaxSessions 2 in its sshd's configuration: should be at least 10")

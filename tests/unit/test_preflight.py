@@ -13,9 +13,9 @@ from clusters import cluster
 
 from agents.sent import shipped
 from cluster.sources import origins, sources
-from cluster.survey import HostSurvey
+from cluster.survey import HostSurvey, parse_survey
 from cluster.topology import Cluster
-from health.preflight import HostProbe, judge, parse_probe, probe_question, too_old
+from health.preflight import HostProbe, few_sessions, judge, parse_probe, probe_question, too_old
 
 OLD = "3.5.16-4"
 GOOD_PACKAGES = {"postgresql-18": "18.1-1", "patroni": "4.1.3-1", "etcd-server": "3.5.28-1", "haproxy": "3.2.1-1"}
@@ -64,6 +64,15 @@ def test_an_sshd_with_too_few_sessions_is_refused() -> None:
     (line,) = lines(db1={"ssh_sessions": 2})
     assert line == ("problem", "db1", "MaxSessions 2 in its sshd's configuration: should be at least 10")
     assert lines(db1={"ssh_sessions": 10}) == []
+
+
+@pytest.mark.parametrize(("sessions", "proxies", "refused"), [(4, 1, False), (3, 1, True), (4, 2, True), (None, 1, False)])
+def test_a_living_host_whose_sshd_was_narrowed_is_refused(sessions: int | None, proxies: int, refused: bool) -> None:
+    of = cluster(two=proxies == 2)
+    lives = HostSurvey(marker='{"cluster": "shop"}', ssh_sessions=sessions)
+    said = few_sessions(of, {"db1": lives, "db2": HostSurvey(ssh_sessions=1)})  # the second is new: the probe tells
+    assert said == ([f"db1: MaxSessions {sessions} in its sshd's configuration: should be at least 10"] if refused else [])
+    assert [parse_survey([f"ssh_sessions{said}"], 0.0).ssh_sessions for said in ("", " 3")] == [None, 3]
 
 
 def ports(silent: set[str], **changes: dict[str, object]) -> list[tuple[str, str]]:
