@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from agents import data_directory
+from agents import data_directory, log_on_disk
 from agents.data_directory import remove, write
 from agents.rights import acting_as
 
@@ -26,6 +26,8 @@ STOP_SECONDS = 3600
 FREE_SECONDS = 300  # a connection whose other end is silent holds the lock for as long (protocol-timeout, three times)
 # What a timeline's number is taken up with that was begun elsewhere; no recovery is told to go there.
 TAKEN = "{parent}\t0/1\tbegun elsewhere\n"
+# For the log since the last checkpoint to be read; and what `timeout` exits with.
+READ_SECONDS, TIMED_OUT = 90, 124
 LOOK = """SELECT json_build_object('recovering', pg_is_in_recovery(), 'timeline', left(pg_walfile_name(pg_current_wal_lsn()), 8),
     'lsn', pg_current_wal_lsn(), 'last', extract(epoch FROM pg_last_xact_replay_timestamp())::float)"""
 
@@ -73,10 +75,33 @@ def runs(spec: Spec) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
+def log(spec: Spec) -> dict[str, Any]:
+    """What write-ahead log the data has (agents/log_on_disk.py), of which cluster; empty without data. Or `problem`: why that
+    can't be seen."""
+    try:
+        state = control(spec)
+        with acting_as():
+            there = log_on_disk.look(Path(spec["data"]) / "pg_wal")
+    except OSError as error:
+        with acting_as():
+            return {"problem": str(error)} if (Path(spec["data"]) / "PG_VERSION").exists() else {}
+    begin = log_on_disk.begin(state, there)
+    dump = [f"{spec['binaries']}/pg_waldump", *log_on_disk.reading(Path(spec["data"]) / "pg_wal", there, begin)]
+    # It ends with an error wherever the log ends.
+    command = ["runuser", "-u", "postgres", "--", "env", "TZ=UTC", "timeout", str(READ_SECONDS), *dump]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/") as process:
+        assert process.stdout and process.stderr
+        last = log_on_disk.last_commit(process.stdout)
+        end = log_on_disk.end(process.stderr.read(), there, begin)
+    if process.returncode == TIMED_OUT:
+        return {"problem": f"its write-ahead log could not be read to its end within {READ_SECONDS} s"}
+    return {"system": state["Database system identifier"], "last": last, **log_on_disk.told(there, end)}
+
+
 def archive_rest(spec: Spec) -> list[str]:
-    """Archives what PostgreSQL has not, before it was stopped. Returns the names. Of another cluster's data than the archive is
-    of (`system`) nothing belongs there. `pushes`: pgBackRest's options, for each time that a file is handed to it; `keep_marks`:
-    it is to be archived elsewhere, too, later."""
+    """Archives what PostgreSQL has not, before it was stopped, and the files that are named (`also`). Returns the names. Of
+    another cluster's data than the archive is of (`system`) nothing belongs there. `pushes`: pgBackRest's options, for each time
+    that a file is handed to it; `keep_marks`: it is to be archived elsewhere, too, later."""
     wal = Path(spec["data"]) / "pg_wal"
     try:
         if identify(spec)["system"] != spec["system"]:
@@ -84,18 +109,19 @@ def archive_rest(spec: Spec) -> list[str]:
     except OSError:  # no data, or none that anybody could use
         return []
     with acting_as():
-        waiting = sorted((wal / "archive_status").glob("*.ready"), key=lambda one: (".history" not in one.name, one.name))
-    for mark in waiting:
+        waiting = {mark.stem: mark for mark in (wal / "archive_status").glob("*.ready")}
+    names = sorted({*waiting, *spec["also"]}, key=lambda name: (".history" not in name, name))
+    for name in names:
         for options in spec["pushes"]:
-            push = ["pgbackrest", f"--stanza={spec['stanza']}", *options, "archive-push", str(wal / mark.stem)]
+            push = ["pgbackrest", f"--stanza={spec['stanza']}", *options, "archive-push", str(wal / name)]
             try:
                 once_free(push)
             except OSError as error:
-                raise OSError(f"{mark.stem} can't be archived, and would be lost: {error}") from None
-        if not spec["keep_marks"]:
+                raise OSError(f"{name} can't be archived, and would be lost: {error}") from None
+        if name in waiting and not spec["keep_marks"]:
             with acting_as():
-                mark.rename(mark.with_suffix(".done"))
-    return [mark.stem for mark in waiting]
+                waiting[name].rename(waiting[name].with_suffix(".done"))
+    return names
 
 
 def once_free(push: list[str]) -> None:
@@ -280,7 +306,7 @@ def run(*command: str, seconds: float = 60) -> str:
 
 
 DEEDS = {f.__name__: f for f in (
-    survey, hold, release, stop, archive_rest, set_aside, put_back, fetch, recover, look, finish, identify,
+    survey, hold, release, stop, log, archive_rest, set_aside, put_back, fetch, recover, look, finish, identify,
 )}  # fmt: skip
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from agents.recovery import careful
@@ -23,6 +23,7 @@ from health.finding import Finding
 from health.rules import findings
 from health.view import ClusterView
 
+from .logs import Log, lacking, log_of
 from .notes import LAST, NOTE, etcd, key
 from .plan import Arrival, Restore, astray, awaited, read_by
 from .words import arrived, last_words, reading, why
@@ -31,6 +32,7 @@ LOOK_SECONDS = 1.0
 # For the restored server to archive by itself what it has written.
 ARCHIVES_SECONDS = 60
 ANSWER_SECONDS = 60
+LOG_SECONDS = 120  # of which a host takes 90 at most to read its own
 ARCHIVED_SECONDS = 180
 # What depends on the size of the data is waited for as long as it takes, as long as it goes on.
 STOP_SECONDS = DELETE_SECONDS = 3700.0
@@ -121,9 +123,11 @@ class RestoreActions:
         """Patroni and PostgreSQL are down there."""
         self._do("stop", [host], seconds=STOP_SECONDS)
 
-    def archive_rest(self, hosts: tuple[str, ...], away: tuple[str, ...] = ()) -> None:
-        """All that the servers have written is archived, but in the repositories that are away."""
-        system = self.archive(away=dict.fromkeys(away, "away")).system
+    def archive_rest(self, hosts: tuple[str, ...], away: tuple[str, ...] = (), *, led: bool = True) -> None:
+        """All that the servers have written is archived, but in the repositories that are away; where nobody led, also what was
+        for a primary to archive that is gone."""
+        archive = self.archive(away=dict.fromkeys(away, "away"))
+        also = {} if led else lacking(archive, self.logs(hosts))
         # By the files that archive to one alone: what pgBackRest is told of all of them would wait for those that are away.
         there = [one.name for one in self._cluster.repositories if one.name not in away]
         # Where the settings have the oldest given up when much waits, pgBackRest would say that it has archived what it has not.
@@ -131,7 +135,8 @@ class RestoreActions:
         each = [[f"--config={paths.archive_config(name)}", "--no-archive-async", all_of_it] for name in there]
         pushes = each if away else [[all_of_it]]
         for host in hosts:  # one after the other: a repository takes one archiver at a time
-            self._do("archive_rest", [host], seconds=STOP_SECONDS, system=system, pushes=pushes, keep_marks=bool(away))
+            spec = {"system": archive.system, "pushes": pushes, "keep_marks": bool(away), "also": also.get(host, [])}
+            self._do("archive_rest", [host], seconds=STOP_SECONDS, **spec)
 
     def set_aside(self, host: str, suffix: str) -> None:
         """No data is there any more under its name."""
@@ -272,6 +277,14 @@ class RestoreActions:
         if not answer.ok:
             raise ClusterError(f"{host.name}: {answer.problem}")
         return archive_of({**json.loads(answer.output), **{name: {"problem": why} for name, why in silent.items()}})
+
+    def logs(self, hosts: Iterable[str]) -> dict[str, Log]:
+        """What write-ahead log there is on these hosts, of those that have any; of which that can't be seen is told."""
+        said = self._do("log", [*hosts], seconds=LOG_SECONDS)
+        for host, problem in ((host, one.get("problem")) for host, one in said.items()):
+            if problem:
+                self._tell(f"{host}: {problem}: what it alone has is not archived")
+        return {host: log_of(one) for host, one in said.items() if one and "problem" not in one}
 
     def identify(self, host: str) -> dict[str, Any]:
         """The `system` identifier and the `timeline` of the data there."""

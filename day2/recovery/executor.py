@@ -74,8 +74,8 @@ def execute(step: RestoreStep, actions: RestoreActions) -> None:
             actions.hold(hosts, id)
         case StopMember(host):
             actions.stop(host)
-        case ArchiveRest(hosts, away):
-            actions.archive_rest(hosts, away)
+        case ArchiveRest(hosts, away, led):
+            actions.archive_rest(hosts, away, led=led)
         case SetAside(host, suffix):
             actions.set_aside(host, suffix)
         case Fetch(host, label, timeline, _, options):

@@ -221,7 +221,7 @@ def steps(restore: Restore) -> tuple[RestoreStep, ...]:
         *((EndArchive(restore.host, restore.away, restore.repository, restore.number),) if restore.live else ()),
         HoldPatroni(restore.hosts, restore.id),
         *(StopMember(name) for name in (*others, restore.host)),
-        ArchiveRest(restore.hosts, restore.away),
+        ArchiveRest(restore.hosts, restore.away, restore.live),
         *(SetAside(name, restore.suffix) for name in (restore.host, *others)),
         Fetch(restore.host, restore.label, restore.timeline, restore.repository, restore.options),
         Recover(restore.host, restore.kind, restore.value, restore.timeline, restore.begins, restore.taken),

@@ -49,15 +49,18 @@ class StopMember(BaseStep):
 
 @dataclass(frozen=True)
 class ArchiveRest(BaseStep):
-    """Archive what the servers on `hosts` have not, now that they are stopped, in all repositories but those that are `away`."""
+    """Archive what the servers on `hosts` have not, now that they are stopped, in all repositories but those that are `away`.
+    Where nobody has `led` that is all that the archive lacks."""
 
     hosts: tuple[str, ...]
     away: tuple[str, ...] = ()
+    led: bool = True
     kind: ClassVar[str] = "archive-rest"
 
     def __str__(self) -> str:
         but = f", but not in {' and '.join(self.away)}" if self.away else ""
-        return f"archive what write-ahead log is left{but}"
+        whose = "is left" if self.led else "any host has and the archive lacks"
+        return f"archive what write-ahead log {whose}{but}"
 
 
 @dataclass(frozen=True)

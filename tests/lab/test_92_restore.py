@@ -230,6 +230,26 @@ def test_one_that_is_not_finished_can_be_called_off(joined: Site) -> None:
 
 
 @pytest.mark.long
+def test_what_no_archive_has_yet_is_handed_in_from_the_hosts_where_nobody_leads(joined: Site) -> None:
+    """A new leader's timeline, and a row in a file of the log that nobody has ended: then all servers crash."""
+    forget_old_data(joined)
+    as_keeper(joined, "stop")
+    try:
+        switch_over(joined)
+        joined.psql(joined.leader(), "create table if not exists orders (n int); insert into orders values (9)")
+        kept, led = rows(joined), timeline(joined)
+        joined.on_all("systemctl kill --signal=KILL --kill-whom=all patroni; systemctl stop patroni", DATABASES)
+        assert int(info(joined)["archive"][-1]["max"][:8], 16) < led, "the archive was to know nothing of it"
+    finally:
+        as_keeper(joined, "start")
+    code, out, err = invoke(joined, "restore", "--to", "latest", "--dry")
+    assert code == 0 and f"on timeline {led}, which " in out, out + err
+    restored(joined, "--to", "latest")
+    assert rows(joined) == kept and timeline(joined) > led
+    assert invoke(joined, "backup.check")[0] == 0
+
+
+@pytest.mark.long
 def test_a_cluster_whose_database_hosts_are_all_lost_comes_back_from_the_archive(joined: Site) -> None:
     """The host that keeps the backups, and the secrets directory, are all there is."""
     joined.psql(joined.leader(), "create table if not exists orders (n int); insert into orders values (6)")

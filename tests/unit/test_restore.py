@@ -22,6 +22,7 @@ from cluster.topology import Cluster
 from day2.commands.backups.outcome import GOES_ON
 from day2.recovery import steps as recovery_steps
 from day2.recovery.executor import call_off, carry_out
+from day2.recovery.logs import Log
 from day2.recovery.plan import (
     Arrival,
     Restore,
@@ -186,7 +187,7 @@ class Acting(RecordingActions):
     def __getattr__(self, name: str) -> Any:
         if name == self._fails:
             raise ClusterError("it fails")
-        return lambda *words: self.calls.append(name)
+        return lambda *words, **how: self.calls.append(name)
 
 
 def test_each_step_is_noted_when_it_is_done_and_not_before() -> None:
@@ -302,14 +303,16 @@ ARCHIVE = {
 
 def run(
     monkeypatch: pytest.MonkeyPatch, to: str, view: ClusterView | None = None, of: Cluster = SHOP,
-    archived: dict[str, Any] | None = None, fails: BaseException | None = None, **options: Any,
+    archived: dict[str, Any] | None = None, fails: BaseException | None = None, logs: dict[str, Log] | None = None,
+    **options: Any,
 ) -> tuple[int, list[str]]:  # fmt: skip
-    """The command, without a host: its exit code, and the steps that it took. With what is `archived`; after the first step it
-    `fails`."""
+    """The command, without a host: its exit code, and the steps that it took. With what is `archived`, and
+    `logs` on hosts; after the first step it `fails`."""
     taken: list[str] = []
     actions = SimpleNamespace(
         archive=lambda *_: archive_of(archived or {"local": ARCHIVE}),
         identify=lambda host: {"system": views.KEYS["initialize"]},
+        logs=lambda hosts: {host: log for host, log in (logs or {}).items() if host in hosts},
         survey=lambda: {name: vars(data()) for name in views.DATABASES},
     )
 
@@ -362,11 +365,56 @@ def test_what_can_not_be_is_refused_before_a_step_is_taken(monkeypatch: pytest.M
         command.restore(cluster(), to="latest", label=None, timeline=None, discard=False, dry=False, yes=True)
 
 
+NOBODY = {name: views.database(name, postgres=None) for name in views.DATABASES}
+
+
+def on_host(timeline: int, last: float | None = None, system: str = views.KEYS["initialize"]) -> Log:
+    """A write-ahead log that ends at 0/6000100 on that timeline, the third of which no archive has."""
+    third = {3: ("1\t0/3000000\tx\n\n2\t0/5000000\tno recovery target specified\n", 2_000.0)} if timeline == 3 else {}
+    return Log(system, timeline, position("0/6000100"), (), "", third, last)
+
+
+def test_the_latest_of_a_leader_whose_timeline_is_not_archived_yet_is_on_that_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else all that was written since the failover would be thrown away without a word."""
+    _, taken = run(monkeypatch, "latest", logs={"db1": on_host(3)})
+    assert "replay timeline 3 on db1 up to its end, and begin timeline 4 there" in taken
+    assert "archive what write-ahead log is left" in taken
+    _, taken = run(monkeypatch, "latest", logs={"db1": on_host(3, system="another")})
+    assert "replay timeline 2 on db1 up to its end, and begin timeline 3 there" in taken
+
+
+def test_where_nobody_leads_all_that_hosts_have_is_handed_in_and_that_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nobody = views.backed_up(**NOBODY)
+    _, taken = run(monkeypatch, "latest", nobody, logs={"db1": on_host(2), "db2": on_host(3)})
+    said = capsys.readouterr().out
+    assert "archived first, up to 0/6000100 on timeline 3, which db2 has; what came after it is lost" in said
+    assert "archive what write-ahead log any host has and the archive lacks" in taken
+    assert "replay timeline 3 on db1 up to its end, and begin timeline 4 there" in taken
+    for logs in ({}, {"db2": on_host(3, system="another")}):
+        _, taken = run(monkeypatch, "latest", nobody, logs=logs)
+        assert "no host has this cluster's write-ahead log: what was not archived is lost" in capsys.readouterr().out
+        assert "replay timeline 2 on db1 up to its end, and begin timeline 3 there" in taken
+
+
+def test_a_time_up_to_the_last_transaction_of_a_host_can_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    last = datetime(2026, 11, 1, 0, 5, tzinfo=UTC).timestamp()
+    nobody = views.backed_up(**NOBODY)
+    assert run(monkeypatch, "2026-11-01 00:05:00Z", nobody, logs={"db2": on_host(2, last)})[0] == 0
+    with pytest.raises(ClusterError, match=r"any host has was committed at 2026-11-01 00:05:00 UTC \(db2\), so nothing there"):
+        run(monkeypatch, "2026-11-01 00:05:01Z", nobody, logs={"db2": on_host(2, last)})
+
+
+def test_what_an_unfinished_restore_has_left_on_a_host_is_no_log_of_the_cluster_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, taken = run(monkeypatch, "latest", logs={"db1": on_host(3)}, noted={"restore": made(done=11).text})
+    assert "replay timeline 2 on db1 up to its end, and begin timeline 3 there" in taken
+
+
 def test_a_time_after_all_that_is_archived_is_refused_where_nobody_can_write_a_marker(monkeypatch: pytest.MonkeyPatch) -> None:
-    nobody = {name: views.database(name, postgres=None) for name in views.DATABASES}
     with pytest.raises(ClusterError, match=r"got to the archive at 2026-11-01 00:00:00 UTC, so nothing there is later"):
-        run(monkeypatch, "2026-11-01 00:00:02Z", views.backed_up(**nobody))
-    assert run(monkeypatch, "2026-11-01 00:00:01Z", views.backed_up(**nobody))[0] == 0
+        run(monkeypatch, "2026-11-01 00:00:02Z", views.backed_up(**NOBODY))
+    assert run(monkeypatch, "2026-11-01 00:00:01Z", views.backed_up(**NOBODY))[0] == 0
     assert run(monkeypatch, "2026-11-01 00:00:02Z")[0] == 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +123,65 @@ def test_what_was_not_archived_is_histories_first_and_marked_when_it_is(data: Pa
     pushed: list[str] = []
     monkeypatch.setattr(restore, "as_postgres", lambda *words, **how: pushed.append(Path(words[-1]).name))
     monkeypatch.setattr(restore, "identify", lambda spec: {"system": "7"})
-    assert restore.archive_rest(spec(data, stanza="shop", system="8", pushes=[[]], keep_marks=False)) == [] and pushed == []
-    restore.archive_rest(spec(data, stanza="shop", system="7", pushes=[[]], keep_marks=False))
+    assert (
+        restore.archive_rest(spec(data, stanza="shop", system="8", pushes=[[]], keep_marks=False, also=[])) == [] and pushed == []
+    )
+    restore.archive_rest(spec(data, stanza="shop", system="7", pushes=[[]], keep_marks=False, also=[]))
     assert pushed == ["00000002.history", "000000010000000000000001", "000000010000000000000002"]
     assert {file.suffix for file in status.iterdir()} == {".done"}
+
+
+def test_what_is_named_is_archived_too_and_what_is_marked_already_once(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = data / "pg_wal" / "archive_status"
+    status.mkdir()
+    (status / "000000010000000000000001.done").touch()
+    (status / "000000010000000000000002.ready").touch()
+    pushed: list[str] = []
+    monkeypatch.setattr(restore, "as_postgres", lambda *words, **how: pushed.append(Path(words[-1]).name))
+    monkeypatch.setattr(restore, "identify", lambda spec: {"system": "7"})
+    also = ["000000010000000000000001", "000000010000000000000002", "00000002.history"]
+    restore.archive_rest(spec(data, stanza="shop", system="7", pushes=[[]], keep_marks=False, also=also))
+    assert pushed == ["00000002.history", "000000010000000000000001", "000000010000000000000002"]
+    assert {file.name for file in status.iterdir()} == {f"{name}.done" for name in also[:2]}
+
+
+CONTROL = {
+    "Database system identifier": "7",
+    "Latest checkpoint location": "0/2000028", "Latest checkpoint's TimeLineID": "1",
+    "Minimum recovery ending location": "0/0", "Min recovery ending loc's timeline": "0",
+}  # fmt: skip
+
+
+def test_where_the_log_of_a_stopped_server_ends_is_read_from_its_last_checkpoint_on(
+    data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (data / "pg_wal" / "000000010000000000000002").touch()
+    monkeypatch.setattr(restore, "control", lambda spec: CONTROL)
+    runuser = tmp_path / "runuser"  # stands for pg_waldump, too, and says what that was asked
+    runuser.write_text(
+        '#!/bin/sh\necho "$*" >$0.asked\n'
+        "echo 'tx: 750, lsn: 0/02000100, desc: COMMIT 2026-11-29 07:00:00.500000 UTC'\n"
+        "echo 'pg_waldump: error: error in WAL record at 0/2000100: invalid record length at 0/2000128: got 0' >&2\nexit 1\n"
+    )
+    runuser.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    told = restore.log(spec(data, binaries="/bin"))
+    assert (told["system"], told["timeline"], told["end"]) == ("7", 1, 0x2000128)
+    assert told["last"] == datetime(2026, 11, 29, 7, 0, 0, 500_000, UTC).timestamp()
+    assert f"/bin/pg_waldump -p {data}/pg_wal -t 1 -s 0/2000028 -r Transaction" in Path(f"{runuser}.asked").read_text()
+    runuser.write_text("#!/bin/sh\nexit 124\n")
+    assert "could not be read to its end" in restore.log(spec(data, binaries="/bin"))["problem"]
+
+
+def test_data_that_nobody_can_use_has_no_log_and_that_is_told(
+    data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def control(spec: dict[str, Any]) -> dict[str, str]:
+        raise OSError("pg_control is not there")
+
+    monkeypatch.setattr(restore, "control", control)
+    assert restore.log(spec(data)) == {"problem": "pg_control is not there"}
+    assert restore.log(spec(tmp_path / "none")) == {}
 
 
 def test_where_the_repository_has_somebody_else_it_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +210,7 @@ def test_what_is_to_be_archived_in_another_place_later_keeps_its_mark(data: Path
     pushed: list[tuple[str, ...]] = []
     monkeypatch.setattr(restore, "as_postgres", lambda *words, **how: pushed.append(words[2:-2]))
     monkeypatch.setattr(restore, "identify", lambda spec: {"system": "7"})
-    restore.archive_rest(spec(data, stanza="shop", system="7", pushes=[["--config=a"], ["--config=b"]], keep_marks=True))
+    restore.archive_rest(spec(data, stanza="shop", system="7", pushes=[["--config=a"], ["--config=b"]], keep_marks=True, also=[]))
     assert pushed == [("--config=a",), ("--config=b",)] and mark.exists()
 
 

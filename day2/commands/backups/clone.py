@@ -87,7 +87,7 @@ def reach(out: Console, cluster: Cluster, view: ClusterView, actions: RestoreAct
     host, target = place(view, cluster), asked.target
     live = view.primary is not None and actions.identify(host)["system"] == found.archive.system
     if target.time and found.newest and not live:
-        refuse_too_late(target, found.archive.last)
+        refuse_too_late(target, found.archive.last, {})
     if live and view.primary and target.lsn is not None and target.lsn > (view.primary.lsn or 0):
         raise ClusterError(f"--to {target.text} is after the last of the write-ahead log, {lsn(view.primary.lsn or 0)}")
     if found.newest and live:

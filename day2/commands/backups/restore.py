@@ -20,6 +20,7 @@ from day2.hosts.interrupts import Interrupts
 from day2.hosts.ssh import Fleet
 from day2.recovery.actions import RestoreActions
 from day2.recovery.executor import carry_out
+from day2.recovery.logs import Log, of_cluster
 from day2.recovery.notes import NOTE, lost, notes
 from day2.recovery.plan import (
     Restore,
@@ -69,15 +70,16 @@ def restore(
         noted = notes(fleet, cluster)
         unfinished = read(noted[NOTE]) if NOTE in noted else None
         away = unreadable(view, cluster)
-        going = resumed(asked, unfinished, away) or prepared(
-            cluster, view, actions, asked, noted, unfinished, away, keep=not discard
-        )
+        logs: dict[str, Log] = {}
+        going = resumed(asked, unfinished, away)
+        if going is None:
+            going, logs = prepared(cluster, view, actions, asked, noted, unfinished, away, keep=not discard)
         outcome = Outcome(cluster, going, left(going), resumed=unfinished is not None, away=reasons(going, away))
         if unfinished:
             say_unfinished(out, unfinished, going)
         else:
             outcome.lost = lost_by(fleet, cluster, view, going, asked.target, noted)
-            say_lost(out, cluster, view, going, asked.target, outcome.lost)
+            say_lost(out, cluster, view, going, asked.target, outcome.lost, logs)
         say_away(out, going, outcome.away)
         say_kept(out, cluster, going)
         show_plan(out, outcome.planned)
@@ -134,10 +136,13 @@ def resumed(asked: Asked, unfinished: Restore | None, away: Iterable[str]) -> Re
 def prepared(
     cluster: Cluster, view: ClusterView, actions: RestoreActions, asked: Asked, noted: Mapping[str, str],
     unfinished: Restore | None, away: Mapping[str, str], *, keep: bool,
-) -> Restore:  # fmt: skip
-    """The restore that is asked for, in place of one that was not finished. Raises ClusterError where it can't be."""
+) -> tuple[Restore, dict[str, Log]]:  # fmt: skip
+    """The restore that is asked for, in place of one that was not finished, and the write-ahead log that hosts still have. Raises
+    ClusterError where it can't be."""
     now, target = datetime.now(UTC), asked.target
-    found = look_for(actions, asked, noted, away)
+    logs = on_hosts(cluster, view, actions, asked, unfinished)
+    found = look_for(actions, asked, noted, away, logs=logs)
+    logs = of_cluster(logs, found.archive.system)
     known, base, along = found.archive.timelines, found.base, found.along
     host = place(view, cluster)
     ours = view.primary is not None and actions.identify(host)["system"] == found.archive.system
@@ -146,7 +151,7 @@ def prepared(
         raise ClusterError(f"--to {target.text} is after the last of the write-ahead log, {lsn(view.primary.lsn or 0)}")
     # What is written now gets to an archive that is read as it was before as little as where nobody can write.
     if target.time and (not live or asked.as_of) and unfinished is None and found.newest:
-        refuse_too_late(target, found.archive.last)
+        refuse_too_late(target, found.archive.last, logs)
     promoted = view.dcs.configurations.promoted if view.dcs else None
     made = planned(
         cluster, target, base, along, known, promoted.timeline if promoted else 0, host,
@@ -155,7 +160,18 @@ def prepared(
         as_of=asked.as_of, away=(name for name in {**away, **found.archive.silent} if name != base.repository),
     )  # fmt: skip
     if unfinished and not may_lead(unfinished):
-        return instead(unfinished, made)
+        return instead(unfinished, made), logs
     surveys: dict[str, Surveyed] = {name: surveyed(said) for name, said in actions.survey().items()}
     refuse(list(objections(view, cluster, surveys, base, host, keep=made.keep)))
-    return made
+    return made, logs
+
+
+def on_hosts(
+    cluster: Cluster, view: ClusterView, actions: RestoreActions, asked: Asked, unfinished: Restore | None
+) -> dict[str, Log]:
+    """The write-ahead log that is still on hosts, and is archived before: whoever leads may have begun a timeline that no archive
+    has yet, and where nobody leads any host may have what others lack. An archive that is read as it was before gets none of it,
+    and what a restore has left that was not finished is no log of the cluster's."""
+    if asked.as_of or (unfinished and not may_lead(unfinished)):
+        return {}
+    return actions.logs(view.writable[:1] if view.primary else [host.name for host in cluster.postgres_hosts])

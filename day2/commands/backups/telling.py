@@ -13,6 +13,7 @@ from cluster import paths
 from cluster.recovery import Target, moment
 from cluster.timelines import lsn, position
 from cluster.topology import Cluster
+from day2.recovery.logs import Logs, furthest
 from day2.recovery.plan import Arrival, Restore
 from day2.report.wording import many
 from day2.ui.console import size
@@ -40,22 +41,33 @@ def say_unfinished(out: Console, unfinished: Restore, going: Restore) -> None:
 
 
 def say_lost(
-    out: Console, cluster: Cluster, view: ClusterView, going: Restore, target: Target, lost: Mapping[str, Any] | None
+    out: Console, cluster: Cluster, view: ClusterView, going: Restore, target: Target, lost: Mapping[str, Any] | None, logs: Logs
 ) -> None:
-    """What there is now and will not be there any more."""
+    """What there is now and will not be there any more. `logs` are the cluster's, as hosts have them."""
     out.print(f"This takes cluster [bold]{cluster.name}[/] back to [bold]{escape(target.text)}[/], with all its databases.")
     primary = view.primary
     if primary and not going.live:
         out.print("[yellow]The cluster that runs is another one than the archive is of[/]: its data makes way.", soft_wrap=True)
         return
     if primary is None:
-        out.print("[yellow]warning[/]  nobody takes writes: what was not archived, and is on no host, is lost", soft_wrap=True)
+        out.print(f"[yellow]warning[/]  nobody takes writes{escape(handed_in(logs))}", soft_wrap=True)
         return
     if target.kind != "latest":
         out.print(f"[bold]What was written since is lost:[/] {in_words(lost)}.", soft_wrap=True)
     logical = sorted(slot.name for slot in primary.slots if slot.type == "logical")
     if logical:
         out.print(f"Logical slots are lost: {', '.join(logical)}. Their consumers have to begin anew.", soft_wrap=True)
+
+
+def handed_in(logs: Logs) -> str:
+    """What becomes of what was not archived, where nobody leads; to be put after that."""
+    best = furthest(logs)
+    if best is None:
+        return ", and no host has this cluster's write-ahead log: what was not archived is lost"
+    where = f"{lsn(logs[best].end)} on timeline {logs[best].timeline}"
+    return (
+        f": what hosts have and the archive lacks is archived first, up to {where}, which {best} has; what came after it is lost"
+    )
 
 
 def counted(found: Mapping[str, Any] | None, target: Target, now: int, where: str | None) -> dict[str, Any] | None:

@@ -1,0 +1,85 @@
+"""What write-ahead log a data directory has, and where that ends: of a server that is stopped, has crashed, or follows nobody.
+
+Sent along with agents/sent/restore.py, which runs PostgreSQL's own programs. Positions are bytes since 0/0, times seconds since
+1970.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from agents.unarchived import Log, log_in
+
+# What pg_waldump says where it comes to the end: a position in which there is no log, or the file that there is not.
+LSN = re.compile(r"\b([0-9A-F]{1,8})/([0-9A-F]{1,8})\b")
+NO_FILE = re.compile(r"could not find file \"[0-9A-F]{8}([0-9A-F]{8})([0-9A-F]{8})\"")
+COMMIT = re.compile(r"desc: (?:COMMIT|PREPARE)[A-Z_]* .*?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.?\d*) UTC")
+# Of pg_controldata's lines: a place in the log, and the one that has its timeline.
+PLACES = {
+    "Latest checkpoint location": "Latest checkpoint's TimeLineID",
+    "Minimum recovery ending location": "Min recovery ending loc's timeline",
+}
+
+
+@dataclass(frozen=True)
+class There:
+    """The log in the directory, and the timelines that it has come along: by number, the text and the time of the history."""
+
+    log: Log
+    histories: dict[int, tuple[str, float]]
+
+
+def look(pg_wal: Path) -> There:
+    """Raises OSError."""
+    log = log_in(pg_wal)
+    files = {number: pg_wal / f"{number:08X}.history" for number in (*log.left, log.timeline)}
+    return There(log, {n: (file.read_text(), file.stat().st_mtime) for n, file in files.items() if file.exists()})
+
+
+def begin(state: Mapping[str, str], there: There) -> int:
+    """The last place before its end that is known, from where it can be read. `state` is what pg_controldata says."""
+    log = there.log
+    known = [position(state[place]) for place, timeline in PLACES.items() if int(state[timeline]) == log.timeline]
+    return max([*known, *log.left.values()], default=0)
+
+
+def reading(pg_wal: Path, there: There, begin: int) -> list[str]:
+    """What pg_waldump is told, to read all transactions from there to the end."""
+    where = f"{begin >> 32:X}/{begin & 0xFFFFFFFF:X}"
+    return ["-p", str(pg_wal), "-t", str(there.log.timeline), "-s", where, "-r", "Transaction"]
+
+
+def last_commit(lines: Iterable[str]) -> float | None:
+    """When the last transaction was committed, from what pg_waldump prints in UTC; None for none."""
+    ended = [found[1] for line in lines if (found := COMMIT.search(line))]
+    if not ended:
+        return None
+    form = "%Y-%m-%d %H:%M:%S.%f" if "." in ended[-1] else "%Y-%m-%d %H:%M:%S"
+    return datetime.strptime(ended[-1], form).replace(tzinfo=timezone.utc).timestamp()  # noqa: UP017 - Python 3.10
+
+
+def end(said: str, there: There, begin: int) -> int:
+    """Where the log ends, by what pg_waldump complains of in the end."""
+    places = [position(found[0]) for found in LSN.finditer(said)]
+    files = [(int(high, 16) << 32) + int(low, 16) * there.log.size for high, low in NO_FILE.findall(said)]
+    return max([begin, *places, *files])
+
+
+def told(there: There, end: int) -> dict[str, Any]:
+    """As JSON has it. `whole`: the files that every server on its timeline has with the same content; `part`: the one in which it
+    ends, empty where it ends with a whole one."""
+    log = there.log
+    whole = [name for name, start in log.whole() if start + log.size <= end]
+    part = [name for name, start in log.whole() if start < end < start + log.size]
+    return {"timeline": log.timeline, "end": end, "whole": whole, "part": max(part, default=""), "histories": there.histories}
+
+
+def position(lsn: str) -> int:
+    """`0/5F6ADF0` in bytes."""
+    high, low = lsn.split("/")
+    return (int(high, 16) << 32) + int(low, 16)
