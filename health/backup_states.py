@@ -37,12 +37,16 @@ class Backup:
 @dataclass(frozen=True)
 class Repository:
     """One place of backups: `problem` is why it could not be seen, else empty. `first` and `last` are files of the write-ahead
-    log in its archive."""
+    log in its archive. `archived`: what is there from the position `start` on, since the newest backup there, None where that was
+    not seen; `history`: the number of the newest timeline there, and the text of its history file."""
 
     name: str
     problem: str = ""
     first: str | None = None
     last: str | None = None
+    archived: Archived | None = None
+    history: tuple[int, str] = (1, "")
+    start: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,8 +94,7 @@ class Clone:
 class BackupState:
     """The backups of the cluster, oldest first, as the host says that keeps them, and the `repositories` that they are in.
     `timers`: by unit, its state. `drills`, oldest first, as far as they have come to an end; `drilling`: what systemd knows of
-    the last one on that host. `archived`: what is in the archive in its directory since the newest backup there, None where that
-    was not seen; `history`: the number of the newest timeline there, and the text of its history file. `clone`: None for none."""
+    the last one on that host. `clone`: None for none."""
 
     version: str
     backups: tuple[Backup, ...]
@@ -100,8 +103,6 @@ class BackupState:
     repositories: tuple[Repository, ...]
     drills: tuple[Drill, ...] = ()
     drilling: BackupRun | None = None
-    archived: Archived | None = None
-    history: tuple[int, str] = (1, "")
     clone: Clone | None = None
 
     @property

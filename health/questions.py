@@ -107,7 +107,11 @@ def backup_question(cluster: Cluster) -> dict[str, Any]:
         "timers": [*BACKUP_TIMERS.values(), *([DRILL_TIMER] if cluster.backup.drill_schedule else [])],
         "here": cluster.directory_repository,
         "archive": f"{cluster.backup.directory}/archive/{cluster.name}",
-        "get": paths.pgbackrest(cluster.name, paths.BACKUP_USER, f"repo-get archive/{cluster.name}/"),
+        "stanza": cluster.name,
+        "ask": {
+            place.name: paths.pgbackrest(cluster.name, paths.BACKUP_USER, f"--repo={place.number}")
+            for place in cluster.repositories
+        },
         "drills": f"{paths.drill(cluster.backup.directory)}/results",
         "clone": paths.clone(paths.drill(cluster.backup.directory)),
         "clone_unit": CLONE_UNIT,

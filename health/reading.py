@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from cluster.archive import archived
+from cluster.archive import SEGMENT_BYTES, archived, segment_of
 from cluster.certificates import days_left
 from cluster.quorum import parse, promotion
 
@@ -202,11 +203,9 @@ def backup_state(said: dict[str, Any], now: float) -> BackupState:
         backups=tuple(sorted((one for _, backups in read.values() for one in backups), key=lambda one: (one.ended, one.label))),
         runs=tuple(run for kind, run in runs.items() if kind != "drill"),
         timers=said["timers"],
-        repositories=tuple(state for state, _ in read.values()),
+        repositories=tuple(in_archive(state, said["archives"].get(name)) for name, (state, _) in read.items()),
         drills=tuple(drill(one, now) for one in said["drills"]),
         drilling=runs.get("drill"),
-        archived=archived(said["archive"]["files"]) if said.get("archive") else None,
-        history=history(said["archive"]["history"]) if said.get("archive") else (1, ""),
         clone=clone(said["clone"], now) if said.get("clone") else None,
     )
 
@@ -217,9 +216,13 @@ def clone(said: dict[str, Any], now: float) -> Clone:
     return Clone(to, path, now - float(said["began"]), state, said["ready"] is not None, problem)
 
 
-def history(said: list[Any]) -> tuple[int, str]:
-    """Raises ValueError for what names no timeline."""
-    return int(said[0]), str(said[1])
+def in_archive(state: Repository, said: dict[str, Any] | None) -> Repository:
+    """A repository with what was seen in its archive. Raises KeyError, TypeError or ValueError for what can't be the agent's."""
+    if said is None:
+        return state
+    number, text = said["history"]
+    start = segment_of(said["start"]) * SEGMENT_BYTES
+    return replace(state, archived=archived(said["files"]), history=(int(number), str(text)), start=start)
 
 
 def repository(name: str, found: dict[str, Any], now: float) -> tuple[Repository, list[Backup]]:

@@ -7,7 +7,10 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any
@@ -16,15 +19,14 @@ from agents import archived
 from agents.parts.asking import note, run
 
 MOST_DRILLS = 100
+# Of an archive elsewhere that are looked into, the newest: they have 32 GiB of the log.
+MOST_DIRECTORIES = 8
 
 
 def pgbackrest(spec: dict[str, Any]) -> dict[str, Any]:
     """What it says of the cluster's backups, its version, and the units that make them."""
     until = time.monotonic() + spec["seconds"]
-    asked = {
-        name: subprocess.Popen(["sh", "-c", text], stdout=PIPE, stderr=PIPE, text=True, start_new_session=True)
-        for name, text in spec["repositories"].items()
-    }
+    asked = {name: begin(text) for name, text in spec["repositories"].items()}
     shown = {
         kind: _properties(unit, "ActiveState,ExecMainStartTimestamp,ExecMainExitTimestamp") for kind, unit in spec["runs"].items()
     }
@@ -34,25 +36,84 @@ def pgbackrest(spec: dict[str, Any]) -> dict[str, Any]:
     return {
         **told,
         "repositories": found,
-        "archive": archive(spec, found),
+        "archives": archives(spec, found, until),
         "drills": drills(Path(spec["drills"])),
         "clone": clone(spec),
     }
 
 
-def archive(spec: dict[str, Any], told: dict[str, dict[str, Any]]) -> dict[str, Any] | None:
-    """Which files of the write-ahead log are there since the newest backup, and the history of the newest timeline; None where
-    there is no backup, or no directory of the archive here."""
-    info = told.get(spec["here"], {}).get("is")
-    stanza = info[-1] if info else {}
-    ids = [one["id"] for one in stanza.get("archive", ()) if re.fullmatch(r"[0-9]+-[0-9]+", one["id"])]
-    place = Path(spec["archive"], ids[-1]) if ids and stanza.get("backup") else None
-    if place is None or not place.is_dir():
+def archives(spec: dict[str, Any], told: dict[str, dict[str, Any]], until: float) -> dict[str, dict[str, Any] | None]:
+    """Of each repository, which `files` of the write-ahead log are there since the newest backup, and the `history` of the newest
+    timeline; `start` is the file from which on that was looked at. None where there is no backup, or that can't be seen in time.
+    What is elsewhere is asked for at the same time."""
+    found: dict[str, dict[str, Any] | None] = dict.fromkeys(spec["repositories"])
+
+    def ask(name: str, stanza: dict[str, Any], number: str) -> None:
+        with suppress(OSError, ValueError, KeyError, subprocess.SubprocessError):
+            found[name] = (here if name == spec["here"] else elsewhere)(spec, name, stanza, number, until)
+
+    threads = []
+    for name, said in told.items():
+        stanza = (said.get("is") or [{}])[-1]
+        ids = [one["id"] for one in stanza.get("archive", ()) if re.fullmatch(r"[0-9]+-[0-9]+", one["id"])]
+        if ids and stanza.get("backup"):
+            threads.append(threading.Thread(target=ask, args=(name, stanza, ids[-1]), daemon=True))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, until - time.monotonic()))
+    return dict(found)
+
+
+def here(spec: dict[str, Any], name: str, stanza: dict[str, Any], number: str, until: float) -> dict[str, Any] | None:
+    """Of the one in a directory of this host, which is read as it lies there."""
+    place, start = Path(spec["archive"], number), stanza["backup"][-1]["archive"]["stop"]
+    if not place.is_dir():
         return None
-    numbers = [one.name[:8] for one in place.glob("*.history") if re.fullmatch(r"[0-9A-F]{8}\.history", one.name)]
-    newest = max(numbers, default="00000001")
-    text = run("sh", "-c", f"{spec['get']}{ids[-1]}/{newest}.history") if numbers else ""
-    return {"files": archived.since(place, stanza["backup"][-1]["archive"]["stop"]), "history": [int(newest, 16), text]}
+    history = newest_history(spec, name, number, (one.name for one in place.glob("*.history")), until)
+    return {"files": archived.since(place, start), "history": history, "start": start}
+
+
+def elsewhere(spec: dict[str, Any], name: str, stanza: dict[str, Any], number: str, until: float) -> dict[str, Any] | None:
+    """Of one that pgBackRest alone can read: by a few of its commands, so many as there are directories since the newest backup,
+    each of which has 4 GiB of the log, and MOST_DIRECTORIES at most."""
+    last = max((one["max"] for one in stanza["archive"] if one["id"] == number and one.get("max")), default="")
+    if not last:
+        return None
+    # The newest first: whatever is seen there, what comes before it was there by then.
+    top, newest = listed(spec, name, ["", last[:16]], number, until)
+    start = stanza["backup"][-1]["archive"]["stop"]
+    since = [one for one in top if re.fullmatch(r"[0-9A-F]{16}", one) and start[8:16] <= one[8:] and one < last[:16]]
+    since.sort(key=lambda one: (one[8:], one[:8]), reverse=True)
+    if len(since) >= MOST_DIRECTORIES:
+        since = since[: MOST_DIRECTORIES - 1]
+        start = f"{since[-1]}00000000"
+    files = [newest, *listed(spec, name, since, number, until)]
+    times = ((file, float(about["time"])) for one in files for file, about in one.items() if about["type"] == "file")
+    return {"files": archived.stretches(times), "history": newest_history(spec, name, number, top, until), "start": start}
+
+
+def listed(spec: dict[str, Any], name: str, directories: list[str], number: str, until: float) -> list[dict[str, Any]]:
+    """What pgBackRest lists in each of these directories of the archive, asked for at once. Raises OSError."""
+    place = f"archive/{spec['stanza']}/{number}"
+    asked = [begin(f"{spec['ask'][name]} --output=json repo-ls {place}/{one}".rstrip("/")) for one in directories]
+    answers = [answer(process, until) for process in asked]
+    for problem in (one["problem"] for one in answers if "problem" in one):
+        raise OSError(problem)
+    return [one["is"] for one in answers]
+
+
+def newest_history(spec: dict[str, Any], name: str, number: str, names: Iterable[str], until: float) -> list[Any]:
+    """The number of the newest timeline that is there, and the text of its history file, which pgBackRest has to decrypt."""
+    numbers = [one[:8] for one in names if re.fullmatch(r"[0-9A-F]{8}\.history", one)]
+    if not numbers:
+        return [1, ""]
+    get = f"{spec['ask'][name]} repo-get archive/{spec['stanza']}/{number}/{max(numbers)}.history"
+    return [int(max(numbers), 16), run("timeout", f"{max(0.1, until - time.monotonic()):.1f}", "sh", "-c", get)]
+
+
+def begin(command: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(["sh", "-c", command], stdout=PIPE, stderr=PIPE, text=True, start_new_session=True)
 
 
 def answer(process: subprocess.Popen[str], until: float) -> dict[str, Any]:

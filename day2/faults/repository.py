@@ -98,6 +98,12 @@ class RepositoryFull(_OfRepository):
     name = "repository-full"
     summary = "there is no space left for the archive"
 
+    def blockers(self) -> list[str]:
+        found = super().blockers()
+        if self.context.cluster.backup_hosts and not self.context.cluster.directory_repository:
+            found.append("covers the archive in a directory, and no repository in backup_repositories is of type directory")
+        return found
+
     def describe(self) -> str:
         return f"covers the archive on {self.target_names} with a file system that has no space left, and later takes that away"
 
@@ -235,7 +241,11 @@ class Archiving:
         view = observe(self._context.fleet, cluster)
         told = [found for found in findings(view, cluster) if found.rule.startswith("archive.")]
         states = [view.hosts[host.name].backups for host in cluster.backup_hosts]
-        if all(state and state.archived and state.archived.has(self._name) for state in states):
+        places = [one for state in states if state for one in state.repositories]
+        lacking = [one for one in places if one.archived is None or not one.archived.has(self._name)]
+        if all(states) and not lacking:
             return tuple(found.text for found in told if found.rule == "archive.hole")
-        why = "; ".join(found.text for found in told if found.level == "problem") or "no reason seen"
-        return (f"{self._name} is not in the archive: {why}",)
+        unseen = [f"{one.name} could not be seen" for one in lacking if one.archived is None and not one.problem]
+        why = [*unseen, *(found.text for found in told if found.level == "problem")] or ["no reason seen"]
+        where = f" of {' and '.join(one.name for one in lacking)}" if lacking and len(cluster.repositories) > 1 else ""
+        return (f"{self._name} is not in the archive{where}: {'; '.join(why)}",)

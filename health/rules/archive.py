@@ -9,7 +9,7 @@ from cluster.recovery import moment
 from cluster.timelines import timelines
 from cluster.topology import Cluster
 
-from ..backup_states import BackupState
+from ..backup_states import BackupState, Repository
 from ..finding import Finding, finding, ok
 from ..states import Archiver
 from ..view import ClusterView
@@ -96,21 +96,23 @@ def gib(count: float) -> str:
 
 
 def holes(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
-    """From the newest backup on nothing is missing in the archive, as far as it lies in a directory. What was missing before,
-    that backup has closed."""
+    """From the newest backup on nothing is missing in the archive of any repository. What was missing before, that backup has
+    closed."""
     for host in (view.hosts[one.name] for one in cluster.backup_hosts):
         if host.backups:
-            yield from _holes(host.name, host.backups, cluster.directory_repository)
+            for repository in host.backups.repositories:
+                yield from _holes(host.name, host.backups, repository)
 
 
-def _holes(name: str, state: BackupState, repository: str) -> Iterator[Finding]:
-    backups = state.of(repository)
-    if state.archived is None or not backups:
+def _holes(name: str, state: BackupState, repository: Repository) -> Iterator[Finding]:
+    backups = state.of(repository.name)
+    if repository.archived is None or not backups:
         return
     newest = backups[-1]
-    number, text = state.history
+    number, text = repository.history
     line = timelines({number: (text, 0.0)} if number > 1 else {})[number].line
-    for hole in state.archived.holes(line, since=newest.wal_end):
+    where = f" of repository {repository.name}" if len(state.repositories) > 1 else ""
+    for hole in repository.archived.holes(line, since=max(newest.wal_end, repository.start)):
         until = f" after {moment(hole.before)}" if hole.before is not None else f" after the backup {newest.label}"
-        text = f"{hole.files} is missing in the archive: nothing goes back to a moment{until} until a backup is made"
+        text = f"{hole.files} is missing in the archive{where}: nothing goes back to a moment{until} until a backup is made"
         yield finding("archive.hole", name, f"{text}: `invoke backup`, once archiving works")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import invoke
+from commands import invoke, status
 from helpers import Site
 from hosts import ADDRESS, DATA, DATABASES, PROXY, SPEC, wait_until
 from keeping import HOST, LOCAL, ONLY_WITH_BACKUPS, as_keeper, rules, write_settings, written
@@ -131,6 +131,23 @@ def test_one_that_hangs_holds_up_nobody_and_gets_what_it_lacks_when_it_is_back(b
     wait_until(lambda: rules(both) & {"backups.no-repository", "archive.failing"} == set(), "nothing is told of it any more")
 
 
+def holes(site: Site) -> str:
+    return "\n".join(one["text"] for one in status(site)["findings"] if one["rule"] == "archive.hole")
+
+
+@pytest.mark.long
+def test_a_file_that_the_store_has_lost_is_told_until_there_is_another_backup(both: Site, store: ObjectStore) -> None:
+    names = [written(both) for _ in range(3)]
+    wait_until(lambda: archived(both, "s3") >= names[-1] and archived(both, "local") >= names[-1], "both have all of it")
+    assert holes(both) == ""
+    (lost,) = [one for one in store.objects() if names[1] in one]
+    store.ask("delete", BUCKET, lost)
+    wait_until(lambda: holes(both).startswith(f"{names[1]} is missing in the archive of repository s3: "), "the hole is told")
+    assert holes(both).count("\n") == 0, "the other one has it"
+    assert invoke(both, "backup", "--type", "incr", seconds=300)[0] == 0
+    assert holes(both) == ""
+
+
 @pytest.mark.long
 def test_a_drill_proves_a_backup_from_the_store_by_the_keeper_s_own_pgbackrest(both: Site) -> None:
     code, out, err = invoke(both, "backup.drill", "--repository", "s3", "--json", seconds=600)
@@ -227,4 +244,9 @@ def test_a_directory_on_an_sftp_server_is_another_place(both: Site, store: Objec
     name = written(both)
     wait_until(lambda: archived(both, "away") >= name, "it is archived there")
     assert both.on(PROXY, f"ls /srv/sftp/shop/backups/backup/{SPEC.name}").split()
+    names = [written(both) for _ in range(3)]
+    wait_until(lambda: archived(both, "away") >= names[-1], "what follows is archived there")
+    assert holes(both) == ""
+    both.on(PROXY, f"find /srv/sftp/shop/backups/archive -name '{names[1]}-*' -delete")
+    wait_until(lambda: f"{names[1]} is missing in the archive of repository away: " in holes(both), "a hole there is told")
     assert rules(both) & {"backups.no-repository", "archive.failing"} == set()

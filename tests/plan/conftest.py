@@ -156,7 +156,7 @@ def backup_part() -> dict[str, Any]:
     timers = {f"pgquorum-backup-{kind}.timer": "active" for kind in ("full", "incr")}
     making = runs | {"full": {"ActiveState": "activating", "ExecMainStartTimestamp": "", "ExecMainExitTimestamp": ""}}
     said = {"local": {"is": [{"name": "shop"}]}}
-    return {"version": "pgBackRest 2.60.0", "repositories": said, "runs": making, "timers": timers, "drills": []}
+    return {"version": "pgBackRest 2.60.0", "repositories": said, "runs": making, "timers": timers, "drills": [], "archives": {}}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -227,17 +229,92 @@ def test_the_collector_tells_what_is_archived_since_the_newest_backup(tmp_path: 
         (place / name[:16] / name).touch()
     for name in ("00000002.history", "0000000A.history.tmp"):
         (place / name).touch()
-    spec = {"here": "local", "archive": str(place.parent), "get": "echo asked for "}
+    until = time.monotonic() + 30
+    spec = {
+        "repositories": {"local": ""},
+        "here": "local",
+        "archive": str(place.parent),
+        "stanza": "shop",
+        "ask": {"local": "echo"},
+    }
     info = [{"archive": [{"id": "18-1"}], "backup": [{"archive": {"stop": name_of(1, 4)}}]}]
-    said = pgbackrest.archive(spec, {"local": {"is": info}})
-    assert said and said["history"] == [2, "asked for 18-1/00000002.history\n"]
-    assert archived(said["files"]).found.keys() == {1, 2}
+    said = pgbackrest.archives(spec, {"local": {"is": info}}, until)["local"]
+    assert said and said["history"] == [2, "repo-get archive/shop/18-1/00000002.history\n"]
+    assert archived(said["files"]).found.keys() == {1, 2} and said["start"] == name_of(1, 4)
     for nothing in ([], [{"archive": [{"id": "18-1"}], "backup": []}], [{"archive": [{"id": "../x"}], "backup": [1]}]):
-        assert pgbackrest.archive(spec, {"local": {"is": nothing}}) is None
-    assert pgbackrest.archive(spec, {"local": {"problem": "no answer within 5 s"}}) is None
+        assert pgbackrest.archives(spec, {"local": {"is": nothing}}, until) == {"local": None}
+    assert pgbackrest.archives(spec, {"local": {"problem": "no answer within 5 s"}}, until) == {"local": None}
     document = {"repositories": {"local": {"is": []}}, "version": "pgBackRest 2.60.0", "runs": {}, "timers": {}, "drills": []}
-    state = backup_state({**document, "archive": {"files": said["files"], "history": [2, HISTORY[2][0]]}}, 0.0)
-    assert state.history == (2, HISTORY[2][0]) and state.archived
-    assert backup_state({**document, "archive": None}, 0.0).archived is None
+    (state,) = backup_state({**document, "archives": {"local": said | {"history": [2, HISTORY[2][0]]}}}, 0.0).repositories
+    assert state.history == (2, HISTORY[2][0]) and state.archived and state.start == 4 * SEGMENT_BYTES
+    assert backup_state({**document, "archives": {"local": None}}, 0.0).repositories[0].archived is None
     asked = questions(views.BACKED_UP, views.BACKED_UP.host("keep1"))["pgbackrest"]
-    assert shlex.split(asked["get"])[:3] == ["runuser", "-u", "pgbackrest"] and asked["get"].endswith("repo-get archive/shop/")
+    assert shlex.split(asked["ask"]["local"]) == ["runuser", "-u", "pgbackrest", "--", "pgbackrest", "--stanza=shop", "--repo=1"]
+
+
+# Stands for pgBackRest: what it lists is in files that are called like the place, and each place that it is asked for is noted.
+LISTS = """#!/bin/sh
+for place; do :; done
+echo "$place" >>{asked}
+case "$*" in *repo-get*) echo history ;; *) cat {there}/"$(echo "$place" | tr / _)" ;; esac
+"""
+
+
+def elsewhere(tmp_path: Path, directories: dict[str, list[str]], backup: str, newest: str) -> tuple[Any, list[str]]:
+    """What the collector tells of an archive in a store, which has these files by directory, and which places it asks for."""
+    tmp_path.mkdir(exist_ok=True)
+    program, asked = tmp_path / "pgbackrest", tmp_path / "asked"
+    program.write_text(LISTS.format(asked=asked, there=tmp_path))
+    program.chmod(0o755)
+    top = {
+        ".": {"type": "path"},
+        "00000002.history": {"type": "file", "time": 1},
+        **{one: {"type": "path"} for one in directories},
+    }
+    for place, listed in {
+        "": top,
+        **{one: {name: {"type": "file", "time": 9} for name in of} for one, of in directories.items()},
+    }.items():
+        (tmp_path / f"archive/shop/18-1/{place}".rstrip("/").replace("/", "_")).write_text(json.dumps(listed))
+    spec = {"repositories": {"s3": ""}, "here": "local", "archive": "/none", "stanza": "shop", "ask": {"s3": str(program)}}
+    info = [{"archive": [{"id": "18-1", "max": newest}], "backup": [{"archive": {"stop": backup}}]}]
+    told = pgbackrest.archives(spec, {"s3": {"is": info}}, time.monotonic() + 30)["s3"]
+    return told, asked.read_text().split() if asked.exists() else []
+
+
+def test_the_collector_asks_pgbackrest_for_an_archive_elsewhere_and_only_for_what_may_matter(tmp_path: Path) -> None:
+    there = {
+        name_of(1, 0)[:16]: [file(1, 200)],
+        name_of(1, 256)[:16]: [file(1, 260), file(1, 262)],
+        name_of(2, 512)[:16]: [file(2, 512)],
+    }
+    told, asked = elsewhere(tmp_path, there, name_of(1, 260), name_of(2, 512))
+    assert told["history"] == [2, "history\n"] and told["start"] == name_of(1, 260)
+    assert archived(told["files"]).found == {1: {260: 9.0, 262: 9.0}, 2: {512: 9.0}}
+    # What is in the last one is seen first: whatever that is, what comes before it was there by then.
+    assert set(asked[:2]) == {"archive/shop/18-1", f"archive/shop/18-1/{name_of(2, 512)[:16]}"}
+    assert asked[2:] == [f"archive/shop/18-1/{name_of(1, 256)[:16]}", "archive/shop/18-1/00000002.history"]
+
+
+def test_so_many_directories_as_would_cost_much_are_not_looked_into(tmp_path: Path) -> None:
+    there = {name_of(1, 256 * n)[:16]: [file(1, 256 * n)] for n in range(1, 13)}
+    told, asked = elsewhere(tmp_path, there, name_of(1, 256), name_of(1, 256 * 12))
+    assert len(asked) == pgbackrest.MOST_DIRECTORIES + 2
+    assert told["start"] == name_of(1, 256 * 5) and min(archived(told["files"]).found[1]) == 256 * 5
+
+
+def test_what_is_elsewhere_and_can_not_be_listed_is_not_seen(tmp_path: Path) -> None:
+    there = {name_of(1, 0)[:16]: [file(1, 4)]}
+    assert elsewhere(tmp_path / "away", {}, name_of(1, 4), name_of(1, 4))[0] is None
+    assert elsewhere(tmp_path / "new", there, name_of(1, 4), "")[0] is None
+
+
+def test_a_hole_in_one_of_several_repositories_is_told_with_its_name() -> None:
+    """Of one that was not looked into from the newest backup on only what was."""
+    of_store = views.backup(repository="s3")
+    whole = replace(views.ARCHIVED, archived=views.archived((5, 12)), history=(3, ""))
+    gap = replace(whole, name="s3", archived=views.archived((5, 7), (10, 12)))
+    found = told(backups=(views.backup(), of_store), repositories=(whole, gap))["archive.hole"].text
+    assert found.startswith("000000030000000000000008 to 000000030000000000000009 is missing in the archive of repository s3: ")
+    late = replace(gap, start=10 * SEGMENT_BYTES)
+    assert "archive.hole" not in told(backups=(views.backup(), of_store), repositories=(whole, late))

@@ -125,6 +125,7 @@ def test_what_the_keeper_says_is_read() -> None:
         "runs": RUNS,
         "timers": {"pgquorum-backup-full.timer": "active"},
         "drills": [],
+        "archives": {},
     }
     host = host_view("keep1", json.dumps({"time": 1_000_163.0, "pgbackrest": {"is": said}}), 0.0)
     state = host.backups
@@ -140,7 +141,7 @@ def test_what_the_keeper_says_is_read() -> None:
 @pytest.mark.parametrize("info", [[], [{"name": "shop"}], [{"name": "shop", "backup": [], "archive": []}]])
 def test_a_keeper_that_has_nothing_yet_is_no_riddle(info: list[object]) -> None:
     repositories = {"local": {"is": info}}
-    said = {"version": "pgBackRest 2.60.0", "repositories": repositories, "runs": {}, "timers": {}, "drills": []}
+    said = {"version": "pgBackRest 2.60.0", "repositories": repositories, "runs": {}, "timers": {}, "drills": [], "archives": {}}
     state = host_view("keep1", json.dumps({"time": 0.0, "pgbackrest": {"is": said}}), 0.0).backups
     assert state and state.backups == () and state.archive_first is None
 

@@ -215,7 +215,7 @@ def test_a_drill_that_was_killed_is_told_until_another_comes_to_an_end() -> None
 
 def test_what_the_keeper_says_of_drills_is_read() -> None:
     said = {
-        "version": "pgBackRest 2.60.0", "repositories": {}, "timers": {},
+        "version": "pgBackRest 2.60.0", "repositories": {}, "timers": {}, "archives": {},
         "runs": {"drill": {"ActiveState": "activating", "ExecMainStartTimestamp": "", "ExecMainExitTimestamp": ""}},
         "drills": [{"backup": "L", "host": "db2", "passed": True, "ended": 1_000_000.0, "failures": [], "rto": 4.4,
                     "compared": True, "repository": "s3"}],

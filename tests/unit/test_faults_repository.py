@@ -45,6 +45,9 @@ def test_what_else_they_need_is_told() -> None:
     assert "keep1: no power_off and no power_on" in made("repository-off", **unpowered).blockers()[0]
     assert "db1: no power_off and no power_on" in made("host-lost-for-good", **unpowered).blockers()[0]
     assert made("archive-hangs", answer=Hosts(1)).blockers()[0].startswith("keep1 has no nft")
+    elsewhere = {"s3": {"type": "s3", "bucket": "bbb", "endpoint": "s3.example.com", "region": "r"}}
+    (why,) = made("repository-full", of=cluster(backup=True, backup_repositories=elsewhere)).blockers()
+    assert why == "covers the archive in a directory, and no repository in backup_repositories is of type directory"
     assert made("repository-full", **unpowered).blockers() == made("archive-hangs", **unpowered).blockers() == []
 
 
@@ -99,12 +102,26 @@ def test_what_is_written_is_followed_to_the_archive(monkeypatch: pytest.MonkeyPa
     archiving = Archiving(made("archive-hangs", answer=Hosts(output=f"{NAME}\n0/C000000\n")).context)
     seen(monkeypatch, with_archive((5, 10)))
     assert archiving.missing() == (f"{NAME} is not in the archive: no reason seen",)
+    seen(monkeypatch, views.backed_up())
+    assert archiving.missing() == (f"{NAME} is not in the archive: local could not be seen",)
     seen(monkeypatch, views.backed_up(keep1=views.unreachable("keep1")))
     assert archiving.missing()[0].startswith(f"{NAME} is not in the archive")
     seen(monkeypatch, with_archive((5, 11)))
     assert archiving.missing() == ()
     seen(monkeypatch, with_archive((5, 7), (9, 11)))
     assert archiving.missing()[0].startswith("000000030000000000000008 is missing in the archive")
+
+
+def test_what_one_of_several_repositories_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = replace(views.ARCHIVED, archived=views.archived((5, 11)), history=(3, ""))
+    behind = replace(whole, name="s3", archived=views.archived((5, 9)))
+    two = {"local": {"type": "directory"}, "s3": {"type": "s3", "bucket": "bbb", "endpoint": "s3.example.com", "region": "r"}}
+    fault = made("archive-hangs", answer=Hosts(output=f"{NAME}\n0/C000000\n"))
+    archiving = Archiving(replace(fault.context, cluster=cluster(backup=True, backup_repositories=two)))
+    seen(monkeypatch, views.backed_up(keep1=views.keeper(backups=replace(views.backups(), repositories=(whole, behind)))))
+    assert archiving.missing() == (f"{NAME} is not in the archive of s3: no reason seen",)
+    seen(monkeypatch, views.backed_up(keep1=views.keeper(backups=replace(views.backups(), repositories=(whole, whole)))))
+    assert archiving.missing() == ()
 
 
 def test_where_nobody_leads_no_file_can_be_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -189,11 +189,12 @@ def backup(kind: str = "full", age: float = 3600.0, **differs: Any) -> Backup:
 ARCHIVED = Repository("local", "", "000000030000000000000001", "000000030000000000000009")
 
 
-def backups(*there: Backup, **differs: Any) -> BackupState:
-    """What a keeper of these backups says, oldest first; nothing runs, and nothing has failed."""
+def backups(*there: Backup, archived: Archived | None = None, history: tuple[int, str] = (1, ""), **differs: Any) -> BackupState:
+    """What a keeper of these backups says, oldest first; nothing runs, and nothing has failed. With what there is `archived`."""
     runs = tuple(BackupRun(kind, running=False, failed=False, ended=None) for kind in ("full", "diff", "incr"))
     timers = {f"pgquorum-backup-{kind}.timer": "active" for kind in ("full", "incr")}
-    state = BackupState("2.60.0", there or (backup(),), runs, timers, (ARCHIVED,))
+    place = replace(ARCHIVED, archived=archived, history=history)
+    state = BackupState("2.60.0", there or (backup(),), runs, timers, (place,))
     return replace(state, **differs)
 
 

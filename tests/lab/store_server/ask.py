@@ -4,6 +4,7 @@ ask.py URL CA new-key            by nobody yet: a user who may do everything, wh
 ask.py URL CA make BUCKET        the key is read from stdin, here and below: a bucket that keeps old versions
 ask.py URL CA list BUCKET        every object there is now, a line each
 ask.py URL CA delete-all BUCKET  deletes every object, as whoever has the key can; old versions stay
+ask.py URL CA delete BUCKET NAME the same of one
 """
 
 import json
@@ -34,7 +35,10 @@ def main(url, ca, what, *names):
         print(json.dumps({"key": made["AccessKeyId"], "key_secret": made["SecretAccessKey"]}))
         return
     s3 = client("s3", url, ca, json.load(sys.stdin))
-    (bucket,) = names
+    bucket, *names = names
+    if what == "delete":
+        s3.delete_object(Bucket=bucket, Key=names[0])
+        return
     if what == "make":
         s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
         return
