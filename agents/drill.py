@@ -285,6 +285,8 @@ class Drill:
         with timed() as took:
             found = contents(self.server.program("psql"), self.server.connection(), like=expected)
         comparison = compare(expected, found)
+        if not (comparison.tables or comparison.left_out or comparison.differences):
+            raise ContentsError(f"{self.order.replica} has told of no table, so nothing was compared")
         self.result.compared = {
             "with": self.order.replica, "tables": comparison.tables, "rows": comparison.rows, "left_out": comparison.left_out,
             "differences": comparison.differences[:MOST_KEPT], "seconds": took(),

@@ -138,7 +138,11 @@ def drills(directory: Path) -> list[dict[str, Any]]:
     files = sorted(directory.glob("*.json"))[-MOST_DRILLS:] if directory.is_dir() else []
     wanted = ("backup", "host", "passed", "ended", "failures", "rto")
     return [
-        {**{key: said[key] for key in wanted}, "compared": bool(said["compared"]), "repository": said.get("repository", "")}
+        {
+            **{key: said[key] for key in wanted},
+            "compared": bool(said["compared"] and said["compared"]["tables"]),
+            "repository": said.get("repository", ""),
+        }
         for said in map(note, files)
     ]
 

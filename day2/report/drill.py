@@ -70,6 +70,8 @@ def _rows(result: Result) -> Iterator[tuple[str, str, str]]:
         yield "RTO", seconds(result["rto"]), note
     if result.get("exposed_seconds") is not None:
         yield "RPO", seconds(result["exposed_seconds"]), "until an acknowledged row was in the archive"
+    elif result.get("paused_seconds") is not None:
+        yield "RPO", "not seen", "an acknowledged row was not in the archive a minute after archive_timeout: a file was asked for"
     if result["recovered_to"]:
         asked = "as was asked" if result["target"] else "the end of the archive"
         yield "recovered to", result["recovered_to"], f"{asked}; last transaction {result['newest_transaction'] or 'unknown'}"
@@ -77,6 +79,9 @@ def _rows(result: Result) -> Iterator[tuple[str, str, str]]:
         differ = len(compared["differences"])
         left = f"; {compared['left_out']:,} tables were not reached in time" if compared["left_out"] else ""
         figure = f"{compared['tables']:,} tables with {compared['rows']:,} rows are the same"
+        if not compared["tables"]:
+            figure = "nothing is known to be the same"
+            left += "; backup_drill_pause is too short" if compared["left_out"] and not differ else ""
         yield "compared", figure, f"with {compared['with']}{f', {differ} differ' if differ else ''}{left}"
     if result["amcheck_seconds"] is not None:
         complaints = len(result["amcheck_complaints"] or ())

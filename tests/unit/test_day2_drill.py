@@ -119,6 +119,21 @@ def test_a_result_is_told_in_lines_a_text_and_a_page_that_needs_nothing_else() -
     assert "src=" not in page and "http" not in page
 
 
+def test_where_the_pause_was_too_short_for_any_table_it_says_that_nothing_was_compared() -> None:
+    none = {**RESULT, "compared": {**RESULT["compared"], "tables": 0, "rows": 0, "left_out": 276}}
+    figures = {name: (figure, note) for name, figure, note in report.rows(none)}
+    why = "with db3; 276 tables were not reached in time; backup_drill_pause is too short"
+    assert figures["compared"] == ("nothing is known to be the same", why)
+    assert "<dd>-<small>nothing</small>" in report.page(none)
+
+
+def test_a_row_that_did_not_get_to_the_archive_by_itself_is_no_rpo_and_is_told() -> None:
+    figures = {name: figure for name, figure, _ in report.rows({**RESULT, "exposed_seconds": None, "paused_seconds": 2.5})}
+    assert figures["RPO"] == "not seen"
+    timers = report.rows({**RESULT, "exposed_seconds": None, "paused_seconds": None, "compared": None})
+    assert "RPO" not in {name for name, _, _ in timers}, "nobody has written a row for that"
+
+
 def test_a_drill_that_came_to_nothing_has_its_reason_on_the_page_as_text() -> None:
     assert [name for name, _, _ in report.rows(NOTHING)] == ["backup"]
     page = report.page(NOTHING)
@@ -192,6 +207,17 @@ def test_how_long_a_row_was_in_no_archive_is_counted_from_its_acknowledgement(mo
     monkeypatch.setattr("day2.recovery.drill.time.monotonic", lambda: next(now))
     archive = json.dumps([{"archive": [{"max": "000000010000000000000005"}, {"max": None}]}])
     assert drilling(info=archive)[0].await_archived("000000010000000000000005", 100.0, 60.0) == 7.0
+
+
+def test_a_newer_timeline_s_files_are_none_of_the_row_s_until_they_have_come_as_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a failover the last name in the archive is greater at once."""
+    now = iter((101.0, 109.0))
+    monkeypatch.setattr("day2.recovery.drill.time.monotonic", lambda: next(now))
+    one, _ = drilling()
+    seen = iter(("000000020000000000000006", "000000020000000000000007"))
+    monkeypatch.setattr(one, "_archived", lambda: next(seen))
+    monkeypatch.setattr("day2.recovery.drill.time.sleep", lambda seconds: None)
+    assert one.await_archived("000000010000000000000007", 100.0, 60.0) == 9.0
 
 
 def test_a_file_that_does_not_come_by_itself_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

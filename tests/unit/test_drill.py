@@ -122,6 +122,13 @@ def kept(plan: drill.Plan) -> dict[str, Any]:
     return dict(json.loads(file.read_text()))
 
 
+def test_a_replica_that_tells_of_no_table_proves_nothing(plan: drill.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = drill.Drill(plan, drill.Order(replica="db3"), drill.Result("shop", "keep1", ""))
+    monkeypatch.setattr(drill, "contents", lambda psql, connection, like: {})
+    with pytest.raises(drill.ContentsError, match="db3 has told of no table, so nothing was compared"):
+        one.compare({})
+
+
 THERE = json.dumps([{"backup": [{"label": "L1", "type": "full", "info": {"size": 100}}]}])
 
 
@@ -235,6 +242,9 @@ def test_of_a_drill_so_much_is_collected_as_is_judged(tmp_path: Path) -> None:
         "backup": "L1", "host": "keep1", "passed": True, "ended": 1_000_100.0, "failures": [], "rto": 4.4, "compared": True,
         "repository": "local",
     }  # fmt: skip
+    untouched = {**RESULT["compared"], "tables": 0, "rows": 0, "left_out": 276}
+    (tmp_path / "2-L.json").write_text(json.dumps({**RESULT, "compared": untouched}))
+    assert [one["compared"] for one in pgbackrest.drills(tmp_path)] == [True, False]
     (tmp_path / "3-L.json").symlink_to(tmp_path / "1-L.json")
     with pytest.raises(OSError):  # whose file it is could have put any path there
         pgbackrest.drills(tmp_path)
