@@ -65,6 +65,8 @@ BACKUP_CONFIG = "/etc/pgbackrest/pgbackrest.conf"
 BACKUP_CIPHER = "/etc/pgbackrest/conf.d/cipher.conf"  # on the repository's host alone
 BACKUP_TLS = "/etc/pgbackrest/tls"  # ca.crt, server.{crt,key}: each host is server and client with the same
 BACKUP_LOCKS = "/run/pgbackrest"
+# A file for each kind of backup that was begun and has not come to a good end: systemd forgets that with a reboot.
+BACKUP_BEGUN = "/var/lib/pgquorum-backup"
 ARCHIVE_PUSH = "/usr/local/lib/pgquorum/pgbackrest-push"  # archive_command, which without `pgbackrest` in it makes no backup
 # On database hosts, where there are several repositories: what archives to each, and notes what it has got.
 ARCHIVE_EACH = "/usr/local/lib/pgquorum/pgbackrest-push-each"

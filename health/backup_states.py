@@ -52,7 +52,7 @@ class Repository:
 @dataclass(frozen=True)
 class BackupRun:
     """What systemd knows of the last run of one kind of backup. `began`, `ended`: seconds since 1970, None for never, as far as
-    it remembers: until a reboot."""
+    it remembers: until a reboot. One that has come to no good end before that has `failed`, and has `ended` when it began."""
 
     kind: str
     running: bool

@@ -104,6 +104,7 @@ def backup_question(cluster: Cluster) -> dict[str, Any]:
         "seconds": STORE_SECONDS if cluster.stores_elsewhere else DIRECTORY_SECONDS,
         "version": f"runuser -u {paths.BACKUP_USER} -- pgbackrest version",
         "runs": {**{kind: f"pgquorum-backup@{kind}.service" for kind in BACKUP_TYPES}, "drill": DRILL_UNIT},
+        "begun": paths.BACKUP_BEGUN,
         "timers": [*BACKUP_TIMERS.values(), *([DRILL_TIMER] if cluster.backup.drill_schedule else [])],
         "here": cluster.directory_repository,
         "archive": f"{cluster.backup.directory}/archive/{cluster.name}",

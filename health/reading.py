@@ -276,7 +276,10 @@ def backup_run(kind: str, unit: dict[str, str]) -> BackupRun:
     began, ended = (unit[f"ExecMain{what}Timestamp"].removeprefix("@") for what in ("Start", "Exit"))
     state = unit["ActiveState"]
     at = [int(one) if one.isdigit() else None for one in (ended, began)]
-    return BackupRun(kind, state in ("activating", "active"), state == "failed", *at)
+    running, left = state in ("activating", "active"), unit.get("Begun")
+    if left and not running and state != "failed":  # of one that was cut off, or that systemd has forgotten
+        return BackupRun(kind, running, failed=True, ended=int(left), began=int(left))
+    return BackupRun(kind, running, state == "failed", *at)
 
 
 def certificate_days(found: dict[str, str]) -> dict[str, int]:

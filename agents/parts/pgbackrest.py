@@ -30,6 +30,9 @@ def pgbackrest(spec: dict[str, Any]) -> dict[str, Any]:
     shown = {
         kind: _properties(unit, "ActiveState,ExecMainStartTimestamp,ExecMainExitTimestamp") for kind, unit in spec["runs"].items()
     }
+    for kind in shown:
+        if (file := Path(spec["begun"], kind)).exists():
+            shown[kind]["Begun"] = str(int(file.stat().st_mtime))
     timers = {unit: _properties(unit, "ActiveState")["ActiveState"] for unit in spec["timers"]}
     told = {"version": run("sh", "-c", spec["version"]).strip(), "runs": shown, "timers": timers}
     found = {name: answer(process, until) for name, process in asked.items()}

@@ -84,7 +84,7 @@ def _backups(host: HostView, state: BackupState, hours: int) -> Iterator[Finding
     for run in state.runs:
         if run.failed and (lacking := _not_made_up_for(run, state)):
             where = f" ({', '.join(lacking)})" if len(state.repositories) > 1 else ""
-            text = f"the last backup of type {run.kind} has failed{where}"
+            text = f"the last backup of type {run.kind} has failed, or was cut off{where}"
             yield finding("backups.failed", host.name, f"{text}: `invoke logs --component pgbackrest`, then `invoke backup`")
     for timer, word in state.timers.items():
         if word != "active":

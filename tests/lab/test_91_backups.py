@@ -156,5 +156,7 @@ def test_a_backup_that_fails_is_told_until_one_is_made(joined: Site) -> None:
     finally:
         joined.on(HOST, "mv /root/cipher.conf /etc/pgbackrest/conf.d/")
     assert "backups.failed" in rules(joined)
+    joined.on(HOST, "systemctl reset-failed 'pgquorum-backup@*'")  # as a reboot does
+    assert "backups.failed" in rules(joined)
     assert invoke(joined, "backup", "--type", "diff")[0] == 0
     assert "backups.failed" not in rules(joined)

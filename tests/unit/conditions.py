@@ -97,7 +97,7 @@ BROKEN = {
     ),
     "a backup that failed": (
         views.backed_up(keep1=views.keeper(backups=views.backups(runs=(BackupRun("incr", False, True, 1_000_000),)))),
-        "keep1: the last backup of type incr has failed: `invoke logs --component pgbackrest`",
+        "keep1: the last backup of type incr has failed, or was cut off: `invoke logs --component pgbackrest`",
     ),
     "a drill that failed": (
         views.backed_up(keep1=views.keeper(backups=views.backups(drills=(views.drill(passed=False, failures=("zst error",)),)))),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +26,10 @@ from day2.commands.backups.listing import age, as_row, cells
 from health.backup_states import BackupRun
 from health.deployed import unmet
 from health.questions import questions
-from health.reading import host_view
+from health.reading import backup_run, host_view
 from health.rules import blocking, findings
 from health.states import Archiver, Disk
+from operations.managed import render
 
 WITHOUT, WITH = cluster(), cluster(backup=True)
 PGBACKREST = next(component for component in COMPONENTS if component.name == "pgbackrest")
@@ -138,6 +140,35 @@ def test_what_the_keeper_says_is_read() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("unit", "run"),
+    [
+        ({"ActiveState": "inactive"}, BackupRun("full", False, failed=True, ended=900, began=900)),
+        ({"ActiveState": "activating"}, BackupRun("full", True, failed=False, ended=None)),
+        ({"ActiveState": "failed", "ExecMainExitTimestamp": "@950"}, BackupRun("full", False, failed=True, ended=950)),
+    ],
+)
+def test_one_that_the_host_was_rebooted_under_or_has_forgotten_has_failed(unit: dict[str, str], run: BackupRun) -> None:
+    times = {"ExecMainStartTimestamp": "", "ExecMainExitTimestamp": ""}
+    assert backup_run("full", {**times, **unit, "Begun": "900"}) == run
+    cut_off = views.backups(
+        views.backup(age=500.0), runs=(backup_run("full", {**times, "ActiveState": "inactive", "Begun": "999600"}),)
+    )
+    found = [one for one in findings(views.backed_up(keep1=views.keeper(backups=cut_off)), WITH) if one.rule == "backups.failed"]
+    assert found and found[0].text.startswith("the last backup of type full has failed, or was cut off: ")
+    made_up = replace(cut_off, backups=(*cut_off.backups, views.backup(age=10.0)))
+    assert not any(one.rule == "backups.failed" for one in findings(views.backed_up(keep1=views.keeper(backups=made_up)), WITH))
+
+
+def test_a_backup_leaves_a_note_until_it_has_come_to_a_good_end() -> None:
+    unit = render("pgbackrest/pgquorum-backup@.service.j2", cluster=WITH)
+    lines = [line for line in unit.splitlines() if line.startswith(("StateDirectory", "Exec"))]
+    assert [line.partition("=")[0] for line in lines] == ["StateDirectory", "ExecStartPre", "ExecStart", "ExecStartPost"]
+    note = f"{questions(WITH, WITH.host('keep1'))['pgbackrest']['begun']}/%i"
+    assert lines[0] == "StateDirectory=pgquorum-backup" and note == "/var/lib/pgquorum-backup/%i"
+    assert lines[1].endswith(f"touch {note}") and lines[3].endswith(f"rm -f {note}")
+
+
 @pytest.mark.parametrize("info", [[], [{"name": "shop"}], [{"name": "shop", "backup": [], "archive": []}]])
 def test_a_keeper_that_has_nothing_yet_is_no_riddle(info: list[object]) -> None:
     repositories = {"local": {"is": info}}
@@ -234,10 +265,14 @@ def test_the_collector_asks_pgbackrest_and_systemd(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     spec = asked | {
         "drills": str(tmp_path / "none"),
+        "begun": str(tmp_path / "begun"),
         "repositories": {"local": f"echo {shlex.quote(json.dumps(INFO))}"},
         "version": "echo pgBackRest 2.60.0",
     }
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "incr").touch()
     said = collector.collect({"pgbackrest": spec})["pgbackrest"]["is"]
+    assert time.time() - int(said["runs"]["incr"].pop("Begun")) < 600 and "Begun" not in said["runs"]["full"]
     assert said["repositories"] == {"local": {"is": INFO}} and said["version"] == "pgBackRest 2.60.0"
     assert said["timers"] == {f"pgquorum-backup-{kind}.timer": "inactive" for kind in ("full", "incr", "drill")}
     assert said["drills"] == []
