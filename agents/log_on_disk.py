@@ -18,7 +18,9 @@ from agents.unarchived import Log, log_in
 # What pg_waldump says where it comes to the end: a position in which there is no log, or the file that there is not.
 LSN = re.compile(r"\b([0-9A-F]{1,8})/([0-9A-F]{1,8})\b")
 NO_FILE = re.compile(r"could not find file \"[0-9A-F]{8}([0-9A-F]{8})([0-9A-F]{8})\"")
-COMMIT = re.compile(r"desc: (?:COMMIT|PREPARE)[A-Z_]* .*?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.?\d*) UTC")
+# What a recovery to a moment stops before, where it is later than that.
+ENDED = re.compile(r"desc: (?:COMMIT|ABORT)[A-Z_]* .*?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.?\d*) UTC")
+FILES_BEFORE = 4
 # Of pg_controldata's lines: a place in the log, and the one that has its timeline.
 PLACES = {
     "Latest checkpoint location": "Latest checkpoint's TimeLineID",
@@ -42,10 +44,13 @@ def look(pg_wal: Path) -> There:
 
 
 def begin(state: Mapping[str, str], there: There) -> int:
-    """The last place before its end that is known, from where it can be read. `state` is what pg_controldata says."""
+    """From where it is read: some files before the last place that is known in it, where they are of its timeline; a server that
+    was stopped has ended no transaction since its last checkpoint. `state` is what pg_controldata says."""
     log = there.log
     known = [position(state[place]) for place, timeline in PLACES.items() if int(state[timeline]) == log.timeline]
-    return max([*known, *log.left.values()], default=0)
+    fork = max(log.left.values(), default=0)
+    last = max([*known, fork])
+    return max(fork, log.begins(last), last - last % log.size - FILES_BEFORE * log.size) if log.size else last
 
 
 def reading(pg_wal: Path, there: There, begin: int) -> list[str]:
@@ -54,9 +59,9 @@ def reading(pg_wal: Path, there: There, begin: int) -> list[str]:
     return ["-p", str(pg_wal), "-t", str(there.log.timeline), "-s", where, "-r", "Transaction"]
 
 
-def last_commit(lines: Iterable[str]) -> float | None:
-    """When the last transaction was committed, from what pg_waldump prints in UTC; None for none."""
-    ended = [found[1] for line in lines if (found := COMMIT.search(line))]
+def last_ended(lines: Iterable[str]) -> float | None:
+    """When the last transaction ended, from what pg_waldump prints in UTC; None for none."""
+    ended = [found[1] for line in lines if (found := ENDED.search(line))]
     if not ended:
         return None
     form = "%Y-%m-%d %H:%M:%S.%f" if "." in ended[-1] else "%Y-%m-%d %H:%M:%S"

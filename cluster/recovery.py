@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from .archive import Archived, Hole, archived, together
+from .archive import SEGMENT_BYTES, Archived, Hole, archived, name_of, together
 from .errors import ClusterError, did_you_mean
 from .timelines import Base, Timeline, bases, goes_on, lsn, position, timelines
 
 Kind = Literal["time", "lsn", "name", "latest"]
+LAST_FILES = 8  # of a log, in which its last transaction is looked for
 LSN = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
 FORMS = (
@@ -108,13 +109,12 @@ class Mark:
 @dataclass(frozen=True)
 class Archive:
     """What there is to go back to, in all repositories that can be read; `silent` are the others, each with the reason. `system`
-    is the identifier of the cluster whose it is. `last`: when the last file of the newest timeline got there, None for none.
-    `files`: the write-ahead log that there is in each, by its name. `apart`: what reads it asks one repository alone."""
+    is the identifier of the cluster whose it is. `files`: the write-ahead log that there is in each, by its name. `apart`: what
+    reads it asks one repository alone."""
 
     bases: tuple[Base, ...]
     timelines: Mapping[int, Timeline]
     system: str
-    last: float | None
     files: Mapping[str, Archived]
     silent: Mapping[str, str]
     apart: bool = False
@@ -124,6 +124,16 @@ class Archive:
         the one that has the backup, since asking the silent one for each file would take a minute or more."""
         names = [base.repository] if self.silent or self.apart else list(self.files)
         return together(self.files[name] for name in names if name in self.files)
+
+    def ends(self, base: Base, along: Timeline) -> list[tuple[str, float]]:
+        """The last files of the log along a timeline, the newest first, each with when it got there, or a later one did."""
+        there, found, end = self.beside(base).found, list[tuple[str, float]](), None
+        for timeline, begin in reversed(along.line):
+            first, known = begin // SEGMENT_BYTES, there.get(timeline, {})
+            wanted = [one for one in known if one >= first and (end is None or one < end)]
+            found += [(name_of(timeline, one), known[one]) for one in sorted(wanted, reverse=True)]
+            end = first
+        return found[:LAST_FILES]
 
 
 def archive_of(told: Mapping[str, Mapping[str, Any]]) -> Archive:
@@ -152,7 +162,6 @@ def archive_of(told: Mapping[str, Mapping[str, Any]]) -> Archive:
         bases=tuple(base for name, said in read.items() for base in bases(said["info"], name)),
         timelines=timelines(histories),
         system=next(iter(systems.values()), ""),
-        last=max((said["last"] for said in read.values() if said["last"] is not None), default=None),
         files={name: archived(said["files"]) for name, said in read.items()},
         silent=silent,
     )

@@ -3,8 +3,7 @@ that keeps them.
 
 The input is a JSON object with `stanza`, `user` and `repositories`, by name the options by which pgBackRest reads that one. The
 answer is one by the same names. Of each: `info`; `histories`, each number of a timeline to the text of its history file and when
-that got there (seconds since 1970); `last`, when the last file of the newest timeline did, None where there is none; and `files`,
-which files there are (agents/archived.py). Or `problem`, in pgBackRest's words.
+that got there (seconds since 1970); and `files`, which files there are (agents/archived.py). Or `problem`, in pgBackRest's words.
 """
 
 from __future__ import annotations
@@ -55,11 +54,9 @@ def look(spec: dict[str, Any]) -> dict[str, Any]:
         raise OSError(" ".join(unseen[0].split())[:500])
     archives = [one for stanza in info for one in stanza.get("archive", ())]
     if not archives:
-        return {"info": info, "histories": {}, "last": None, "files": {}}
-    place, newest = f"archive/{spec['stanza']}/{archives[-1]['id']}", archives[-1]["max"]
-    there = files(spec, place)
-    last = max((at for name, at in there if newest and name.startswith(newest)), default=None)
-    return {"info": info, "histories": histories(spec, place), "last": last, "files": archived.stretches(there)}
+        return {"info": info, "histories": {}, "files": {}}
+    place = f"archive/{spec['stanza']}/{archives[-1]['id']}"
+    return {"info": info, "histories": histories(spec, place), "files": archived.stretches(files(spec, place))}
 
 
 def look_at_all(spec: dict[str, Any]) -> dict[str, Any]:

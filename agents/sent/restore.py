@@ -91,11 +91,32 @@ def log(spec: Spec) -> dict[str, Any]:
     command = ["runuser", "-u", "postgres", "--", "env", "TZ=UTC", "timeout", str(READ_SECONDS), *dump]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/") as process:
         assert process.stdout and process.stderr
-        last = log_on_disk.last_commit(process.stdout)
+        last = log_on_disk.last_ended(process.stdout)
         end = log_on_disk.end(process.stderr.read(), there, begin)
     if process.returncode == TIMED_OUT:
         return {"problem": f"its write-ahead log could not be read to its end within {READ_SECONDS} s"}
     return {"system": state["Database system identifier"], "last": last, **log_on_disk.told(there, end)}
+
+
+def last_ended(spec: Spec) -> float | None:
+    """When the last transaction ended that is in the archive's files with these `names`, the newest first; None for none of it.
+    `options`: by which pgBackRest reads them."""
+    place = as_postgres("mktemp", "--directory", "--tmpdir", "pgquorum-look.XXXXXXXX").strip()
+    try:
+        for name in spec["names"]:
+            file = f"{place}/{name}"
+            as_postgres("pgbackrest", f"--stanza={spec['stanza']}", *spec["options"], "archive-get", name, file)
+            # It ends with an error where the last record goes on in another file.
+            dump = ["env", "TZ=UTC", f"{spec['binaries']}/pg_waldump", "-r", "Transaction", file]
+            said = subprocess.run(
+                ["runuser", "-u", "postgres", "--", *dump], capture_output=True, text=True, check=False, cwd="/"
+            )
+            if (last := log_on_disk.last_ended(said.stdout.splitlines())) is not None:
+                return last
+            as_postgres("rm", file)
+    finally:
+        as_postgres("rm", "-r", place)
+    return None
 
 
 def archive_rest(spec: Spec) -> list[str]:
@@ -306,7 +327,7 @@ def run(*command: str, seconds: float = 60) -> str:
 
 
 DEEDS = {f.__name__: f for f in (
-    survey, hold, release, stop, log, archive_rest, set_aside, put_back, fetch, recover, look, finish, identify,
+    survey, hold, release, stop, log, last_ended, archive_rest, set_aside, put_back, fetch, recover, look, finish, identify,
 )}  # fmt: skip
 
 if __name__ == "__main__":

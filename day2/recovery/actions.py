@@ -286,6 +286,16 @@ class RestoreActions:
                 self._tell(f"{host}: {problem}: what it alone has is not archived")
         return {host: log_of(one) for host, one in said.items() if one and "problem" not in one}
 
+    def last_ended(self, host: str, names: list[str], options: list[str]) -> float | None:
+        """When the last transaction ended that is in the archive's files with these names, the newest first; None where there is
+        none in them, or that can't be seen. They are read on that host."""
+        try:
+            said = self._do("last_ended", [host], seconds=LOG_SECONDS, names=names, options=options)[host]
+        except ClusterError as error:
+            self._tell(f"when the last transaction in the archive ended can't be seen: {error}")
+            return None
+        return None if said is None else float(said)
+
     def identify(self, host: str) -> dict[str, Any]:
         """The `system` identifier and the `timeline` of the data there."""
         return dict(self._do("identify", [host])[host])

@@ -138,10 +138,15 @@ def planned(
         keep=keep,
         began=began,
         repository=base.repository,
-        number=next((one.number for one in cluster.repositories if one.name == base.repository), 1),
+        number=numbered(cluster, base.repository),
         as_of=as_of,
         away=tuple(away),
     )
+
+
+def numbered(cluster: Cluster, repository: str) -> int:
+    """By which number pgBackRest knows it."""
+    return next((one.number for one in cluster.repositories if one.name == repository), 1)
 
 
 def may_lead(unfinished: Restore) -> bool:

@@ -144,6 +144,18 @@ def test_a_second_restore_goes_to_before_what_the_first_one_went_to(moments: dic
 
 
 @pytest.mark.long
+def test_a_moment_behind_the_last_transaction_of_a_course_that_was_left_is_refused_before_anything_is_touched(
+    moments: dict[str, str], joined: Site
+) -> None:
+    """After the first restore's marker, which was written on it, nothing was."""
+    before = joined.postmasters()
+    left_on = timeline(joined) - 1
+    code, _, err = invoke(joined, "restore", "--to", now(joined), "--timeline", str(left_on), "--yes")
+    assert code == 2 and f"the last transaction on timeline {left_on} ended at " in err, err
+    assert f"`--to latest --timeline {left_on}` is all there is" in err and joined.postmasters() == before
+
+
+@pytest.mark.long
 def test_a_mark_is_found_on_the_timeline_that_the_restores_have_left(joined: Site) -> None:
     forget_old_data(joined)
     restored(joined, "--to", "two_rows")

@@ -113,7 +113,7 @@ def test_a_hole_says_when_the_file_before_it_was_archived() -> None:
 
 
 HOLED = has(t1=(1, 4), t2=(5, 6), t3=(9, 12))
-ONE = Archive((), KNOWN, "", None, {"local": HOLED}, {})
+ONE = Archive((), KNOWN, "", {"local": HOLED}, {})
 OLD, NEW = base("old", 1.0, 1, 0x1000100), base("new", 11.0, 3, 0xA000000)
 
 

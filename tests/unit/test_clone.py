@@ -111,7 +111,6 @@ def test_what_there_is_is_told_with_the_state_of_its_server(plan: drill.Plan, mo
 
 
 ARCHIVE = {
-    "last": 2_000.0,
     "files": {"0000000100000000": [[1, 9, 900.0]]},
     "histories": {},
     "info": [{"db": [{"id": 1, "system-id": int(views.KEYS["initialize"])}], "backup": [{
@@ -152,6 +151,8 @@ def run(monkeypatch: pytest.MonkeyPatch, keeper: Keeper, view: Any = None, **opt
     ended: list[str] = []
     actions = SimpleNamespace(
         archive=lambda *_: archive_of({"local": ARCHIVE}),
+        logs=lambda hosts: {},
+        last_ended=lambda host, names, options: 800.0,
         identify=lambda host: {"system": views.KEYS["initialize"]},
         end_archive=lambda host, number: ended.append(f"{host} {number}"),
     )
@@ -225,9 +226,13 @@ def test_what_can_not_be_is_refused(monkeypatch: pytest.MonkeyPatch, to: str | N
 
 def test_where_nobody_writes_a_time_after_all_that_is_archived_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     nobody = views.backed_up(**{name: views.database(name, postgres=None) for name in views.DATABASES})
-    with pytest.raises(ClusterError, match="got to the archive at 1970-01-01 00:33:20 UTC"):
-        run(monkeypatch, Keeper(), nobody, to="2026-11-01 07:00:00Z")
-    assert run(monkeypatch, Keeper(), nobody, to="latest") == (0, [])
+    why = "the last transaction on timeline 1 ended at 1970-01-01 00:13:20 UTC, so nothing there"
+    with pytest.raises(ClusterError, match=why):
+        run(monkeypatch, Keeper(), nobody, to="1970-01-01 00:13:20Z")
+    for to in ("latest", "1970-01-01 00:13:19Z", "0/A000000"):
+        assert run(monkeypatch, Keeper(), nobody, to=to) == (0, [])
+    with pytest.raises(ClusterError, match="--to 0/A000001 is after the last of the write-ahead log of timeline 1, 0/A000000"):
+        run(monkeypatch, Keeper(), nobody, to="0/A000001")
 
 
 class Fleet:

@@ -43,7 +43,7 @@ def test_it_is_read_from_the_last_place_that_is_known_on_its_timeline(tmp_path: 
     }  # fmt: skip
     assert log_on_disk.begin(state, there) == 0x3000060, "its last checkpoint is of the timeline before"
     state |= {"Minimum recovery ending location": "0/5000400", "Min recovery ending loc's timeline": "2"}
-    assert log_on_disk.begin(state, there) == 0x5000400
+    assert log_on_disk.begin(state, there) == 0x5000000, "what is there before that on this timeline is read, too"
     assert log_on_disk.reading(tmp_path, there, 0x5000400)[2:] == ["-t", "2", "-s", "0/5000400", "-r", "Transaction"]
 
 
@@ -62,7 +62,7 @@ def log(timeline: int, end: int, whole: tuple[str, ...] = (), part: str = "", sy
     return Log(system, timeline, end, whole, part, {2: (HISTORY, 1_500.0)} if timeline == 2 else {})
 
 
-ARCHIVE = Archive((), timelines({}), "7", 900.0, {"local": archived({"0000000100000000": [[2, 3, 900.0]]})}, {})
+ARCHIVE = Archive((), timelines({}), "7", {"local": archived({"0000000100000000": [[2, 3, 900.0]]})}, {})
 
 
 def test_a_timeline_that_only_hosts_know_of_is_the_newest_there_is() -> None:

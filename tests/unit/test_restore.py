@@ -290,8 +290,10 @@ def test_where_a_server_has_arrived_is_read_from_its_history() -> None:
 
 
 ARCHIVE = {
-    "last": datetime(2026, 11, 1, tzinfo=UTC).timestamp(),
-    "files": {"0000000100000000": [[1, 2, 900.0]], "0000000200000000": [[3, 5, 1_500.0]]},
+    "files": {
+        "0000000100000000": [[1, 3, 900.0]],
+        "0000000200000000": [[3, 5, datetime(2026, 11, 1, tzinfo=UTC).timestamp()]],
+    },
     "histories": {"2": ["1\t0/3000000\tno recovery target specified\n", 1_000.0]},
     "info": [{"db": [{"id": 1, "system-id": int(views.KEYS["initialize"])}], "backup": [{
         "database": {"id": 1},
@@ -304,15 +306,17 @@ ARCHIVE = {
 def run(
     monkeypatch: pytest.MonkeyPatch, to: str, view: ClusterView | None = None, of: Cluster = SHOP,
     archived: dict[str, Any] | None = None, fails: BaseException | None = None, logs: dict[str, Log] | None = None,
-    **options: Any,
+    last: float | None = None, **options: Any,
 ) -> tuple[int, list[str]]:  # fmt: skip
     """The command, without a host: its exit code, and the steps that it took. With what is `archived`, and
-    `logs` on hosts; after the first step it `fails`."""
+    `logs` on hosts, and the `last` transaction in the archive; after the first step it `fails`."""
+    there = {"db1": on_host(3)} if logs is None else logs
     taken: list[str] = []
     actions = SimpleNamespace(
         archive=lambda *_: archive_of(archived or {"local": ARCHIVE}),
         identify=lambda host: {"system": views.KEYS["initialize"]},
-        logs=lambda hosts: {host: log for host, log in (logs or {}).items() if host in hosts},
+        logs=lambda hosts: {host: log for host, log in there.items() if host in hosts},
+        last_ended=lambda host, names, options: last,
         survey=lambda: {name: vars(data()) for name in views.DATABASES},
     )
 
@@ -401,9 +405,39 @@ def test_where_nobody_leads_all_that_hosts_have_is_handed_in_and_that_is_told(
 def test_a_time_up_to_the_last_transaction_of_a_host_can_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     last = datetime(2026, 11, 1, 0, 5, tzinfo=UTC).timestamp()
     nobody = views.backed_up(**NOBODY)
-    assert run(monkeypatch, "2026-11-01 00:05:00Z", nobody, logs={"db2": on_host(2, last)})[0] == 0
-    with pytest.raises(ClusterError, match=r"any host has was committed at 2026-11-01 00:05:00 UTC \(db2\), so nothing there"):
-        run(monkeypatch, "2026-11-01 00:05:01Z", nobody, logs={"db2": on_host(2, last)})
+    assert run(monkeypatch, "2026-11-01 00:04:59Z", nobody, logs={"db2": on_host(2, last)})[0] == 0
+    with pytest.raises(ClusterError, match=r"timeline 2 ended at 2026-11-01 00:05:00 UTC \(db2\), so nothing there is later: "):
+        run(monkeypatch, "2026-11-01 00:05:00Z", nobody, logs={"db2": on_host(2, last)})
+    with pytest.raises(ClusterError, match="so nothing there is later"):  # of another timeline
+        run(monkeypatch, "2026-11-01 00:04:00Z", nobody, logs={"db2": on_host(1, last)})
+
+
+def test_what_the_last_transaction_of_the_archive_was_decides_where_it_can_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recovery to a moment stops before the first that ended later: without one it fails in the end."""
+    last = datetime(2026, 10, 31, 23, 0, tzinfo=UTC).timestamp()
+    nobody = views.backed_up(**NOBODY)
+    assert run(monkeypatch, "2026-10-31 22:59:59Z", nobody, logs={}, last=last)[0] == 0
+    with pytest.raises(
+        ClusterError, match=r"the last transaction on timeline 2 ended at 2026-10-31 23:00:00 UTC, .*`--to latest` is"
+    ):
+        run(monkeypatch, "2026-10-31 23:00:00Z", nobody, logs={}, last=last)
+
+
+def test_on_a_timeline_that_was_left_no_marker_is_written_so_a_moment_behind_its_end_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between the last transaction of a course that a restore has left and the beginning of that restore; by a cluster that
+    lives, too."""
+    left_at = {**ARCHIVE, "histories": {**ARCHIVE["histories"], "3": ["1\t0/3000000\tx\n\n2\t0/4000000\tbefore 2026\n", 1e12]}}
+    leading = {name: replace(host, postgres=replace(host.postgres, timeline=3)) for name in views.DATABASES
+               if (host := views.backed_up().hosts[name]).postgres}  # fmt: skip
+    view, last = views.backed_up(**leading), datetime(2026, 11, 1, tzinfo=UTC).timestamp()
+    why = r"the last transaction on timeline 2 ended at 2026-11-01 00:00:00 UTC, .*: `--to latest --timeline 2` is all there is"
+    with pytest.raises(ClusterError, match=why):
+        run(monkeypatch, "2026-11-01 00:00:10Z", view, archived={"local": left_at}, last=last)
+    assert run(monkeypatch, "2026-10-31 23:59:59Z", view, archived={"local": left_at}, last=last)[0] == 0
+    with pytest.raises(ClusterError, match="--to 0/6000001 is after the last of the write-ahead log of timeline 2, 0/6000000"):
+        run(monkeypatch, "0/6000001", views.backed_up(**NOBODY), logs={})
 
 
 def test_what_an_unfinished_restore_has_left_on_a_host_is_no_log_of_the_cluster_s(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -413,8 +447,8 @@ def test_what_an_unfinished_restore_has_left_on_a_host_is_no_log_of_the_cluster_
 
 def test_a_time_after_all_that_is_archived_is_refused_where_nobody_can_write_a_marker(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ClusterError, match=r"got to the archive at 2026-11-01 00:00:00 UTC, so nothing there is later"):
-        run(monkeypatch, "2026-11-01 00:00:02Z", views.backed_up(**NOBODY))
-    assert run(monkeypatch, "2026-11-01 00:00:01Z", views.backed_up(**NOBODY))[0] == 0
+        run(monkeypatch, "2026-11-01 00:00:02Z", views.backed_up(**NOBODY), logs={})
+    assert run(monkeypatch, "2026-11-01 00:00:01Z", views.backed_up(**NOBODY), logs={})[0] == 0
     assert run(monkeypatch, "2026-11-01 00:00:02Z")[0] == 0
 
 
@@ -456,7 +490,7 @@ def test_a_program_is_told_the_plan_and_what_came_of_it(
     assert [step["description"] for step in document["planned"]] == taken
     assert document["lost"].pop("seconds") > 0
     assert document["lost"] == {"transactions": 3, "bytes": 19264, "whole": True}
-    arrival = {"timeline": 3, "fork": "0/5000000", "reason": "before 2026", "last": "1970-01-01T00:00:00+00:00"}
+    arrival = {"timeline": 4, "fork": "0/5000000", "reason": "before 2026", "last": "1970-01-01T00:00:00+00:00"}
     assert document["arrival"] == arrival
     assert run(monkeypatch, "latest", as_json=True, dry=True)[0] == 0
     document = json.loads(capsys.readouterr().out)

@@ -173,6 +173,30 @@ def test_where_the_log_of_a_stopped_server_ends_is_read_from_its_last_checkpoint
     assert "could not be read to its end" in restore.log(spec(data, binaries="/bin"))["problem"]
 
 
+def test_when_the_last_transaction_of_the_archive_ended_is_looked_for_from_its_end_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The last file has no transaction. What pg_waldump complains of at the end of a file is nothing."""
+    program, asked = tmp_path / "runuser", tmp_path / "asked"
+    program.write_text(
+        f'#!/bin/sh\nshift 3\necho "$*" >>{asked}\ncase "$*" in\n'
+        f"mktemp*) mkdir {tmp_path}/look; echo {tmp_path}/look ;;\n"
+        "*archive-get*) for file; do :; done; touch $file ;;\n"
+        "*pg_waldump*1) echo 'desc: COMMIT 2026-11-29 07:00:00.500000 UTC'\n"
+        "echo 'desc: ABORT 2026-11-29 07:00:01 UTC'; exit 1 ;;\n"
+        'rm*) "$@" ;;\nesac\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    files = ["000000010000000000000002", "000000010000000000000001", "000000010000000000000000"]
+    wanted = {"stanza": "shop", "options": ["--repo=2"], "binaries": "/bin", "names": files}
+    assert restore.last_ended(wanted) == datetime(2026, 11, 29, 7, 0, 1, tzinfo=UTC).timestamp()
+    got = [line for line in asked.read_text().splitlines() if "archive-get" in line]
+    assert got == [f"pgbackrest --stanza=shop --repo=2 archive-get {name} {tmp_path}/look/{name}" for name in files[:2]]
+    assert not (tmp_path / "look").exists()
+    assert restore.last_ended({**wanted, "names": files[:1]}) is None
+
+
 def test_data_that_nobody_can_use_has_no_log_and_that_is_told(
     data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -260,7 +284,6 @@ def test_the_archive_is_asked_as_its_own_user(monkeypatch: pytest.MonkeyPatch) -
     said = archive.look({"stanza": "shop", "user": "pgbackrest"})
     assert said["histories"] == {2: (answers["repo-get"], 5.0)}
     assert ("--stanza=shop", "repo-get", "archive/shop/18-1/00000002.history") in asked
-    assert said["last"] == 9.0
     assert said["files"] == {"0000000200000000": [(7, 7, 9.0)]}
 
 

@@ -18,7 +18,7 @@ from day2.hosts.ssh import Fleet
 from day2.recovery.actions import RestoreActions
 from day2.recovery.clone import Cloning, about_of
 from day2.recovery.notes import notes
-from day2.recovery.plan import place, unreadable
+from day2.recovery.plan import numbered, place, unreadable
 from day2.ui.console import FINE, console, size
 from health.view import ClusterView
 
@@ -49,7 +49,9 @@ def clone(
         cloning = Cloning(fleet, cluster, host, partial(tell, out))
         cloning.refuse_second()
         actions = RestoreActions(fleet, cluster, interrupts, partial(tell, out))
-        found = look_for(actions, asked, notes(fleet, cluster), unreadable(view, cluster), apart=True)
+        # Whoever leads may have begun a timeline that no archive has yet: that is waited for.
+        logs = actions.logs(view.writable[:1]) if view.primary else {}
+        found = look_for(actions, asked, notes(fleet, cluster), unreadable(view, cluster), apart=True, logs=logs)
         cloning.refuse_without_room(found.base.size)
         room = f"{size(needed(found.base.size))} are needed there"
         out.print(
@@ -86,14 +88,13 @@ def reach(out: Console, cluster: Cluster, view: ClusterView, actions: RestoreAct
     """Sees to it that the archive leads beyond the moment: by a transaction after it alone a recovery knows that it has come."""
     host, target = place(view, cluster), asked.target
     live = view.primary is not None and actions.identify(host)["system"] == found.archive.system
-    if target.time and found.newest and not live:
-        refuse_too_late(target, found.archive.last, {})
+    if not (found.newest and live):
+        refuse_too_late(actions, host, asked, found, numbered(cluster, found.base.repository), {})
     if live and view.primary and target.lsn is not None and target.lsn > (view.primary.lsn or 0):
         raise ClusterError(f"--to {target.text} is after the last of the write-ahead log, {lsn(view.primary.lsn or 0)}")
     if found.newest and live:
         out.print(f"waiting until what {host} has written is archived")
-        number = next(one.number for one in cluster.repositories if one.name == found.base.repository)
-        actions.end_archive(host, number)
+        actions.end_archive(host, numbered(cluster, found.base.repository))
 
 
 def made(cloning: Cloning, asked: Asked, found: Sought, interrupts: Interrupts) -> None:

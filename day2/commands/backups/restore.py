@@ -29,6 +29,7 @@ from day2.recovery.plan import (
     left,
     marks,
     may_lead,
+    numbered,
     objections,
     place,
     planned,
@@ -149,9 +150,10 @@ def prepared(
     live = ours and (unfinished is None or may_lead(unfinished))
     if live and view.primary and target.lsn is not None and target.lsn > (view.primary.lsn or 0):
         raise ClusterError(f"--to {target.text} is after the last of the write-ahead log, {lsn(view.primary.lsn or 0)}")
-    # What is written now gets to an archive that is read as it was before as little as where nobody can write.
-    if target.time and (not live or asked.as_of) and unfinished is None and found.newest:
-        refuse_too_late(target, found.archive.last, logs)
+    # A marker is written on the timeline of whoever leads, and not into an archive that is read as it was before.
+    marked = live and not asked.as_of and view.primary and view.primary.timeline == along.number
+    if not marked and unfinished is None:
+        refuse_too_late(actions, host, asked, found, numbered(cluster, base.repository), logs)
     promoted = view.dcs.configurations.promoted if view.dcs else None
     made = planned(
         cluster, target, base, along, known, promoted.timeline if promoted else 0, host,

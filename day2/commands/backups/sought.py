@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from cluster.archive import SEGMENT_BYTES, segment_of
 from cluster.errors import ClusterError
 from cluster.recovery import Archive, Mark, Target, base_for, mark_called, moment, timeline_of
-from cluster.timelines import Base, Timeline
+from cluster.timelines import Base, Timeline, lsn
 from day2.recovery.actions import RestoreActions
 from day2.recovery.logs import Logs, completed
-from day2.recovery.plan import marks
+from day2.recovery.plan import marks, read_by
 
 
 @dataclass(frozen=True)
@@ -59,13 +60,31 @@ def look_for(
     return Sought(archive, along, base_for(archive.bases, along, target, mark, asked.label, archive), mark)
 
 
-def refuse_too_late(target: Target, last: float | None, logs: Logs) -> None:
-    """Raises ClusterError for a time after all that is in the archive (`last`), and after what hosts have, which is archived
-    before. A cluster that lives writes a marker there first."""
-    there = {log.last: host for host, log in logs.items() if log.last is not None}
-    newest = max(there, default=0.0)
-    if target.time and last is not None and target.time.timestamp() > max(last + 1, newest):
-        what = f"the last of the write-ahead log got to the archive at {moment(last)}"
-        if newest > last:
-            what = f"the last transaction that any host has was committed at {moment(newest)} ({there[newest]})"
-        raise ClusterError(f"--to {target.text!r}: {what}, so nothing there is later: `--to latest` is all there is")
+def refuse_too_late(actions: RestoreActions, host: str, asked: Asked, found: Sought, number: int, logs: Logs) -> None:
+    """Raises ClusterError for a position behind the log along that timeline, and for a time after which no transaction has ended:
+    only by a later one does a recovery know that it has come so far. What there is is asked of the archive, on a database host
+    (`number`: pgBackRest's of the repository), and hosts have what is archived before. Not to be asked where a cluster that lives
+    writes a marker first."""
+    target, along = asked.target, found.along.number
+    files = found.archive.ends(found.base, found.along)
+    ours = {name: log for name, log in logs.items() if log.timeline == along}
+    if target.lsn is not None:
+        ends = [*(log.end for log in ours.values()), *((segment_of(name) + 1) * SEGMENT_BYTES for name, _ in files[:1])]
+        if ends and target.lsn > max(ends):
+            raise ClusterError(
+                f"--to {target.text} is after the last of the write-ahead log of timeline {along}, {lsn(max(ends))}"
+            )
+    if target.time is None:
+        return
+    wanted = target.time.timestamp()
+    last = actions.last_ended(host, [name for name, _ in files], read_by(number, asked.as_of)) if files else None
+    ended = {log.last: f" ({name})" for name, log in ours.items() if log.last is not None}
+    ended |= {} if last is None else {last: ""}
+    if ended and wanted >= max(ended):
+        what = f"the last transaction on timeline {along} ended at {moment(max(ended))}{ended[max(ended)]}"
+    elif not ended and files and wanted > files[0][1] + 1:
+        what = f"the last of the write-ahead log of timeline {along} got to the archive at {moment(files[0][1])}"
+    else:
+        return
+    latest = "--to latest" if found.newest else f"--to latest --timeline {along}"
+    raise ClusterError(f"--to {target.text!r}: {what}, so nothing there is later: `{latest}` is all there is")
