@@ -64,10 +64,15 @@ def told(site: Site, *expected: str) -> bool:
     return True
 
 
-def recovered(site: Site, host: str, query: str, database: str = "postgres", timeline: str = "current") -> str:
+def recovered(
+    site: Site, host: str, query: str, database: str = "postgres", timeline: str = "current", repository: int | None = None
+) -> str:
     """The answer to a query, by a server that pgBackRest and PostgreSQL alone have made of the newest backup and the archive, on
-    `host`, beside the data there."""
-    restore = f"pgbackrest --stanza={SPEC.name} --pg1-path={SCRATCH} --archive-mode=off --target-timeline={timeline} restore"
+    `host`, beside the data there; of one repository alone, by pgBackRest's number, where that is named."""
+    alone = f" --repo={repository}" if repository else ""
+    restore = (
+        f"pgbackrest --stanza={SPEC.name}{alone} --pg1-path={SCRATCH} --archive-mode=off --target-timeline={timeline} restore"
+    )
     quiet = "-c config_file=$D/mine.conf -c hba_file=$D/mine.hba"
     start = f"""set -e; D={SCRATCH}; rm -rf $D; mkdir -m 700 $D; {restore}
     printf "listen_addresses = ''\\nport = {PORT}\\nunix_socket_directories = '$D'\\nhot_standby = off\\n" >$D/mine.conf

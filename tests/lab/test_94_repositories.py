@@ -13,7 +13,7 @@ import pytest
 from commands import invoke, status
 from helpers import Site
 from hosts import ADDRESS, DATA, DATABASES, PROXY, SPEC, wait_until
-from keeping import HOST, LOCAL, ONLY_WITH_BACKUPS, as_keeper, rules, write_settings, written
+from keeping import HOST, LOCAL, ONLY_WITH_BACKUPS, as_keeper, recovered, rules, write_settings, written
 from object_store import BUCKET, ObjectStore, stored
 
 pytestmark = [pytest.mark.usefixtures("healed"), ONLY_WITH_BACKUPS]
@@ -129,6 +129,40 @@ def test_one_that_hangs_holds_up_nobody_and_gets_what_it_lacks_when_it_is_back(b
     stored = "\n".join(store.objects())
     assert all(name in stored for name in names)
     wait_until(lambda: rules(both) & {"backups.no-repository", "archive.failing"} == set(), "nothing is told of it any more")
+
+
+@pytest.mark.long
+def test_what_a_lost_primary_could_not_archive_in_one_of_two_gets_there_from_the_one_that_takes_over(
+    both: Site, store: ObjectStore
+) -> None:
+    """The store hangs while rows are acknowledged, and the primary's host is lost for good before that is over. Then each of the
+    two, read alone, leads to the last row."""
+    with both.connect(5000) as app:
+        app.execute("drop table if exists handed_in")
+        app.execute("create table handed_in (n int)")
+    lost, names = both.leader(), []
+    with store.hanging():
+        for n in range(5):
+            with both.connect(5000) as app:
+                app.execute("insert into handed_in values (%s)", (n,))
+            names.append(written(both))
+        wait_until(lambda: archived(both, "local") >= names[-1], "the other one gets all of it")
+        both.lab.off(lost)
+        wait_until(lambda: both.leader() != lost and both.connect(5000).close() is None, "another one takes writes")
+        with both.connect(5000) as app:
+            app.execute("insert into handed_in values (5)")
+    last = written(both)
+    wait_until(lambda: archived(both, "s3") >= last and archived(both, "local") >= last, "both go on", seconds=300)
+    there = "\n".join(store.objects())
+    assert [name for name in names if name not in there] == []
+    assert holes(both) == ""
+    (other,) = {*DATABASES} - {both.leader(), lost}
+    for name in ("local", "s3"):
+        count, where = "select count(*) from handed_in", {"repository": NUMBERS[name], "timeline": str(int(last[:8], 16))}
+        assert recovered(both, other, count, database="app", **where) == "6", name
+    both.replace_with_blank(lost)
+    both.deployed()
+    wait_until(both.healthy, "the cluster is whole")
 
 
 def holes(site: Site) -> str:
