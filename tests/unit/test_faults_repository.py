@@ -15,6 +15,7 @@ from test_trials_trial import done, recorded, run_of
 
 from cluster.archive import Archived
 from cluster.errors import ClusterError
+from day2.commands.prove.failover_test import refuse_bad_faults
 from day2.faults import choose, repository
 from day2.faults.repository import COVER, FULL, UNCOVER, Archiving, HostLostForGood, end_file
 from day2.trials import trial
@@ -38,6 +39,14 @@ def test_so_is_an_archive_that_is_not_well_before(name: str) -> None:
     assert text.startswith("archiving is not well before: db1: archiving A9 has failed")
     away = made(name, view=views.backed_up(keep1=views.unreachable("keep1"))).blockers()
     assert away == ["keep1 does not answer"]
+
+
+def test_a_soak_has_all_of_them_where_there_are_backups_and_none_where_there_are_not() -> None:
+    disks = Hosts(output="Mounted on Avail\n/ 1\n/ 1\n")
+    names, _ = refuse_bad_faults(made("archive-hangs", answer=disks).context, None, every=True)
+    assert set(names) >= OF_REPOSITORY
+    names, left_out = refuse_bad_faults(context(answer=disks), None, every=True)
+    assert not OF_REPOSITORY & set(names) and set(left_out) >= OF_REPOSITORY
 
 
 def test_what_else_they_need_is_told() -> None:
