@@ -19,6 +19,8 @@ from agents import archived
 from agents.parts.asking import note, run
 
 MOST_DRILLS = 100
+# Beyond what there is for the first answers, for what is asked after them. All has to be told within the collector's own limit.
+MORE_SECONDS = 1.0
 # Of an archive elsewhere that are looked into, the newest: they have 32 GiB of the log.
 MOST_DIRECTORIES = 8
 
@@ -39,7 +41,7 @@ def pgbackrest(spec: dict[str, Any]) -> dict[str, Any]:
     return {
         **told,
         "repositories": found,
-        "archives": archives(spec, found, until),
+        "archives": archives(spec, found, until + MORE_SECONDS),
         "drills": drills(Path(spec["drills"])),
         "clone": clone(spec),
     }

@@ -278,9 +278,10 @@ class RestoreActions:
             raise ClusterError(f"{host.name}: {answer.problem}")
         return archive_of({**json.loads(answer.output), **{name: {"problem": why} for name, why in silent.items()}})
 
-    def logs(self, hosts: Iterable[str]) -> dict[str, Log]:
-        """What write-ahead log there is on these hosts, of those that have any; of which that can't be seen is told."""
-        said = self._do("log", [*hosts], seconds=LOG_SECONDS)
+    def logs(self, hosts: Iterable[str], *, to_the_end: bool = True) -> dict[str, Log]:
+        """What write-ahead log there is on these hosts, of those that have any; of which that can't be seen is told. Not
+        `to_the_end` of servers that write it: which timelines it has come along is known all the same."""
+        said = self._do("log", [*hosts], seconds=LOG_SECONDS, to_the_end=to_the_end)
         for host, problem in ((host, one.get("problem")) for host, one in said.items()):
             if problem:
                 self._tell(f"{host}: {problem}: what it alone has is not archived")

@@ -315,7 +315,7 @@ def run(
     actions = SimpleNamespace(
         archive=lambda *_: archive_of(archived or {"local": ARCHIVE}),
         identify=lambda host: {"system": views.KEYS["initialize"]},
-        logs=lambda hosts: {host: log for host, log in there.items() if host in hosts},
+        logs=lambda hosts, to_the_end=True: {host: there[host] for host in hosts if host in there},
         last_ended=lambda host, names, options: last,
         survey=lambda: {name: vars(data()) for name in views.DATABASES},
     )

@@ -165,12 +165,13 @@ def test_where_the_log_of_a_stopped_server_ends_is_read_from_its_last_checkpoint
     )
     runuser.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    told = restore.log(spec(data, binaries="/bin"))
+    told = restore.log(spec(data, binaries="/bin", to_the_end=True))
     assert (told["system"], told["timeline"], told["end"]) == ("7", 1, 0x2000128)
     assert told["last"] == datetime(2026, 11, 29, 7, 0, 0, 500_000, UTC).timestamp()
     assert f"/bin/pg_waldump -p {data}/pg_wal -t 1 -s 0/2000028 -r Transaction" in Path(f"{runuser}.asked").read_text()
     runuser.write_text("#!/bin/sh\nexit 124\n")
-    assert "could not be read to its end" in restore.log(spec(data, binaries="/bin"))["problem"]
+    assert "could not be read to its end" in restore.log(spec(data, binaries="/bin", to_the_end=True))["problem"]
+    assert restore.log(spec(data, binaries="/bin", to_the_end=False))["timeline"] == 1
 
 
 def test_when_the_last_transaction_of_the_archive_ended_is_looked_for_from_its_end_on(

@@ -50,7 +50,7 @@ def clone(
         cloning.refuse_second()
         actions = RestoreActions(fleet, cluster, interrupts, partial(tell, out))
         # Whoever leads may have begun a timeline that no archive has yet: that is waited for.
-        logs = actions.logs(view.writable[:1]) if view.primary else {}
+        logs = actions.logs(view.writable[:1], to_the_end=False) if view.primary else {}
         found = look_for(actions, asked, notes(fleet, cluster), unreadable(view, cluster), apart=True, logs=logs)
         cloning.refuse_without_room(found.base.size)
         room = f"{size(needed(found.base.size))} are needed there"

@@ -176,4 +176,6 @@ def on_hosts(
     and what a restore has left that was not finished is no log of the cluster's."""
     if asked.as_of or (unfinished and not may_lead(unfinished)):
         return {}
-    return actions.logs(view.writable[:1] if view.primary else [host.name for host in cluster.postgres_hosts])
+    if view.primary:
+        return actions.logs(view.writable[:1], to_the_end=False)
+    return actions.logs(host.name for host in cluster.postgres_hosts)
