@@ -58,7 +58,7 @@ def remarks(view: ClusterView, cluster: Cluster, found: Iterable[Finding]) -> It
     """What the user should know of a cluster that is as it should be."""
     for host, settings in pending_restarts(view, cluster).items():
         yield f"{host} waits for a restart: {', '.join(settings)} (invoke rolling-restart)"
-    yield from (f"{f.about}: {f.text}" for f in found if f.rule in ACCEPTED)
+    yield from (str(f) for f in found if f.rule in ACCEPTED)
     if cluster.all.durability == "asynchronous":
         yield "durability is asynchronous: a failover may lose the last acknowledged writes"
     elif not cluster.waits_without_replica:

@@ -21,6 +21,10 @@ class Finding:
     about: str
     text: str
 
+    def __str__(self) -> str:
+        """For a person, in one sentence that ends with the rule: `db1: its disk is full (disks.full)`."""
+        return f"{self.about}: {self.text} ({self.rule})"
+
 
 def finding(rule: str, about: str, text: str) -> Finding:
     """A condition of the catalogue that holds, with the level it has there. Raises KeyError for an id that is not in it."""

@@ -171,8 +171,8 @@ def _preflight(state: State, cluster: Cluster, surveys: dict[str, HostSurvey]) -
     found = judge(cluster, probe_hosts(state, cluster, new), needed=needed)
     for one in found:
         if one.level == "warning":
-            warn(f"{one.about}: {one.text}")
-    return [f"{one.about}: {one.text}" for one in found if one.level == "problem"]
+            warn(str(one))
+    return [str(one) for one in found if one.level == "problem"]
 
 
 def _living(cluster: Cluster, surveys: dict[str, HostSurvey]) -> set[str]:

@@ -97,7 +97,7 @@ def verify(run: Run) -> Generator[StringCommand]:
         deadline = time.monotonic() + DEADLINE_SECONDS
         while problems := unmet((seen := look(run))[1]):
             if time.monotonic() > deadline:
-                yield from stop("the cluster is not as it should be:", [f"{f.about}: {f.text} [{f.rule}]" for f in problems])
+                yield from stop("the cluster is not as it should be:", map(str, problems))
                 return
             time.sleep(0.5)
         view, found = seen

@@ -200,7 +200,7 @@ def no_archive(context: FaultContext) -> list[str]:
     if not context.cluster.backup_hosts:
         return ["needs a host that keeps backups, and group 'backup' has none"]
     wrong = [
-        f"{found.about}: {found.text}"
+        str(found)
         for found in findings(context.view, context.cluster)
         if found.level == "problem" and (found.rule.startswith("archive.") or found.rule in ("backups.none", "backups.silent"))
     ]

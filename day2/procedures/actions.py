@@ -274,7 +274,7 @@ class Actions:
             self._interrupts.check()
             view = self.view()
             found = blocking(findings(view, self._cluster), self._cluster)
-            problems = [f"{f.about}: {f.text}" for f in found if (f.rule, f.about) not in self.known]
+            problems = [str(f) for f in found if (f.rule, f.about) not in self.known]
             late = time.monotonic() > deadline
             if not problems and also(view) and (late or not any(f.about == host for f in found)):
                 return view

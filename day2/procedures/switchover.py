@@ -54,7 +54,7 @@ def objections(view: ClusterView, cluster: Cluster, found: tuple[Finding, ...], 
     """Everything that speaks against a switchover to `to` now, one sentence each."""
     if len(cluster.postgres_hosts) < 2:
         yield "there is only one PostgreSQL host"
-    yield from (f"{f.about}: {f.text}" for f in blocking(found, cluster))
+    yield from map(str, blocking(found, cluster))
     yield from (f"{to} {reason}" for c in candidates(view, cluster) if c.name == to for reason in c.reasons)
     if view.primary and view.primary.oldest_transaction > LONG_SECONDS:
         yield f"a transaction has been open for {view.primary.oldest_transaction:.0f} s on {view.leader}: it would be lost"

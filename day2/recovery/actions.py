@@ -19,7 +19,6 @@ from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
 from day2.hosts.psql import psql
 from day2.hosts.ssh import Fleet
-from health.finding import Finding
 from health.rules import findings
 from health.view import ClusterView
 
@@ -244,11 +243,11 @@ class RestoreActions:
         """No rule finds a problem that the restore has made."""
         deadline, told = time.monotonic() + HEALTHY_SECONDS, ""
         while problems := awaited(findings(self.view(), self._cluster)):
-            if (first := _in_words(problems[0])) != told:
+            if (first := str(problems[0])) != told:
                 told = first
                 self._tell(first)
             if time.monotonic() > deadline:
-                raise ClusterError(f"not healthy after {HEALTHY_SECONDS} s: {'; '.join(map(_in_words, problems))}")
+                raise ClusterError(f"not healthy after {HEALTHY_SECONDS} s: {'; '.join(map(str, problems))}")
             self._interrupts.sleep(LOOK_SECONDS)
 
     def begin_backup(self) -> None:
@@ -327,7 +326,3 @@ class RestoreActions:
             "note": paths.RESTORING,
             "drop_in": paths.HOLD_PATRONI,
         }
-
-
-def _in_words(finding: Finding) -> str:
-    return f"{finding.about}: {finding.text}"

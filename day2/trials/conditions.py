@@ -10,7 +10,7 @@ from health.view import ClusterView
 
 def problems_of(view: ClusterView, cluster: Cluster) -> tuple[str, ...]:
     """Every problem that the rules find but those of backups, as sentences."""
-    return tuple(f"{f.about}: {f.text}" for f in blocking(findings(view, cluster), cluster))
+    return tuple(map(str, blocking(findings(view, cluster), cluster)))
 
 
 def live_timing(cluster: Cluster, view: ClusterView) -> Timing:

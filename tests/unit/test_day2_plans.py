@@ -67,7 +67,7 @@ def test_nothing_speaks_against_a_switchover_in_a_healthy_cluster() -> None:
         (primary(base_backups=1), "1 base backups are being taken from db1: they would fail"),
         (
             views.with_keys(config=json.dumps(json.loads(views.KEYS["config"]) | {"pause": True})),
-            "pause: the cluster is paused: nothing fails over by itself until `invoke resume`",
+            "pause: the cluster is paused: nothing fails over by itself until `invoke resume` (patroni.paused)",
         ),
         (
             views.view(db2=views.database("db2", patroni=views.patroni("db2", tags={"nofailover": True}))),

@@ -11,6 +11,7 @@ from repository import ROOT
 
 from health.catalogue import CATALOGUE, SUBJECTS
 from health.deployed import ACCEPTED, DEMANDED
+from health.finding import finding
 
 CODE = [path for part in ("health", "day2", "operations") for path in sorted((ROOT / part).rglob("*.py"))]
 DECLARED = ROOT / "health/catalogue.py"
@@ -35,6 +36,13 @@ def first_arguments(path: Path, function: str) -> Iterator[str]:
 def test_an_id_is_a_subject_and_a_condition_in_lower_case() -> None:
     assert [rule for rule in CATALOGUE if not re.fullmatch(r"[a-z]+\.[a-z]+(-[a-z]+)*", rule)] == []
     assert all(condition.level in ("warning", "problem") and condition.meaning for condition in CATALOGUE.values())
+
+
+def test_a_finding_in_words_names_its_rule_everywhere() -> None:
+    """But for tables and screens, who puts one in words uses its own (`Finding.__str__`)."""
+    assert str(finding("disks.full", "db1", "no room")) == "db1: no room (disks.full)"
+    own = ROOT / "health/finding.py"
+    assert [path for path in CODE if path != own and re.search(r"\.about\}: \{\w+\.text", path.read_text())] == []
 
 
 def test_every_id_in_the_code_is_in_the_catalogue() -> None:

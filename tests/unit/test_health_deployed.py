@@ -270,7 +270,8 @@ def test_what_the_owner_has_chosen_is_said_and_does_not_fail_a_deploy() -> None:
     paused = views.with_keys(config=config)
     assert told(paused) == []
     [first, second] = remarks(paused, SHOP, findings(paused, SHOP))
-    assert "the cluster is paused" in first and "the cluster is paused" in second
+    assert all("the cluster is paused" in line for line in (first, second))
+    assert [line.rpartition(" ")[2] for line in (first, second)] == ["(patroni.paused)", "(failover.paused)"]
     lazy = cluster(durability="asynchronous")
     assert [*remarks(views.view(), lazy, ())] == ["durability is asynchronous: a failover may lose the last acknowledged writes"]
     alone = cluster(without_replica="continue")

@@ -62,7 +62,7 @@ def reboot(cluster: Cluster, *, hosts: list[str], patience: int, dry: bool, yes:
     vault = open_vault(cluster)
     with Fleet(cluster.hosts) as fleet, nullcontext() if dry else operator_lock.held(fleet, cluster, "reboot"):
         view = observe(fleet, cluster)
-        refuse("reboot", (f"{f.about}: {f.text}" for f in blocking(findings(view, cluster), cluster)))
+        refuse("reboot", map(str, blocking(findings(view, cluster), cluster)))
         reasons = needed(fleet, cluster)
         for name, reason in reasons.items():
             if name in named or not named:

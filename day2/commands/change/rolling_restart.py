@@ -53,7 +53,7 @@ def rolling_restart(
         if not dry:
             held.enter_context(operator_lock.held(fleet, cluster, "rolling-restart"))
         view = observe(fleet, cluster)
-        refuse("rolling restart", (f"{f.about}: {f.text}" for f in blocking(findings(view, cluster), cluster)))
+        refuse("rolling restart", map(str, blocking(findings(view, cluster), cluster)))
         planned = steps(view, cluster, wanted, hold, pending_only=pending_only)
         pooled, only = bool(cluster.pooler_hosts), the_only(cluster)
         outcome = Outcome(cluster.name, planned, pooled=pooled, only=only, component=wanted)

@@ -90,10 +90,7 @@ def upgrade(
         seen = findings(view, cluster)
         problems = blocking(seen, cluster)
         if problems and not back:
-            refuse(
-                "upgrade",
-                [*(f"{f.about}: {f.text}" for f in problems), f"after an upgrade that went wrong, {GO_BACK.format('')}"],
-            )
+            refuse("upgrade", [*map(str, problems), f"after an upgrade that went wrong, {GO_BACK.format('')}"])
         with out.status("asking every host what apt offers" if not back else "asking every host what was replaced"):
             found = look(fleet, cluster, named, refresh=not back)
         for name in sorted({host.name for host in cluster.hosts} - found.keys()) if back else ():
@@ -101,7 +98,7 @@ def upgrade(
         work = to_do(view, cluster, found, named, problems, back=back, insist=without_way_back)
         # What is restarted would begin with it: a package may have put its own file in place of the deploy's.
         touched = {change.host for change in work.changes} if back else {host.name for host in cluster.hosts}
-        refuse("upgrade", [f"{f.about}: {f.text}" for f in seen if f.rule == "files.edited" and f.about in touched])
+        refuse("upgrade", [str(f) for f in seen if f.rule == "files.edited" and f.about in touched])
         planned = steps(view, cluster, work, hold)
         refuse("upgrade", (text for step in planned if isinstance(step, SwitchOver) for text in lost_with(view, step.to)))
         pooled, only = bool(cluster.pooler_hosts), the_only(cluster)
@@ -166,7 +163,7 @@ def to_do(
 def still_old(view: ClusterView, cluster: Cluster, named: tuple[Name, ...]) -> str:
     """What runs in another version than is installed, although all steps are done; empty where nothing does."""
     left = (f for f in running(view, cluster) if any(f.text.startswith(f"{name} ") for name in named))
-    return "; ".join(f"{f.about}: {f.text}" for f in left)
+    return "; ".join(map(str, left))
 
 
 def show_changes(
