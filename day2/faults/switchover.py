@@ -11,8 +11,8 @@ from day2.predictions import failover
 from day2.predictions.prediction import Prediction
 from day2.procedures.actions import Actions
 from day2.procedures.executor import execute
-from day2.procedures.hold import PATIENCE, Hold, HoldGivenUpError, hold_for
-from day2.procedures.steps import Step
+from day2.procedures.hold import PATIENCE, HoldGivenUpError, hold_for
+from day2.procedures.steps import HandOver, Plan, Step
 from day2.procedures.switchover import steps, target
 
 from .base import BaseFault, no_successor
@@ -20,19 +20,21 @@ from .fault import FaultContext, NotInjectedError
 
 
 class Switchover(BaseFault):
-    """A planned change of the primary: to `to`, or to the best replica; what is in `hold` waits meanwhile. Not `patient`: at
-    once, whatever the replicas have, and nobody waits."""
+    """A planned change of the primary, by a `plan` of day2/procedures/switchover.py; without one to the best replica, while
+    clients wait."""
 
     name = "switchover"
     summary = "the primary's role is handed to a replica, as planned"
     needs_healing = False
     never_while_lagging = True
 
-    def __init__(self, context: FaultContext, to: str | None = None, hold: Hold | None = None, *, patient: bool = True) -> None:
+    def __init__(self, context: FaultContext, plan: Plan = ()) -> None:
         super().__init__(context)
-        self.to = to or target(context.view, context.cluster, None)
-        self.hold = (hold or hold_for(context.cluster)) if patient else None
-        self.steps = steps(context.cluster, self.host.name, self.to, self.hold)
+        of = context.cluster
+        self.steps = plan or steps(of, self.host.name, target(context.view, of, None), hold_for(of))
+        last = self.steps[-1]
+        assert isinstance(last, HandOver)
+        self.to, self.hold = last.to, last.hold
         self._held_at: float | None = None
 
     def describe(self) -> str:

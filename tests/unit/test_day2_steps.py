@@ -18,7 +18,6 @@ import day2.commands.change.rolling_restart as rolling_restart
 import day2.commands.change.switchover as switchover
 from cluster.errors import ClusterError
 from day2.faults.fault import FaultContext
-from day2.faults.switchover import Switchover
 from day2.procedures import steps
 from day2.procedures.actions import Actions
 from day2.procedures.executor import execute
@@ -44,6 +43,7 @@ from day2.procedures.steps import (
     StopUnits,
     SwitchOver,
 )
+from day2.trials.runner import PlannedTrial
 from health.upgrades import Change
 
 SHOP = cluster()
@@ -171,18 +171,36 @@ def test_what_is_left_of_a_plan_is_said(monkeypatch: pytest.MonkeyPatch, capsys:
 def test_the_steps_of_a_switchover_are_those_that_it_takes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], force: bool
 ) -> None:
-    context = FaultContext(None, SHOP, None, views.view(), SHOP.timing)  # type: ignore[arg-type]
-    cut_off(monkeypatch, switchover, TrialRunner=lambda *parts: type("", (), {"context": lambda self: context})())
-    options: dict[str, Any] = {"force": force, "dry": True, "yes": False, "writers": 1, "hop": None, "as_json": True}
-    code = switchover.switchover(SHOP, to="db2", patience=5, **options)
+    tried = Tried()
+    monkeypatch.setattr("day2.faults.switchover.steps", None)  # nobody plans a second time
+    cut_off(monkeypatch, switchover, TrialRunner=lambda *parts: tried, show=lambda *parts, **how: 0)
+    options: dict[str, Any] = {"force": force, "yes": True, "writers": 1, "hop": None, "as_json": True}
+    assert switchover.switchover(SHOP, to="db2", patience=7, dry=True, **options) == 0 and tried.fault is None
+    printed, people = capsys.readouterr()
+    assert switchover.switchover(SHOP, to="db2", patience=7, dry=False, **options) == 0 and tried.fault
     executed: list[Step] = []
     monkeypatch.setattr("day2.faults.switchover.execute", lambda step, actions: executed.append(step))
-    fault = Switchover(context, "db2", patient=not force)
-    fault.prepare()
+    tried.fault.prepare()
     assert executed == ([] if force else [AwaitSpared("db1"), Checkpoint("db1")])
-    fault.inject()
-    assert executed[-1] == (HandOver("db1", "db2") if force else HandOver("db1", "db2", HOLD, drained=True))
-    assert code == 0 and json.loads(capsys.readouterr().out)["planned"] == as_json(executed)
+    tried.fault.inject()
+    hold = hold_for(SHOP, 7)
+    assert executed[-1] == (HandOver("db1", "db2") if force else HandOver("db1", "db2", hold, drained=True))
+    assert json.loads(printed)["planned"] == as_json(executed)
+    assert [line for line in people.splitlines() if line.startswith("  1")] == [f"  1. {executed[0]}"]
+
+
+class Tried:
+    """In place of a TrialRunner: notes the fault that it was given, and does nothing."""
+
+    interrupted = False
+    fault: Any = None
+
+    def context(self) -> FaultContext:
+        return FaultContext(None, SHOP, None, views.view(), SHOP.timing)  # type: ignore[arg-type]
+
+    def run(self, context: FaultContext, planned: list[PlannedTrial]) -> None:
+        (one,) = planned
+        self.fault = one.fault(context)
 
 
 def reinitialized(monkeypatch: pytest.MonkeyPatch, *, dry: bool, force: bool = False) -> list[Step]:

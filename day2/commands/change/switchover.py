@@ -16,7 +16,7 @@ from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
 from day2.load.profile import LoadProfile
 from day2.procedures.hold import hold_for, patience_of
-from day2.procedures.switchover import objections, target
+from day2.procedures.switchover import objections, steps, target
 from day2.report import show
 from day2.trials.runner import PlannedTrial, TrialRunner
 from day2.ui.console import FINE, confirm, console
@@ -57,9 +57,9 @@ def switchover(
             raise ClusterError("\n".join(["no switchover now, nothing was touched:", *(f"  - {a}" for a in against)]))
         runner = TrialRunner(out, fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), load)
         context = runner.context()
-        planned = Switchover(context, chosen, hold, patient=not force)
-        out.print(f"This [bold]{planned.describe()}[/].")
-        show_plan(out, planned.steps)
+        planned = steps(cluster, context.primary.name, chosen, None if force else hold)
+        out.print(f"This [bold]{Switchover(context, planned).describe()}[/].")
+        show_plan(out, planned)
         for one in candidates(view, cluster):
             if one.name != chosen:
                 verdict = "could, too" if one.able else f"could not: {'; '.join(one.reasons)}"
@@ -68,8 +68,8 @@ def switchover(
             out.print(f"[yellow]overridden[/] {escape(reason)}", soft_wrap=True)
         if dry:
             if as_json:
-                print_plan(cluster, planned.steps)
+                print_plan(cluster, planned)
             return FINE
         confirm(out, yes=yes)
-        proof = runner.run(context, [PlannedTrial(lambda context: Switchover(context, chosen, hold, patient=not force))])
+        proof = runner.run(context, [PlannedTrial(lambda context: Switchover(context, planned))])
     return show(out, proof, as_json=as_json, interrupted=runner.interrupted, as_planned=True)
