@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
+from collections.abc import Callable
 from dataclasses import asdict
-from types import ModuleType
 from typing import Any, get_args
 
 import proofs
@@ -20,6 +21,8 @@ from repository import ROOT
 import day2.commands.backups.drill as drill
 import day2.commands.backups.listing as listing
 import day2.commands.backups.restore as restore
+import day2.commands.change.host_remove as host_remove
+import day2.commands.change.maintenance as maintenance
 import day2.commands.change.reboot as reboot
 import day2.commands.change.rolling_restart as rolling_restart
 import day2.commands.change.switchover as switchover
@@ -106,27 +109,39 @@ OFFERED = {"look": lambda *asked, **how: {"db1": host("db1", row("etcd-server", 
 NEEDED = {"needed": lambda *asked: {"db2": "a new kernel"}}
 NO_LOAD = {"carry_out": lambda *way: False}
 NOTHING_TO_DO = {"steps": lambda *seen, **options: ()}
-# What each command prints: its name, the kind of document, the module with the body, the body's options, what is replaced in it.
-CASES: list[tuple[str, str, ModuleType, dict[str, Any], dict[str, Any]]] = [
-    ("preflight", "preflight", preflight, {}, {"look": lambda cluster: []}),
-    ("status", "status", status, {"watch": False}, {}),
-    ("verify", "verify", verify, {"strict": False, "through": None}, {"probe": lambda *way: (), "log_in": lambda *way: ()}),
-    ("wal-lag", "wal-lag", wal_lag, {"watch": False, "max_bytes": None, "max_seconds": None}, {"BETWEEN_SECONDS": 0}),
-    ("config", "config", config, {}, {}),
-    ("packages.list", "packages", packages, {}, {}),
-    ("backup.list", "backups", listing, {}, KEPT),
-    ("backup.drill", "drill", drill, {"backup": None, "host": None, "report": None}, KEPT | {"Drilling": Drilled}),
-    ("restore", "restore", restore, RESTORE, RESTORED),
-    ("rolling-restart", "rolling-restart", rolling_restart, ROLL | {"dry": False}, NO_LOAD),
-    ("rolling-restart", "plan", rolling_restart, ROLL | {"dry": True}, {}),
-    ("rolling-restart", "plan", rolling_restart, ROLL | {"dry": False}, NOTHING_TO_DO),
-    ("upgrade", "upgrade", upgrade, UPGRADE | {"dry": False}, NO_LOAD | OFFERED),
-    ("upgrade", "plan", upgrade, UPGRADE | {"dry": True}, OFFERED),
-    ("reboot", "reboot", reboot, REBOOT | {"dry": False}, NO_LOAD | NEEDED),
-    ("reboot", "plan", reboot, REBOOT | {"dry": True}, NEEDED),
-    ("switchover", "proof", switchover, SWITCH | {"dry": False}, {"TrialRunner": Tried}),
-    ("switchover", "plan", switchover, SWITCH | {"dry": True}, {"TrialRunner": Tried}),
-    ("failover-test", "proof", failover_test, TEST, {"TrialRunner": Tried}),
+REINIT = {"host": "db2", "from_primary": False, "force": False, "dry": False, "yes": True}
+PROBED = {"probe": lambda *way: (), "log_in": lambda *way: ()}
+DONE = {"execute": lambda *asked: None}
+# What each command prints: its name, the kind of document, its body, the body's options, what is replaced in its module.
+CASES: list[tuple[str, str, Callable[..., int], dict[str, Any], dict[str, Any]]] = [
+    ("preflight", "preflight", preflight.preflight, {}, {"look": lambda cluster: []}),
+    ("status", "status", status.status, {"watch": False}, {}),
+    (
+        "verify",
+        "verify",
+        verify.verify,
+        {"strict": False, "through": None},
+        {"probe": lambda *way: (), "log_in": lambda *way: ()},
+    ),
+    ("wal-lag", "wal-lag", wal_lag.wal_lag, {"watch": False, "max_bytes": None, "max_seconds": None}, {"BETWEEN_SECONDS": 0}),
+    ("config", "config", config.config, {}, {}),
+    ("packages.list", "packages", packages.packages, {}, {}),
+    ("backup.list", "backups", listing.listing, {}, KEPT),
+    ("backup.drill", "drill", drill.drill, {"backup": None, "host": None, "report": None}, KEPT | {"Drilling": Drilled}),
+    ("restore", "restore", restore.restore, RESTORE, RESTORED),
+    ("rolling-restart", "rolling-restart", rolling_restart.rolling_restart, ROLL | {"dry": False}, NO_LOAD),
+    ("rolling-restart", "plan", rolling_restart.rolling_restart, ROLL | {"dry": True}, {}),
+    ("rolling-restart", "plan", rolling_restart.rolling_restart, ROLL | {"dry": False}, NOTHING_TO_DO),
+    ("upgrade", "upgrade", upgrade.upgrade, UPGRADE | {"dry": False}, NO_LOAD | OFFERED),
+    ("upgrade", "plan", upgrade.upgrade, UPGRADE | {"dry": True}, OFFERED),
+    ("reboot", "reboot", reboot.reboot, REBOOT | {"dry": False}, NO_LOAD | NEEDED),
+    ("reboot", "plan", reboot.reboot, REBOOT | {"dry": True}, NEEDED),
+    ("switchover", "proof", switchover.switchover, SWITCH | {"dry": False}, {"TrialRunner": Tried}),
+    ("switchover", "plan", switchover.switchover, SWITCH | {"dry": True}, {"TrialRunner": Tried}),
+    ("reinit", "plan", maintenance.reinit, REINIT, DONE | {"identity": lambda *asked: object(), "await_copy": lambda *way: 0}),
+    ("host.remove", "plan", host_remove.remove, {"host": "db3", "dry": False, "yes": True}, DONE),
+    ("etcd.move-leader", "plan", maintenance.move_etcd_leader, {"to": "db3", "dry": False}, DONE),
+    ("failover-test", "proof", failover_test.failover_test, TEST, {"TrialRunner": Tried}),
 ]
 
 
@@ -134,23 +149,27 @@ def test_every_command_with_json_is_tried_here_and_in_the_manual() -> None:
     bodies = {name: tasks.namespace[name].body for name in tasks.namespace.task_names}
     names = {name for name, body in bodies.items() if "json" in inspect.signature(body).parameters}
     table = MANUAL.partition("\n## ")[0]
-    rows = re.findall(r"(?m)^\| `([\w.-]+)` \| (.*) \|$", table)
-    told = {(name, kind) for name, row in rows for kind in re.findall(r"`pgquorum ([\w-]+) \d+`", row)}
+    told = {
+        (name, kind)
+        for names, printed in re.findall(r"(?m)^\| (`[^|]*) \| (.*) \|$", table)
+        for name in re.findall(r"`([\w.-]+)`", names)
+        for kind in re.findall(r"`pgquorum ([\w-]+) \d+`", printed)
+    }
     assert told == {(name, kind) for name, kind, *_ in CASES}
     assert {name for name, _ in told} == names
 
 
-@pytest.mark.parametrize(("kind", "module", "options", "replaced"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(("kind", "body", "options", "replaced"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_a_document_names_its_format_first_and_has_the_keys_in_the_manual(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     kind: str,
-    module: ModuleType,
+    body: Callable[..., int],
     options: dict[str, Any],
     replaced: dict[str, Any],
 ) -> None:
-    cut_off(monkeypatch, module, **replaced)
-    getattr(module, module.__name__.rpartition(".")[2])(SHOP, as_json=True, **options)
+    cut_off(monkeypatch, sys.modules[body.__module__], **replaced)
+    body(SHOP, as_json=True, **options)
     document = json.loads(capsys.readouterr().out)
     assert next(iter(document)) == "format"
     number, keys = manual(kind)

@@ -106,7 +106,7 @@ def test_two_postgresql_hosts_are_needed_but_for_asynchronous() -> None:
 def ran(monkeypatch: pytest.MonkeyPatch, host: str, view: ClusterView | None = None, *, dry: bool = False) -> list[Step]:
     executed: list[Step] = []
     cut_off(monkeypatch, host_remove, view, execute=lambda step, actions: executed.append(step))
-    assert host_remove.remove(SHOP, host=host, dry=dry, yes=True) == 0
+    assert host_remove.remove(SHOP, host=host, dry=dry, yes=True, as_json=False) == 0
     return executed
 
 

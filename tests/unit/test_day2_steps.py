@@ -211,7 +211,7 @@ def reinitialized(monkeypatch: pytest.MonkeyPatch, *, dry: bool, force: bool = F
         monkeypatch, maintenance, execute=lambda step, actions: executed.append(step),
         identity=lambda *where: next(ages), await_copy=lambda *parts: 0,
     )  # fmt: skip
-    assert maintenance.reinit(SHOP, host="db2", from_primary=False, dry=dry, yes=True, force=force) == 0
+    assert maintenance.reinit(SHOP, host="db2", from_primary=False, dry=dry, yes=True, force=force, as_json=False) == 0
     return executed
 
 
@@ -229,6 +229,24 @@ def test_the_steps_of_a_reinit_are_those_that_it_takes(
 def test_a_replica_is_made_anew_from_the_repository_where_there_is_one() -> None:
     step = maintenance.reinit_steps("db2", "db1", patient=False, repository=True)[-1]
     assert str(step) == "delete PostgreSQL's data on db2 and copy it anew from the newest backup, or from db1"
+
+
+def moved(monkeypatch: pytest.MonkeyPatch, to: str | None, *, dry: bool) -> tuple[int, list[Step]]:
+    """Runs `etcd.move-leader`; its exit code, and the steps that were executed. Etcd goes on being led from db2."""
+    executed: list[Step] = []
+    cut_off(monkeypatch, maintenance, execute=lambda step, actions: executed.append(step))
+    return maintenance.move_etcd_leader(SHOP, to=to, dry=dry, as_json=True), executed
+
+
+def test_the_leader_of_etcd_is_moved_by_the_step_that_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert moved(monkeypatch, "db3", dry=True) == (0, [])
+    printed = json.loads(capsys.readouterr().out)["planned"]
+    assert moved(monkeypatch, "db3", dry=False) == (1, [MoveEtcdLeader("db3")])
+    assert printed == json.loads(capsys.readouterr().out)["planned"] == as_json([MoveEtcdLeader("db3")])
+    assert moved(monkeypatch, None, dry=False) == (0, [])  # it is off the primary's host already
+    assert json.loads(capsys.readouterr().out)["planned"] == []
 
 
 def as_json(steps: list[Step]) -> list[Any]:

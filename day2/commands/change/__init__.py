@@ -167,21 +167,30 @@ def _resume(c: Context) -> None:
         "force": "even if nobody could take over meanwhile",
         "dry": DRY,
         "yes": YES,
+        "json": JSON,
     }
 )
-def _reinit(c: Context, host: str, from_primary: bool = False, force: bool = False, dry: bool = False, yes: bool = False) -> None:
+def _reinit(
+    c: Context,
+    host: str,
+    from_primary: bool = False,
+    force: bool = False,
+    dry: bool = False,
+    yes: bool = False,
+    json: bool = False,
+) -> None:
     """Make a replica anew: its data is deleted and copied from the newest backup, or from the primary."""
     from day2.commands.change.maintenance import reinit
 
-    on_cluster(c, reinit, host=host, from_primary=from_primary, force=force, dry=dry, yes=yes)
+    on_cluster(c, reinit, host=host, from_primary=from_primary, force=force, dry=dry, yes=yes, as_json=json)
 
 
-@command(help={"host": "as the inventory, which must still have it, calls it", "dry": DRY, "yes": YES})
-def _remove(c: Context, host: str, dry: bool = False, yes: bool = False) -> None:
+@command(help={"host": "as the inventory, which must still have it, calls it", "dry": DRY, "yes": YES, "json": JSON})
+def _remove(c: Context, host: str, dry: bool = False, yes: bool = False, json: bool = False) -> None:
     """Take a host out of the cluster for good: before it leaves the inventory, or when it is lost."""
     from day2.commands.change.host_remove import remove
 
-    on_cluster(c, remove, host=host, dry=dry, yes=yes)
+    on_cluster(c, remove, host=host, dry=dry, yes=yes, as_json=json)
 
 
 @command(help={"host": HOSTS}, iterable=["host"])
@@ -200,12 +209,12 @@ def _hold(c: Context, host: list[str]) -> None:
     on_cluster(c, hold, hosts=host, held=True)
 
 
-@command(help={"to": "the host that should lead; without it, one that is not the primary's"})
-def _move_leader(c: Context, to: str | None = None) -> None:
+@command(help={"to": "the host that should lead; without it, one that is not the primary's", "dry": DRY, "json": JSON})
+def _move_leader(c: Context, to: str | None = None, dry: bool = False, json: bool = False) -> None:
     """Make another member the leader of etcd: off the primary's host, losing that one costs less."""
     from day2.commands.change.maintenance import move_etcd_leader
 
-    on_cluster(c, move_etcd_leader, to=to)
+    on_cluster(c, move_etcd_leader, to=to, dry=dry, as_json=json)
 
 
 @command()

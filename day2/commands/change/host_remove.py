@@ -15,15 +15,16 @@ from day2.procedures.executor import execute
 from day2.procedures.removal import objections, steps
 from day2.ui.console import FINE, confirm, console
 
-from .plans import show_plan
+from .plans import print_plan, show_plan
 
 
-def remove(cluster: Cluster, *, host: str, dry: bool, yes: bool) -> int:
-    """Takes `host` out, whether it answers or not; 0 when that is done. Once more where it was interrupted does the rest.
+def remove(cluster: Cluster, *, host: str, dry: bool, yes: bool, as_json: bool) -> int:
+    """Takes `host` out, whether it answers or not; 0 when that is done. Once more where it was interrupted does the rest. `dry`
+    prints the steps.
 
     Raises ClusterError with what stands in the way, when nothing was touched, and with the step that failed.
     """
-    out = console()
+    out = console(as_json=as_json)
     cluster.host(host)
     with changing(cluster, f"host.remove {host}", dry=dry) as (fleet, patroni, view):
         against = list(objections(view, cluster, host))
@@ -37,14 +38,16 @@ def remove(cluster: Cluster, *, host: str, dry: bool, yes: bool) -> int:
             why = escape(view.hosts[host].problems["host"])
             out.print(f"[yellow]warning[/]  {host}: {why}; nothing is stopped there", soft_wrap=True)
         show_plan(out, plan, costs(view, cluster, plan))
-        if dry:
-            return FINE
-        confirm(out, yes=yes)
-        with Interrupts(lambda text: out.print("interrupted: the same command does the rest")) as interrupts:
-            actions = Actions(fleet, cluster, patroni, interrupts)
-            for step in plan:
-                execute(step, actions)
-    say_what_is_left(out, cluster, host, reachable=reachable)
+        if not dry:
+            confirm(out, yes=yes)
+            with Interrupts(lambda text: out.print("interrupted: the same command does the rest")) as interrupts:
+                actions = Actions(fleet, cluster, patroni, interrupts)
+                for step in plan:
+                    execute(step, actions)
+    if not dry:
+        say_what_is_left(out, cluster, host, reachable=reachable)
+    if as_json:
+        print_plan(cluster, plan)
     return FINE
 
 

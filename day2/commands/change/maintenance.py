@@ -17,14 +17,14 @@ from day2.hosts.patroni_api import Patroni
 from day2.hosts.ssh import Fleet
 from day2.procedures.actions import Actions
 from day2.procedures.executor import execute
-from day2.procedures.steps import AwaitSpared, Plan, Reinitialize
+from day2.procedures.steps import AwaitSpared, MoveEtcdLeader, Plan, Reinitialize
 from day2.ui.console import BAD_NEWS, FINE, confirm, console, size
 from day2.ui.findings import show_findings
 from health.finding import Finding
-from health.rules import candidates, findings
+from health.rules import blocking, candidates, findings
 from health.view import ClusterView
 
-from .plans import show_plan
+from .plans import print_plan, show_plan
 
 AGREE_SECONDS = 30
 REINIT_SECONDS = 6 * 3600
@@ -62,32 +62,46 @@ def await_voters(out: Console, fleet: Fleet, cluster: Cluster, patroni: Patroni,
         out.print(f"[yellow]warning[/]  {escape(str(error))}", soft_wrap=True)
 
 
-def move_etcd_leader(cluster: Cluster, *, to: str | None) -> int:
-    """Makes another etcd member the leader: the one on host `to`, or one off the primary's host. Raises ClusterError."""
-    out = console()
-    with changing(cluster, "etcd.move-leader") as (fleet, patroni, view), Interrupts(out.print) as interrupts:
-        leader = view.etcd_leader
-        if leader is None:
-            raise ClusterError("etcd has no leader: it has no quorum (`invoke status`)")
-        healthy = [h.name for h in cluster.etcd_hosts if (etcd := view.hosts[h.name].etcd) and etcd.quorum]
-        if to and cluster.host(to).name not in healthy:
-            raise ClusterError(f"--to {to}: should be one of the healthy etcd members, {', '.join(healthy)}")
-        others = [name for name in healthy if name not in (leader, view.leader)]
-        target = to or (leader if leader != view.leader else next(iter(others), leader))
-        if target == leader:
+def move_etcd_leader(cluster: Cluster, *, to: str | None, dry: bool, as_json: bool) -> int:
+    """Makes another etcd member the leader: the one on host `to`, or one off the primary's host. `dry` prints the steps. Raises
+    ClusterError."""
+    out = console(as_json=as_json)
+    with changing(cluster, "etcd.move-leader", dry=dry) as (fleet, patroni, view):
+        leader, target = view.etcd_leader, etcd_target(view, cluster, to)
+        plan: Plan = (MoveEtcdLeader(target),) if target != leader else ()
+        show_plan(out, plan)
+        if not plan:
             out.print(f"{leader} leads etcd already")
-            return FINE
-        Actions(fleet, cluster, patroni, interrupts).move_etcd_leader(leader, target)
-        now = observe(fleet, cluster).etcd_leader
-    out.print(f"{now or 'nobody'} leads etcd now")
-    return FINE if now == target else BAD_NEWS
+        elif not dry:
+            known = blocking(findings(view, cluster), cluster)  # it may be what the move is to help with
+            with Interrupts(out.print) as interrupts:
+                for step in plan:
+                    execute(step, Actions(fleet, cluster, patroni, interrupts, known))
+            leader = observe(fleet, cluster).etcd_leader
+            out.print(f"{leader or 'nobody'} leads etcd now")
+    if as_json:
+        print_plan(cluster, plan)
+    return FINE if dry or leader == target else BAD_NEWS
 
 
-def reinit(cluster: Cluster, *, host: str, from_primary: bool, dry: bool, yes: bool, force: bool) -> int:
+def etcd_target(view: ClusterView, cluster: Cluster, to: str | None) -> str:
+    """The host whose member should lead etcd: `to`, or without that whoever leads it now if that is not the primary's host, else
+    another one. Raises ClusterError."""
+    leader = view.etcd_leader
+    if leader is None:
+        raise ClusterError("etcd has no leader: it has no quorum (`invoke status`)")
+    healthy = [h.name for h in cluster.etcd_hosts if (etcd := view.hosts[h.name].etcd) and etcd.quorum]
+    if to and cluster.host(to).name not in healthy:
+        raise ClusterError(f"--to {to}: should be one of the healthy etcd members, {', '.join(healthy)}")
+    others = [name for name in healthy if name not in (leader, view.leader)]
+    return to or (leader if leader != view.leader else next(iter(others), leader))
+
+
+def reinit(cluster: Cluster, *, host: str, from_primary: bool, dry: bool, yes: bool, force: bool, as_json: bool) -> int:
     """Makes a replica anew, from the repository where there is one, or `from_primary`: 0 when it streams. Raises ClusterError
     with what stands in the way; `force` overrides that no other replica could take over meanwhile, or that this one has what no
     other has; `dry` prints the steps."""
-    out = console()
+    out = console(as_json=as_json)
     cluster.host(host)
     with changing(cluster, f"reinit {host}", dry=dry) as (fleet, patroni, view):
         refuse_reinit(view, cluster, host, force=force)
@@ -95,18 +109,20 @@ def reinit(cluster: Cluster, *, host: str, from_primary: bool, dry: bool, yes: b
         assert view.leader
         plan = reinit_steps(host, view.leader, patient=not force, repository=bool(cluster.backup_hosts) and not from_primary)
         show_plan(out, plan)
-        if dry:
-            return FINE
-        confirm(out, yes=yes)
-        before = identity(fleet, cluster, host)
-        with Interrupts(lambda text: out.print("interrupted: a copy that has begun goes on by itself")) as interrupts:
-            actions = Actions(fleet, cluster, patroni, interrupts)
-            for step in plan:
-                execute(step, actions)
-            code = await_copy(out, fleet, cluster, host, interrupts)
-        if identity(fleet, cluster, host) == before:
-            raise ClusterError(f"{host} runs with its old data: Patroni could not remove it (`invoke logs --host {host}`)")
-        return code
+        code = FINE
+        if not dry:
+            confirm(out, yes=yes)
+            before = identity(fleet, cluster, host)
+            with Interrupts(lambda text: out.print("interrupted: a copy that has begun goes on by itself")) as interrupts:
+                actions = Actions(fleet, cluster, patroni, interrupts)
+                for step in plan:
+                    execute(step, actions)
+                code = await_copy(out, fleet, cluster, host, interrupts)
+            if identity(fleet, cluster, host) == before:
+                raise ClusterError(f"{host} runs with its old data: Patroni could not remove it (`invoke logs --host {host}`)")
+    if as_json:
+        print_plan(cluster, plan)
+    return code
 
 
 def reinit_steps(host: str, leader: str, *, patient: bool, repository: bool) -> Plan:
