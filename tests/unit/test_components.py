@@ -11,14 +11,18 @@ import pytest
 import views
 from repository import ROOT
 
+import tasks
 from cluster.components import COMPONENTS, NAMES, Component
 from cluster.connections import CONNECTIONS
 from cluster.settings import VARIABLES
 from day2.commands.look import logs
 from day2.hosts.journal import PROGRESS, TROUBLE
+from day2.procedures.steps import InstallPackages
+from day2.procedures.upgrade import Work, steps
 from health.finding import Finding
 from health.questions import questions
 from health.rules import findings
+from health.upgrades import Change
 from lab.recipe import ROLE_PACKAGES
 
 Question = Callable[[Component], Iterator[str]]
@@ -219,6 +223,28 @@ def logged(component: Component) -> Iterator[str]:
                 yield f"day2/hosts/journal.py: {unit}"
 
 
+def upgraded(component: Component) -> Iterator[str]:
+    """What an upgrade fetches of it is installed then, and what runs of it restarted after that."""
+    of = views.SHARED
+    host, package = of.members(component.group)[-1].name, component.packages_for(18)[0]
+    work = Work((Change(host, component.name, package, "1", "2"),), due={}, run="now")
+    plan = steps(views.shared(), of, work, None)
+    installed = [number for number, step in enumerate(plan) if isinstance(step, InstallPackages)]
+    if not installed or plan[installed[0] + 1 :] == ():
+        yield f"day2/procedures/upgrade.py: {component.name}"
+
+
+def offered(component: Component) -> Iterator[str]:
+    """Where commands take components by name, its own is told."""
+    manual = text("docs/commands.md")
+    for name in ("rolling-restart", "upgrade", "logs"):
+        if not re.search(rf"\b{component.name}\b", tasks.namespace[name].help["component"]):
+            yield f"day2/commands: the help of {name} --component: {component.name}"
+        (row,) = re.findall(rf"(?m)^\| `{name}` .*$", manual)
+        if not re.search(rf"(?i)\b{component.name}(ql)?\b", row):
+            yield f"docs/commands.md: {name} --component: {component.name}"
+
+
 def documented(component: Component) -> Iterator[str]:
     """Its row in docs/architecture.md says the same as its value; what it is for is in the second cell."""
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text("docs/architecture.md").splitlines()]
@@ -245,6 +271,8 @@ QUESTIONS: tuple[Question, ...] = (
     asked,
     rules,
     logged,
+    upgraded,
+    offered,
     documented,
 )
 
