@@ -207,6 +207,28 @@ def test_no_two_files_of_tests_have_the_same_name() -> None:
     assert [name for name, count in names.items() if count > 1] == []
 
 
+def test_every_page_of_the_docs_is_reached_from_the_readme() -> None:
+    """And every link between them leads to a file."""
+    reached, left = set[Path](), [ROOT / "README.md"]
+    while left:
+        page = left.pop()
+        reached.add(page)
+        links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+        targets = {(page.parent / link.strip()).resolve() for link in links}
+        assert [target for target in targets if not target.exists()] == [], page
+        found = {target / "README.md" if target.is_dir() else target for target in targets}
+        left += {target for target in found if target.suffix == ".md"} - reached - {*left}
+    pages = {path for path in tracked() if path.suffix == ".md" and path.is_relative_to(ROOT / "docs")}
+    assert pages - reached == set()
+
+
+def test_every_decision_says_what_would_change_it_and_is_listed() -> None:
+    listed = (ROOT / "docs/decisions/README.md").read_text()
+    for path in (ROOT / "docs/decisions").glob("[0-9]*.md"):
+        assert re.search(r"What would change it[:.]", path.read_text()), path
+        assert f"| [{int(path.name[:2])}]({path.name}) |" in listed, path
+
+
 def test_the_lines_of_the_docs_wrap() -> None:
     """So that a difference can be read. A row of a table is one line, and what is typed is as long as it is."""
     for path in tracked():
