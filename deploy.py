@@ -24,7 +24,7 @@ from operations import (
     verify,
     without_replica,
 )
-from operations.context import current_run
+from operations.beginning import current_run
 from operations.managed import manage
 from operations.manifest import layout, manifest
 from operations.phases import barrier, confirm, take_lock

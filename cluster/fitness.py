@@ -42,7 +42,7 @@ def refusals(
             *sources.problems(cluster, cluster.host(name), survey),
         ]
         found += [f"host {name}: {problem}" for problem in problems]
-    found += [*sources.key_problems(cluster), *package_files.unlike(cluster), *repositories.file_problems(cluster)]
+    found += [*sources.key_problems(cluster), *package_files.unlike(cluster), *repositories.file_problems(cluster.repositories)]
     found += _identity(cluster, surveys, cluster_id, secrets_existed)
     found += _authorities(cluster, surveys, cluster_id, trusted)
     found += _versions(cluster, surveys, checkout)

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 from . import certificates
 from .values import Port
-
-if TYPE_CHECKING:
-    from .settings import BackupSettings
-    from .topology import Cluster
 
 HOST = r"([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?|\[[0-9a-fA-F:]+\]"
 # What each kind has to have, and what it may have besides; all may have how much is kept.
@@ -146,11 +142,12 @@ class Place:
         """The SFTP server's own key as pgBackRest is told it: in hexadecimal digits."""
         return base64.b64decode(f"{(self.settings.host_key or '').removeprefix('SHA256:')}=").hex()
 
-    def retention(self, backup: BackupSettings) -> tuple[str, int]:
-        """How much is kept: of what (pgBackRest's `count` or `time`), and how many full backups or days."""
+    def retention(self, keep_full: int, keep_days: int | None) -> tuple[str, int]:
+        """How much is kept: of what (pgBackRest's `count` or `time`), and how many full backups or days; what is given holds
+        where it says nothing of its own."""
         own = self.settings
-        full, days = (own.keep_full, own.keep_days) if own.keep_full or own.keep_days else (backup.keep_full, backup.keep_days)
-        return ("time", days) if days else ("count", full or backup.keep_full)
+        full, days = (own.keep_full, own.keep_days) if own.keep_full or own.keep_days else (keep_full, keep_days)
+        return ("time", days) if days else ("count", full or keep_full)
 
 
 def places(repositories: dict[str, Repository]) -> tuple[Place, ...]:
@@ -179,9 +176,9 @@ def authorities(place: Place) -> str:
     return text
 
 
-def file_problems(cluster: Cluster) -> Iterator[str]:
+def file_problems(places: Iterable[Place]) -> Iterator[str]:
     """What is wrong with the files that the settings name."""
-    for place in cluster.repositories:
+    for place in places:
         if place.settings.ca_file is None:
             continue
         try:

@@ -251,7 +251,7 @@ def test_a_file_of_authorities_that_is_none_is_refused(tmp_path: Path) -> None:
         file = tmp_path / "ca.crt"
         if content:
             file.write_text(content)
-        (problem,) = file_problems(with_repositories(s3={**S3, "ca_file": str(file)}))
+        (problem,) = file_problems(with_repositories(s3={**S3, "ca_file": str(file)}).repositories)
         assert problem.startswith(f"backup_repositories[s3][ca_file] = '{file}': should be the path of a PEM file here")
 
 

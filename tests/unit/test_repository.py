@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,9 @@ from cluster.inventory_files import load_cluster, read_hosts
 from cluster.settings import VARIABLES
 from lab import LabSpec, access
 
-OURS = {"agents", "cluster", "health", "reach", "operations", "day2", "lab", "tasks", "deploy", "config"}
+OURS = {
+    "agents", "cluster", "health", "reach", "operations", "day2", "lab", "benchmarks", "tasks", "deploy", "config", "inventory",
+}  # fmt: skip
 TOOLS = {"pyinfra", "pyinfra_cli", "fabric", "invoke", "paramiko", "psycopg"}
 # For each, without what has an entry of its own: what it may import of ours, and which of the tools.
 MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
@@ -29,6 +32,8 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     # The commands whose subject is the lab. All others work on hosts and must not know whether those are a lab's.
     "day2/commands/lab": ({"day2", "lab"}, {"invoke"}),
     "lab": (set(), set()),
+    "benchmarks": ({"cluster", "lab"}, set()),
+    "inventory.py": (set(), set()),
     "deploy.py": ({"operations"}, {"pyinfra"}),
     "config.py": ({"cluster", "operations"}, {"pyinfra"}),
     "tasks.py": ({"day2"}, {"invoke"}),
@@ -90,6 +95,23 @@ def test_who_may_import_whom(part: str) -> None:
         assert imported & TOOLS <= tools, path
 
 
+def test_all_of_ours_has_a_rule() -> None:
+    parts = {path.relative_to(ROOT).parts[0] for path in tracked() if path.suffix == ".py"}
+    assert {part.removesuffix(".py") for part in parts} - {"tests", "group_data"} == OURS
+    assert parts - {"tests", "group_data"} <= set(MAY_IMPORT)
+
+
+def test_nobody_imports_in_a_circle() -> None:
+    """However late: within a function, or for the sake of types."""
+    paths = [path for part in MAY_IMPORT for path in sources(part)]
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
+    imported = {
+        name: {one if one in modules else one.rpartition(".")[0] for one in names_imported(path)} - {name}
+        for name, path in modules.items()
+    }
+    TopologicalSorter(imported).prepare()  # raises CycleError, with the circle
+
+
 def test_who_may_import_whom_within_day2() -> None:
     found = {path for path in sources("day2") if len(path.relative_to(ROOT).parts) > 2}
     assert {path.relative_to(ROOT).parts[1] for path in found} == set(ROOMS)
@@ -100,18 +122,19 @@ def test_who_may_import_whom_within_day2() -> None:
 
 def rooms_imported(path: Path) -> set[str]:
     """The rooms of day2/ that a file in one of them imports from, however it names them."""
+    return {name.split(".")[1] for name in names_imported(path) if name.startswith("day2.")}
+
+
+def names_imported(path: Path) -> Iterator[str]:
+    """Each name that a file imports anywhere in it, in full: `day2.ui.console.FINE`."""
     package = path.relative_to(ROOT).parent.parts
-    rooms = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        names: list[str] = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = [*package[: len(package) - node.level + 1]] if node.level else []
             source = ".".join([*base, *([node.module] if node.module else [])])
-            names = [f"{source}.{alias.name}" for alias in node.names]
-        rooms |= {name.split(".")[1] for name in names if name.startswith("day2.")}
-    return rooms
+            yield from (f"{source}.{alias.name}" for alias in node.names)
 
 
 def test_cluster_opens_no_connection_and_starts_no_process() -> None:
