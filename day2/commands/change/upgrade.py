@@ -20,10 +20,10 @@ from day2.hosts.dsn import open_vault
 from day2.hosts.observe import observe
 from day2.hosts.ssh import Fleet
 from day2.procedures.costs import costs, restarts_pools, the_only
-from day2.procedures.hold import hold_for, patience_of
+from day2.procedures.hold import Hold, hold_for, patience_of
 from day2.procedures.packages import look
 from day2.procedures.rolling import component_of
-from day2.procedures.steps import SwitchOver
+from day2.procedures.steps import Plan, SwitchOver
 from day2.procedures.upgrade import Work, steps
 from day2.ui.console import FINE, confirm, console
 from health.finding import Finding
@@ -91,16 +91,9 @@ def upgrade(
         problems = blocking(seen, cluster)
         if problems and not back:
             refuse("upgrade", [*map(str, problems), f"after an upgrade that went wrong, {GO_BACK.format('')}"])
-        with out.status("asking every host what apt offers" if not back else "asking every host what was replaced"):
-            found = look(fleet, cluster, named, refresh=not back)
-        for name in sorted({host.name for host in cluster.hosts} - found.keys()) if back else ():
-            out.print(f"[yellow]warning[/]  {name} does not answer: what was replaced there stays as it is", soft_wrap=True)
+        found = ask(out, fleet, cluster, named, back=back)
         work = to_do(view, cluster, found, named, problems, back=back, insist=without_way_back)
-        # What is restarted would begin with it: a package may have put its own file in place of the deploy's.
-        touched = {change.host for change in work.changes} if back else {host.name for host in cluster.hosts}
-        refuse("upgrade", [str(f) for f in seen if f.rule == "files.edited" and f.about in touched])
-        planned = steps(view, cluster, work, hold)
-        refuse("upgrade", (text for step in planned if isinstance(step, SwitchOver) for text in lost_with(view, step.to)))
+        planned = plan(view, cluster, seen, work, hold, back=back)
         pooled, only = bool(cluster.pooler_hosts), the_only(cluster)
         outcome = Outcome(cluster.name, planned, pooled=pooled, only=only, changes=work.changes, back=back)
         show_changes(out, cluster, named, work, found)
@@ -133,6 +126,16 @@ def components(cluster: Cluster, words: str) -> tuple[Name, ...]:
     return tuple(name for name in NAMES if name in named)
 
 
+def ask(out: Console, fleet: Fleet, cluster: Cluster, named: tuple[Name, ...], *, back: bool) -> dict[str, HostPackages]:
+    """By host, what apt offers, or on the way back what was replaced there. Hosts that do not answer then are told and left out;
+    else ClusterError is raised."""
+    with out.status("asking every host what apt offers" if not back else "asking every host what was replaced"):
+        found = look(fleet, cluster, named, refresh=not back)
+    for name in sorted({host.name for host in cluster.hosts} - found.keys()) if back else ():
+        out.print(f"[yellow]warning[/]  {name} does not answer: what was replaced there stays as it is", soft_wrap=True)
+    return found
+
+
 def to_do(
     view: ClusterView,
     cluster: Cluster,
@@ -158,6 +161,17 @@ def to_do(
         insist=insist,
         unfinished=tuple(one for host in found.values() for one in host.unfinished),
     )
+
+
+def plan(view: ClusterView, cluster: Cluster, seen: tuple[Finding, ...], work: Work, hold: Hold | None, *, back: bool) -> Plan:
+    """The steps. Raises ClusterError where a file was edited by which something would be restarted, or where its switchover would
+    lose a logical slot; `seen`: what the rules have found."""
+    # What is restarted would begin with it: a package may have put its own file in place of the deploy's.
+    touched = {change.host for change in work.changes} if back else {host.name for host in cluster.hosts}
+    refuse("upgrade", [str(f) for f in seen if f.rule == "files.edited" and f.about in touched])
+    planned = steps(view, cluster, work, hold)
+    refuse("upgrade", (text for step in planned if isinstance(step, SwitchOver) for text in lost_with(view, step.to)))
+    return planned
 
 
 def still_old(view: ClusterView, cluster: Cluster, named: tuple[Name, ...]) -> str:
