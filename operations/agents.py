@@ -21,7 +21,7 @@ def files(run: Run) -> list[Managed]:
 
 
 def programs() -> list[Managed]:
-    """The programs alone."""
+    """The files of our programs, with the directories that they are in, without what a host is told of itself."""
     folders = [paths.AGENTS, *sorted({f"{paths.AGENTS}/{source.partition('/')[0]}" for source in SOURCES})]
     return [
         *(directory(folder) for folder in folders),

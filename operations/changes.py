@@ -99,7 +99,7 @@ def _planned(state: State) -> Operations:
 
 
 def _done(state: State, op_hash: str = "") -> Operations:
-    """Of all operations, or one."""
+    """The operations that were run, each with the hosts where it changed something; of `op_hash` alone where one is given."""
     from pyinfra_cli.prints import build_results_json
 
     results: list[dict[str, Any]] = build_results_json(state)["operations"]

@@ -82,7 +82,7 @@ def installed(names: list[str]) -> dict[str, str]:
 
 
 def missing(names: list[str]) -> list[str]:
-    """The others."""
+    """Those of the named packages that the host lacks, in the same order."""
     present = installed(names)
     return [name for name in names if name not in present]
 

@@ -18,7 +18,7 @@ def command(cluster: Cluster, database: str = "postgres") -> str:
 
 
 def psql(fleet: Fleet, cluster: Cluster, host: str, query: str, seconds: float = ANSWER_SECONDS) -> str:
-    """What it answers. Raises ClusterError."""
+    """What PostgreSQL on `host` answers to a query, as psql prints it unaligned. Raises ClusterError, with its words."""
     answer = fleet.run(host, command(cluster), query, seconds)
     if not answer.ok:
         raise ClusterError(f"{host}: PostgreSQL says: {answer.problem}")

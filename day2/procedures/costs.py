@@ -14,7 +14,7 @@ KEEPALIVED, PATRONI, POOL = "keepalived.service", "patroni.service", "pgquorum-p
 
 
 def costs(view: ClusterView, cluster: Cluster, plan: Sequence[BaseStep]) -> Iterator[str]:
-    """A sentence for each."""
+    """What applications will notice of a plan for this cluster, as it is now: a sentence for each; none where nobody notices."""
     if stops_primary(plan, the_only(cluster)):
         served = "write" if len(cluster.postgres_hosts) > 1 else "query"
         yield f"no {served} is answered while PostgreSQL is restarted where it leads"

@@ -59,16 +59,16 @@ class RestoreActions:
     # Notes in etcd
 
     def note(self, restore: Restore) -> None:
-        """How far it is."""
+        """Writes into etcd, in place of the last note, which restore is under way and what it has come to."""
         etcd(self._fleet, self._cluster, f"put {key(self._cluster, NOTE)} {shlex.quote(restore.text)}")
 
     def noted_done(self, restore: Restore) -> None:
-        """It is done: what stays is a note of where it went."""
+        """Notes in etcd that a restore is done and where it went, and removes the note of one that is under way."""
         etcd(self._fleet, self._cluster, f"put {key(self._cluster, LAST)} {shlex.quote(restore.text)}")
         etcd(self._fleet, self._cluster, f"del {key(self._cluster, NOTE)}")
 
     def noted_off(self) -> None:
-        """It was called off."""
+        """Removes the note of a restore that is under way: it was called off."""
         etcd(self._fleet, self._cluster, f"del {key(self._cluster, NOTE)}")
 
     def pass_over(self, timeline: int) -> None:
@@ -219,7 +219,7 @@ class RestoreActions:
         }
 
     def lead(self, host: str) -> None:
-        """It leads, and takes writes."""
+        """Starts Patroni on `host`, and returns when that leads and takes writes. Raises ClusterError."""
         self._do("release", [host])
         self._start(host)
         deadline = time.monotonic() + LEADS_SECONDS

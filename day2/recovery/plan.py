@@ -83,7 +83,7 @@ class Restore:
 
     @property
     def text(self) -> str:
-        """As it is noted."""
+        """The restore as JSON, as its note in etcd has it."""
         return json.dumps(asdict(self))
 
 

@@ -83,7 +83,7 @@ class Outcome:
         }
 
     def print(self) -> None:
-        """On stdout."""
+        """Prints the JSON document on stdout."""
         print_json(FORMAT, self.document())
 
 

@@ -14,7 +14,7 @@ LAB = "invoke lab."
 
 
 def next_steps(cluster: Cluster) -> int:
-    """Prints it."""
+    """Prints the commands to try on this cluster, and what is missing for more. Always 0."""
     print(f"\nCluster {cluster.name}. What to try next:\n")
     for command, what in commands(cluster):
         # What would not fit goes into a line of its own.
