@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.unarchived import Log, log_in
+from agents.wal import beginning, of_timeline, position, waldump
 
 # What pg_waldump says where it comes to the end: a position in which there is no log, or the file that there is not.
 LSN = re.compile(r"\b([0-9A-F]{1,8})/([0-9A-F]{1,8})\b")
@@ -53,10 +54,11 @@ def begin(state: Mapping[str, str], there: There) -> int:
     return max(fork, log.begins(last), last - last % log.size - FILES_BEFORE * log.size) if log.size else last
 
 
-def reading(pg_wal: Path, there: There, begin: int) -> list[str]:
-    """What pg_waldump is told, to read all transactions from there to the end."""
-    where = f"{begin >> 32:X}/{begin & 0xFFFFFFFF:X}"
-    return ["-p", str(pg_wal), "-t", str(there.log.timeline), "-s", where, "-r", "Transaction"]
+def reading(binaries: str, pg_wal: Path, there: There, begin: int) -> list[str]:
+    """The command that prints all transactions from there to the end, and then complains, unless the last file is full of them;
+    one that prints nothing where there is no file to read."""
+    files = _files(there, begin)
+    return waldump(binaries, pg_wal, files, begin, None, there.log.size) if files else ["true"]
 
 
 def last_ended(lines: Iterable[str]) -> float | None:
@@ -70,9 +72,15 @@ def last_ended(lines: Iterable[str]) -> float | None:
 
 def end(said: str, there: There, begin: int) -> int:
     """Where the log ends, by what pg_waldump complains of in the end."""
+    if not said.strip():
+        return max([begin, *(beginning(name, there.log.size) + there.log.size for name in _files(there, begin))])
     places = [position(found[0]) for found in LSN.finditer(said)]
     files = [(int(high, 16) << 32) + int(low, 16) * there.log.size for high, low in NO_FILE.findall(said)]
     return max([begin, *places, *files])
+
+
+def _files(there: There, begin: int) -> list[str]:
+    return of_timeline(there.log.segments, there.log.timeline, begin, None, there.log.size)
 
 
 def told(there: There, end: int) -> dict[str, Any]:
@@ -82,9 +90,3 @@ def told(there: There, end: int) -> dict[str, Any]:
     whole = [name for name, start in log.whole() if start + log.size <= end]
     part = [name for name, start in log.whole() if start < end < start + log.size]
     return {"timeline": log.timeline, "end": end, "whole": whole, "part": max(part, default=""), "histories": there.histories}
-
-
-def position(lsn: str) -> int:
-    """`0/5F6ADF0` in bytes."""
-    high, low = lsn.split("/")
-    return (int(high, 16) << 32) + int(low, 16)

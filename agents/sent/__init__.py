@@ -22,7 +22,7 @@ BESIDES = {
     "fetch": ("debian", "repack"),
     "hold": ("proxies",),
     "renew": ("proxies",),
-    "restore": ("rights", "data_directory", "timelines", "unarchived", "log_on_disk"),
+    "restore": ("rights", "data_directory", "timelines", "unarchived", "wal", "log_on_disk"),
     "follow": ("postmaster", "rights"),
     "judge": ("rights",),
     "lost": ("rights", "wal"),

@@ -89,7 +89,7 @@ def log(spec: Spec) -> dict[str, Any]:
     system = state["Database system identifier"]
     if not spec["to_the_end"]:
         return {"system": system, "last": None, **log_on_disk.told(there, begin)}
-    dump = [f"{spec['binaries']}/pg_waldump", *log_on_disk.reading(Path(spec["data"]) / "pg_wal", there, begin)]
+    dump = log_on_disk.reading(spec["binaries"], Path(spec["data"]) / "pg_wal", there, begin)
     # It ends with an error wherever the log ends.
     command = ["runuser", "-u", "postgres", "--", "env", "TZ=UTC", "timeout", str(READ_SECONDS), *dump]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/") as process:

@@ -44,7 +44,9 @@ def test_it_is_read_from_the_last_place_that_is_known_on_its_timeline(tmp_path: 
     assert log_on_disk.begin(state, there) == 0x3000060, "its last checkpoint is of the timeline before"
     state |= {"Minimum recovery ending location": "0/5000400", "Min recovery ending loc's timeline": "2"}
     assert log_on_disk.begin(state, there) == 0x5000000, "what is there before that on this timeline is read, too"
-    assert log_on_disk.reading(tmp_path, there, 0x5000400)[2:] == ["-t", "2", "-s", "0/5000400", "-r", "Transaction"]
+    command = log_on_disk.reading("/bin", tmp_path, there, 0x5000400)
+    assert command[-3:] == ["--start=0/5000400", name_of(2, 5), name_of(2, 5)]
+    assert log_on_disk.reading("/bin", tmp_path, there, 0x6000000) == ["true"]
 
 
 def test_where_it_ends_is_what_pg_waldump_complains_of(tmp_path: Path) -> None:
@@ -54,6 +56,7 @@ def test_where_it_ends_is_what_pg_waldump_complains_of(tmp_path: Path) -> None:
         ("unexpected pageaddr 0/2000000 in WAL segment 000000010000000000000006, LSN 0/6000000, offset 0", 0x6000000),
         ('pg_waldump: error: could not find file "000000010000000000000006": No such file or directory', 0x6000000),
         ("could not find a valid record after 0/5000000", 0x5000000),
+        ("", 0x6000000),
     ):
         assert log_on_disk.end(said, there, 0x5000000) == end, said
 

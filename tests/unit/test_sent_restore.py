@@ -155,7 +155,11 @@ CONTROL = {
 def test_where_the_log_of_a_stopped_server_ends_is_read_from_its_last_checkpoint_on(
     data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (data / "pg_wal" / "000000010000000000000002").touch()
+    for file in (data / "pg_wal").glob("0*"):
+        file.unlink()
+    name = "000000010000000000000002"
+    with (data / "pg_wal" / name).open("xb") as file:
+        file.truncate(16 * 1024**2)
     monkeypatch.setattr(restore, "control", lambda spec: CONTROL)
     runuser = tmp_path / "runuser"  # stands for pg_waldump, too, and says what that was asked
     runuser.write_text(
@@ -168,7 +172,8 @@ def test_where_the_log_of_a_stopped_server_ends_is_read_from_its_last_checkpoint
     told = restore.log(spec(data, binaries="/bin", to_the_end=True))
     assert (told["system"], told["timeline"], told["end"]) == ("7", 1, 0x2000128)
     assert told["last"] == datetime(2026, 11, 29, 7, 0, 0, 500_000, UTC).timestamp()
-    assert f"/bin/pg_waldump -p {data}/pg_wal -t 1 -s 0/2000028 -r Transaction" in Path(f"{runuser}.asked").read_text()
+    asked = f"/bin/pg_waldump --path={data}/pg_wal --rmgr=Transaction --start=0/2000000 {name} {name}"
+    assert asked in Path(f"{runuser}.asked").read_text()
     runuser.write_text("#!/bin/sh\nexit 124\n")
     assert "could not be read to its end" in restore.log(spec(data, binaries="/bin", to_the_end=True))["problem"]
     assert restore.log(spec(data, binaries="/bin", to_the_end=False))["timeline"] == 1
