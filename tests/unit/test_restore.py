@@ -383,7 +383,9 @@ def test_the_latest_of_a_leader_whose_timeline_is_not_archived_yet_is_on_that_on
     _, taken = run(monkeypatch, "latest", logs={"db1": on_host(3)})
     assert "replay timeline 3 on db1 up to its end, and begin timeline 4 there" in taken
     assert "archive what write-ahead log is left" in taken
-    _, taken = run(monkeypatch, "latest", logs={"db1": on_host(3, system="another")})
+    with pytest.raises(ClusterError, match="db1 writes timeline 3, and the newest that the archive and that host tell of is 2: "):
+        run(monkeypatch, "latest", logs={})
+    _, taken = run(monkeypatch, "latest", logs={}, timeline="2")
     assert "replay timeline 2 on db1 up to its end, and begin timeline 3 there" in taken
 
 

@@ -150,6 +150,9 @@ def prepared(
     live = ours and (unfinished is None or may_lead(unfinished))
     if live and view.primary and target.lsn is not None and target.lsn > (view.primary.lsn or 0):
         raise ClusterError(f"--to {target.text} is after the last of the write-ahead log, {lsn(view.primary.lsn or 0)}")
+    # A restore that was called off may have left a newer one in the archive, and the host may not have told of its own.
+    if live and view.primary and target.kind == "latest" and not (asked.as_of or asked.timeline):
+        refuse_another(host, view.primary.timeline, along.number)
     # A marker is written on the timeline of whoever leads, and not into an archive that is read as it was before.
     marked = live and not asked.as_of and view.primary and view.primary.timeline == along.number
     if not marked and unfinished is None:
@@ -166,6 +169,15 @@ def prepared(
     surveys: dict[str, Surveyed] = {name: surveyed(said) for name, said in actions.survey().items()}
     refuse(list(objections(view, cluster, surveys, base, host, keep=made.keep)))
     return made, logs
+
+
+def refuse_another(host: str, written: int, along: int) -> None:
+    """Raises ClusterError where the newest timeline that is known of is not the one that is written."""
+    if written != along:
+        raise ClusterError(
+            f"--to latest: {host} writes timeline {written}, and the newest that the archive and that host tell of is {along}:"
+            " --timeline should say which of them is meant"
+        )
 
 
 def on_hosts(
