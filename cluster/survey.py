@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,13 +69,15 @@ class HostSurvey:
 _SURVEY = """
 . /etc/os-release 2>/dev/null
 echo "system $ID"; echo "system_version $VERSION_ID"; echo "codename $VERSION_CODENAME"
-for f in $(grep -lsE '^[^#]*{repository}/?( |$)' /etc/apt/sources.list /etc/apt/sources.list.d/*); do
-  case $f in {own_sources}) ;; *) grep -qE "^[^#]*$VERSION_CODENAME-pgdg( |$)" "$f" && echo "postgres_source $f" ;; esac
-done
+# What apt itself reads: not each file there, nor each line and stanza in one.
+f='$(REPO_URI) $(RELEASE) $(SOURCESENTRY)'
+sources=$(apt-get indextargets --no-release-info --format "$f" 'Created-By: Packages' 2>/dev/null)
+echo "$sources" | awk -v ours={repository} -v suite="$VERSION_CODENAME-pgdg" '
+  {{ sub("^[a-z+]*:(//)?", "", $1); sub("/+$", "", $1); sub(":[0-9]+$", "", $3) }} $1 == ours && $2 == suite {{ print $3 }}' |
+  while read -r f; do case $f in {own_sources}) ;; *) echo "postgres_source $f" ;; esac; done
 case $VERSION_CODENAME in {without_etcd})
   m=$(sed -n 's/^URIs: //p' {etcd_source} 2>/dev/null)
-  [ "$m" ] || m=$(apt-get indextargets --no-release-info --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' |
-    awk -v r="$VERSION_CODENAME" '$2 == r || $2 == "stable" {{print $1; exit}}')
+  [ "$m" ] || m=$(echo "$sources" | awk -v r="$VERSION_CODENAME" '$2 == r || $2 == "stable" {{print $1; exit}}')
   echo "mirror $m" ;;
 esac
 echo "uid $(id -u)"
@@ -145,7 +146,7 @@ def survey_command(cluster: Cluster) -> str:
         wal=f"{cluster.postgres.wal_directory or '/nonexistent'}/pg_wal",
         etcd=cluster.etcd.data_directory,
         patroni=paths.PATRONI_CONFIG,
-        repository=re.sub(r"[.+]", r"\\\g<0>", cluster.postgres.source_url.partition("://")[2]),
+        repository=shlex.quote(cluster.postgres.source_url.partition("://")[2].rstrip("/")),
         own_sources=paths.apt_source("*"),
         etcd_source=paths.apt_source("etcd"),
         without_etcd=_asked_for_mirror(cluster),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -170,6 +174,60 @@ def test_hosts_are_asked_for_a_mirror_only_where_one_is_needed() -> None:
     assert "case $VERSION_CODENAME in bookworm|trixie|forky)" in survey_command(cluster(etcd_source="debian"))
     for settings in ({"etcd_source": "distribution"}, {"etcd_source_url": "https://mirror.example.com/debian"}):
         assert "case $VERSION_CODENAME in -)" in survey_command(cluster(**settings))
+
+
+def surveyed(folder: Path, of: Cluster, codename: str = "trixie") -> HostSurvey:
+    """What the survey's script says here, with the sources of apt that `folder` has for those of this machine."""
+    (folder / "os-release").write_text(f"ID=debian\nVERSION_CODENAME={codename}\n")
+    lists = f'Dir::Etc::sourcelist "{folder}/sources.list";\nDir::Etc::sourceparts "{folder}/sources.list.d";\n'
+    (folder / "apt.conf").write_text(f'{lists}Dir::State::lists "{folder}/lists";\nDir::Cache "{folder}";\n')
+    words = shlex.split(survey_command(of))
+    script = words[words.index("-c") + 1].rstrip(";").replace("/etc/os-release", f"{folder}/os-release")
+    run = subprocess.run(
+        ["sh", "-c", script.replace("/etc/apt/", f"{folder}/")], env=os.environ | {"APT_CONFIG": f"{folder}/apt.conf"},
+        stdout=subprocess.PIPE, text=True, timeout=60, check=True
+    )  # fmt: skip
+    return parse_survey(run.stdout.splitlines(), 0)
+
+
+PROJECT = "https://apt.postgresql.org/pub/repos/apt"
+DEBIAN = f"deb {MIRROR} trixie main\n"
+STANZA = "Types: deb\nURIs: {uri}\nSuites: trixie-pgdg\nComponents: main\n{more}"
+
+
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="asks apt, which is not here")
+@pytest.mark.parametrize(
+    ("name", "text", "known"),
+    [
+        ("pgdg.list", f"deb [arch=amd64] {PROJECT}/ trixie-pgdg main\n", True),
+        ("pgdg.list", f"deb http://apt.postgresql.org/pub/repos/apt trixie-pgdg main 18  # ours\n{DEBIAN}", True),
+        ("postgres.sources", f"{STANZA.format(uri=MIRROR, more='')}\n{STANZA.format(uri=PROJECT, more='')}", True),
+        ("pgdg.sources", STANZA.format(uri=PROJECT, more="Enabled: yes\n"), True),
+        ("pgdg.sources", STANZA.format(uri=PROJECT, more="Enabled: no\n"), False),
+        ("pgdg.sources", STANZA.format(uri="https://mirror.example.com/pgdg", more=f"# {PROJECT}\n"), False),
+        ("pgdg.list", f"# deb {PROJECT} trixie-pgdg main\n", False),
+        ("pgdg.list", f"deb {PROJECT} bookworm-pgdg main\n# trixie-pgdg\n", False),
+        ("pgdg.list", f"deb-src {PROJECT} trixie-pgdg main\n", False),
+        ("pgdg.list.save", f"deb {PROJECT} trixie-pgdg main\n", False),
+        ("pgquorum-pgdg.sources", STANZA.format(uri=PROJECT, more=""), False),
+    ],
+)
+def test_a_source_counts_as_there_where_apt_reads_it_and_it_is_not_ours(
+    tmp_path: Path, name: str, text: str, known: bool
+) -> None:
+    (tmp_path / "sources.list.d").mkdir()
+    (tmp_path / "sources.list").write_text(DEBIAN)
+    (tmp_path / "sources.list.d" / name).write_text(text)
+    survey = surveyed(tmp_path, cluster())
+    assert survey.postgres_source == (f"{tmp_path}/sources.list.d/{name}" if known else "")
+    assert survey.mirror == MIRROR
+
+
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="asks apt, which is not here")
+def test_a_source_in_a_directory_is_known_however_its_url_is_written(tmp_path: Path) -> None:
+    (tmp_path / "sources.list.d").mkdir()
+    (tmp_path / "sources.list").write_text("deb [trusted=yes] file:/srv/pgdg trixie-pgdg main\n")
+    assert surveyed(tmp_path, cluster(postgres_source_url="file:///srv/pgdg/")).postgres_source == f"{tmp_path}/sources.list"
 
 
 def test_what_a_host_says_of_its_sources() -> None:
