@@ -23,6 +23,7 @@ ONLY_AS_DEPENDENCY, NEVER = 100, -1
 
 # The release of Debian whose etcd is taken where a distribution's own is too old: it installs on all of those below.
 ETCD_RELEASE = "forky"
+MIRRORS = "https://www.debian.org/mirror/list"
 DEBIAN_KEY = "/usr/share/keyrings/debian-archive-keyring.gpg"
 POSTGRES_KEY = "/usr/share/postgresql-common/pgdg/apt.postgresql.org.asc"
 KEYS = "/etc/apt/keyrings"
@@ -53,6 +54,12 @@ class Source:
     key_package: str | None = None
     there: str = ""
     priority: int = PREFERRED
+
+    @property
+    def settings(self) -> tuple[str, str]:
+        """What it is set by: its URL and its key."""
+        component = "postgres" if self.name == "pgdg" else self.name
+        return f"{component}_source_url", f"{component}_source_key"
 
     @property
     def file(self) -> str:
@@ -114,8 +121,9 @@ def problems(cluster: Cluster, member: Host, survey: HostSurvey) -> Iterator[str
     for source in sources(cluster, member, survey):
         if not source.uri:
             yield (
-                f"etcd of {release.called} is too old, and no mirror of Debian is known there: set etcd_source_url to one,"
-                " from which etcd alone will be taken, or etcd_source to 'files'"
+                f"etcd of {release.called} is too old, and no mirror of Debian is known there: should be one that you choose, as"
+                f" etcd_source_url = 'http://mirror.example.com/debian' in group_data/etcd.py ({MIRRORS} lists them); etcd alone"
+                " is taken from it, by Debian's own key. Or set etcd_source to 'files'"
             )
 
 

@@ -1,9 +1,10 @@
 """Settings of etcd, the cluster's memory of who leads."""
 
 # Where its packages come from: "auto" is the host's distribution, or Debian forky where that has an etcd that is too old;
-# "distribution" and "debian" insist. A mirror of Debian: None is the one that a Debian host uses itself. Its key, as a path here:
-# None is the one that the distribution has. "files" takes the two packages that etcd_files names, by their paths here or URLs,
-# each with its SHA-256: {"packages/etcd-server_3.5.30-2_amd64.deb": "0123...", ...}.
+# "distribution" and "debian" insist. A mirror of Debian: None is the one that a Debian host uses itself; with hosts that run
+# Ubuntu name one, "http://mirror.example.com/debian". Its key, as a path here: None is the one that the distribution has. "files"
+# takes the two packages that etcd_files names, by their paths here or URLs, each with its SHA-256:
+# {"packages/etcd-server_3.5.30-2_amd64.deb": "0123...", ...}.
 etcd_source = "auto"
 etcd_source_url = None
 etcd_source_key = None

@@ -64,7 +64,8 @@ def _read(source: Source) -> str:
         f"{apt_get()} update -o Dir::Etc::sourcelist={source.file} -o Dir::Etc::sourceparts=/dev/null"
         " -o APT::Get::List-Cleanup=0 -o APT::Update::Error-Mode=any"
     )
-    reason = shlex.quote(f"{source.what} can't be read: {source.uri} {source.suite}, signed by {source.signed_by}")
+    there = f"{source.uri} {source.suite}, signed by {source.signed_by}"
+    reason = shlex.quote(f"{source.what} can't be read: {there}. Set by {' and '.join(source.settings)}")
     return f'said=$({update} 2>&1) || {{ echo "$said" | tail -n 20; echo {reason} >&2; exit 1; }}'
 
 
