@@ -7,6 +7,8 @@ import hashlib
 import pytest
 from conftest import BLANK_HOST, DATABASES, PROXIES, SETTINGS, SURVEY, Answers, Rehearsal, Stage
 
+from cluster.releases import RELEASES, Release
+
 MIRROR = "http://mirror.example.com/debian/"
 PROJECT, ETCD = ("/etc/apt/sources.list.d/pgquorum-pgdg.sources", "/etc/apt/sources.list.d/pgquorum-etcd.sources")
 KEY = "-----BEGIN PGP PUBLIC KEY BLOCK-----\nmade up\n"
@@ -14,7 +16,9 @@ KEY = "-----BEGIN PGP PUBLIC KEY BLOCK-----\nmade up\n"
 
 def runs(host: str, codename: str, *more: str) -> Answers:
     """A blank host of another release."""
-    lines = [f"codename {codename}" if line.startswith("codename ") else line for line in BLANK_HOST]
+    of = next((one for one in RELEASES if one.codename == codename), None)
+    said = {"codename": codename} | ({"system": of.system, "system_version": of.version} if of else {})
+    lines = [f"{key} {said.get(key, value)}" for key, value in (line.split(" ") for line in BLANK_HOST)]
     return [(host, SURVEY, [*lines, *more])]
 
 
@@ -33,6 +37,44 @@ def test_only_a_host_whose_release_lacks_something_gets_sources(mixed: Rehearsal
     for file in (PROJECT, ETCD):
         assert {mixed.commands[n].host for n in mixed.executed(f"mktemp {file}")} == {DATABASES[1]}
     assert {mixed.commands[n].host for n in mixed.executed("update -o Dir::Etc::sourcelist")} == {DATABASES[1]}
+
+
+def of_release(release: Release) -> str:
+    return f"{release.system}-{release.version}"
+
+
+@pytest.mark.parametrize("release", RELEASES, ids=of_release)
+def test_each_release_gets_what_it_lacks_and_then_the_packages(stage: Stage, release: Release) -> None:
+    """With the settings as they are shipped; but for Ubuntu, whose hosts know no mirror of Debian for etcd."""
+    if release.system == "ubuntu":
+        stage.write("group_data/all.py", f"{SETTINGS}etcd_source_url = {MIRROR!r}\n")
+    run = stage.rehearse("-y", answers=runs(".", release.codename, *([f"mirror {MIRROR}"] if release.system == "debian" else [])))
+    assert run.exit_code == 0, run.output
+    assert "Traceback" not in run.output
+    lacks = {PROJECT: release.postgres != 18 or "patroni" not in release.good, ETCD: "etcd" not in release.good}
+    for file, needed in lacks.items():
+        written = {run.commands[n].host: run.commands[n].stdin for n in run.executed(f"mktemp {file}")}
+        assert written.keys() == (set(DATABASES) if needed else set())
+        suite = f"{release.codename}-pgdg" if file == PROJECT else "forky"
+        assert all(f"Suites: {suite}\n" in text for text in written.values())
+    keys = {run.commands[n].command.partition("install ")[2].split(" ")[0] for n in run.executed("apt.postgresql.org.asc ] ||")}
+    assert keys == ({release.key_package} if lacks[PROJECT] else set())
+    assert bool(run.executed("mktemp /etc/sysusers.d/etcd-server.conf")) is (lacks[ETCD] and release.systemd < 257)
+    for name in DATABASES:
+        (installed,) = run.executed("install curl", name)
+        assert all(f" {package} " in run.commands[installed].command for package in ("postgresql-18", "patroni", "etcd-server"))
+        assert all(n < installed for n in run.executed("sourcelist=", name))
+        assert len(run.executed("sourcelist=", name)) == sum(lacks.values())
+
+
+def test_ubuntu_is_refused_with_the_remedy_where_no_mirror_of_debian_is_named(stage: Stage) -> None:
+    ubuntu = [one for one in RELEASES if one.system == "ubuntu"]
+    run = stage.rehearse("-y", answers=[runs(f"db{n}", one.codename)[0] for n, one in enumerate(ubuntu, 1)])
+    assert run.exit_code != 0
+    assert run.changed_nothing
+    for name, release in zip(DATABASES, ubuntu, strict=True):
+        assert f"host {name}: etcd of {release.called} is too old" in run.output
+    assert "etcd_source_url = 'http://mirror.example.com/debian'" in run.output
 
 
 def test_first_the_key_then_the_source_then_its_lists_then_the_packages(mixed: Rehearsal) -> None:
