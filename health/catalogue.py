@@ -95,6 +95,7 @@ CATALOGUE: dict[str, Condition] = {
     "replication.blind": _problem("a member's Patroni can't look at its own replica, and so won't let it take over"),
     "replication.paused": _problem("the replay of a replica is paused"),
     "replication.lagging": _problem("a replica has more to replay than haproxy_read_max_lag"),
+    "collations.differ": _warning("hosts sort text of a database by different versions of a library: `verify` alone looks"),
     "slots.lost": _problem("a replication slot has lost write-ahead log, or is about to"),
     "slots.stranger": _warning("a slot is not in use, belongs to no host of the inventory, and holds back write-ahead log"),
     "slots.idle": _warning("a replication slot is not in use and holds back write-ahead log"),

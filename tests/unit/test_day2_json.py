@@ -110,19 +110,13 @@ NEEDED = {"needed": lambda *asked: {"db2": "a new kernel"}}
 NO_LOAD = {"carry_out": lambda *way: False}
 NOTHING_TO_DO = {"steps": lambda *seen, **options: ()}
 REINIT = {"host": "db2", "from_primary": False, "force": False, "dry": False, "yes": True}
-PROBED = {"probe": lambda *way: (), "log_in": lambda *way: ()}
+PROBED = {part: lambda *way: () for part in ("probe", "log_in", "sorting")}
 DONE = {"execute": lambda *asked: None}
 # What each command prints: its name, the kind of document, its body, the body's options, what is replaced in its module.
 CASES: list[tuple[str, str, Callable[..., int], dict[str, Any], dict[str, Any]]] = [
     ("preflight", "preflight", preflight.preflight, {}, {"look": lambda cluster: []}),
     ("status", "status", status.status, {"watch": False}, {}),
-    (
-        "verify",
-        "verify",
-        verify.verify,
-        {"strict": False, "through": None},
-        {"probe": lambda *way: (), "log_in": lambda *way: ()},
-    ),
+    ("verify", "verify", verify.verify, {"strict": False, "through": None}, PROBED),
     ("wal-lag", "wal-lag", wal_lag.wal_lag, {"watch": False, "max_bytes": None, "max_seconds": None}, {"BETWEEN_SECONDS": 0}),
     ("config", "config", config.config, {}, {}),
     ("packages.list", "packages", packages.packages, {}, {}),

@@ -17,6 +17,8 @@ from day2.hosts.ssh import Fleet
 from day2.ui.console import BAD_NEWS, FINE, console, print_json
 from day2.ui.findings import show_findings
 from health.at_risk import at_risk, script, unknown
+from health.collations import collations
+from health.collations import script as collations_script
 from health.logins import login_script, logins
 from health.rules import Candidate, Finding, candidates, findings, healthy
 from health.rules.weaker_commits import keeps_promise
@@ -44,6 +46,13 @@ def acknowledged_alone(fleet: Fleet, cluster: Cluster, view: ClusterView) -> Ite
             yield unknown(answer.problem)
 
 
+def sorting(fleet: Fleet, cluster: Cluster, view: ClusterView) -> Iterator[Finding]:
+    """Whether all hosts whose PostgreSQL answers sort text alike."""
+    hosts = [h.name for h in cluster.postgres_hosts if view.hosts[h.name].postgres]
+    answers = fleet.run_all(dict.fromkeys(hosts, "sh -s collations"), collations_script(cluster))
+    yield from collations({name: answer.output for name, answer in answers.items() if answer.ok})
+
+
 def judge(cluster: Cluster, through: str | None) -> tuple[tuple[Finding, ...], tuple[Candidate, ...]]:
     """What every rule finds, a client's write and read, and the logins of the system's roles; and who could take over. The client
     is on host `through`, where one is named."""
@@ -53,10 +62,11 @@ def judge(cluster: Cluster, through: str | None) -> tuple[tuple[Finding, ...], t
         view = observe(fleet, cluster)
         entering = beside.submit(lambda: tuple(log_in(fleet, cluster, view, passwords)))
         alone = beside.submit(lambda: tuple(acknowledged_alone(fleet, cluster, view)))
+        alike = beside.submit(lambda: tuple(sorting(fleet, cluster, view)))
         found: tuple[Finding, ...] = findings(view, cluster)
         if any(host.proxy is not None for host in view.hosts.values()):
             found += tuple(probe(cluster, vault.password("probe"), fleet, through))
-        found += entering.result() + alone.result()
+        found += entering.result() + alone.result() + alike.result()
     return found, tuple(candidates(view, cluster))
 
 
