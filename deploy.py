@@ -48,6 +48,8 @@ if run.package_files:
 packages.install(name="Install packages", run=run, names=needed, files={one.package: one.on_host for one in run.package_files})
 if run.sources or run.package_files:
     sources.refuse_old(name="Packages are new enough", names=needed)
+    if new := sources.unseen(run, needed):
+        sources.tell_untested(name="Packages are of a release that was tested", names=new)
 packages.hold(name="Keep packages at their version", names=cluster.packages(me))
 if units := packages.masked_on(cluster, me):
     packages.mask(name="Mask the packages' own services", units=units)

@@ -116,7 +116,7 @@ COMPONENTS = (
         group="haproxy",
         packages=("haproxy", "socat"),
         minimum=("2.4",),  # conditions in its configuration
-        tested=("3.0", "3.2"),
+        tested=("2.6", "3.0", "3.2"),
         tools=("socat",),
         units=("haproxy.service",),
         ports=("haproxy_write_port", "haproxy_read_port", "haproxy_stats_port"),
@@ -142,7 +142,7 @@ COMPONENTS = (
         group="haproxy",
         packages=("keepalived",),  # it brings ip along, which takes the address away where it was killed
         minimum=("2.2.4",),  # that of the oldest release that hosts may run
-        tested=("2.3",),
+        tested=("2.3",),  # of 2.2, which Debian 12 and Ubuntu before 26.04 have, only that it reads its files
         units=("keepalived.service",),
         when="proxy_address",
     ),

@@ -207,8 +207,7 @@ def _package_versions(
                 yield finding("packages.too-old", host, f"{name} {version} is too old: should be at least {floor}")
             else:
                 if untested(name, version):
-                    text = f"{name} {version} was not tested with this tool: {', '.join(TESTED[name])} were"
-                    yield finding("packages.untested", host, text)
+                    yield finding("packages.untested", host, not_tested(name, version))
                 seen.setdefault(name, set()).add(version)
     for text in announced({host: needed[host] for host in probes if host in needed}):
         yield ok("packages", "packages", text)
@@ -223,6 +222,11 @@ def _package_versions(
 def untested(package: str, version: str) -> bool:
     """Whether a Debian package version is of a minor release that nobody has tried."""
     return package in TESTED and ".".join(map(str, upstream(version)[:2])) not in TESTED[package]
+
+
+def not_tested(package: str, version: str) -> str:
+    """The same in words, of one that is."""
+    return f"{package} {version} was not tested with this tool: {', '.join(TESTED[package])} were"
 
 
 def too_old(package: str, version: str) -> bool:

@@ -12,9 +12,9 @@ from pyinfra.api import StringCommand, operation
 from cluster import paths
 from cluster.apt import apt_get
 from cluster.sources import KEYS, NAMES, Source, shadows_sysusers
-from health.preflight import FLOORS, too_old
+from health.preflight import FLOORS, not_tested, too_old, untested
 
-from .context import Run
+from .context import Run, warn
 from .managed import Managed, directory, render
 from .packages import apt_script, installed, kept_from_starting, missing
 from .refusal import stop
@@ -78,3 +78,19 @@ def refuse_old(names: list[str]) -> Generator[StringCommand]:
     if old:
         floors = "; ".join(f"{name} {' or '.join(floor)}" for name, floor in FLOORS.items() if floor)
         yield from stop(f"{', '.join(old)} on {host.name} too old: should be at least {floors}")
+
+
+def unseen(run: Run, names: list[str]) -> list[str]:
+    """What is still to be installed from sources that the deploy adds: which version that will be, no preflight could tell."""
+    added = [one for one in run.sources if not one.there]
+    return [name for name in missing(names) if any(one.serves(name) for one in added)]
+
+
+@operation()
+def tell_untested(names: list[str]) -> Generator[StringCommand]:
+    """Says what was installed of a minor release that was not tested. It does nothing and counts as no change."""
+    if state.is_executing:
+        for name, version in installed(names).items():
+            if untested(name, version):
+                warn(f"{host.name}: {not_tested(name, version)}")
+    yield from ()

@@ -113,6 +113,14 @@ def test_a_package_that_turns_out_too_old_ends_the_deploy(stage: Stage) -> None:
     assert run.executed("mktemp /etc/etcd") == []
 
 
+def test_what_a_source_had_of_a_release_that_nobody_has_tested_is_told(stage: Stage) -> None:
+    newer: Answers = [("db2", "dpkg-query", ["etcd-server 3.7.1-1 installed", "patroni 4.1.5-1 installed"], True)]
+    run = stage.rehearse("-y", answers=[*newer, *TRIXIE])
+    assert run.exit_code == 0, run.output
+    assert f"{DATABASES[1]}: etcd-server 3.7.1-1 was not tested with this tool: 3.5 were" in run.output
+    assert "patroni 4.1.5-1 was not tested" not in run.output
+
+
 def test_a_key_of_ones_own_is_laid_there_and_no_other_is_asked_for(stage: Stage) -> None:
     stage.write("mirror.asc", KEY)
     stage.write("group_data/all.py", SETTINGS + "postgres_source_key = 'mirror.asc'\netcd_source_key = 'mirror.asc'\n")
