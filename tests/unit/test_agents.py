@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,6 +70,35 @@ def test_that_would_be_seen(tmp_path: Path) -> None:
     (tmp_path / "new.py").write_text(new)
     errors = mypy(tmp_path, str(tmp_path / "new.py")).stdout
     assert [f"new.py:{line}: error" in errors for line in range(1, 6)] == [True] * 5, errors
+
+
+def oldest_python() -> str | None:
+    """A Python of that version on this machine: in the path, or where pyenv and uv keep theirs."""
+    called = f"python{OLDEST[0]}.{OLDEST[1]}"
+    kept = [Path.home() / ".pyenv/versions", Path.home() / ".local/share/uv/python"]
+    found = [shutil.which(called), *(str(path) for place in kept for path in sorted(place.glob(f"*3.10.*/bin/{called}")))]
+    tried = [one for one in found if one and subprocess.run([one, "-c", ""], capture_output=True, check=False).returncode == 0]
+    return tried[0] if tried else None  # pyenv puts a name into the path that fails
+
+
+IMPORT = """
+import importlib, sys
+assert sys.version_info[:2] == {version}, sys.version
+sys.path.insert(0, {root!r})
+for module in sys.argv[1:]:
+    importlib.import_module(module)
+print("imported", len(sys.argv[1:]))
+"""
+
+
+def test_the_oldest_python_itself_imports_what_runs_on_hosts() -> None:
+    python = oldest_python()
+    if python is None:
+        pytest.skip("NOT RUN WITH THE OLDEST PYTHON OF HOSTS: no python3.10 is here (`uv python install 3.10` brings one)")
+    modules = [name(path.with_suffix("")).replace("/", ".") for path in (*FILES, *PARTS) if path.stem != "__main__"]
+    script = IMPORT.format(version=OLDEST, root=str(ROOT))
+    done = subprocess.run([python, "-I", "-B", "-c", script, *modules], capture_output=True, text=True, check=False)
+    assert done.stdout == f"imported {len(modules)}\n", done.stderr
 
 
 def mypy(cache: Path, *what: str) -> subprocess.CompletedProcess[str]:
