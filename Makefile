@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help demo prove test lint lock benchmark clean
+.PHONY: help demo prove test test-python lint lock benchmark clean
 
 help:
 	@echo "make demo       a cluster on the built-in lab, and its primary powered off under load (root)"
 	@echo "make prove      the model of a failover, the long tests, then every fault that is possible on a plain lab three times, with a report in proof/ (root)"
 	@echo "make test       all tests; those on real hosts need root and are reported as skipped without"
+	@echo "make test-python PYTHON=3.13   the tests that need no host, on another Python (uv); TESTS= is which"
 	@echo "make lint       ruff and mypy"
 	@echo "make lock       requirements.txt of requirements.in: what is installed, with its hashes (uv)"
 	@echo "make benchmark  the figures in README, measured anew (root)"
@@ -37,6 +38,12 @@ prove: $(VENV)/installed
 
 test: $(VENV)/installed
 	pytest tests --numprocesses 4
+
+# Whatever Python of that version uv finds or brings, in an environment that is made anew; .venv stays as it is.
+PYTHON ?= 3.14
+TESTS ?= tests/unit tests/plan
+test-python:
+	uv run --no-project --isolated --python $(PYTHON) --with-requirements requirements.txt pytest $(TESTS) --numprocesses auto
 
 lint: $(VENV)/installed
 	ruff check .
