@@ -77,7 +77,10 @@ echo "$sources" | awk -v ours={repository} -v suite="$VERSION_CODENAME-pgdg" '
   while read -r f; do case $f in {own_sources}) ;; *) echo "postgres_source $f" ;; esac; done
 case $VERSION_CODENAME in {without_etcd})
   m=$(sed -n 's/^URIs: //p' {etcd_source} 2>/dev/null)
-  [ "$m" ] || m=$(echo "$sources" | awk -v r="$VERSION_CODENAME" '$2 == r || $2 == "stable" {{print $1; exit}}')
+  # Others' sources may call their suite by the release's name, too: Debian alone has its updates beside it.
+  for s in "$VERSION_CODENAME-updates" stable-updates "$VERSION_CODENAME" stable; do
+    [ "$m" ] || m=$(echo "$sources" | awk -v suite="$s" '$2 == suite {{ print $1; exit }}')
+  done
   echo "mirror $m" ;;
 esac
 echo "uid $(id -u)"

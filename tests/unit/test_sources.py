@@ -228,6 +228,16 @@ def test_a_source_counts_as_there_where_apt_reads_it_and_it_is_not_ours(
 
 
 @pytest.mark.skipif(shutil.which("apt-get") is None, reason="asks apt, which is not here")
+@pytest.mark.parametrize("suites", [("trixie", "trixie-updates"), ("stable", "stable-updates"), ("trixie",)])
+def test_a_mirror_of_debian_is_told_from_another_with_a_suite_of_its_name(tmp_path: Path, suites: tuple[str, ...]) -> None:
+    (tmp_path / "sources.list.d").mkdir()
+    first, last = ("azure", "debian") if len(suites) > 1 else ("vendor", "debian")
+    (tmp_path / f"sources.list.d/{first}.list").write_text("deb https://vendor.example.com/repo trixie main\n")
+    (tmp_path / f"sources.list.d/{last}.list").write_text("".join(f"deb {MIRROR} {suite} main\n" for suite in suites))
+    assert surveyed(tmp_path, cluster()).mirror == MIRROR
+
+
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="asks apt, which is not here")
 def test_a_source_in_a_directory_is_known_however_its_url_is_written(tmp_path: Path) -> None:
     (tmp_path / "sources.list.d").mkdir()
     (tmp_path / "sources.list").write_text("deb [trusted=yes] file:/srv/pgdg trixie-pgdg main\n")
