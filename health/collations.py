@@ -38,7 +38,8 @@ where here is not null
 
 
 def script(cluster: Cluster) -> str:
-    """A shell script for a host with PostgreSQL, as root: it prints a line of JSON for each collation of each database."""
+    """A shell script for a host with PostgreSQL, as root: it prints a line of JSON for each collation of each database,
+    and fails where one could not be asked."""
     psql = (
         f"timeout {SECONDS} runuser -u postgres -- {paths.postgres_binaries(cluster.postgres.version)}/psql"
         f" -XAtq -h {paths.POSTGRES_SOCKETS} -p {cluster.postgres.port}"
@@ -48,8 +49,8 @@ def script(cluster: Cluster) -> str:
     return (
         "export PGOPTIONS='-c search_path=pg_catalog' PGAPPNAME=pgquorum\n"
         f"said=$(PGDATABASE=postgres {psql} -c {asked[0]}) || exit\n"
-        f'echo "$said" | while IFS= read -r d; do PGDATABASE=$d {psql} -c {asked[1]} </dev/null; done\n'
-        "true\n"
+        f'echo "$said" | {{ failed=0; while IFS= read -r d; do PGDATABASE=$d {psql} -c {asked[1]} </dev/null || failed=1; done\n'
+        "exit $failed; }\n"
     )
 
 
@@ -57,7 +58,7 @@ def collations(outputs: Mapping[str, str]) -> Iterator[Finding]:
     """What the script has printed, by host: a finding for each set of databases that differ in the same way."""
     seen: dict[tuple[str, str], dict[str, list[str]]] = {}  # by library and what sorts by it: its versions, with their hosts
     for host, output in outputs.items():
-        for line in output.splitlines():
+        for line in (line for line in output.splitlines() if line.startswith("{")):
             one = json.loads(line)
             what = one["database"] + (f" (collation {one['collation']})" if one["collation"] else "")
             versions = seen.setdefault((LIBRARIES[one["provider"]], what), {})

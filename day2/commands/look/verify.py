@@ -19,6 +19,7 @@ from day2.ui.findings import show_findings
 from health.at_risk import at_risk, script, unknown
 from health.collations import collations
 from health.collations import script as collations_script
+from health.finding import finding
 from health.logins import login_script, logins
 from health.rules import Candidate, Finding, candidates, findings, healthy
 from health.rules.weaker_commits import keeps_promise
@@ -50,7 +51,10 @@ def sorting(fleet: Fleet, cluster: Cluster, view: ClusterView) -> Iterator[Findi
     """Whether all hosts whose PostgreSQL answers sort text alike."""
     hosts = [h.name for h in cluster.postgres_hosts if view.hosts[h.name].postgres]
     answers = fleet.run_all(dict.fromkeys(hosts, "sh -s collations"), collations_script(cluster))
-    yield from collations({name: answer.output for name, answer in answers.items() if answer.ok})
+    for name, answer in answers.items():
+        if not answer.ok:
+            yield finding("host.unseen", name, f"how it sorts text could not be seen: {answer.problem or answer.code}")
+    yield from collations({name: answer.output for name, answer in answers.items()})
 
 
 def judge(cluster: Cluster, through: str | None) -> tuple[tuple[Finding, ...], tuple[Candidate, ...]]:
