@@ -97,15 +97,14 @@ def wait_until(answer: Callable[[], Answer], what: str, seconds: float = PATIENC
         pause = min(1.0, pause * 1.3)  # a question such as patronictl's takes a good part of a second of processor time
 
 
-# Far from those in use.
+# Far from those in use, and so many that one of them as good as always lies first in the directory.
 RESERVE = """
 newest=$(ls | grep -xE '[0-9A-F]{24}' | sort | tail -n 1)
-for number in $(seq 160 250); do
-    name=$(printf '%.16s%08X' "$newest" $number)
-    truncate -s 16M $name && chown postgres: $name && chmod 600 $name && echo "$PWD/$name"
-    [ "$(ls -U | grep -xE '[0-9A-F]{24}' | head -n 1)" = $name ] && exit
-done
-exit 1
+for number in $(seq 0 255); do printf "$PWD/%.8s%08X%08X\n" $newest $((16#${newest:8:8} + 1)) $number; done >/tmp/reserved
+xargs truncate --size 16M </tmp/reserved
+xargs chown postgres: </tmp/reserved
+xargs chmod 600 </tmp/reserved
+cat /tmp/reserved
 """
 
 
@@ -164,8 +163,8 @@ class Hosts:
         return self.on(host, f"runuser -u postgres -- psql -XAtq -d {database} -c '{quoted}'")
 
     def reserve(self, host: str, wal: str) -> list[str]:
-        """Makes files in a directory of the log as PostgreSQL reserves them, of zeroes, until one of them lies first in it. Their
-        paths."""
+        """Makes files in a directory of the log as PostgreSQL reserves them, of zeroes, which is the first thing that a program
+        finds there that takes any one. Their paths."""
         return self.on(host, f"cd {wal}; {RESERVE}").split()
 
     def members(self, through: str | None = None) -> dict[str, dict[str, Any]]:
