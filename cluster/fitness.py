@@ -93,9 +93,10 @@ def _taken(cluster: Cluster, name: str, survey: HostSurvey) -> Iterator[str]:
         own = {unit.partition("@")[0] for unit in component.units}
         for setting in sorted(set(component.ports) - FIXED.keys()):
             number = cluster.setting(setting)
-            others = {(unit, program) for port, unit, program in survey.listeners if port == number}
+            # Of whom systemd knows no unit, nobody can tell whether it is the component itself.
+            others = {(unit, program) for port, unit, program in survey.listeners if port == number and unit}
             for unit, program in sorted(other for other in others if other[0].partition("@")[0] not in own):
-                who = f"{program or 'something'} ({unit})" if unit else "something"
+                who = f"{program or 'something'} ({unit})"
                 yield f"{setting} = {number}: {who} listens there already: end it, or choose another port"
 
 

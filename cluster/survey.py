@@ -123,7 +123,7 @@ command -v systemd-analyze >/dev/null && {{
 ss -Hltnp 2>/dev/null | while read -r _ _ _ local _ users; do
   port=${{local##*:}}; case " {ports} " in *" $port "*) ;; *) continue ;; esac
   pid=${{users#*pid=}}; pid=/proc/${{pid%%[!0-9]*}}
-  echo "listener $port $(sed 's,.*/,,; q' $pid/cgroup 2>/dev/null) $(tr -dc '[:print:]' 2>/dev/null <$pid/comm)"
+  echo "listener $port $(sed -n 's,^0::.*/,,p' $pid/cgroup 2>/dev/null) $(tr -dc '[:print:]' 2>/dev/null <$pid/comm)"
 done
 case "$(ip -o address show 2>/dev/null)" in {proxies})
   # Whoever has an address answers for it, whatever else it keeps to itself. Where keepalived is set up, that is one of ours.

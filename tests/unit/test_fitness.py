@@ -257,7 +257,7 @@ def test_a_port_of_a_living_host_that_somebody_else_has_is_refused_by_name() -> 
     assert said((6433, "session-4.scope", "nginx"), (6433, "session-4.scope", "nginx")) == [
         "host proxy1: pooling_read_port = 6433: nginx (session-4.scope) listens there already: end it, or choose another port"
     ]
-    assert said((7000, "", ""))[0].startswith("host proxy1: haproxy_stats_port = 7000: something listens there already")
+    assert said((7000, "", "")) == [], "it may be HAProxy: nobody knows"
     assert said((5001, "pgquorum-pool@write-1.service", "pgbouncer")) != []  # it would move only after HAProxy has come
     assert said((5432, "session-4.scope", "postgres")) == []  # no port of that host's
     assert said((6433, "session-4.scope", "nginx"), on=BLANK) == []  # the probe tells
