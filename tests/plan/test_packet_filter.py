@@ -31,7 +31,7 @@ def test_it_is_tried_with_its_end_armed_before_it_is_kept(filtered: Rehearsal) -
 
 def test_it_is_there_before_anything_listens(filtered: Rehearsal) -> None:
     kept = max(filtered.last(f"mv -f {RULES}.new", host) for host in HOSTS)
-    assert kept < min(filtered.first("/etc/etcd", host) for host in DATABASES)
+    assert kept < min(filtered.first("mktemp /etc/etcd", host) for host in DATABASES)
     assert filtered.first("nftables", DATABASES[0]) < filtered.first(f"mktemp {RULES}.new", DATABASES[0])
 
 
