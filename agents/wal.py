@@ -7,10 +7,13 @@ which is only reserved: it holds zeroes. Positions are bytes since 0/0.
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 
 SEGMENT_NAME = re.compile("[0-9A-F]{24}")
+# What a page begins with (XLogPageHeaderData of xlog_internal.h): two numbers, its timeline, and its position.
+PAGE = struct.Struct("=HHIQ")
 
 
 def position(lsn: str) -> int:
@@ -26,6 +29,14 @@ def lsn(where: int) -> str:
 def beginning(name: str, segment: int) -> int:
     """Where a file begins; each has `segment` bytes."""
     return int(name[8:16], 16) * 2**32 + int(name[16:], 16) * segment
+
+
+def is_begun(file: Path, segment: int) -> bool:
+    """Whether a file has any log: its first page says where it lies. One that is only reserved has zeroes there, or what it was
+    used for before. Raises OSError."""
+    with file.open("rb") as opened:
+        header = opened.read(PAGE.size)
+    return len(header) == PAGE.size and PAGE.unpack(header)[-1] == beginning(file.name, segment)
 
 
 def of_timeline(names: Iterable[str], timeline: int, begin: int, end: int | None, segment: int) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from agents.rights import become
-from agents.wal import beginning, lsn, of_timeline, position, waldump
+from agents.wal import beginning, is_begun, lsn, of_timeline, position, waldump
 
 # More is not read: with files of 16 MiB it is 1 GiB.
 MOST_FILES = 64
@@ -50,12 +50,12 @@ def counted(lines: Any, time: float | None) -> dict[str, Any]:
 def look(spec: dict[str, Any]) -> dict[str, Any]:
     """The answer. Raises OSError."""
     wal, timeline = Path(spec["wal"]), int(spec["timeline"])
-    names = [file.name for file in wal.iterdir() if re.fullmatch(f"{timeline:08X}[0-9A-F]{{16}}", file.name)]
-    written = sorted(names, key=lambda name: (wal / name).stat().st_mtime)[-MOST_FILES:]
-    if not written:
+    all_of_it = sorted(file for file in wal.iterdir() if re.fullmatch(f"{timeline:08X}[0-9A-F]{{16}}", file.name))
+    segment = all_of_it[0].stat().st_size if all_of_it else 0
+    names = [file.name for file in all_of_it if is_begun(file, segment)]
+    if not names:
         raise OSError(f"no file of timeline {timeline} is there")
-    segment = (wal / written[0]).stat().st_size
-    begin = position(spec["lsn"]) if spec.get("lsn") else beginning(min(written), segment)
+    begin = position(spec["lsn"]) if spec.get("lsn") else beginning(names[-MOST_FILES:][0], segment)
     files = of_timeline(names, timeline, begin, None, segment)
     if not files:
         return counted([], None)

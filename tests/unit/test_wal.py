@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from agents.wal import beginning, lsn, of_timeline, position, waldump
+from agents.wal import PAGE, beginning, is_begun, lsn, of_timeline, position, waldump
 
 SEGMENT = 16 * 1024**2
 NAMES = [f"0000000{timeline}000000000000000{number}" for timeline in (2, 3) for number in range(1, 6)]
@@ -28,6 +30,18 @@ def test_files_of_a_part_of_a_timeline(begin: int, end: int | None, numbers: str
     others = ["00000003.history", "archive_status", "000000030000000000000003.partial"]
     found = of_timeline([*reversed(NAMES), *others], 3, begin, end, SEGMENT)
     assert found == [f"00000003000000000000000{number}" for number in numbers]
+
+
+def test_a_file_that_is_only_reserved_has_no_log(tmp_path: Path) -> None:
+    file = tmp_path / NAMES[7]
+    for content, begun in (
+        (PAGE.pack(0xD118, 2, 3, 3 * SEGMENT), True),
+        (PAGE.pack(0xD118, 2, 3, 2 * SEGMENT), False),
+        (bytes(PAGE.size), False),
+        (b"", False),
+    ):
+        file.write_bytes(content)
+        assert is_begun(file, SEGMENT) == begun
 
 
 def test_pg_waldump_is_told_which_files_to_open_and_starts_where_they_do() -> None:
