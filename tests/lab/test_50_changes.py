@@ -137,6 +137,8 @@ def test_a_new_role_and_its_database_are_made_and_no_secret_shows_meanwhile(site
             ).fetchone()  # type: ignore[misc]
         assert (limit, member, monitor) == (7, True, True)
         assert site.changes() == 0
+    # That the settings have another list of roles and databases is noted, no more.
+    assert site.changes() == len(HOSTS)
     assert site.changes() == 0
     with site.connect(5000, user="reports", dbname="reports", password=password) as connection:
         connection.execute("table mine")  # taking it out of the settings dropped nothing
