@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from agents.unarchived import Log, log_in
-from agents.wal import beginning, of_timeline, position, waldump
+from agents.wal import LSN, beginning, of_timeline, position, waldump
 
-# What pg_waldump says where it comes to the end: a position in which there is no log, or the file that there is not.
-LSN = re.compile(r"\b([0-9A-F]{1,8})/([0-9A-F]{1,8})\b")
-NO_FILE = re.compile(r"could not find file \"[0-9A-F]{8}([0-9A-F]{8})([0-9A-F]{8})\"")
+# What pg_waldump says where it comes to the end, unless it says a position in which there is no log.
+NO_FILE = re.compile(r"could not find file \"([0-9A-F]{24})\"")
 # What a recovery to a moment stops before, where it is later than that.
 ENDED = re.compile(r"desc: (?:COMMIT|ABORT)[A-Z_]* .*?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.?\d*) UTC")
 FILES_BEFORE = 4
@@ -75,7 +74,7 @@ def end(said: str, there: There, begin: int) -> int:
     if not said.strip():
         return max([begin, *(beginning(name, there.log.size) + there.log.size for name in _files(there, begin))])
     places = [position(found[0]) for found in LSN.finditer(said)]
-    files = [(int(high, 16) << 32) + int(low, 16) * there.log.size for high, low in NO_FILE.findall(said)]
+    files = [beginning(name, there.log.size) for name in NO_FILE.findall(said)]
     return max([begin, *places, *files])
 
 

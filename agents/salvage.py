@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from agents.specification import Specification
-from agents.wal import beginning, lsn, of_timeline, position, waldump
+from agents.wal import LSN, beginning, lsn, of_timeline, position, waldump
 
 NOTE = "salvage.json"
 # In all, the oldest is removed first; and so much of the file system stays free.
@@ -31,7 +30,6 @@ HISTORY = (
     "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8) || E'\\n' || encode(pg_read_binary_file('pg_wal/'"
     " || left(pg_walfile_name(pg_current_wal_lsn()), 8) || '.history'), 'escape')"
 )
-LSN = re.compile(r"\b([0-9A-F]{1,8})/([0-9A-F]{1,8})\b")
 
 # The timelines that a server's log has gone through, oldest first, each with where it was left (bytes since 0/0); None: not yet.
 History = Sequence[tuple[int, "int | None"]]

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 SEGMENT_NAME = re.compile("[0-9A-F]{24}")
+# Positions in what PostgreSQL's programs say.
+LSN = re.compile(r"\b([0-9A-F]{1,8})/([0-9A-F]{1,8})\b")
 # What a page begins with (XLogPageHeaderData of xlog_internal.h): two numbers, its timeline, and its position.
 PAGE = struct.Struct("=HHIQ")
 
