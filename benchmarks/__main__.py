@@ -2,16 +2,18 @@
 
 import sys
 
-from . import archive, deploy, failover, gate, prove, tasks
+from . import archive, backup, deploy, failover, gate, pool, pooled, prove, tasks
 
 BENCHMARKS = {
     "archive": archive.main,
     "deploy": deploy.main,
     "failover": failover.main,
     "gate": gate.main,
+    "pool": pool.main,
+    "pooled": pooled.main,
     "tasks": tasks.main,
 }
-ON_REQUEST = {"prove": prove.main}  # takes long
+ON_REQUEST = {"backup": backup.main, "prove": prove.main}  # these take long
 
 names = sys.argv[1:] or list(BENCHMARKS)
 for name in names:

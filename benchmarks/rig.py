@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,6 +35,34 @@ def blank_lab(spec: LabSpec = SPEC) -> Iterator[Lab]:
     finally:
         lab.down()
         shutil.rmtree(CHECKOUT / "secrets" / SPEC.name, ignore_errors=True)
+
+
+def add_settings(group: str, text: str) -> None:
+    """Adds lines to the lab's own settings of a group."""
+    with (CHECKOUT / Path(INVENTORY).parent / "group_data" / f"{group}.py").open("a", encoding="utf-8") as data:
+        data.write(text)
+
+
+def answered(*command: str) -> str:
+    """What a command prints. Raises CalledProcessError, with its errors shown, when it fails."""
+    return subprocess.run(command, cwd=CHECKOUT, env=_environment(), text=True, stdout=subprocess.PIPE, check=True).stdout
+
+
+def pgbench(lab: Lab, words: Sequence[str], switches: str) -> str:
+    """What pgbench says that runs on the last database host, as the application, by the way of `invoke dsn WORDS`."""
+    return as_application(lab, words, f"/usr/lib/postgresql/*/bin/pgbench {switches}")
+
+
+def as_application(lab: Lab, words: Sequence[str], command: str) -> str:
+    """What a client says that runs on the last database host, with the application's login, which it gets by standard input."""
+    login = answered("invoke", "dsn", "--with-password", "--format", "env", *words)
+    # TLS is not verified here: whose it is makes no difference to how long it takes.
+    script = f"set -a\n{login}\nPGSSLMODE=require\nunset PGSSLROOTCERT PGCHANNELBINDING\nulimit -n 8192\n{command} 2>&1\n"
+    host = [host.name for host in lab.spec.hosts if host.kind == "database"][-1]
+    done = subprocess.run([*lab.ssh_command(host), "bash -s"], input=script, text=True, stdout=subprocess.PIPE)
+    if done.returncode:
+        sys.exit(f"{command}: exit code {done.returncode}\n{done.stdout[-2000:]}")
+    return done.stdout
 
 
 def timed(*command: str) -> float:

@@ -1,0 +1,55 @@
+"""What the pools of connections are for: a thousand clients, by pgbench, through PgBouncer and straight through HAProxy, in turn.
+
+The servers take a thousand sessions here, so that a thousand clients can be had without pools at all; the pools have as many
+connections as they would have of the 200 that are shipped.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import sys
+
+from . import rig
+
+ROUNDS = 3
+SECONDS = 20
+# Name to pgbench's own switches. `-C`: each transaction on a connection of its own.
+LOADS = {
+    "1000 clients write": "-N -c 1000",
+    "1000 clients read": "-S -c 1000",
+    "50 clients connect anew": "-S -C -c 50",
+}
+WAYS = {"direct": (), "pooled": ("--pooled",)}
+SETTINGS = {
+    "postgres": 'postgres_parameters = {"max_connections": 1200, "shared_buffers": "256MB", "max_wal_size": "2GB"}\n',
+    "haproxy": "haproxy_max_connections = 2000\npooling = True\npooling_pool_size = 38\n",
+}
+FOUND = {what: re.compile(rf"^{what} = ([\d.]+)", re.MULTILINE) for what in ("tps", "latency average")}
+
+
+def main(rounds: int = ROUNDS) -> None:
+    figures: dict[tuple[str, str, str], list[float]] = {}
+    with rig.blank_lab() as lab:
+        for group, text in SETTINGS.items():
+            rig.add_settings(group, text)
+        rig.deploy()
+        rig.pgbench(lab, (), "-i -q -s 10")
+        for _ in range(rounds):
+            for load, switches in LOADS.items():
+                for way, words in WAYS.items():
+                    said = rig.pgbench(lab, words, f"-n -j 2 -T {SECONDS} {switches}")
+                    for what, pattern in FOUND.items():
+                        found = pattern.search(said)
+                        if not found:
+                            sys.exit(f"pgbench says no {what}, so there is nothing to say:\n{said}")
+                        figures.setdefault((load, way, what), []).append(float(found[1]))
+                    print(f"{load} {way}: {figures[load, way, 'tps'][-1]:.0f} a second", file=sys.stderr, flush=True)
+    for load in LOADS:
+        medians = {}
+        for way in WAYS:
+            tps, wait = (statistics.median(figures[load, way, what]) for what in FOUND)
+            medians[way] = tps
+            each = " ".join(f"{one:.0f}" for one in figures[load, way, "tps"])
+            print(f"{load:24} {way:7} {each}   median {tps:.0f} transactions a second, {wait:.0f} ms each")
+        print(f"{load:24} ratio   {medians['pooled'] / medians['direct']:.2f} pooled to direct")
