@@ -7,6 +7,9 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,29 @@ def test_a_server_of_somebody_else_s_is_not_believed(tmp_path: Path) -> None:
         https.ask(server.address, "/", None, https.tls_context(**other.tls), 20)
 
 
+@contextmanager
+def saying(folder: Path, parts: Sequence[bytes | float]) -> Iterator[Callable[[float], object]]:
+    """Asks, with a number of seconds for each wait, a server that says these bytes, with pauses of so many seconds."""
+    with serving(folder) as files:
+        pass
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.tls["cert"], files.tls["key"])
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with suppress(OSError), context.wrap_socket(connection, server_side=True) as secured:
+                secured.recv(1000)
+                for part in parts:
+                    secured.sendall(part) if isinstance(part, bytes) else time.sleep(part)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        address, tls = f"127.0.0.1:{listening.getsockname()[1]}", https.tls_context(**files.tls)
+        yield lambda seconds: https.ask(address, "/", None, tls, seconds)
+        thread.join()
+
+
 @pytest.mark.parametrize(
     ("said", "error", "words"),
     [
@@ -55,23 +81,18 @@ def test_a_server_of_somebody_else_s_is_not_believed(tmp_path: Path) -> None:
     ],
 )
 def test_an_answer_that_is_none_is_an_error(tmp_path: Path, said: bytes, error: type[Exception], words: str) -> None:
-    with serving(tmp_path) as files:
-        pass
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(files.tls["cert"], files.tls["key"])
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with saying(tmp_path, [said]) as ask, pytest.raises(error, match=words):
+        ask(20)
 
-        def serve() -> None:
-            connection, _ = listening.accept()
-            with context.wrap_socket(connection, server_side=True) as secured:
-                secured.recv(1000)
-                secured.sendall(said)
 
-        thread = threading.Thread(target=serve)
-        thread.start()
-        with pytest.raises(error, match=words):
-            https.ask(f"127.0.0.1:{listening.getsockname()[1]}", "/", None, https.tls_context(**files.tls), 20)
-        thread.join()
+def test_an_answer_that_comes_in_parts_is_read_to_its_end(tmp_path: Path) -> None:
+    with saying(tmp_path, [b"HTTP/1.0 200 OK\r\n", 0.01, b"A: b\r\n\r\n", 0.2, b"[1,", 0.05, b" 2]"]) as ask:
+        assert ask(20) == [1, 2]
+
+
+def test_who_says_nothing_more_is_not_waited_for_longer_than_told(tmp_path: Path) -> None:
+    with saying(tmp_path, [b"HTTP/1.0 200 OK\r\n\r\n[1,", 1.0, b" 2]"]) as ask, pytest.raises(TimeoutError):
+        ask(0.1)
 
 
 def test_what_takes_long_to_import_is_not_imported_by_the_gate() -> None:
