@@ -75,7 +75,7 @@ class _Prompt(io.RawIOBase):
     """What comes over a connection, each part of it acknowledged at once.
 
     A server that sends its answer in several parts, as Patroni's does, waits with the second one until the first is acknowledged
-    (Nagle's algorithm), and this side's kernel waits for something to send along with that. Such a failover takes 40 ms longer.
+    (Nagle's algorithm), and this side's kernel waits for something to send along with that: 40 ms, and so much of a failover.
     """
 
     def __init__(self, connection: ssl.SSLSocket, seconds: float | None) -> None:
