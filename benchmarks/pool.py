@@ -8,7 +8,13 @@ from __future__ import annotations
 
 import re
 import statistics
+import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lab import Lab
 
 from . import rig
 
@@ -25,6 +31,8 @@ SETTINGS = {
     "postgres": 'postgres_parameters = {"max_connections": 1200, "shared_buffers": "256MB", "max_wal_size": "2GB"}\n',
     "haproxy": "haproxy_max_connections = 2000\npooling = True\npooling_pool_size = 38\n",
 }
+# Memory of the primary's Patroni and PostgreSQL that is neither shared nor a cache, in bytes.
+MEMORY = "sed -n 's/^anon //p' /sys/fs/cgroup/system.slice/patroni.service/memory.stat"
 FOUND = {what: re.compile(rf"^{what} = ([\d.]+)", re.MULTILINE) for what in ("tps", "latency average")}
 
 
@@ -38,7 +46,8 @@ def main(rounds: int = ROUNDS) -> None:
         for _ in range(rounds):
             for load, switches in LOADS.items():
                 for way, words in WAYS.items():
-                    said = rig.pgbench(lab, words, f"-n -j 2 -T {SECONDS} {switches}")
+                    with _halfway(lab, figures.setdefault((load, way, "memory"), [])):
+                        said = rig.pgbench(lab, words, f"-n -j 2 -T {SECONDS} {switches}")
                     for what, pattern in FOUND.items():
                         found = pattern.search(said)
                         if not found:
@@ -51,5 +60,21 @@ def main(rounds: int = ROUNDS) -> None:
             tps, wait = (statistics.median(figures[load, way, what]) for what in FOUND)
             medians[way] = tps
             each = " ".join(f"{one:.0f}" for one in figures[load, way, "tps"])
-            print(f"{load:24} {way:7} {each}   median {tps:.0f} transactions a second, {wait:.0f} ms each")
+            memory = statistics.median(figures[load, way, "memory"]) / 1e6
+            print(f"{load:24} {way:7} {each}   median {tps:.0f} transactions a second, {wait:.0f} ms each, {memory:.0f} MB")
         print(f"{load:24} ratio   {medians['pooled'] / medians['direct']:.2f} pooled to direct")
+
+
+@contextmanager
+def _halfway(lab: Lab, memory: list[float]) -> Iterator[None]:
+    """Notes how much memory the primary takes when half of the time is over."""
+    primary = next(host.name for host in lab.spec.hosts if host.kind == "database")
+
+    def look() -> None:
+        command = [*lab.ssh_command(primary), MEMORY]
+        memory.append(float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout))
+
+    timer = threading.Timer(SECONDS / 2, look)
+    timer.start()
+    yield
+    timer.join()

@@ -45,7 +45,11 @@ def add_settings(group: str, text: str) -> None:
 
 def answered(*command: str) -> str:
     """What a command prints. Raises CalledProcessError, with its errors shown, when it fails."""
-    return subprocess.run(command, cwd=CHECKOUT, env=_environment(), text=True, stdout=subprocess.PIPE, check=True).stdout
+    done = subprocess.run(command, cwd=CHECKOUT, env=_environment(), text=True, capture_output=True)
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
+        done.check_returncode()
+    return done.stdout
 
 
 def pgbench(lab: Lab, words: Sequence[str], switches: str) -> str:
