@@ -33,7 +33,8 @@ class Kind(NamedTuple):
 
 # Each process of a parallel run has a lab of its own: one has IPv6, too, and one nothing else; on two Debian 13 runs, on one
 # both releases; on one PostgreSQL 17; two have a host for backups, one a second proxy, which join in a test. With
-# LAB_SUITE=trixie all of them run that, with LAB_POSTGRES=17 that. A run in one process has the plainest.
+# LAB_SUITE=trixie all of them run that, with LAB_POSTGRES=17 that, with LAB_ADDRESSES=ipv6 they have those alone. A run in one
+# process has the plainest.
 KINDS = (
     Kind("ipv4", "trixie", 17, backup=True),
     Kind("dual", "forky,trixie", 18),
@@ -44,7 +45,7 @@ LABS = [
     LabSpec(
         f"test{n}",
         subnet=f"10.77.{16 + n}.0/24",
-        addresses=kind.addresses,
+        addresses=os.environ.get("LAB_ADDRESSES") or kind.addresses,
         suite=os.environ.get("LAB_SUITE") or kind.suite,
         backup=kind.backup,
         proxies=kind.proxies,

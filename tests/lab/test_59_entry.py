@@ -16,18 +16,18 @@ import pytest
 from clients import LongTransactions, Pooled
 from commands import finish, invoke, start, status
 from helpers import INVENTORY, Site
-from hosts import ADDRESS, PROXY, SECOND, SPEC, wait_until
+from hosts import ADDRESS, FAMILY, PROXY, SECOND, SPEC, wait_until
 from proving import as_promised, run, switch_over
 
 from lab import access
 
 pytestmark = [
-    pytest.mark.skipif(SECOND is None or SPEC.addresses != "ipv4", reason="no second proxy host"),
+    pytest.mark.skipif(SECOND is None, reason="no second proxy host"),
     pytest.mark.usefixtures("healed"),
 ]
 OTHER = SECOND or ""
 BOTH = [PROXY, OTHER]
-SHARED = str(SPEC.network.network_address + 50)
+SHARED = str(SPEC.networks[0].network_address + 0x50)
 NAME = "db.example.com"
 WRITES, READS = 6432, 6433
 SETTINGS = f"proxy_address = {SHARED!r}\nproxy_address_name = {NAME!r}\npooling = True\npooling_processes = 2"
@@ -125,7 +125,7 @@ def test_keepalived_and_systemd_find_nothing_wrong_with_their_files(shared: Site
 def test_the_packet_filter_takes_vrrp_from_the_other_proxy_alone(shared: Site) -> None:
     for host in BOTH:
         rules = shared.on(host, "nft list chain inet pgquorum input")
-        assert f"ip saddr {ADDRESS[other(host)]} accept" in rules and "drop" in rules
+        assert f"{FAMILY} saddr {ADDRESS[other(host)]} accept" in rules and "drop" in rules
 
 
 def test_a_client_comes_by_the_address_and_by_its_name_with_tls_verified(shared: Site) -> None:
