@@ -25,13 +25,15 @@ MASKED_UNITS = (
     "systemd-random-seed.service", "sshd-keygen.service",
 )  # fmt: skip
 
-# Of a stable release: also from the repositories made for it, which lie in the image. To add them is the deploy's work.
+# Of a stable release: also from the repositories made for it, which lie in the image. To add them is the deploy's work. A proxy
+# host with pools takes PgBouncer from there, and what that needs from the release itself.
 DOWNLOAD_FOR_STABLE = f"""set -eu
 cat > "$1/etc/apt/sources.list.d/lab.list" <<'EOF'
 deb [trusted=yes] file:{packages.ON_HOST}/pgdg {{suite}}-pgdg main
 deb [trusted=yes] file:{packages.ON_HOST}/debian {{later}} main
 EOF
 chroot "$1" apt-get clean
+chroot "$1" apt-get install --yes --download-only postgresql-common postgresql-client
 chroot "$1" apt-get update
 chroot "$1" apt-get install --yes --download-only {" ".join(ROLE_PACKAGES)} {{own}}
 rm "$1/etc/apt/sources.list.d/lab.list" "$1"/var/lib/apt/lists/*srv_lab_*
