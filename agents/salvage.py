@@ -19,6 +19,7 @@ from pathlib import Path
 
 from agents.specification import Specification
 from agents.wal import LSN, beginning, lsn, of_timeline, position, waldump
+from cluster.timelines import left
 
 NOTE = "salvage.json"
 # In all, the oldest is removed first; and so much of the file system stays free.
@@ -64,7 +65,7 @@ class Note:
 def history(text: str, timeline: int) -> History:
     """The history of `timeline`, from the text of its history file."""
     rows = [line.split() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    return [*((int(row[0]), position(row[1])) for row in rows), (timeline, None)]
+    return [*left([(int(row[0]), position(row[1])) for row in rows]), (timeline, None)]
 
 
 def diverged(mine: History, theirs: History) -> list[Stretch]:

@@ -25,8 +25,13 @@ LEFT = re.compile(r"^\s*(\d+)\s+([0-9A-F]+)/([0-9A-F]+)", re.MULTILINE)
 
 
 def left_at(history: str) -> dict[int, int]:
-    """From the text of a history file: where (bytes) each earlier timeline of its line was left."""
-    return {int(number): (int(high, 16) << 32) + int(low, 16) for number, high, low in LEFT.findall(history)}
+    """From the text of a history file: where (bytes) each earlier timeline of its line was left. The rule is in
+    cluster/timelines.py (left), which is not sent along with what uses this."""
+    found, end = dict[int, int](), None
+    for number, high, low in reversed(LEFT.findall(history)):
+        where = (int(high, 16) << 32) + int(low, 16)
+        found[int(number)] = end = where if end is None else min(where, end)
+    return dict(reversed(found.items()))
 
 
 def on_the_line(names: Iterable[str], timeline: int, left: Mapping[int, int], segment_size: int) -> list[str]:

@@ -6,7 +6,7 @@ the middle of it. Positions are bytes since 0/0, times seconds since 1970.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,12 +64,28 @@ class Timeline:
         return timeline == self.number or any(fork.timeline == timeline and where <= fork.lsn for fork in self.forks)
 
 
+def left(rows: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Where each timeline of a line was left for the next one, from the rows of a history file: timeline and position, the oldest
+    first.
+
+    A recovery along a timeline may be told to stop before that has begun, on one that it comes from. PostgreSQL then writes the
+    position into its row, and leaves those before it as they were, with later ones (writeTimeLineHistory).
+    """
+    found, end = list[tuple[int, int]](), None
+    for timeline, where in reversed(rows):
+        end = where if end is None else min(where, end)
+        found.append((timeline, end))
+    return found[::-1]
+
+
 def timelines(histories: Mapping[int, tuple[str, float]]) -> dict[int, Timeline]:
     """All timelines there are, by number, from the archive's history files: number to text, and when that was archived."""
     found = {1: Timeline(1)}
     for number, (text, at) in sorted(histories.items()):
         rows = [line.split(None, 2) for line in text.splitlines() if line.strip() and not line.startswith("#")]
-        forks = tuple(Fork(int(row[0]), position(row[1]), row[2].strip() if len(row) > 2 else "") for row in rows)
+        ends = left([(int(row[0]), position(row[1])) for row in rows])
+        reasons = [row[2].strip() if len(row) > 2 else "" for row in rows]
+        forks = tuple(Fork(*end, reason) for end, reason in zip(ends, reasons, strict=True))
         found[number] = Timeline(number, forks, at)
     return found
 

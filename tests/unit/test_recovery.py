@@ -116,6 +116,23 @@ def test_a_mark_lies_on_the_newest_timeline_that_has_it() -> None:
     assert timeline_of(KNOWN, name, Mark("m", 2, 0x5200000, ""), None).number == 2  # taken back by the restore
 
 
+def test_a_restore_to_before_a_failover_lacks_what_both_timelines_had_after_it() -> None:
+    """A failover came after the moment, so the restore went along the timeline which that had begun. PostgreSQL notes where it
+    stopped as the end of that one, before the end of the one that it comes from."""
+    back = timelines({
+        2: (f"1\t0/3000000\t{END}\n", 1_000.0),
+        3: (f"1\t0/3000000\t{END}\n\n2\t0/6000000\t{END}\n", 2_000.0),
+        4: (f"1\t0/3000000\t{END}\n\n2\t0/6000000\t{END}\n\n3\t0/5000000\tbefore 2026-11-29 07:00:00+00\n", 3_000.0),
+    })  # fmt: skip
+    mark = Mark("m", 2, 0x5800000, "2026-11-29T07:00:00+00:00")
+    assert timeline_of(back, parse_target("m"), mark, None).number == 3
+    assert back[4].has(2, 0x5000000) and not back[4].has(2, 0x5000001)
+    assert back[4].line == ((1, 0), (2, 0x3000000), (3, 0x5000000), (4, 0x5000000))
+    late = base("late", 1_900.0, 2, 0x5500000)
+    with pytest.raises(ClusterError, match="late: it is of timeline 2, which does not lead there"):
+        base_for([late], back[4], parse_target("latest"), None, None)
+
+
 def test_a_second_failover_from_one_timeline_is_the_one_that_was_followed() -> None:
     """Whoever was lost before anybody followed has left a history, too."""
     known = timelines({2: (f"1\t0/3000000\t{END}\n", 10.0), 3: (f"1\t0/3000000\t{END}\n", 12.0)})

@@ -27,6 +27,11 @@ def test_a_history_file_is_read() -> None:
     text = "1\t0/3000000\tno recovery target specified\n\n2\t1/A\tno recovery target specified\n"
     assert history(text, 3) == [(1, 0x3000000), (2, 2**32 + 0xA), (3, None)]
     assert history("", 1) == [(1, None)]
+    stopped_before_it_began = "1\t0/3000000\tx\n\n2\t0/6000000\tx\n\n3\t0/5000000\tbefore 2026-11-29 07:00:00+00\n"
+    theirs = history(stopped_before_it_began, 4)
+    assert theirs == [(1, 0x3000000), (2, 0x5000000), (3, 0x5000000), (4, None)]
+    mine = [(1, 0x3000000), (2, 0x6000000), (3, None)]
+    assert diverged(mine, theirs) == [Stretch(2, 0x5000000, 0x6000000), Stretch(3, 0x6000000, None)]
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,8 @@ def marks(pg_wal: Path) -> set[str]:
 
 def test_a_history_file_says_where_each_timeline_was_left() -> None:
     assert left_at(HISTORY) == {1: 0x5000060, 2: 0x9A00000}
+    stopped_before_it_began = "1\t0/3000000\tx\n\n2\t0/6000000\tx\n\n3\t0/5000000\tbefore 2026-11-29 07:00:00+00\n"
+    assert left_at(stopped_before_it_began) == {1: 0x3000000, 2: 0x5000000, 3: 0x5000000}
     assert left_at("3\tA/FF000000\tbefore 2026-11-29 07:00:00+00\n") == {3: 0xAFF000000}
 
 
