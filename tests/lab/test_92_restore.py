@@ -73,12 +73,13 @@ def joined(site: Site) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def moments(joined: Site) -> dict[str, str]:
-    """When there was one row, when there were two, and when there was no table."""
+    """When there was one row, and when there were two. Both lie on a timeline that another one goes on from."""
     found = {"one": now(joined)}
     joined.psql(joined.leader(), "insert into orders values (2)")
     assert invoke(joined, "backup.mark", "two_rows")[0] == 0
     found["two"] = now(joined)
     joined.psql(joined.leader(), "drop table orders")
+    switch_over(joined)
     return found
 
 
