@@ -22,6 +22,10 @@ PROMOTE_SECONDS = 1.5
 LEASE_REVOKE_SECONDS = 0.5
 # One round of Patroni's loop, when all it asks answer: how late the leader key may be renewed, and how long a race takes.
 ROUND_SECONDS = 0.5
+# How much later than the leader's a replica's round of Patroni begins (dcs/etcd3.py, watch).
+REPLICA_PAUSE_SECONDS = 0.5
+# With fewer members of etcd than that, none can be lost.
+LEAST_MEMBERS = 3
 # HAProxy's `timeout check` (templates/haproxy/haproxy.cfg.j2), and how long it goes on trying to connect for a client.
 CHECK_SECONDS = 2.0
 RETRY_SECONDS = 3.0
@@ -120,6 +124,13 @@ class Timing(BaseModel):
             election = self.election_ms / 1000
             return self.ttl + 2 * election, self.ttl + 3 * election + LEASE_REVOKE_SECONDS
         return self.ttl - self.loop_wait - ROUND_SECONDS, self.ttl + LEASE_REVOKE_SECONDS
+
+    @property
+    def etcd_left(self) -> float:
+        """How long a Patroni goes on with a member of etcd that is gone without a word, at most, and hears of no change: until
+        its next round (a replica's begins half a second later), in which it waits for its share of retry_timeout before it asks
+        the next of three members (patroni/dcs/etcd.py)."""
+        return self.loop_wait + REPLICA_PAUSE_SECONDS + self.retry_timeout / LEAST_MEMBERS
 
     def taken_out(self, check: float) -> Span:
         """When HAProxy sends no more to a server whose checks fail, each after `check` seconds: `fall` of them, the next one

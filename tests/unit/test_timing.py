@@ -70,6 +70,16 @@ def test_haproxy_takes_a_server_out_after_so_many_failed_checks() -> None:
 
 
 @pytest.mark.parametrize("timing", PROFILES.values(), ids=PROFILES)
+def test_whoever_asked_the_lost_hosts_etcd_asks_another_before_the_leader_key_goes(timing: Timing) -> None:
+    """So no failover waits for it, as long as no key goes before its time is over."""
+    assert timing.etcd_left < timing.key_gone(etcd_leader_lost=False)[0]
+
+
+def test_a_replica_leaves_a_member_of_etcd_after_a_round_and_its_share_of_the_timeout() -> None:
+    assert LAN.etcd_left == pytest.approx(3 + 0.5 + 5 / 3)
+
+
+@pytest.mark.parametrize("timing", PROFILES.values(), ids=PROFILES)
 def test_haproxy_tries_for_some_seconds_whatever_it_waits_between(timing: Timing) -> None:
     between = min(timing.connect_ms / 1000, 1.0)
     assert RETRY_SECONDS <= timing.connect_retries * between < RETRY_SECONDS + between
