@@ -7,15 +7,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import paths, pooled_roles, weaker_commits
+from . import own_roles, paths, pooled_roles, weaker_commits
+from .own_roles import RESERVED
 from .scram import verifier
 from .settings import Role
 from .topology import Cluster
 from .vault import Vault
 
-OWN_ROLES = (paths.REPLICATION_ROLE, paths.REWIND_ROLE, paths.PROBE_ROLE, paths.POOLER_ROLE)
-# The right to connect when only `reserved_connections` are left.
-RESERVED = ("pg_use_reserved_connections",)
 # The databases that are there for the system: whoever may not log in to another one has no business in them, and can't keep
 # others from being made (template1). Who needs them: pg_rewind, the copies of logical slots, and what monitors.
 SYSTEMS = ("postgres", "template1")
@@ -31,10 +29,9 @@ REWIND_FUNCTIONS = (
 QUERY = f"""
 select json_build_object(
   'pooler', {pooled_roles.LIVE},
+  'own_roles', {own_roles.LIVE},
   'roles', (select json_object_agg(rolname, json_build_object(
       'login', rolcanlogin, 'limit', rolconnlimit, 'replication', rolreplication,
-      'loose', rolsuper or rolcreaterole or rolcreatedb or rolbypassrls
-        or coalesce(rolvaliduntil, 'infinity') <> 'infinity',
       'password', encode(sha256(convert_to(coalesce(rolpassword, ''), 'UTF8')), 'hex'),
       'member_of', (select coalesce(json_agg(g.rolname), '[]') from pg_auth_members m join pg_roles g on g.oid = m.roleid
                     where m.member = a.oid))) from pg_authid a),
@@ -114,7 +111,7 @@ def statements(cluster: Cluster, vault: Vault, live: dict[str, Any], guarded: Co
     `guarded` are the databases that refuse sessions with a weaker synchronous_commit."""
     return [
         *_role_statements(wanted_roles(cluster, vault), live["roles"]),
-        *_own_role_statements(live["roles"]),
+        *own_roles.statements(cluster, own_roles.read(live["own_roles"])),
         *_grant_statements(set(live["rewind"])),
         *_weaker_commit_statements(cluster, live, guarded),
         *_database_statements(cluster, live["databases"]),
@@ -173,12 +170,6 @@ def remarks(cluster: Cluster, live: dict[str, Any]) -> Iterator[str]:
                     f"role {role.name} is a member of {group}, which its member_of in postgres_roles does not say:"
                     f' say so there, or `revoke "{group}" from "{role.name}"` on the primary'
                 )
-
-
-def _own_role_statements(live: dict[str, Any]) -> Iterator[str]:
-    """The tool's roles have no other rights than it gives them, and do not expire."""
-    for name in (name for name in OWN_ROLES if live.get(name, {}).get("loose")):
-        yield f"alter role \"{name}\" nosuperuser nocreaterole nocreatedb nobypassrls valid until 'infinity';"
 
 
 def _schema_statements(live: dict[str, Any]) -> Iterator[str]:

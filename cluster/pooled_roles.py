@@ -20,6 +20,8 @@ ASK = f"select role, verifier from {paths.POOLER_SCHEMA}.verifier($1)"  # noqa: 
 # The roles of the system's, which no client comes in as.
 NEVER = ("postgres", paths.REPLICATION_ROLE, paths.REWIND_ROLE, paths.POOLER_ROLE)
 _NEVER = ", ".join(f"'{name}'" for name in NEVER)
+# What the server says of PgBouncer's role as it is made: it has a certificate, and no password (databases.QUERY).
+AS_MADE = {"login": True, "replication": False, "limit": -1, "password": (hashlib.sha256(b"").hexdigest())}
 # A role that may not come in has a row without a verifier, which PgBouncer then has for it. Without a row it would go on with the
 # one that it had before, and let in who may not any more.
 SOURCE = f"""\
@@ -70,9 +72,9 @@ def statements(cluster: Cluster, live: dict[str, Any], reserved: Collection[str]
             yield f'drop role "{paths.POOLER_ROLE}";'
         return
     if role is None:
-        yield f'create role "{paths.POOLER_ROLE}" login;'  # with a certificate, and no password
-    elif not role["login"]:
-        yield f'alter role "{paths.POOLER_ROLE}" login;'
+        yield f'create role "{paths.POOLER_ROLE}" login;'
+    elif {name: role[name] for name in AS_MADE} != AS_MADE:
+        yield f'alter role "{paths.POOLER_ROLE}" login noreplication connection limit -1 password null;'
     member_of = role["member_of"] if role else ()
     yield from (f'grant "{name}" to "{paths.POOLER_ROLE}";' for name in reserved if name not in member_of)
     if function != WANTED:

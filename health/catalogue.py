@@ -123,6 +123,7 @@ CATALOGUE: dict[str, Condition] = {
     "pooling.waiting": _warning("clients of a pool have waited long for one of PostgreSQL's connections"),
     "pooling.nearly-full": _warning("a process of PgBouncer has nearly as many clients as pooling_max_clients"),
     "roles.refused": _problem("a role of the system's can't log in from a PostgreSQL host to the primary"),
+    "roles.other-rights": _warning("a role of the system's has other rights than a deploy gives it"),
     "connections.nearly-full": _warning("few of PostgreSQL's connections are left for applications"),
     "locks.full": _problem("PostgreSQL's table of locks is full: nobody can log in, and the sessions that are in come to a stop"),
     "locks.nearly-full": _warning("few locks are left of those that PostgreSQL promises"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cluster import paths, pooled_roles, pooling
+from cluster import own_roles, paths, pooled_roles, pooling
 from cluster.components import BACKUP_TIMERS, BACKUP_TYPES, CLONE_UNIT, DRILL_TIMER, DRILL_UNIT
 from cluster.dynamic_config import postgres_parameters
 from cluster.topology import Cluster, Host
@@ -84,6 +84,7 @@ def postgres_question(cluster: Cluster) -> dict[str, Any]:
         "port": cluster.postgres.port,
         "parameters": list(postgres_parameters(cluster)),
         "wal": f"{cluster.postgres.data_directory}/pg_wal",
+        "own_roles": own_roles.LIVE,
         "pooled": list(pooled_roles.in_file(cluster) if cluster.pooler_hosts else ()),
     }
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from cluster import own_roles
 from cluster.archive import SEGMENT_BYTES, archived, segment_of
 from cluster.certificates import days_left
 from cluster.quorum import parse, promotion
@@ -167,6 +168,7 @@ def postgres_state(said: dict[str, Any]) -> PostgresState:
         "overrides": tuple(Override(**one) for one in said["overrides"]),
         "subscriptions": tuple(Subscription(**one) for one in said["subscriptions"]),
         "unguarded": tuple(said["unguarded"]),
+        "own_roles": own_roles.read(said["own_roles"]),
     })  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from cluster.own_roles import OwnRole
+
 from .dcs import NONE_KNOWN, Configurations
 
 
@@ -198,6 +200,7 @@ class PostgresState:
     overrides: tuple[Override, ...]  # of synchronous_commit
     subscriptions: tuple[Subscription, ...]
     unguarded: tuple[str, ...]  # databases without a trigger on logins
+    own_roles: dict[str, OwnRole]  # the tool's
     oldest_transaction: float  # how long it has been open
     base_backups: int  # how many are being taken from here
     backup_bytes: int  # how much of them has been sent

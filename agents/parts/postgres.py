@@ -68,6 +68,7 @@ SELECT json_build_object(
   'subscriptions', (SELECT coalesce(json_agg(json_build_object('name', subname, 'database', datname,
       'synchronous_commit', subsynccommit) ORDER BY subname), '[]')
       FROM pg_subscription JOIN pg_database d ON d.oid = subdbid WHERE subenabled),
+  'own_roles', :own_roles,
   'unguarded', (SELECT coalesce(json_agg(datname ORDER BY datname), '[]') FROM pg_database
       WHERE datallowconn AND datconnlimit <> -2 AND NOT dathasloginevt),
   'oldest_transaction', (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(xact_start)), 0)::float
@@ -96,7 +97,9 @@ def postgres(spec: dict[str, Any]) -> Any:
     options = f"PGOPTIONS=-c statement_timeout={int(SECONDS * 1000)} -c search_path=pg_catalog"
     names = f"names={','.join(spec['parameters'])}"
     pooled = f"pooled={','.join(spec['pooled'])}"
-    psql = (spec["psql"], "-XAtq", "-v", names, "-v", pooled, "-h", spec["sockets"], "-p", str(spec["port"]), "postgres")
+    own = f"own_roles={spec['own_roles']}"  # SQL, the same that a deploy asks (cluster/own_roles.py)
+    given = [word for one in (names, pooled, own) for word in ("-v", one)]
+    psql = (spec["psql"], "-XAtq", *given, "-h", spec["sockets"], "-p", str(spec["port"]), "postgres")
     said = json.loads(run("runuser", "-u", "postgres", "--", "env", options, "PGAPPNAME=pgquorum", *psql, given=SQL))
     about = os.statvfs(spec["wal"])
     said["archiver"]["room"] = about.f_bavail * about.f_frsize

@@ -13,7 +13,21 @@ from cluster.topology import Cluster
 
 from ..finding import Finding, finding, healthy
 from ..view import ClusterView
-from . import archive, backups, entry, holders, locks, machines, packages, pooling, service, settings, slots, weaker_commits
+from . import (
+    archive,
+    backups,
+    entry,
+    holders,
+    locks,
+    machines,
+    packages,
+    pooling,
+    roles,
+    service,
+    settings,
+    slots,
+    weaker_commits,
+)
 from .takeover import Candidate, blockers, candidates, obstacles, takeover
 
 __all__ = ["Candidate", "Finding", "blockers", "blocking", "candidates", "findings", "healthy", "obstacles"]
@@ -40,6 +54,7 @@ RULES: tuple[Rule, ...] = (
     service.strangers,
     service.connections,
     pooling.pools,
+    roles.own_roles,
     entry.entry,
     locks.locks,
     service.pending_restart,

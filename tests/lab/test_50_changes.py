@@ -174,6 +174,60 @@ def test_what_the_systems_roles_may_do_is_found_missing_and_given_back(site: Sit
     assert site.changes() == 0
 
 
+def test_other_rights_of_the_systems_roles_are_named_and_taken_back(site: Site) -> None:
+    leader = site.leader()
+    for statement in (
+        "alter role rewinder superuser bypassrls createrole createdb",
+        "alter role replicator noreplication",
+        "grant pg_read_all_data to pgquorum_probe",
+        "grant rewinder to app",
+        "alter role rewinder set work_mem = '1MB'",
+        "alter role rewinder in database app set jit = off",
+    ):
+        site.psql(leader, statement)
+    told = {f["text"] for f in status(site)["findings"] if f["rule"] == "roles.other-rights"}
+    assert told == {
+        "replicator lacks replication, by hand: a deploy puts that right",
+        "rewinder has superuser, has createrole, has createdb, has bypassrls, has app as a member, has jit=off in database app,"
+        " has work_mem=1MB, by hand: a deploy puts that right",
+        "pgquorum_probe is a member of pg_read_all_data, by hand: a deploy puts that right",
+    }
+    run = site.deployed()
+    assert "verified" in run.output
+    attributes = "select rolname, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication from pg_roles"
+    assert site.psql(leader, f"{attributes} where rolname in ('rewinder', 'replicator') order by 1").splitlines() == [
+        "replicator|f|f|f|f|t",
+        "rewinder|f|f|f|f|f",
+    ]
+    assert site.psql(leader, "select pg_has_role('pgquorum_probe', 'pg_read_all_data', 'member')") == "f"
+    assert site.psql(leader, "select pg_has_role('app', 'rewinder', 'member')") == "f"
+    assert site.psql(leader, "select count(*) from pg_db_role_setting where setrole = 'rewinder'::regrole") == "0"
+    assert invoke(site, "verify")[0] == 0 and not [rule for rule, _ in found(site) if rule.startswith("roles.")]
+    assert site.changes() == 0
+
+
+@pytest.mark.parametrize("parameter", ["session_preload_libraries", "Local_Preload_Libraries"])
+def test_without_a_library_that_every_session_loads_nothing_is_sent(site: Site, parameter: str) -> None:
+    before = site.snapshot()
+    with site.edited("group_data/postgres.py", f"postgres_parameters |= {{{parameter!r}: 'auto_explain, pg_cron'}}"):
+        run = site.deploy("-y")
+    assert run.exit_code != 0 and "nothing was changed" in run.output and "Traceback" not in run.output, run.output
+    for host in DATABASES:
+        assert [
+            line for line in run.output.splitlines() if f"{host}: postgres_parameters[" in line and "pg_cron.so, and no" in line
+        ]
+    assert site.snapshot() == before
+    site.connect(5000).close()
+
+
+def test_a_library_that_is_there_is_loaded_by_every_new_session(site: Site) -> None:
+    loaded = "'session_preload_libraries': 'auto_explain'"
+    with site.deployed_with("group_data/postgres.py", f"postgres_parameters |= {{{loaded}}}"):
+        for port in (5000, 5001):
+            with site.connect(port) as connection:
+                assert connection.execute("show auto_explain.log_min_duration").fetchone() == ("-1",)
+
+
 def found(site: Site) -> list[tuple[str, str]]:
     """What `status` finds beside what is well: rule and host."""
     return [(f["rule"], f["about"]) for f in status(site)["findings"] if f["level"] != "ok"]

@@ -9,14 +9,14 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 from repository import ROOT
 
-from cluster import pooling
+from cluster import own_roles, pooling
 from cluster.building import RawHost, build
 from cluster.dynamic_config import postgres_parameters, wanted_config
 from cluster.topology import Cluster
@@ -38,7 +38,7 @@ SETTINGS = "cluster_name = 'shop'\nclient_networks = ['10.0.0.0/24']\n"
 # What a server that was just made says of its roles and databases (cluster/databases.py).
 NO_DATABASES = json.dumps({
     "roles": {}, "databases": {}, "rewind": [], "logical": False, "slots": [], "open": [], "shut_out": [],
-    "pooler": None,
+    "pooler": None, "own_roles": {},
     "overrides": [], "altered": None, "connectable": ["postgres"], "with_login_trigger": [],
 })  # fmt: skip
 ROLES = "postgres_roles = [{'name': 'app'}]\npostgres_databases = [{'name': 'app', 'owner': 'app'}]\n"
@@ -138,6 +138,7 @@ def postgres_part(cluster: Cluster, name: str) -> dict[str, Any]:
         "oldest_transaction": 0.0, "base_backups": 0, "backup_bytes": 0, "synchronous_commit": "on",
         "connections": {"used": 9, "limit": 92, "holders": []}, "altered": {}, "refused": [], "overrides": [],
         "subscriptions": [], "unguarded": [],
+        "own_roles": {role: asdict(one) for role, one in own_roles.wanted(cluster).items()},
         "archiver": {
             "archived_wal": "000000010000000000000003", "archived": 10.0, "failed_wal": None, "failed": None,
             "waiting": 0, "oldest": None,
@@ -271,7 +272,7 @@ def first_deploy(tmp_path_factory: pytest.TempPathFactory) -> Rehearsal:
     primary: Answers = [
         (
             "db1",
-            "pg_auth_members",
+            "dathasloginevt",
             [NO_DATABASES],
         ),
         ("db1", "/config --fail", ["{}"]),

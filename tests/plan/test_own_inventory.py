@@ -32,7 +32,7 @@ def own(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
 
 
 def test_a_deploy_goes_to_its_hosts_and_keeps_its_secrets_beside_it(own: Stage) -> None:
-    primary = [("db1", "pg_auth_members", [NO_DATABASES]), ("db1", "/config --fail", ["{}"])]
+    primary = [("db1", "dathasloginevt", [NO_DATABASES]), ("db1", "/config --fail", ["{}"])]
     own.settings = {"postgres_parameters": load_cluster("shop").postgres.parameters}
     run = own.rehearse("-y", answers=primary, inventory=FILE)
     assert run.exit_code == 0, run.output

@@ -18,7 +18,7 @@ UNITS = ("pgquorum-pool@write-1.service", "pgquorum-pool@read-1.service")
 SETTING_UP = re.compile(
     r"mktemp /etc/pgquorum/pgbouncer|now --quiet pgquorum-pool@|apt-get .*pgbouncer|mask .*pgbouncer|useradd .*pgbouncer"
 )
-PRIMARY: Answers = [("db1", "pg_auth_members", [NO_DATABASES]), ("db1", "/config --fail", ["{}"])]
+PRIMARY: Answers = [("db1", "dathasloginevt", [NO_DATABASES]), ("db1", "/config --fail", ["{}"])]
 
 
 def pool(stage: Stage, settings: str = "") -> None:
@@ -85,7 +85,7 @@ def living_cluster(stage: Stage, databases: str) -> Answers:
     """Hosts that are deployed to, with what the primary says of its roles and databases."""
     vault = stage.deployed_before()
     config = json.dumps(wanted_config(stage.cluster()))
-    return [(".", SURVEY, living(vault)), ("db1", "pg_auth_members", [databases]), ("db1", "/config --fail", [config])]
+    return [(".", SURVEY, living(vault)), ("db1", "dathasloginevt", [databases]), ("db1", "/config --fail", [config])]
 
 
 def test_when_the_setting_goes_off_a_deploy_takes_all_of_it_away(stage: Stage) -> None:

@@ -12,7 +12,7 @@ from cluster import paths
 ADDRESS = "10.0.0.77"
 START = "systemctl enable --now --quiet keepalived.service"
 SETTING_UP = re.compile(r"mktemp /etc/keepalived|now --quiet keepalived|apt-get .*keepalived|useradd .*keepalived")
-PRIMARY: Answers = [("db1", "pg_auth_members", [NO_DATABASES]), ("db1", "/config --fail", ["{}"])]
+PRIMARY: Answers = [("db1", "dathasloginevt", [NO_DATABASES]), ("db1", "/config --fail", ["{}"])]
 PLACES: Answers = [
     (name, SURVEY, [*BLANK_HOST, f"network eth9 {address}/24"]) for name, address in HOSTS.items() if name in PROXIES
 ]

@@ -8,6 +8,8 @@ from typing import Any
 
 import views
 
+from cluster import own_roles
+from cluster.own_roles import OwnRole
 from health.backup_states import BackupRun, Clone, Repository
 from health.states import (
     Archiver,
@@ -41,6 +43,13 @@ def config(**settings: object) -> str:
 
 
 GIVEN_UP = "log that is given up"  # of a cluster whose owner has chosen that
+MORE_RIGHTS = own_roles.wanted(views.SHOP)
+MORE_RIGHTS["rewinder"] = OwnRole(
+    ("login", "superuser", "password"),
+    expires=True,
+    member_of=(("pg_monitor", "postgres"), ("pg_use_reserved_connections", "postgres")),
+    members=(("app", "postgres"),),
+)
 INTERRUPTED = {"to": "0/5F6ADF0", "host": "db1", "began": "noon"}
 HELD = json.dumps({"who": "root@ops", "since": "noon"})
 OUT_OF_LOCKS = "psql: error: connection to server on socket failed: FATAL:  out of shared memory"
@@ -420,6 +429,10 @@ WORTH_KNOWING = {
     "a disk that fills up": (
         views.view(proxy1=views.proxy(disks=(Disk("/var/log", 100 * 1024**3, 14 * 1024**3),))),
         "proxy1: 14.0 GiB are free of 100.0 on the disk of /var/log",
+    ),
+    "a role of the tool's that may do more than it has to": (
+        primary(own_roles=MORE_RIGHTS),
+        "roles: rewinder has superuser, expires, is a member of pg_monitor, has app as a member, by hand: a deploy puts",
     ),
     "a session with nearly all locks": (
         views.view(db1=views.database("db1", locks=LockTable(2.0, 5_120, 6_400, (HOLDER,)))),

@@ -22,6 +22,7 @@ ROLES = [{"name": "app", "connection_limit": 20}, {"name": "reports", "member_of
 AS_COMMITTED: dict[str, Any] = {
     "shut_out": [],
     "pooler": None,
+    "own_roles": {},
     "overrides": [],
     "altered": None,
     "connectable": ["postgres", "template1"],
@@ -100,15 +101,12 @@ def test_the_role_for_replication_is_mended_too(shop: Cluster, vault: Vault, wha
     assert line.startswith('alter role "replicator" login replication connection limit -1 password \'SCRAM-SHA-256$')
 
 
-@pytest.mark.parametrize("name", ["replicator", "rewinder", "pgquorum_probe", "pgquorum_pooler"])
-def test_a_role_of_the_tools_own_loses_rights_that_it_was_given_by_hand(shop: Cluster, vault: Vault, name: str) -> None:
-    live = as_wanted(shop, vault)
-    live["roles"].setdefault(name, {})["loose"] = True
-    first, *_ = statements(shop, vault, live)
-    assert first == f"alter role \"{name}\" nosuperuser nocreaterole nocreatedb nobypassrls valid until 'infinity';"
-    live["roles"][name]["loose"] = False
-    live["roles"]["app"]["loose"] = True  # the owner's own
-    assert "alter role" not in "".join(statements(shop, vault, live))
+def test_what_a_role_of_the_tools_own_was_given_by_hand_is_taken_from_it(shop: Cluster, vault: Vault) -> None:
+    assert "rolsuper" in QUERY and "pg_auth_members" in QUERY
+    loose = {"rewinder": {"may": ["login", "password", "superuser"]}}
+    assert statements(shop, vault, as_wanted(shop, vault) | {"own_roles": loose}) == [
+        "alter role \"rewinder\" nosuperuser nocreaterole nocreatedb nobypassrls valid until 'infinity';"
+    ]
 
 
 def test_what_pg_rewind_may_call_is_given_back(shop: Cluster, vault: Vault) -> None:

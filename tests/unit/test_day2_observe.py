@@ -11,6 +11,7 @@ from clusters import cluster
 
 from agents.sent import shipped
 from cluster.certificates import make_authority
+from cluster.own_roles import OwnRole
 from cluster.quorum import Promotion
 from day2.hosts.observe import view_of
 from day2.hosts.ssh import Answer
@@ -27,6 +28,8 @@ POSTGRES: dict[str, Any] = {
     "refused": [{"name": "x", "value": "y", "file": "f", "error": "e"}],
     "oldest_transaction": 0.0, "base_backups": 0, "backup_bytes": 0,
     "synchronous_standby_names": "", "synchronous_commit": "on", "subscriptions": [], "unguarded": [],
+    "own_roles": {"rewinder": {"may": ["login", "superuser"], "connection_limit": -1, "expires": False,
+                               "member_of": [["pg_monitor", "postgres"]], "members": [], "settings": []}},
     "archiver": {"archived_wal": "A8", "archived": 5.0, "failed_wal": None, "failed": None, "waiting": 1, "oldest": 2.0},
     "senders": [{"name": "db2", "state": "streaming", "sync_state": "quorum", "received_lag": 0, "replayed_lag": 8,
                  "received_seconds": 0.0, "replayed_seconds": 0.1}],
@@ -90,6 +93,7 @@ def test_a_database_host() -> None:
     assert configurations.promoted == Promotion("db1", 20)
     assert host.patroni and 1 < host.patroni.dcs_age < 60
     assert host.postgres and host.postgres.senders[0].replayed_lag == 8
+    assert host.postgres.own_roles["rewinder"] == OwnRole(("login", "superuser"), member_of=(("pg_monitor", "postgres"),))
     assert host.certificates == {"/etc/etcd/tls/ca.crt": 3649}
     assert (host.cluster_name, host.deployed_by) == ("shop", "0.3.0")
     assert host.clock is not None and abs(host.clock) < 30

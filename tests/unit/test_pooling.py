@@ -128,7 +128,7 @@ def live(**of: Any) -> dict[str, Any]:
     return {"roles": {}, "pooler": None} | of
 
 
-MADE = {paths.POOLER_ROLE: {"login": True, "member_of": list(RESERVED)}}
+MADE = {paths.POOLER_ROLE: pooled_roles.AS_MADE | {"member_of": list(RESERVED)}}
 
 
 def test_pgbouncer_gets_a_role_without_a_password_and_a_function_that_answers_to_it_alone() -> None:
@@ -138,6 +138,13 @@ def test_pgbouncer_gets_a_role_without_a_password_and_a_function_that_answers_to
     (function,) = (line for line in sql if line.startswith("create function"))
     assert "security definer set search_path = pg_catalog, pg_temp\nas" in function
     assert list(pooled_roles.statements(pooled(), live(roles=MADE, pooler=pooled_roles.WANTED), RESERVED)) == []
+
+
+@pytest.mark.parametrize(("what", "value"), [("login", False), ("replication", True), ("limit", 0), ("password", "0" * 64)])
+def test_pgbouncers_role_is_mended(what: str, value: object) -> None:
+    changed = {paths.POOLER_ROLE: MADE[paths.POOLER_ROLE] | {what: value}}
+    [sql] = pooled_roles.statements(pooled(), live(roles=changed, pooler=pooled_roles.WANTED), RESERVED)
+    assert sql == 'alter role "pgquorum_pooler" login noreplication connection limit -1 password null;'
 
 
 @pytest.mark.parametrize("key", pooled_roles.WANTED)

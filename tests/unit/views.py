@@ -8,6 +8,7 @@ from typing import Any
 
 from clusters import cluster
 
+from cluster import own_roles
 from cluster.archive import Archived
 from cluster.dynamic_config import postgres_parameters, wanted_config
 from cluster.quorum import parse
@@ -96,6 +97,7 @@ def postgres(name: str, **differs: Any) -> PostgresState:
         overrides=(),
         subscriptions=(),
         unguarded=(),
+        own_roles=own_roles.wanted(BACKED_UP),
         base_backups=0,
         backup_bytes=0,
         synchronous_standby_names='ANY 1 ("db2","db3")',
