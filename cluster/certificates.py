@@ -71,9 +71,27 @@ def why_no_authority(pair: Pair) -> str | None:
         return "should be a key of an elliptic curve, such as prime256v1"
     if key.public_key() != certificate.public_key():
         return "the first certificate should be the key's"
-    if not getattr(_extension(certificate, x509.BasicConstraints), "ca", False):
+    if not _may_sign(certificate):
         return "the first certificate should be an authority's (CA:TRUE)"
+    if not _bundle(pair.certificate):
+        return "what follows the first certificate should be whole certificates of authorities (CA:TRUE), and nothing else"
     return None
+
+
+def _may_sign(certificate: x509.Certificate) -> bool:
+    return bool(getattr(_extension(certificate, x509.BasicConstraints), "ca", False))
+
+
+def _bundle(text: bytes) -> bool:
+    """Whether a text is authorities' certificates as every program reads them: a server that finds half of one in the file of
+    whom it trusts does not start, and everybody on its host may read that file."""
+    marks = [line.strip() for line in text.splitlines() if b"-----" in line]
+    try:
+        found = x509.load_pem_x509_certificates(text)
+    except ValueError:
+        return False
+    whole = [b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"] * len(found)
+    return marks == whole and all(_may_sign(one) for one in found)
 
 
 def make_authority(name: str) -> Pair:

@@ -116,7 +116,7 @@ for p in {places}; do  # a link may be PostgreSQL's user's, whose words must be 
 done
 [ -e /proc/net/if_inet6 ] && echo "ipv6 yes"
 ip -o address show 2>/dev/null | while read -r _ interface _ network _; do echo "network $interface $network"; done
-echo "ssh_sessions $(/usr/sbin/sshd -T 2>/dev/null | sed -n 's/^maxsessions //p')"
+echo "ssh_sessions $(/usr/sbin/sshd -T 2>/dev/null | grep -i '^maxsessions ')"
 command -v systemd-analyze >/dev/null && {{
 {timers}
 }}
@@ -217,7 +217,7 @@ def parse_survey(lines: list[str], now: float) -> HostSurvey:
         places=tuple(_each("place", lines)),
         ipv6=said.get("ipv6") == "yes",
         networks=tuple(_each("network", lines)),
-        ssh_sessions=int(said["ssh_sessions"]) if said.get("ssh_sessions") else None,
+        ssh_sessions=int(said["ssh_sessions"].split()[-1]) if said.get("ssh_sessions") else None,
         no_times=tuple(setting for setting, _ in _each("no_time", lines)),
         listeners=tuple(
             (int(port), unit, program) for port, of in _each("listener", lines) for unit, _, program in [of.partition(" ")]

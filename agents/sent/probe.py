@@ -89,7 +89,12 @@ def units() -> list[str]:
 
 def ssh_sessions() -> int | None:
     """How many sessions sshd lets one connection have, as it reads its configuration; None where it can't be asked."""
-    lines = dict(line.split(" ", 1) for line in run("/usr/sbin/sshd", "-T").splitlines() if " " in line)
+    return sessions_of(run("/usr/sbin/sshd", "-T"))
+
+
+def sessions_of(said: str) -> int | None:
+    """The same in the words of sshd, of which OpenSSH writes the keys in lower case before 10, and as in its manual since."""
+    lines = dict(line.lower().split(" ", 1) for line in said.splitlines() if " " in line)
     return int(lines["maxsessions"]) if "maxsessions" in lines else None
 
 

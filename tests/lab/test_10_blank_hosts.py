@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers import INVENTORY, Site
-from hosts import ADDRESS, DATA, DATABASES, HOSTS, POSTGRES, PROXY, SPEC
+from hosts import ADDRESS, DATA, DATABASES, HOSTS, POSTGRES, PROXY, SPEC, wait_until
 
 VICTIM = DATABASES[1]
 
@@ -143,6 +143,16 @@ def test_a_system_that_is_not_supported(blank: Site) -> None:
         refused(blank, f"host {VICTIM}: runs fedora 43: should be Debian or Ubuntu")
     finally:
         blank.on(VICTIM, "mv /root/kept /etc/os-release")
+
+
+@pytest.mark.parametrize(("host", "port"), [(VICTIM, 2379), (VICTIM, 8008), (PROXY, 5000)])
+def test_a_port_that_somebody_else_has(blank: Site, host: str, port: int) -> None:
+    blank.on(host, f"systemd-run --quiet --unit=squatter python3 -m http.server {port}")
+    try:
+        wait_until(lambda: blank.on(host, f"ss -Hltn 'sport = :{port}'"), "it listens")
+        refused(blank, f"{host}: something already listens on port {port}: end it, or choose another port")
+    finally:
+        blank.on(host, "systemctl stop squatter; systemctl reset-failed squatter 2>/dev/null; true")
 
 
 def test_a_data_directory_that_belongs_to_something_else(blank: Site) -> None:

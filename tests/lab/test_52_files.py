@@ -116,3 +116,23 @@ def test_a_renewed_certificate_is_used_without_a_restart_of_postgresql(site: Sit
     wait_until(lambda: site.on(host, rest) == new, "Patroni shows the new one")
     assert site.postmasters() == before
     assert site.changes() == 0
+
+
+def test_a_renewed_certificate_for_etcd_restarts_who_reads_it_at_its_start_alone(site: Site) -> None:
+    host, beside = DATABASES[1], "pgquorum-confirm-quorum"
+    show = f"for u in etcd patroni pgquorum-wake-patroni {beside}; do echo $u $(systemctl show -P MainPID $u); done"
+    before, postmasters = site.on(host, show).splitlines(), site.postmasters()
+    own = "openssl x509 -noout -serial -in /etc/patroni/tls/etcd-client.crt"
+    old = site.on(host, own)
+    (site.secrets / f"{host}-etcd-client.crt").unlink()
+    with reads_and_writes(site) as traffic:
+        run = site.deployed()
+    assert traffic.failures == []
+    assert site.on(host, own) != old
+    assert f"systemctl restart {beside}" not in run.output  # in words, not in commands
+    assert [line.split()[0] for line in site.on(host, show).splitlines() if line not in before] == [beside]
+    assert site.postmasters() == postmasters
+    # Patroni takes the new one for its next connection, and asks for one when etcd there begins anew.
+    site.on(host, "systemctl restart etcd")
+    wait_until(site.healthy, "etcd is back, and Patroni's connection to it")
+    assert site.changes() == 0

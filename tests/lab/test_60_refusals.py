@@ -196,6 +196,56 @@ def test_a_dead_host_may_be_left_out_and_gets_later_what_it_has_missed(site: Sit
     assert site.changes() == 0
 
 
+def test_what_holds_for_all_hosts_is_not_changed_on_some_while_the_others_run(site: Site) -> None:
+    before, one = site.snapshot(), DATABASES[0]
+    others = ", ".join(sorted(host for host in HOSTS if host != one))
+    because = f"not as {one} were deployed with, and the same for all hosts; but {others} run and are left out by --limit"
+    with site.edited("group_data/postgres.py", 'postgres_parameters["work_mem"] = "7MB"'):
+        refused(site.deploy("-y", "--limit", one), f"postgres_parameters: {because}", "nothing was changed")
+    with site.edited("group_data/all.py", 'failover_timing = {"ttl": 33}'):
+        refused(site.deploy("-y", "--limit", one), f"failover_timing: {because}", "nothing was changed")
+    assert site.snapshot() == before
+    assert site.changes("--limit", one) == 0  # what is each host's own may be brought to one alone
+
+
+@contextmanager
+def squatter(site: Site, host: str, port: int) -> Iterator[None]:
+    """A program of nobody's that has a port of the cluster's on a host."""
+    site.on(host, f"systemd-run --quiet --unit=squatter python3 -m http.server {port}")
+    try:
+        wait_until(lambda: site.on(host, f"ss -Hltn 'sport = :{port}'"), "it listens")
+        yield
+    finally:
+        site.on(host, "systemctl stop squatter; systemctl reset-failed squatter 2>/dev/null; true")
+
+
+def test_a_port_that_is_taken_on_a_host_that_lives_is_named_with_who_has_it(site: Site) -> None:
+    with squatter(site, PROXY, 6432), site.edited("group_data/haproxy.py", "pooling = True"):
+        before = site.snapshot()
+        said = f"host {PROXY}: pooling_write_port = 6432: python3 (squatter.service) listens there already: end it, or choose"
+        refused(site.deploy("-y"), said, "nothing was changed")
+        code, out, _ = invoke(site, "preflight", "--json")
+        assert code == 1
+        assert any(said in one["text"] for one in json.loads(out)["findings"] if one["rule"] == "host.unfit"), out
+        assert site.snapshot() == before
+    assert site.changes() == 0
+
+
+def test_an_sshd_that_takes_too_few_sessions_is_named_with_how_many_are_needed(site: Site) -> None:
+    host, own = DATABASES[1], "/etc/ssh/sshd_config.d/00-few.conf"
+    site.on(host, f"echo 'MaxSessions 2' >{own}; systemctl reload ssh")
+    try:
+        before = site.snapshot()
+        said = f"{host}: MaxSessions 2 in its sshd's configuration: should be at least 10"
+        refused(site.deploy("-y"), said, "nothing was changed")
+        code, out, _ = invoke(site, "preflight")
+        assert code == 1 and said in out, out
+        assert site.snapshot() == before
+    finally:
+        site.on(host, f"rm {own}; systemctl reload ssh")
+    assert site.changes() == 0
+
+
 def test_a_program_that_does_not_start_fails_the_run_with_its_last_words(site: Site) -> None:
     """And the next run mends it."""
     broken = site.replicas()[0]

@@ -101,6 +101,17 @@ def test_only_a_new_first_certificate_has_all_others_made_anew() -> None:
     assert why_renew(Pair(FORMER.key, pair.certificate), wanted, FORMER) == "it is not its key's"
 
 
+BEGIN, *MIDDLE, END = NEW.certificate.splitlines(keepends=True)
+# What somebody may have put beside the first certificate: the half of one, on the same line, a key, a host's, and what is none.
+NO_AUTHORITIES = (
+    b"".join([BEGIN, *MIDDLE[:4]]),
+    NEW.certificate.replace(b"-----BEGIN", b"----------BEGIN"),
+    NEW.key,
+    make_certificate(Wanted("db1", ("db1",), 730), NEW).certificate,
+    BEGIN + b"AAAA\n" + END,
+)
+
+
 def rsa_key() -> bytes:
     plain = serialization.NoEncryption()
     key = rsa.generate_private_key(65537, 2048)
@@ -115,6 +126,7 @@ def rsa_key() -> bytes:
         (rsa_key(), FORMER.certificate, "should be a key of an elliptic curve"),
         (NEW.key, BOTH, "the first certificate should be the key's"),
         (*vars(make_certificate(Wanted("db1", ("db1",), 730), NEW)).values(), "should be an authority's (CA:TRUE)"),
+        *((FORMER.key, FORMER.certificate + beside, "should be whole certificates of authorities") for beside in NO_AUTHORITIES),
     ],
 )
 def test_an_authority_that_can_sign_nothing_is_refused_by_its_file(

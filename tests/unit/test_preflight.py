@@ -11,7 +11,7 @@ import sys
 import pytest
 from clusters import cluster
 
-from agents.sent import shipped
+from agents.sent import probe, shipped
 from cluster.sources import origins, sources
 from cluster.survey import HostSurvey, parse_survey
 from cluster.topology import Cluster
@@ -72,7 +72,14 @@ def test_a_living_host_whose_sshd_was_narrowed_is_refused(sessions: int | None, 
     lives = HostSurvey(marker='{"cluster": "shop"}', ssh_sessions=sessions)
     said = few_sessions(of, {"db1": lives, "db2": HostSurvey(ssh_sessions=1)})  # the second is new: the probe tells
     assert said == ([f"db1: MaxSessions {sessions} in its sshd's configuration: should be at least 10"] if refused else [])
-    assert [parse_survey([f"ssh_sessions{said}"], 0.0).ssh_sessions for said in ("", " 3")] == [None, 3]
+    assert [parse_survey([f"ssh_sessions{said}"], 0.0).ssh_sessions for said in ("", " ", " 3")] == [None, None, 3]
+
+
+@pytest.mark.parametrize("key", ["maxsessions", "MaxSessions"])
+def test_sshds_limit_is_read_as_each_of_its_versions_writes_it(key: str) -> None:
+    assert probe.sessions_of(f"port 22\n{key} 2\nusepam yes\nlast") == 2
+    assert probe.sessions_of("port 22") is probe.sessions_of("") is None
+    assert parse_survey([f"ssh_sessions {key} 2"], 0.0).ssh_sessions == 2
 
 
 def ports(silent: set[str], **changes: dict[str, object]) -> list[tuple[str, str]]:
