@@ -87,14 +87,15 @@ def judge(
     deployed: Collection[str] = frozenset(),
     silent: Collection[str] = frozenset(),
     needed: Mapping[str, Collection[Source | PackageFile]] = MappingProxyType({}),
+    surveys: Mapping[str, HostSurvey] = MappingProxyType({}),
 ) -> list[Finding]:
     """Every verdict of a preflight over the hosts that answered. `deployed`: those that the cluster already runs on.
     `silent`: the hosts that do not answer, which is a finding of its own. `needed`: what packages come from that are not the
-    distribution's, by host."""
+    distribution's, by host. `surveys`: what hosts say of themselves, such as who listens on a port."""
     rules = [_addresses, _sessions, _disks, _memory, _others, _watchdogs]
     found = [*_ports(cluster, probes, silent), *(one for rule in rules for one in rule(cluster, probes))]
     found += _package_versions(cluster, probes, needed)
-    return [*found, *_occupied({name: probe for name, probe in probes.items() if name not in deployed})]
+    return [*found, *_occupied({name: probe for name, probe in probes.items() if name not in deployed}, surveys)]
 
 
 def _directories(cluster: Cluster, host: Host) -> dict[str, str]:
@@ -156,11 +157,13 @@ def _ports(cluster: Cluster, probes: Mapping[str, HostProbe], silent: Collection
         yield ok("ports", "ports", f"{who} reaches the ports it needs on every other" + (" that is up" if down else ""))
 
 
-def _occupied(probes: Mapping[str, HostProbe]) -> Iterator[Finding]:
+def _occupied(probes: Mapping[str, HostProbe], surveys: Mapping[str, HostSurvey]) -> Iterator[Finding]:
     for name, probe in probes.items():
+        listeners = surveys[name].listeners if name in surveys else ()
+        who = {port: f"{program or 'something'} ({unit})" for port, unit, program in listeners if unit}
         for (target, port), answer in probe.reached.items():
             if target == name and answer == "connected":
-                text = f"something already listens on port {port}: end it, or choose another port"
+                text = f"{who.get(port, 'something')} already listens on port {port}: end it, or choose another port"
                 yield finding("ports.taken", name, text)
 
 

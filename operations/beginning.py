@@ -110,7 +110,7 @@ def _preflight(state: State, cluster: Cluster, surveys: dict[str, HostSurvey]) -
     needed = {name: origins(cluster, cluster.host(name), surveys[name]) for name in sorted(new)}
     for line in announced(needed):
         warn(f"packages: {line}")
-    found = judge(cluster, probe_hosts(state, cluster, new), needed=needed)
+    found = judge(cluster, probe_hosts(state, cluster, new), needed=needed, surveys=surveys)
     for one in found:
         if one.level == "warning":
             warn(str(one))

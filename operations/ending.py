@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from gevent.hub import Hub
 from pyinfra.api import State
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.state import StateStage
@@ -21,6 +22,8 @@ LAST_LINES = 3
 
 def end_in_words() -> None:
     """From now on, the first failure of any host ends the run with the reason."""
+    # Of a question that a host does not answer while an operation runs: gevent would print where in the code that ended.
+    Hub.NOT_ERROR = (*Hub.NOT_ERROR, Refusal)
     original: Callable[..., None] = State.fail_hosts
 
     def fail_hosts(state: State, hosts_to_fail: set[Any], activated_count: int | None = None) -> None:

@@ -150,7 +150,7 @@ def test_a_port_that_somebody_else_has(blank: Site, host: str, port: int) -> Non
     blank.on(host, f"systemd-run --quiet --unit=squatter python3 -m http.server {port}")
     try:
         wait_until(lambda: blank.on(host, f"ss -Hltn 'sport = :{port}'"), "it listens")
-        refused(blank, f"{host}: something already listens on port {port}: end it, or choose another port")
+        refused(blank, f"{host}: python3 (squatter.service) already listens on port {port}: end it, or choose another port")
     finally:
         blank.on(host, "systemctl stop squatter; systemctl reset-failed squatter 2>/dev/null; true")
 

@@ -52,6 +52,14 @@ def test_errors_are_said_without_v_and_end_the_run_with_the_reason(stage: Stage)
     assert "changed:" not in run.output
 
 
+def test_a_question_that_a_host_does_not_answer_ends_the_run_without_a_place_in_the_code(stage: Stage) -> None:
+    run = stage.rehearse("-y", answers=[(DATABASES[1], "stat --format %U /dev/watchdog", None, True)])
+    assert run.exit_code != 0
+    assert re.search(rf"\[{DATABASES[1]}\] +it failed", run.output), run.output
+    assert f"the deploy stopped; when it is mended, the same command goes on from there:\n  - {DATABASES[1]}: " in run.output
+    assert "Traceback" not in run.output and "Greenlet" not in run.output, run.output
+
+
 def test_dry_says_what_would_be_changed_where(stage: Stage) -> None:
     run = stage.rehearse("--dry")
     assert f"would be changed:\n  Configure apt: {', '.join(HOSTS)}\n" in run.output

@@ -122,6 +122,21 @@ def test_a_port_that_is_taken_is_refused_before_the_first_deploy_of_its_host_onl
     assert [line[:2] for line in lines(deployed=("db2", "db3"), db1={"reached": taken})] == [("problem", "db1")]
 
 
+@pytest.mark.parametrize(
+    ("listeners", "who"),
+    [
+        (((80, "nginx.service", "nginx"), (5432, "other.service", "python3")), "python3 (other.service)"),
+        (((5432, "", "python3"),), "something"),  # of whom systemd knows no unit
+        ((), "something"),
+    ],
+)
+def test_whoever_has_a_port_is_named(listeners: tuple[tuple[int, str, str], ...], who: str) -> None:
+    taken = dataclasses.replace(good(cluster(), "db1"), reached={**good(cluster(), "db1").reached, ("db1", 5432): "connected"})
+    found = judge(cluster(), {"db1": taken}, surveys={"db1": HostSurvey(listeners=listeners)})
+    (said,) = (one.text for one in found if one.rule == "ports.taken")
+    assert said == f"{who} already listens on port 5432: end it, or choose another port"
+
+
 def test_an_address_of_another_host_is_refused() -> None:
     [(level, about, text)] = lines(db2={"addresses": ("127.0.0.1", "10.9.9.9")})
     assert (level, about) == ("problem", "db2") and "10.9.9.9" in text

@@ -68,7 +68,7 @@ def look(cluster: Cluster) -> list[Finding]:
         *found,
         *failed,
         *elsewhere,
-        *judge(cluster, probes, stands, silent, needed),
+        *judge(cluster, probes, stands, silent, needed, surveys),
         *from_here(cluster, bool(stands), silent),
     ]
 
