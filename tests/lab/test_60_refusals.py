@@ -180,7 +180,10 @@ def test_a_dead_host_may_be_left_out_and_gets_later_what_it_has_missed(site: Sit
     on_it = f"grep -qF {network} /etc/patroni/conf.d/patroni.yml && echo yes || echo no"
     others = [host for host in DATABASES if host != dead]
     networks = [*map(str, SPEC.networks), network]
-    with site.edited(f".lab/{SPEC.name}/group_data/all.py", f"client_networks = {networks!r}"):
+    with (
+        site.edited(f".lab/{SPEC.name}/group_data/all.py", f"client_networks = {networks!r}"),
+        site.edited("group_data/postgres.py", 'postgres_parameters["work_mem"] = "7MB"'),  # the same for all hosts
+    ):
         site.lab.off(dead)
         try:
             refused(site.deploy("-y"), f"[{dead}]")
@@ -188,6 +191,7 @@ def test_a_dead_host_may_be_left_out_and_gets_later_what_it_has_missed(site: Sit
         finally:
             site.lab.on(dead)
         wait_until(site.healthy, "the host is back")
+        wait_until(lambda: site.psql(dead, "show work_mem") == "7MB", "Patroni there has what holds for all hosts")
         assert site.on_all(on_it, [*others, dead]) == {**dict.fromkeys(others, "yes"), dead: "no"}
         site.deployed()
         assert site.on(dead, on_it) == "yes"

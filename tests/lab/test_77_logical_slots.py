@@ -153,7 +153,7 @@ def test_a_subscriber_gets_nothing_that_only_the_primary_has(subscriber: Site) -
 def test_a_slot_that_would_be_lost_keeps_the_primary_where_it_is(slots: Site) -> None:
     site = slots
     leader = site.leader()
-    site.psql(leader, "select pg_create_logical_replication_slot('mine', 'pgoutput')", "app")
+    site.psql(leader, "select pg_create_logical_replication_slot('mine', 'test_decoding')", "app")
     try:
         for words in (["switchover", "--yes"], ["rolling-restart", "--yes"]):
             code, _, err = invoke(site, *words)
