@@ -230,7 +230,13 @@ _BY_HAND = "as the system user postgres on the primary (psql); it goes with ever
 INSTEAD = {
     "password": "a deploy makes one, unless PGQUORUM_PASSWORD_ROLE_<NAME> is in the environment; here it would be no secret",
     "superuser": f"no application should be one; make such a role {_BY_HAND}",
-    "extensions": f"create them {_BY_HAND}",
+    **dict.fromkeys(("extension", "extensions"), f"create them {_BY_HAND}"),
+    **dict.fromkeys(("createdb", "createrole", "bypassrls"), f"no application should; give a role that right {_BY_HAND}"),
+    **dict.fromkeys(("grants", "privileges", "schema", "schemas"), "within a database its owner makes and grants what is needed"),
+    **dict.fromkeys(
+        ("encoding", "locale", "collation", "lc_collate", "lc_ctype", "template"),
+        f"databases are UTF8 and sort by C.UTF-8; make another one {_BY_HAND}, and a deploy takes it as it is",
+    ),
     **dict.fromkeys(
         ("key", "key_secret", "secret"), "keys come from the environment or the secrets directory (docs/settings.md)"
     ),

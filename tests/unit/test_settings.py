@@ -367,6 +367,16 @@ def test_an_entry_with_a_key_that_is_none_is_refused_without_its_value() -> None
     assert "PGQUORUM_PASSWORD_ROLE_<NAME>" in said[0]
 
 
+def test_what_is_done_in_place_of_a_key_that_people_look_for_is_told_with_it() -> None:
+    databases = [{"name": "a", "owner": "app", "encoding": "LATIN1"}, {"name": "b", "owner": "app", "schemas": ["x"]}]
+    said = problems(hosts(postgres_roles=[{"name": "app", "createdb": True}], postgres_databases=databases))
+    assert [line.partition(" is not a setting: ")[2].partition(";")[0] for line in said] == [
+        "no application should",
+        "databases are UTF8 and sort by C.UTF-8",
+        "within a database its owner makes and grants what is needed",
+    ]
+
+
 def test_a_version_of_postgresql_that_patroni_does_not_know_is_refused_with_the_reason() -> None:
     assert problems(hosts(postgres_version=16)) == ["postgres_version = 16: should be 17 or 18"]
     (line,) = problems(hosts(postgres_version=19))
