@@ -95,11 +95,17 @@ def sentences(proof: Proof) -> tuple[str, ...]:
         )
     quoted = headline_fault(proof)
     if quoted and quoted.outage:
-        gap = median_and_worst(quoted.outage)
-        lines.append(f"Fault {quoted.fault} stopped writes for {gap}; expected: {limit(quoted)}.")
+        lines.append(f"Fault {quoted.fault} stopped writes {_how_long(quoted, quoted.outage)}; expected: {limit(quoted)}.")
     if proof.stopped:
         lines.append(f"Stopped before the end: {proof.stopped}.")
     return tuple(lines)
+
+
+def _how_long(summary: FaultSummary, outage: Statistics) -> str:
+    """What the prediction beside it bounds: of a fault that stops writes until it is healed, what came then."""
+    if summary.after_healing and summary.bounded_seconds:
+        return f"until it was healed, and then for {median_and_worst(summary.bounded_seconds)}"
+    return f"for {median_and_worst(outage)}"
 
 
 def median_and_worst(measured: Statistics) -> str:

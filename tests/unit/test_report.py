@@ -227,6 +227,8 @@ def test_the_text_tells_how_to_repeat_it() -> None:
 def test_what_stops_until_healed_is_judged_from_the_healing() -> None:
     trial = proofs.trial("etcd-all-stop", outage=44.0, outage_began=0.0, heal_started=38.0, heal_finished=40.0)
     assert summary.bounded_seconds(trial) == 4.0
+    told = "Fault etcd-all-stop stopped writes until it was healed, and then for 4.00 s; expected: at most "
+    assert [line for line in wording.sentences(proofs.proof(trial)) if line.startswith(told) and line.endswith("after healing.")]
     other = dataclasses.replace(trial, prediction=Prediction(Effect.ANY, 60, ""))
     assert summary.bounded_seconds(other) == 44.0
 
