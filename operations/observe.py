@@ -30,5 +30,5 @@ def _ask(one: Any, cluster: Cluster) -> HostView:
     command, source = shipped("collector", questions(cluster, cluster.host(one.name)))
     worked, output = one.run_shell_command(StringCommand(command), _stdin=source, _sudo=one.data.get("_sudo", False))
     if not worked:
-        return no_answer(one.name, f"the collector failed: {output.stderr}")
+        return no_answer(one.name, f"what was asked of it failed: {output.stderr}")
     return host_view(one.name, output.stdout, time.time())

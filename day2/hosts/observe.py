@@ -40,5 +40,5 @@ def view_of(answer: Answer) -> HostView:
     """What a collector's answer says."""
     if answer.ok:
         return host_view(answer.host, answer.output, answer.at)
-    why = answer.problem if answer.code is None else f"the collector failed: {answer.problem or answer.code}"
+    why = answer.problem if answer.code is None else f"what was asked of it failed: {answer.problem or answer.code}"
     return no_answer(answer.host, why)
