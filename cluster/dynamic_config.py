@@ -19,7 +19,7 @@ Json = dict[str, Any]
 SYNCHRONOUS_MODE = {"quorum": "quorum", "all": "quorum", "synchronous": True, "asynchronous": False}
 # Under this key the deploy remembers which parameters it has set, so that one taken out of the settings goes back to its
 # default while one set by hand with `patronictl edit-config` is left alone.
-MEMORY = "pgquorum"
+OWNED_KEY = "pgquorum"
 # Patroni drops slots that it does not know. The one of the archive our own programs see to (agents/archive_slot.py).
 IGNORED = "ignore_slots"
 OURS = {"name": ARCHIVE, "type": "physical"}
@@ -44,7 +44,7 @@ def wanted_config(cluster: Cluster) -> Json:
         "synchronous_node_count": synchronous_node_count(cluster),
         "postgresql": {"use_pg_rewind": True, "use_slots": True, "parameters": parameters},
         **({IGNORED: [OURS]} if cluster.backup_hosts else {}),
-        MEMORY: {"parameters": sorted(parameters)},
+        OWNED_KEY: {"parameters": sorted(parameters)},
     }
 
 
@@ -128,7 +128,7 @@ def difference(wanted: Json, live: Json) -> Json:
     Keys in `live` that `wanted` does not name are left alone, except parameters the deploy itself has set earlier.
     """
     patch = _changes(wanted, live)
-    set_before = set(live.get(MEMORY, {}).get("parameters", ()))
+    set_before = set(live.get(OWNED_KEY, {}).get("parameters", ()))
     running = live.get("postgresql", {}).get("parameters") or {}
     gone = {name: None for name in set_before - set(wanted["postgresql"]["parameters"]) if name in running}
     if gone:
@@ -150,7 +150,7 @@ def _ignored(wanted: Json, live: list[Json]) -> list[Json]:
 def described(patch: Json, live: Json, prefix: str = "") -> Iterator[str]:
     """A patch in words, a line a setting: `work_mem: 4MB -> 8MB`."""
     for key, value in patch.items():
-        if key == MEMORY:
+        if key == OWNED_KEY:
             continue
         if isinstance(value, dict):
             yield from described(value, live.get(key) or {}, "" if key in ("postgresql", "parameters") else f"{prefix}{key}.")

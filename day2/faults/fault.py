@@ -11,7 +11,7 @@ from cluster.timing import Timing
 from cluster.topology import Cluster, Host
 from day2.history.writes import Write
 from day2.hosts.interrupts import Interrupts
-from day2.hosts.patroni_api import Patroni
+from day2.hosts.patroni_api import PatroniApi
 from day2.hosts.ssh import Fleet
 from day2.predictions.prediction import Prediction
 from health.rules.entry import holders_of
@@ -25,7 +25,7 @@ class FaultContext:
 
     fleet: Fleet
     cluster: Cluster
-    patroni: Patroni
+    patroni: PatroniApi
     view: ClusterView
     timing: Timing
     interrupts: Interrupts | None = None

@@ -11,7 +11,7 @@ from health.questions import questions
 from health.reading import host_view, no_answer
 from health.view import ClusterView, HostView
 
-from .ssh import Answer, Fleet
+from .ssh import CommandResult, Fleet
 
 # A host that answers does so in well under a second; the others must not keep a status waiting for long.
 CONNECT_SECONDS = 2
@@ -36,7 +36,7 @@ def observe(fleet: Fleet, cluster: Cluster, hosts: Iterable[Host] | None = None)
     return ClusterView(seen, time.monotonic() - began)
 
 
-def view_of(answer: Answer) -> HostView:
+def view_of(answer: CommandResult) -> HostView:
     """What a collector's answer says."""
     if answer.ok:
         return host_view(answer.host, answer.output, answer.at)

@@ -20,7 +20,7 @@ from .ssh import LOST, Fleet, UnreachableError
 USER = "patroni"  # as in templates/patroni/secrets.yml.j2
 
 
-class Patroni:
+class PatroniApi:
     """`password` is the vault's `rest_api`. It travels as input of a program on the host, never in an argument."""
 
     def __init__(self, fleet: Fleet, cluster: Cluster, password: str) -> None:

@@ -28,7 +28,7 @@ KEEPALIVE_SECONDS = 5
 
 
 @dataclass(frozen=True)
-class Answer:
+class CommandResult:
     """What a command on a host said. `code` is None when the host could not be asked; `problem` then says why.
 
     `at` is the operator's time.time() when the answer was complete.
@@ -69,7 +69,7 @@ class Fleet:
             connection.client.close()
         self._connections.clear()
 
-    def run(self, host: str, command: str, stdin: str = "", seconds: float = 30) -> Answer:
+    def run(self, host: str, command: str, stdin: str = "", seconds: float = 30) -> CommandResult:
         """Runs `command` (a shell command line) with `stdin` as its input. `seconds` limits each wait for output."""
         channel = None
         try:
@@ -85,19 +85,19 @@ class Fleet:
             if code < 0:
                 raise EOFError("it ended before the command did")
             if code and (why := self.denial(host, problem)):
-                return Answer(host, None, problem=why)
-            return Answer(host, code, output, problem)
+                return CommandResult(host, None, problem=why)
+            return CommandResult(host, code, output, problem)
         except TimeoutError:
-            return Answer(host, None, problem=f"no answer within {seconds:g} s")
+            return CommandResult(host, None, problem=f"no answer within {seconds:g} s")
         except UnreachableError as error:
-            return Answer(host, None, problem=str(error))
+            return CommandResult(host, None, problem=str(error))
         except LOST as error:
-            return Answer(host, None, problem=f"the connection broke ({error or type(error).__name__})")
+            return CommandResult(host, None, problem=f"the connection broke ({error or type(error).__name__})")
         finally:
             if channel is not None:
                 channel.close()
 
-    def run_all(self, commands: Mapping[str, str], stdin: str = "", seconds: float = 30) -> dict[str, Answer]:
+    def run_all(self, commands: Mapping[str, str], stdin: str = "", seconds: float = 30) -> dict[str, CommandResult]:
         """Runs a command on each host at the same time: host name to command in, host name to answer out."""
         if not commands:
             return {}

@@ -14,7 +14,7 @@ from cluster.layout import Note, latest, read_note
 from cluster.topology import Cluster
 from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
-from day2.hosts.patroni_api import Patroni
+from day2.hosts.patroni_api import PatroniApi
 from day2.hosts.psql import psql
 from day2.hosts.ssh import Fleet
 from health.finding import Finding
@@ -53,7 +53,7 @@ class Actions:
     them, and keeps none of them from its end."""
 
     def __init__(
-        self, fleet: Fleet, cluster: Cluster, patroni: Patroni, interrupts: Interrupts, known: Collection[Finding] = ()
+        self, fleet: Fleet, cluster: Cluster, patroni: PatroniApi, interrupts: Interrupts, known: Collection[Finding] = ()
     ) -> None:
         self.known = frozenset((found.rule, found.about) for found in known)
         self._fleet, self._cluster, self._patroni, self._interrupts = fleet, cluster, patroni, interrupts

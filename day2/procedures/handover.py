@@ -13,7 +13,7 @@ from agents.sent import shipped
 from cluster import paths
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
-from day2.hosts.patroni_api import Patroni, Request
+from day2.hosts.patroni_api import PatroniApi, Request
 from day2.hosts.psql import command
 from day2.hosts.ssh import Fleet, UnreachableError
 from health.questions import tls
@@ -36,7 +36,7 @@ do sleep 0.1; done
 """
 
 
-def hand_over(fleet: Fleet, cluster: Cluster, patroni: Patroni, leader: str, to: str) -> None:
+def hand_over(fleet: Fleet, cluster: Cluster, patroni: PatroniApi, leader: str, to: str) -> None:
     """Makes `to` the primary in place of `leader`, and returns when it is. Raises ClusterError with Patroni's refusal."""
     others = [host.name for host in cluster.postgres_hosts if host.name not in (leader, to)]
     with followers(fleet, cluster, others, leader, to):
@@ -73,7 +73,7 @@ def followers(fleet: Fleet, cluster: Cluster, replicas: list[str], leader: str, 
             channel.close()
 
 
-def hand_over_held(fleet: Fleet, cluster: Cluster, patroni: Patroni, leader: str, to: str, clients: Holding) -> None:
+def hand_over_held(fleet: Fleet, cluster: Cluster, patroni: PatroniApi, leader: str, to: str, clients: Holding) -> None:
     """The same while clients wait. All that takes time and can be done before is done before they do.
 
     Raises HoldGivenUpError when they could not be made to wait, and nothing has changed.

@@ -11,7 +11,7 @@ from cluster import paths
 from cluster.apt import apt_get, apt_mark
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
-from day2.hosts.ssh import Answer, Fleet
+from day2.hosts.ssh import CommandResult, Fleet
 from health.upgrades import Change, HostPackages, question, read
 
 # Seconds. Lists may have to be read from far away, and packages; dpkg waits for another that is at work.
@@ -68,7 +68,7 @@ def install(fleet: Fleet, cluster: Cluster, changes: Collection[Change]) -> None
     _refuse_failed("packages could not be installed", _on_each(fleet, "install", asked, INSTALL_SECONDS))
 
 
-def _on_each(fleet: Fleet, program: str, asked: Mapping[str, dict[str, Any]], seconds: float) -> dict[str, Answer]:
+def _on_each(fleet: Fleet, program: str, asked: Mapping[str, dict[str, Any]], seconds: float) -> dict[str, CommandResult]:
     """What a program says on each host, which has its own argument."""
     if not asked:
         return {}
@@ -77,7 +77,7 @@ def _on_each(fleet: Fleet, program: str, asked: Mapping[str, dict[str, Any]], se
         return dict(zip(asked, answers, strict=True))
 
 
-def _refuse_failed(what: str, answers: Mapping[str, Answer]) -> None:
+def _refuse_failed(what: str, answers: Mapping[str, CommandResult]) -> None:
     failed = [f"{name}: {answer.problem or answer.code}" for name, answer in answers.items() if not answer.ok]
     if failed:
         raise ClusterError(f"{what}: {'; '.join(failed)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from day2.trials.result import Proof
-from day2.ui.console import BAD_NEWS, FINE, INTERRUPTED, print_json
+from day2.ui.console import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM, print_json
 
 from . import document, planned, terminal
 
@@ -18,5 +18,5 @@ def show(out: Console, proof: Proof, *, as_json: bool, interrupted: bool, as_pla
     if as_json:
         print_json(document.FORMAT, document.document(proof))
     if interrupted:
-        return INTERRUPTED
-    return FINE if proof.passed else BAD_NEWS
+        return EXIT_INTERRUPTED
+    return EXIT_OK if proof.passed else EXIT_PROBLEM

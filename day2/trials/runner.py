@@ -21,7 +21,7 @@ from day2.faults.fault import Fault, FaultContext
 from day2.hosts import dsn
 from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
-from day2.hosts.patroni_api import Patroni
+from day2.hosts.patroni_api import PatroniApi
 from day2.hosts.ssh import Fleet
 from day2.hosts.tunnel import probe_through
 from day2.load.profile import Endpoints, LoadProfile
@@ -50,7 +50,7 @@ class PlannedTrial:
 class TrialRunner:
     """Runs trials and collects what they found. `out` gets lines for a person."""
 
-    def __init__(self, out: Console, fleet: Fleet, cluster: Cluster, patroni: Patroni, load: LoadProfile) -> None:
+    def __init__(self, out: Console, fleet: Fleet, cluster: Cluster, patroni: PatroniApi, load: LoadProfile) -> None:
         self._out, self._fleet, self._cluster, self._patroni, self._load = out, fleet, cluster, patroni, load
         self._trials: list[Trial] = []
         self._first: ClusterView | None = None

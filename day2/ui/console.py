@@ -17,7 +17,7 @@ from rich.segment import Segment
 from cluster.errors import ClusterError
 from cluster.printable import printable
 
-FINE, BAD_NEWS, REFUSED, FAULT, INTERRUPTED = 0, 1, 2, 70, 130
+EXIT_OK, EXIT_PROBLEM, EXIT_REFUSED, EXIT_FAULT, EXIT_INTERRUPTED = 0, 1, 2, 70, 130
 # Where output goes to a file, nothing wraps it: lines as wide as a screen usually is.
 FILE_WIDTH = 120
 
@@ -50,15 +50,15 @@ def call(body: Callable[..., int | None], *arguments: Any, errors: tuple[type[Ex
         code = body(*arguments, **options)
     except expected as error:
         print(printable(str(error)), file=sys.stderr)
-        code = REFUSED
+        code = EXIT_REFUSED
     except KeyboardInterrupt:
-        code = INTERRUPTED
+        code = EXIT_INTERRUPTED
     except BrokenPipeError:  # whoever reads has read enough, like `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = FINE
+        code = EXIT_OK
     except Exception:  # a fault of ours; what it says may be a host's words
         print(printable(traceback.format_exc()), file=sys.stderr)
-        code = FAULT
+        code = EXIT_FAULT
     if code:
         sys.exit(code)
 

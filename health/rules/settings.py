@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.dynamic_config import MEMORY, difference, postgres_parameters, wanted_config
+from cluster.dynamic_config import OWNED_KEY, difference, postgres_parameters, wanted_config
 from cluster.parameters import in_one_unit, known_parameters, normalize
 from cluster.slots import STANDBYS_FIRST
 from cluster.topology import Cluster
@@ -33,7 +33,7 @@ def drifts(view: ClusterView, cluster: Cluster) -> tuple[Drift, ...]:
     found: list[Drift] = []
     wanted, version = wanted_config(cluster), cluster.postgres.version
     if view.dcs and view.dcs.config:
-        patch = {key: value for key, value in difference(wanted, view.dcs.config).items() if key != MEMORY}
+        patch = {key: value for key, value in difference(wanted, view.dcs.config).items() if key != OWNED_KEY}
         live = _flat(view.dcs.config)
         found += [_drift(name, "etcd", value, live.get(name), version) for name, value in _flat(patch).items()]
     in_etcd = {drift.name for drift in found}
@@ -76,7 +76,7 @@ def pending_restarts(view: ClusterView, cluster: Cluster) -> dict[str, tuple[str
 def foreign(view: ClusterView, cluster: Cluster) -> dict[str, Any]:
     """What etcd's configuration has that the tool does not own and leaves alone."""
     ours, live = _flat(wanted_config(cluster)), _flat(view.dcs.config if view.dcs else {})
-    return {name: value for name, value in live.items() if name not in ours and not name.startswith(MEMORY)}
+    return {name: value for name, value in live.items() if name not in ours and not name.startswith(OWNED_KEY)}
 
 
 def by_hand(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

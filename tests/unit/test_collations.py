@@ -13,7 +13,7 @@ import views
 from clusters import cluster
 
 from day2.commands.look.verify import sorting
-from day2.hosts.ssh import Answer, Fleet
+from day2.hosts.ssh import CommandResult, Fleet
 from health.collations import COLLATIONS, DATABASES, collations, script
 
 
@@ -52,9 +52,9 @@ def test_an_index_of_its_own_collation_is_told_by_that_and_many_in_one_sentence(
 
 def test_a_host_that_does_not_say_is_named_and_the_others_are_judged() -> None:
     answers = {
-        "db1": Answer("db1", 0, f"Last login: noon\n{line('153.120')}"),
-        "db2": Answer("db2", 0, line("153.128")),
-        "db3": Answer("db3", 1, "", problem="psql: error: no room"),
+        "db1": CommandResult("db1", 0, f"Last login: noon\n{line('153.120')}"),
+        "db2": CommandResult("db2", 0, line("153.128")),
+        "db3": CommandResult("db3", 1, "", problem="psql: error: no room"),
     }
     fleet = SimpleNamespace(run_all=lambda commands, script: {name: answers[name] for name in commands})
     found = list(sorting(cast(Fleet, fleet), cluster(), views.view()))

@@ -15,7 +15,7 @@ from agents import drill
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from day2.commands.backups.listing import proven
-from day2.hosts.ssh import Answer
+from day2.hosts.ssh import CommandResult
 from day2.recovery.drill import Drilling, Moment
 from day2.recovery.drill_choice import Choice, choose, disk_of, refuse_without_room
 from day2.report import drill as report
@@ -152,9 +152,9 @@ class Hosts:
     def __init__(self, **answers: str) -> None:
         self.answers, self.asked = answers, list[tuple[str, str, str]]()
 
-    def run(self, host: str, command: str, stdin: str = "", seconds: float = 30) -> Answer:
+    def run(self, host: str, command: str, stdin: str = "", seconds: float = 30) -> CommandResult:
         self.asked.append((host, command, stdin))
-        return Answer(host, 0, next((said for part, said in self.answers.items() if part in command), ""))
+        return CommandResult(host, 0, next((said for part, said in self.answers.items() if part in command), ""))
 
 
 def drilling(**answers: str) -> tuple[Drilling, Hosts]:

@@ -14,7 +14,7 @@ from cluster.certificates import make_authority
 from cluster.own_roles import OwnRole
 from cluster.quorum import Promotion
 from day2.hosts.observe import view_of
-from day2.hosts.ssh import Answer
+from day2.hosts.ssh import CommandResult
 from health.questions import questions
 from health.reading import patroni_state
 from health.states import PoolProcess
@@ -51,8 +51,8 @@ ETCD: dict[str, Any] = {
 }  # fmt: skip
 
 
-def answer(**parts: Any) -> Answer:
-    return Answer("db1", 0, json.dumps({"time": time.time(), **parts}))
+def answer(**parts: Any) -> CommandResult:
+    return CommandResult("db1", 0, json.dumps({"time": time.time(), **parts}))
 
 
 @pytest.mark.parametrize(
@@ -165,9 +165,9 @@ def test_a_part_that_fails_or_says_something_strange_does_not_hide_the_others() 
 
 
 def test_a_host_without_an_answer() -> None:
-    assert view_of(Answer("db1", None, problem="unreachable: x")).problems == {"host": "unreachable: x"}
-    assert not view_of(Answer("db1", 127, problem="python3: not found")).reachable
-    assert "unexpected output" in view_of(Answer("db1", 0, "Welcome!")).problems["host"]
+    assert view_of(CommandResult("db1", None, problem="unreachable: x")).problems == {"host": "unreachable: x"}
+    assert not view_of(CommandResult("db1", 127, problem="python3: not found")).reachable
+    assert "unexpected output" in view_of(CommandResult("db1", 0, "Welcome!")).problems["host"]
 
 
 def test_each_host_is_asked_by_its_roles() -> None:

@@ -16,7 +16,7 @@ import day2.commands.change.host_remove as host_remove
 from cluster.errors import ClusterError
 from cluster.layout import Note, layout_of, parse_note
 from cluster.topology import Cluster
-from day2.hosts.ssh import Answer
+from day2.hosts.ssh import CommandResult
 from day2.procedures.actions import Actions
 from day2.procedures.removal import objections, steps
 from day2.procedures.steps import Step
@@ -141,13 +141,13 @@ class Hosts:
         self.notes = notes
         self.commands: dict[str, list[str]] = {}
 
-    def run_all(self, commands: dict[str, str], stdin: str = "") -> dict[str, Answer]:
+    def run_all(self, commands: dict[str, str], stdin: str = "") -> dict[str, CommandResult]:
         answers = {}
         for name, command in commands.items():
             self.commands.setdefault(name, []).append(command)
             if stdin:
                 self.notes[name] = stdin
-            answers[name] = Answer(name, 0 if name in self.notes else None, self.notes.get(name, ""), "unreachable")
+            answers[name] = CommandResult(name, 0 if name in self.notes else None, self.notes.get(name, ""), "unreachable")
         return answers
 
 

@@ -22,7 +22,7 @@ from day2.faults import FAULTS, choose
 from day2.faults.base import BaseFault
 from day2.faults.disk import disk_problems
 from day2.faults.fault import FaultContext
-from day2.hosts.ssh import Answer
+from day2.hosts.ssh import CommandResult
 from day2.predictions.prediction import Effect, Prediction
 from health.view import ClusterView
 
@@ -87,8 +87,8 @@ class Hosts:
     def __init__(self, code: int | None = 0, output: str = "", problem: str = "") -> None:
         self._answer = (code, output, problem)
 
-    def run(self, host: str, command: str, stdin: str = "", seconds: float = 30) -> Answer:
-        return Answer(host, *self._answer)
+    def run(self, host: str, command: str, stdin: str = "", seconds: float = 30) -> CommandResult:
+        return CommandResult(host, *self._answer)
 
 
 def context(

@@ -19,7 +19,7 @@ from day2.faults.processes import DatabaseKill
 from day2.faults.voters import voters
 from day2.faults.window import LAG_BYTES, Window
 from day2.history.writes import Write, WriteOutcome
-from day2.hosts.ssh import Answer
+from day2.hosts.ssh import CommandResult
 from day2.predictions.prediction import Effect
 
 WINDOWS = ("lagging-then-stop", "lagging-then-crash", "lagging-then-restart", "lagging-then-off")
@@ -30,8 +30,8 @@ WAL_SENDER_SECONDS = 10
 class Refusing(Hosts):
     """Hosts where nothing works."""
 
-    def run_all(self, commands: dict[str, str], stdin: str = "", seconds: float = 30) -> dict[str, Answer]:
-        return {name: Answer(name, 1, problem="no such table") for name in commands}
+    def run_all(self, commands: dict[str, str], stdin: str = "", seconds: float = 30) -> dict[str, CommandResult]:
+        return {name: CommandResult(name, 1, problem="no such table") for name in commands}
 
 
 class Broken(Window):

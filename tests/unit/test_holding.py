@@ -15,7 +15,7 @@ from clusters import cluster
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from day2.hosts.interrupts import Interrupts
-from day2.hosts.ssh import Answer
+from day2.hosts.ssh import CommandResult
 from day2.procedures import holding
 from day2.procedures.hold import HoldGivenUpError, hold_for
 from day2.procedures.holding import Holding
@@ -72,9 +72,9 @@ class Hosts:
     def start(self, host: str, command: str) -> Channel:
         return self.channels[host]
 
-    def run(self, host: str, command: str, stdin: str = "", seconds: float = 30) -> Answer:
+    def run(self, host: str, command: str, stdin: str = "", seconds: float = 30) -> CommandResult:
         assert host == "db1" and "pid in (4711" in stdin
-        return Answer(host, 0, json.dumps([TOLD]))
+        return CommandResult(host, 0, json.dumps([TOLD]))
 
     @property
     def heard(self) -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ from played import Played, with_systemd
 
 from agents.sent import shipped
 from cluster.errors import ClusterError
-from day2.hosts.ssh import Answer
+from day2.hosts.ssh import CommandResult
 from day2.procedures.draining import renew_pools
 
 
@@ -55,9 +55,9 @@ class Hosts:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def run_all(self, commands: dict[str, str], stdin: str) -> dict[str, Answer]:
+    def run_all(self, commands: dict[str, str], stdin: str) -> dict[str, CommandResult]:
         self.asked += commands
-        return {host: Answer(host, 1, "", "no such socket", 0.0) for host in commands}
+        return {host: CommandResult(host, 1, "", "no such socket", 0.0) for host in commands}
 
 
 def test_pools_of_reads_alone_are_told_and_what_is_wrong_is_said() -> None:

@@ -126,7 +126,7 @@ def rooms_imported(path: Path) -> set[str]:
 
 
 def names_imported(path: Path) -> Iterator[str]:
-    """Each name that a file imports anywhere in it, in full: `day2.ui.console.FINE`."""
+    """Each name that a file imports anywhere in it, in full: `day2.ui.console.EXIT_OK`."""
     package = path.relative_to(ROOT).parent.parts
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

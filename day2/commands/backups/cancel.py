@@ -15,7 +15,7 @@ from day2.recovery import executor
 from day2.recovery.actions import RestoreActions
 from day2.recovery.notes import NOTE, notes
 from day2.recovery.plan import back, final, reachable, read
-from day2.ui.console import FINE, confirm, console
+from day2.ui.console import EXIT_OK, confirm, console
 
 from .keeper import keeper
 from .outcome import GOES_ON, Outcome, carried_out, ended, verified
@@ -49,7 +49,7 @@ def call_off(cluster: Cluster, *, to: str | None, dry: bool, yes: bool, as_json:
         if dry:
             if as_json:
                 outcome.print()
-            return FINE
+            return EXIT_OK
         confirm(out, yes=yes)
         with Interrupts(lambda text: out.print(GOES_ON)) as interrupts:
             actions = RestoreActions(fleet, cluster, interrupts, partial(tell, out))

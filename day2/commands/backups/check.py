@@ -7,7 +7,7 @@ from rich.markup import escape
 from cluster import paths
 from cluster.topology import Cluster
 from day2.hosts.ssh import Fleet
-from day2.ui.console import BAD_NEWS, FINE, console
+from day2.ui.console import EXIT_OK, EXIT_PROBLEM, console
 
 from .keeper import keeper
 
@@ -24,7 +24,7 @@ def check(cluster: Cluster) -> int:
         )
     if answer.ok:
         out.print(f"the primary's write-ahead log gets to the archive on {host.name}")
-        return FINE
+        return EXIT_OK
     said = answer.output.strip() or answer.problem
     out.print(f"[red]problem[/]  {host.name}: {escape(said)}", soft_wrap=True)
-    return BAD_NEWS
+    return EXIT_PROBLEM

@@ -19,7 +19,7 @@ from day2.recovery.actions import RestoreActions
 from day2.recovery.clone import Cloning, about_of
 from day2.recovery.notes import notes
 from day2.recovery.plan import numbered, place, unreadable
-from day2.ui.console import FINE, console, size
+from day2.ui.console import EXIT_OK, console, size
 from health.view import ClusterView
 
 from .keeper import keeper
@@ -62,7 +62,7 @@ def clone(
             reach(out, cluster, view, actions, asked, found)
             made(cloning, asked, found, interrupts)
     say_how(out, cluster, cloning)
-    return FINE
+    return EXIT_OK
 
 
 def refuse_both(**named: str | None) -> None:
@@ -81,7 +81,7 @@ def removed(out: Console, cluster: Cluster) -> int:
             raise ClusterError(f"there is no clone on {host.name}")
         cloning.remove()
     out.print(f"the clone of the cluster as it was at {escape(str(about['to']))} is gone", soft_wrap=True)
-    return FINE
+    return EXIT_OK
 
 
 def reach(out: Console, cluster: Cluster, view: ClusterView, actions: RestoreActions, asked: Asked, found: Sought) -> None:

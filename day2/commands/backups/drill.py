@@ -19,7 +19,7 @@ from day2.hosts.ssh import Fleet
 from day2.recovery.drill import Drilling, Moment
 from day2.recovery.drill_choice import Choice, choose, refuse_without_room
 from day2.report import drill as report_of
-from day2.ui.console import BAD_NEWS, FINE, console, print_json, size
+from day2.ui.console import EXIT_OK, EXIT_PROBLEM, console, print_json, size
 from health.view import ClusterView
 
 from .keeper import keeper
@@ -46,7 +46,7 @@ def drill(
         print_json(result["format"], {key: value for key, value in result.items() if key != "format"})
     else:
         show(out, result)
-    return FINE if result["passed"] else BAD_NEWS
+    return EXIT_OK if result["passed"] else EXIT_PROBLEM
 
 
 def announce(out: Console, choice: Choice) -> None:

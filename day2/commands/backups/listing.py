@@ -14,7 +14,7 @@ from cluster.repositories import Place
 from cluster.topology import Cluster
 from day2.hosts.observe import CONNECT_SECONDS, observe
 from day2.hosts.ssh import Fleet
-from day2.ui.console import BAD_NEWS, FINE, console, print_json, size
+from day2.ui.console import EXIT_OK, EXIT_PROBLEM, console, print_json, size
 from health.backup_states import Backup, Drill, Repository
 
 from .keeper import keeper
@@ -39,7 +39,7 @@ def listing(cluster: Cluster, *, as_json: bool) -> int:
         document = {"cluster": cluster.name, "host": host.name, "backups": rows, "running": running}
         archive = {"first": state.archive_first, "last": state.archive_last}
         print_json(FORMAT, {**document, "archive": archive, "repositories": repositories})
-        return FINE if state.backups else BAD_NEWS
+        return EXIT_OK if state.backups else EXIT_PROBLEM
     out = console()
     several = len(state.repositories) > 1
     table = Table(
@@ -62,7 +62,7 @@ def listing(cluster: Cluster, *, as_json: bool) -> int:
             out.print(f"[cyan]note[/]     a backup of type {run.kind} is being made, or waits for its turn")
     if state.drilling and state.drilling.running:
         out.print(f"[cyan]note[/]     a drill goes on on {host.name}")
-    return FINE if state.backups else BAD_NEWS
+    return EXIT_OK if state.backups else EXIT_PROBLEM
 
 
 def about(place: Place, seen: Repository | None) -> dict[str, Any]:

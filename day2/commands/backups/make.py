@@ -8,8 +8,8 @@ from cluster.components import BACKUP_TYPES
 from cluster.errors import ClusterError, did_you_mean
 from cluster.topology import Cluster
 from day2.hosts.observe import observe
-from day2.hosts.ssh import Answer, Fleet
-from day2.ui.console import BAD_NEWS, FINE, console
+from day2.hosts.ssh import CommandResult, Fleet
+from day2.ui.console import EXIT_OK, EXIT_PROBLEM, console
 from health.backup_states import BackupState
 
 from .keeper import keeper
@@ -33,9 +33,9 @@ def make(cluster: Cluster, *, kind: str) -> int:
     if answer.ok:
         made = [one for one in state.backups if one.label not in known] if state else []
         out.print(in_words(made[-1]) if made else "it is there", soft_wrap=True)
-        return FINE
+        return EXIT_OK
     out.print(f"[red]problem[/]  {escape(_why(answer, unit))}", soft_wrap=True)
-    return BAD_NEWS
+    return EXIT_PROBLEM
 
 
 def _seen(fleet: Fleet, cluster: Cluster) -> BackupState | None:
@@ -46,7 +46,7 @@ def _labels(state: BackupState | None) -> set[str]:
     return {one.label for one in state.backups} if state else set()
 
 
-def _why(answer: Answer, unit: str) -> str:
+def _why(answer: CommandResult, unit: str) -> str:
     if answer.code is None:
         return f"{answer.host}: {answer.problem}; if it had begun, it goes on there ({unit})"
     return f"{answer.host}: {unit} has failed: `invoke logs --component pgbackrest`"

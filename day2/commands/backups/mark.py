@@ -15,7 +15,7 @@ from day2.hosts.changing import changing
 from day2.hosts.psql import psql
 from day2.recovery.notes import etcd, key, notes
 from day2.recovery.plan import marks
-from day2.ui.console import FINE, console
+from day2.ui.console import EXIT_OK, console
 
 from .keeper import keeper
 
@@ -35,4 +35,4 @@ def mark(cluster: Cluster, *, name: str) -> int:
         made = Mark(name, view.primary.timeline, position(where), datetime.now(UTC).isoformat(timespec="seconds"))
         etcd(fleet, cluster, f"put {key(cluster, f'marks/{name}')} {shlex.quote(json.dumps(asdict(made)))}")
     console().print(f"{name} is at {lsn(made.lsn)} on timeline {made.timeline}: `invoke restore --to {name}` goes back there")
-    return FINE
+    return EXIT_OK

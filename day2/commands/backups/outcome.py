@@ -16,7 +16,7 @@ from cluster.topology import Cluster
 from day2.commands.look.verify import judge, tell
 from day2.recovery.plan import Arrival, Restore
 from day2.recovery.steps import RestoreStep
-from day2.ui.console import BAD_NEWS, FINE, INTERRUPTED, print_json
+from day2.ui.console import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM, print_json
 from health.finding import Finding
 from health.rules import healthy
 
@@ -111,8 +111,8 @@ def ended(outcome: Outcome, *, as_json: bool) -> int:
     if as_json:
         outcome.print()
     if outcome.stopped_by == GOES_ON:
-        return INTERRUPTED
-    return FINE if outcome.passed else BAD_NEWS
+        return EXIT_INTERRUPTED
+    return EXIT_OK if outcome.passed else EXIT_PROBLEM
 
 
 def iso(seconds: float) -> str:

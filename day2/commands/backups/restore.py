@@ -38,7 +38,7 @@ from day2.recovery.plan import (
     surveyed,
     unreadable,
 )  # fmt: skip
-from day2.ui.console import FINE, confirm, console
+from day2.ui.console import EXIT_OK, confirm, console
 from health.view import ClusterView
 
 from .keeper import keeper
@@ -87,7 +87,7 @@ def restore(
         if dry:
             if as_json:
                 outcome.print()
-            return FINE
+            return EXIT_OK
         confirm(out, yes=yes)
         with interrupts:
             done = carried_out(out, outcome, partial(carry_out, going, asked.target, actions))

@@ -12,7 +12,7 @@ from typing import TypeVar
 from cluster import own_inventory as own
 from cluster.errors import ClusterError, SettingsError
 from cluster.inventory_files import home
-from day2.ui.console import FINE
+from day2.ui.console import EXIT_OK
 from reach.configuration import knows
 
 Answer = TypeVar("Answer")
@@ -40,7 +40,7 @@ def init(name: str, **given: Iterable[str]) -> int:
     own.check(answers)
     write(target, own.files(answers, shipped))
     print(_next_steps(answers))
-    return FINE
+    return EXIT_OK
 
 
 def _shipped() -> dict[str, str]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from cluster.topology import Cluster
-from day2.ui.console import FINE
+from day2.ui.console import EXIT_OK
 
 COLUMN = 32
 # How the power switch of a lab's host begins: what the inventory has of a lab, and other clusters have not.
@@ -23,7 +23,7 @@ def next_steps(cluster: Cluster) -> int:
     print()
     for sentence in notes(cluster):
         print(sentence)
-    return FINE
+    return EXIT_OK
 
 
 def commands(cluster: Cluster) -> Iterator[tuple[str, str]]:

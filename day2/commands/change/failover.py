@@ -15,9 +15,9 @@ from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from day2.hosts.changing import changing
 from day2.hosts.observe import observe
-from day2.hosts.patroni_api import Patroni
+from day2.hosts.patroni_api import PatroniApi
 from day2.hosts.ssh import Fleet
-from day2.ui.console import BAD_NEWS, FINE, confirm, console
+from day2.ui.console import EXIT_OK, EXIT_PROBLEM, confirm, console
 from health.rules import candidates
 from health.rules.holders import lacking, positions
 from health.rules.takeover import loss, way_out
@@ -42,7 +42,7 @@ def failover(cluster: Cluster, *, accept_loss: str | None, yes: bool) -> int:
         refuse_unless_leaderless(view, cluster)
         show_candidates(out, view, cluster)
         if accept_loss is None:
-            return BAD_NEWS
+            return EXIT_PROBLEM
         refuse_bad_choice(view, cluster, accept_loss)
         out.print(
             f"This makes [bold]{accept_loss}[/] the primary [bold]without what only others have[/]:"
@@ -104,7 +104,7 @@ def refuse_bad_choice(view: ClusterView, cluster: Cluster, name: str) -> None:
         raise ClusterError(f"--accept-loss {name}: its PostgreSQL does not answer: should be one of {', '.join(positions(view))}")
 
 
-def lead(out: Console, fleet: Fleet, cluster: Cluster, patroni: Patroni, view: ClusterView, name: str) -> int:
+def lead(out: Console, fleet: Fleet, cluster: Cluster, patroni: PatroniApi, view: ClusterView, name: str) -> int:
     """Lets `name` through the promotion gate as /sync stands now, and waits until it leads. What it does not use is undone."""
     assert view.dcs and view.dcs.configurations.current
     # Whoever answers now is passed over; not who comes back with more before it is done.
@@ -118,7 +118,7 @@ def lead(out: Console, fleet: Fleet, cluster: Cluster, patroni: Patroni, view: C
                 now = observe(fleet, cluster)
                 if now.leader == name and now.writable == (name,):
                     out.print(f"[bold green]{name} leads[/]: whoever has more will be rewound to it")
-                    return FINE
+                    return EXIT_OK
                 if now.leader is None:
                     with suppress(ClusterError):  # it may still be left out of the race, or have been told before
                         patroni.send(name, "POST", "/failover", {"candidate": name}, seconds=LOOK_SECONDS)
@@ -129,7 +129,7 @@ def lead(out: Console, fleet: Fleet, cluster: Cluster, patroni: Patroni, view: C
         if now.leader is None:  # while Patroni's own note of the candidate stands, nobody else may lead
             etcd(fleet, cluster, now, f"del /service/{cluster.name}/failover")
     out.print(f"[red]problem[/]  {name} does not lead; the loss is not accepted any more (`invoke status`, `invoke logs`)")
-    return BAD_NEWS
+    return EXIT_PROBLEM
 
 
 def accepted_loss(cluster: Cluster) -> str:

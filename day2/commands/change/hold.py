@@ -7,7 +7,7 @@ from rich.markup import escape
 from cluster.apt import PATIENCE, apt_mark
 from cluster.topology import Cluster
 from day2.hosts.changing import changing
-from day2.ui.console import BAD_NEWS, FINE, console
+from day2.ui.console import EXIT_OK, EXIT_PROBLEM, console
 
 UPGRADE = (
     "apt may now upgrade them, which restarts Patroni, and PostgreSQL with it, at once (`invoke upgrade` does that one host at a"
@@ -34,4 +34,4 @@ def hold(cluster: Cluster, *, hosts: list[str], held: bool) -> int:
             out.print(f"[red]problem[/]  {answer.host}: not {said}: {escape(answer.problem)}", soft_wrap=True)
     if not held:
         out.print(UPGRADE, soft_wrap=True)
-    return FINE if all(answer.ok for answer in answers.values()) else BAD_NEWS
+    return EXIT_OK if all(answer.ok for answer in answers.values()) else EXIT_PROBLEM

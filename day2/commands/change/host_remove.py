@@ -13,7 +13,7 @@ from day2.procedures.actions import Actions
 from day2.procedures.costs import costs
 from day2.procedures.executor import execute
 from day2.procedures.removal import objections, steps
-from day2.ui.console import FINE, confirm, console
+from day2.ui.console import EXIT_OK, confirm, console
 
 from .plans import print_plan, show_plan
 
@@ -48,7 +48,7 @@ def remove(cluster: Cluster, *, host: str, dry: bool, yes: bool, as_json: bool) 
         say_what_is_left(out, cluster, host, reachable=reachable)
     if as_json:
         print_plan(cluster, plan)
-    return FINE
+    return EXIT_OK
 
 
 def say_what_is_left(out: Console, cluster: Cluster, host: str, *, reachable: bool) -> None:

@@ -13,12 +13,12 @@ from cluster.topology import Cluster
 from day2.hosts.changing import changing
 from day2.hosts.interrupts import Interrupts
 from day2.hosts.observe import observe
-from day2.hosts.patroni_api import Patroni
+from day2.hosts.patroni_api import PatroniApi
 from day2.hosts.ssh import Fleet
 from day2.procedures.actions import Actions
 from day2.procedures.executor import execute
 from day2.procedures.steps import AwaitSpared, MoveEtcdLeader, Plan, Reinitialize
-from day2.ui.console import BAD_NEWS, FINE, confirm, console, size
+from day2.ui.console import EXIT_OK, EXIT_PROBLEM, confirm, console, size
 from day2.ui.findings import show_findings
 from health.finding import Finding
 from health.rules import blocking, candidates, findings
@@ -44,16 +44,16 @@ def pause(cluster: Cluster, *, paused: bool) -> int:
         while unaware := [n for n, h in observe(fleet, cluster).hosts.items() if h.patroni and h.patroni.paused != paused]:
             if time.monotonic() > deadline:
                 out.print(f"[red]problem[/]  {' and '.join(unaware)} did not take notice within {AGREE_SECONDS} s")
-                return BAD_NEWS
+                return EXIT_PROBLEM
             time.sleep(0.5)
     if paused:
         out.print("[bold yellow]paused[/]: nothing fails over by itself until `invoke resume`; every status says so")
     else:
         out.print("[bold green]resumed[/]: automatic failover is on")
-    return FINE
+    return EXIT_OK
 
 
-def await_voters(out: Console, fleet: Fleet, cluster: Cluster, patroni: Patroni, leader: str) -> None:
+def await_voters(out: Console, fleet: Fleet, cluster: Cluster, patroni: PatroniApi, leader: str) -> None:
     """Gives replicas the time to have all that the primary has. When they don't, that is said: a pause must be possible."""
     try:
         with Interrupts(out.print) as interrupts:
@@ -81,7 +81,7 @@ def move_etcd_leader(cluster: Cluster, *, to: str | None, dry: bool, as_json: bo
             out.print(f"{leader or 'nobody'} leads etcd now")
     if as_json:
         print_plan(cluster, plan)
-    return FINE if dry or leader == target else BAD_NEWS
+    return EXIT_OK if dry or leader == target else EXIT_PROBLEM
 
 
 def etcd_target(view: ClusterView, cluster: Cluster, to: str | None) -> str:
@@ -109,7 +109,7 @@ def reinit(cluster: Cluster, *, host: str, from_primary: bool, dry: bool, yes: b
         assert view.leader
         plan = reinit_steps(host, view.leader, patient=not force, repository=bool(cluster.backup_hosts) and not from_primary)
         show_plan(out, plan)
-        code = FINE
+        code = EXIT_OK
         if not dry:
             confirm(out, yes=yes)
             before = identity(fleet, cluster, host)
@@ -165,9 +165,9 @@ def await_copy(out: Console, fleet: Fleet, cluster: Cluster, host: str, interrup
                 break
             if time.monotonic() > deadline:
                 show_findings(out, wrong)
-                return BAD_NEWS
+                return EXIT_PROBLEM
             copied = view.primary.backup_bytes if view.primary else None
             shown.update(f"{host}: {size(copied) + ' copied' if copied else escape(wrong[0].text) if wrong else 'waiting'}")
             interrupts.sleep(1)
     out.print(f"[bold green]{host} streams[/] ({time.monotonic() - began:.0f} s)")
-    return FINE
+    return EXIT_OK

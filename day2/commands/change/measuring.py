@@ -14,7 +14,7 @@ from cluster.topology import Cluster
 from cluster.vault import Vault
 from day2.history.writes import WriteCheck, longest_gap, longest_wait
 from day2.hosts.interrupts import Interrupts
-from day2.hosts.patroni_api import Patroni
+from day2.hosts.patroni_api import PatroniApi
 from day2.hosts.ssh import Fleet
 from day2.hosts.tunnel import probe_through
 from day2.load.readers import Readers
@@ -25,7 +25,7 @@ from day2.procedures.executor import execute
 from day2.procedures.steps import Plan, Step, SwitchOver, documents
 from day2.report.planned import of_waiting, of_writes
 from day2.report.wording import many
-from day2.ui.console import BAD_NEWS, FINE, INTERRUPTED, print_json
+from day2.ui.console import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM, print_json
 from health.finding import Finding
 
 WRITERS = READERS = 2
@@ -92,7 +92,7 @@ def carry_out(
     What is `known` to be wrong keeps no step from its end, but is to be right after the last. Fills in the outcome; whether it
     was interrupted."""
     with Interrupts(lambda text: out.print(f"[yellow]{text}[/]")) as interrupts:
-        actions = Actions(fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), interrupts, known)
+        actions = Actions(fleet, cluster, PatroniApi(fleet, cluster, vault.password("rest_api")), interrupts, known)
         primary = actions.view().primary
         if primary is None:
             outcome.unmeasured = "nobody led when it began"
@@ -169,5 +169,5 @@ def report(out: Console, outcome: Outcome, form: str, *, interrupted: bool, as_j
         out.print(f"[yellow]left[/]     {step}")
     out.print("[bold red]stopped[/]" if left else "[bold red]failed[/]" if outcome.failures else "[bold green]done[/]")
     if interrupted:
-        return INTERRUPTED
-    return BAD_NEWS if outcome.failures else FINE
+        return EXIT_INTERRUPTED
+    return EXIT_PROBLEM if outcome.failures else EXIT_OK

@@ -17,7 +17,7 @@ from day2.procedures.costs import costs, reboots, the_only
 from day2.procedures.hold import hold_for, patience_of
 from day2.procedures.reboot import steps
 from day2.procedures.steps import SwitchOver
-from day2.ui.console import FINE, confirm, console
+from day2.ui.console import EXIT_OK, confirm, console
 from health.reboots import read, why
 from health.rules import blocking, findings
 from health.rules.slots import lost_with
@@ -80,7 +80,7 @@ def reboot(cluster: Cluster, *, hosts: list[str], patience: int, dry: bool, yes:
                 out.print("no host needs a reboot")
             if as_json:
                 print_plan(cluster, planned)
-            return FINE
+            return EXIT_OK
         confirm(out, yes=yes)
         interrupted = carry_out(out, fleet, cluster, vault, outcome, hop)
     return report(out, outcome, FORMAT, interrupted=interrupted, as_json=as_json)

@@ -14,7 +14,7 @@ from day2.procedures.costs import costs, the_only
 from day2.procedures.hold import hold_for, patience_of
 from day2.procedures.rolling import Component, component_of, steps
 from day2.procedures.steps import SwitchOver
-from day2.ui.console import FINE, confirm, console
+from day2.ui.console import EXIT_OK, confirm, console
 from health.rules import blocking, findings
 from health.rules.slots import lost_with
 
@@ -67,4 +67,4 @@ def rolling_restart(
             return report(out, outcome, FORMAT, interrupted=interrupted, as_json=as_json)
     if as_json:
         print_plan(cluster, outcome.planned)
-    return FINE
+    return EXIT_OK

@@ -12,14 +12,14 @@ from day2.faults.switchover import Switchover
 from day2.hosts import operator_lock
 from day2.hosts.dsn import open_vault
 from day2.hosts.observe import observe
-from day2.hosts.patroni_api import Patroni
+from day2.hosts.patroni_api import PatroniApi
 from day2.hosts.ssh import Fleet
 from day2.load.profile import LoadProfile
 from day2.procedures.hold import hold_for, patience_of
 from day2.procedures.switchover import objections, steps, target
 from day2.report import show
 from day2.trials.runner import PlannedTrial, TrialRunner
-from day2.ui.console import FINE, confirm, console
+from day2.ui.console import EXIT_OK, confirm, console
 from health.rules import candidates, findings
 
 from .plans import print_plan, show_plan
@@ -55,7 +55,7 @@ def switchover(
         against = tuple(objections(view, cluster, findings(view, cluster), chosen))
         if against and not force:
             raise ClusterError("\n".join(["no switchover now, nothing was touched:", *(f"  - {a}" for a in against)]))
-        runner = TrialRunner(out, fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), load)
+        runner = TrialRunner(out, fleet, cluster, PatroniApi(fleet, cluster, vault.password("rest_api")), load)
         context = runner.context()
         planned = steps(cluster, context.primary.name, chosen, None if force else hold)
         out.print(f"This [bold]{Switchover(context, planned).describe()}[/].")
@@ -69,7 +69,7 @@ def switchover(
         if dry:
             if as_json:
                 print_plan(cluster, planned)
-            return FINE
+            return EXIT_OK
         confirm(out, yes=yes)
         proof = runner.run(context, [PlannedTrial(lambda context: Switchover(context, planned))])
     return show(out, proof, as_json=as_json, interrupted=runner.interrupted, as_planned=True)

@@ -10,7 +10,7 @@ from agents.sent import shipped
 from cluster.topology import Cluster
 from day2.hosts.changing import changing
 from day2.procedures.hold import program
-from day2.ui.console import BAD_NEWS, FINE, console
+from day2.ui.console import EXIT_OK, EXIT_PROBLEM, console
 
 
 def resume(cluster: Cluster) -> int:
@@ -30,4 +30,4 @@ def resume(cluster: Cluster) -> int:
                 out.print(f"[red]problem[/]  {proxy.name}: {escape(said[-1]['problem'])}", soft_wrap=True)
             else:
                 out.print(f"{proxy.name}: {escape('; '.join(said[-1]['released']) or 'nobody was kept waiting')}", soft_wrap=True)
-    return BAD_NEWS if failed else FINE
+    return EXIT_PROBLEM if failed else EXIT_OK

@@ -25,7 +25,7 @@ from day2.procedures.packages import look
 from day2.procedures.rolling import component_of
 from day2.procedures.steps import Plan, SwitchOver
 from day2.procedures.upgrade import Work, steps
-from day2.ui.console import FINE, confirm, console
+from day2.ui.console import EXIT_OK, confirm, console
 from health.finding import Finding
 from health.rules import blocking, findings
 from health.rules.packages import running
@@ -103,7 +103,7 @@ def upgrade(
                 out.print("nothing is to be taken back" if back else "nothing is to be upgraded")
             if as_json:
                 print_plan(cluster, planned)
-            return FINE
+            return EXIT_OK
         confirm(out, yes=yes)
         interrupted = carry_out(out, fleet, cluster, vault, outcome, hop, problems)
         if not outcome.stopped_by:

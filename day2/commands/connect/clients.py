@@ -11,7 +11,7 @@ from cluster.errors import ClusterError, did_you_mean
 from cluster.topology import Cluster
 from cluster.vault import password_names
 from day2.hosts.dsn import application, as_string, open_vault
-from day2.ui.console import FINE
+from day2.ui.console import EXIT_OK
 
 from .formats import written
 
@@ -53,7 +53,7 @@ def dsn(
     if pooled:
         print(UNBOUND, file=sys.stderr)
     print(text)
-    return FINE
+    return EXIT_OK
 
 
 def password_hint(form: str, role: str) -> str:
@@ -88,4 +88,4 @@ def secrets(cluster: Cluster, *, name: str) -> int:
         print(secret(cluster, name))
     else:
         print("\n".join(password_names(cluster)))
-    return FINE
+    return EXIT_OK

@@ -8,7 +8,7 @@ from rich.table import Table
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from day2.hosts.observe import observe_once
-from day2.ui.console import BAD_NEWS, FINE, console, print_json
+from day2.ui.console import EXIT_OK, EXIT_PROBLEM, console, print_json
 from health.rules.settings import drifts, foreign, not_seen
 
 FORMAT = "pgquorum config 1"
@@ -23,7 +23,7 @@ def config(cluster: Cluster, *, as_json: bool) -> int:
     silent = not_seen(view, cluster)
     if as_json:
         print_json(FORMAT, {"cluster": cluster.name, "differences": found, "not_ours": others})
-        return BAD_NEWS if found or silent else FINE
+        return EXIT_PROBLEM if found or silent else EXIT_OK
     out = console()
     table = Table("setting", "where", "settings", "actual", "", box=None, header_style="dim", padding=(0, 2, 0, 0))
     for one in found:
@@ -39,4 +39,4 @@ def config(cluster: Cluster, *, as_json: bool) -> int:
         out.print(f"[yellow]warning[/]  {name}: PostgreSQL could not be asked", soft_wrap=True)
     for name, value in others.items():
         out.print(f"[dim]not ours, left alone:[/] {escape(f'{name} = {value}')}", soft_wrap=True)
-    return BAD_NEWS if found or silent else FINE
+    return EXIT_PROBLEM if found or silent else EXIT_OK

@@ -14,8 +14,8 @@ from rich.markup import escape
 from cluster.components import COMPONENTS, NAMES, Name
 from cluster.errors import ClusterError, did_you_mean
 from cluster.topology import Cluster
-from day2.hosts.ssh import Answer, Fleet, UnreachableError
-from day2.ui.console import BAD_NEWS, FINE, console
+from day2.hosts.ssh import CommandResult, Fleet, UnreachableError
+from day2.ui.console import EXIT_OK, EXIT_PROBLEM, console
 
 from .log_lines import WARNING, Line, in_order, once, parse, selection
 
@@ -39,7 +39,7 @@ def logs(cluster: Cluster, *, host: str, component: str, errors: bool, since: st
         raise ClusterError(f"--lines {lines}: should be how many to print at most, or 0 for all there are")
     out = console()
     colour = {h.name: COLOURS[n % len(COLOURS)] for n, h in enumerate(cluster.hosts)}
-    unread: list[Answer] = []
+    unread: list[CommandResult] = []
     with Fleet(hosts) as fleet:
         found = followed(fleet, command(since, lines)) if follow else merged(fleet, command(since), unread)
         chosen: Iterator[Line] = (line for line in found if wanted(line) and first(line))
@@ -49,7 +49,7 @@ def logs(cluster: Cluster, *, host: str, component: str, errors: bool, since: st
             out.print(shown, soft_wrap=True)
     for answer in unread:
         out.print(f"[red]problem[/]  {answer.host}: {escape(answer.problem)}", soft_wrap=True)
-    return BAD_NEWS if unread else FINE
+    return EXIT_PROBLEM if unread else EXIT_OK
 
 
 def component_of(name: str) -> Name | None:
@@ -78,7 +78,7 @@ def latest(lines: Iterator[Line], most: int, say: Callable[[str], object]) -> li
     return found[-most:]
 
 
-def merged(fleet: Fleet, command: str, unread: list[Answer]) -> Iterator[Line]:
+def merged(fleet: Fleet, command: str, unread: list[CommandResult]) -> Iterator[Line]:
     """Everything there is, in order. Hosts that could not be read go to `unread`. Raises ClusterError."""
     answers = fleet.run_all(dict.fromkeys(fleet.hosts, command), seconds=READ_SECONDS)
     unread += [answer for answer in answers.values() if not answer.ok]

@@ -11,7 +11,7 @@ from rich.table import Table
 from cluster.topology import Cluster
 from day2.hosts.observe import CONNECT_SECONDS, observe
 from day2.hosts.ssh import Fleet
-from day2.ui.console import BAD_NEWS, FINE, console, print_json
+from day2.ui.console import EXIT_OK, EXIT_PROBLEM, console, print_json
 from day2.ui.findings import show_findings
 from health.rules.packages import held, running, version_that_runs
 from health.view import ClusterView
@@ -39,7 +39,7 @@ def packages(cluster: Cluster, *, as_json: bool) -> int:
     rows = [row for host in cluster.hosts for row in _rows(view, cluster, host.name)]
     if as_json:
         print_json(FORMAT, {"cluster": cluster.name, "packages": rows, "unreachable": silent})
-        return BAD_NEWS if silent or waiting else FINE
+        return EXIT_PROBLEM if silent or waiting else EXIT_OK
     out = console()
     table = Table("host", "package", "installed", "runs", "apt", box=None, header_style="dim", padding=(0, 2, 0, 0))
     for row in rows:
@@ -48,7 +48,7 @@ def packages(cluster: Cluster, *, as_json: bool) -> int:
     for name in silent:
         out.print(f"[red]problem[/]  {name}: {escape(view.hosts[name].problems['host'])}", soft_wrap=True)
     show_findings(out, (*held(view, cluster), *waiting))
-    return BAD_NEWS if silent or waiting else FINE
+    return EXIT_PROBLEM if silent or waiting else EXIT_OK
 
 
 def _rows(view: ClusterView, cluster: Cluster, name: str) -> Iterator[Row]:

@@ -17,8 +17,8 @@ from cluster.survey import parse_survey, survey_command
 from cluster.topology import Cluster, Host
 from cluster.vault import Vault
 from cluster.version import own
-from day2.hosts.ssh import Answer, Fleet
-from day2.ui.console import BAD_NEWS, FINE, console, print_json
+from day2.hosts.ssh import CommandResult, Fleet
+from day2.ui.console import EXIT_OK, EXIT_PROBLEM, console, print_json
 from day2.ui.findings import COLOURS, show_findings
 from health.finding import Finding, finding, healthy, ok
 from health.preflight import HostProbe, clocks, judge, parse_probe, probe_question
@@ -44,7 +44,7 @@ def preflight(cluster: Cluster, *, as_json: bool) -> int:
         show_findings(out, sorted(found, key=lambda one: list(COLOURS).index(one.level)))
         verdict = "[bold green]fit[/]" if fit else "[bold red]refused[/]"
         out.print(f"{verdict} ({time.monotonic() - began:.1f} s)")
-    return FINE if fit else BAD_NEWS
+    return EXIT_OK if fit else EXIT_PROBLEM
 
 
 def look(cluster: Cluster) -> list[Finding]:
@@ -100,7 +100,7 @@ def stores(fleet: Fleet, host: Host, cluster: Cluster, vault: Vault) -> list[Fin
     return found or [ok("backups", host.name, f"repositories that lie elsewhere answer, and take the key: {', '.join(asked)}")]
 
 
-def told(answer: Answer) -> str:
+def told(answer: CommandResult) -> str:
     return answer.problem or f"exit code {answer.code}"
 
 

@@ -16,7 +16,7 @@ from cluster.version import Version, own, told
 from day2.hosts import operator_lock
 from day2.hosts.observe import CONNECT_SECONDS, observe
 from day2.hosts.ssh import Fleet
-from day2.ui.console import BAD_NEWS, FINE, console, print_json, size
+from day2.ui.console import EXIT_OK, EXIT_PROBLEM, console, print_json, size
 from day2.ui.findings import show_findings
 from day2.ui.watch import refuse_both
 from day2.ui.watch import watch as watch_screens
@@ -42,7 +42,7 @@ def status(cluster: Cluster, *, watch: bool, as_json: bool) -> int:
         print_json(FORMAT, document(cluster, view, found, able))
     else:
         show(console(), cluster, view, found, able)
-    return FINE if healthy(found) else BAD_NEWS
+    return EXIT_OK if healthy(found) else EXIT_PROBLEM
 
 
 def screens(fleet: Fleet, cluster: Cluster) -> Iterator[Text]:

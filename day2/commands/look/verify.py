@@ -14,7 +14,7 @@ from day2.hosts.client_probe import probe
 from day2.hosts.dsn import open_vault
 from day2.hosts.observe import CONNECT_SECONDS, observe
 from day2.hosts.ssh import Fleet
-from day2.ui.console import BAD_NEWS, FINE, console, print_json
+from day2.ui.console import EXIT_OK, EXIT_PROBLEM, console, print_json
 from day2.ui.findings import show_findings
 from health.at_risk import at_risk, script, unknown
 from health.collations import collations
@@ -93,4 +93,4 @@ def verify(cluster: Cluster, *, strict: bool, through: str | None, as_json: bool
         print_json(FORMAT, {"cluster": cluster.name, "passed": fine, "findings": found, "candidates": able})
     else:
         tell(console(), found, able, fine=fine)
-    return FINE if fine else BAD_NEWS
+    return EXIT_OK if fine else EXIT_PROBLEM

@@ -12,7 +12,7 @@ from rich.text import Text
 from cluster.topology import Cluster
 from day2.hosts.observe import CONNECT_SECONDS, observe
 from day2.hosts.ssh import Fleet
-from day2.ui.console import BAD_NEWS, FINE, console, print_json, size
+from day2.ui.console import EXIT_OK, EXIT_PROBLEM, console, print_json, size
 from day2.ui.watch import refuse_both
 from day2.ui.watch import watch as watch_screens
 from health.lag import Lag, bytes_of, lags, seconds_of, too_far
@@ -35,7 +35,7 @@ def wal_lag(cluster: Cluster, *, watch: bool, max_bytes: str | None, max_seconds
         print_json(FORMAT, {"cluster": cluster.name, "replicas": rows, "passed": not failures, "failures": failures})
     else:
         console().print(screen(rows, failures))
-    return BAD_NEWS if failures else FINE
+    return EXIT_PROBLEM if failures else EXIT_OK
 
 
 def measure(fleet: Fleet, cluster: Cluster, limits: Limits) -> Iterator[tuple[tuple[Lag, ...], tuple[str, ...]]]:

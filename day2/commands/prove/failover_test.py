@@ -22,7 +22,7 @@ from day2.faults.fault import Fault, FaultContext
 from day2.faults.lagging import LaggingReplica
 from day2.hosts import operator_lock
 from day2.hosts.dsn import open_vault, places, port
-from day2.hosts.patroni_api import Patroni
+from day2.hosts.patroni_api import PatroniApi
 from day2.hosts.ssh import Fleet
 from day2.load.profile import LoadProfile
 from day2.predictions.prediction import Effect
@@ -62,7 +62,7 @@ def failover_test(
     write, read = (port(cluster, read_only=read_only, pooled=pooled) for read_only in (False, True))
     refuse_bad_options(repeat, soak, seed, directory, lagging=lagging)
     with Fleet(cluster.hosts) as fleet, operator_lock.held(fleet, cluster, "failover-test"):
-        runner = TrialRunner(out, fleet, cluster, Patroni(fleet, cluster, vault.password("rest_api")), load)
+        runner = TrialRunner(out, fleet, cluster, PatroniApi(fleet, cluster, vault.password("rest_api")), load)
         context = runner.context()
         names, left_out = refuse_bad_faults(context, fault, every=soak is not None, lagging=lagging)
         seed = seed if seed is not None or soak is None else random.randrange(10**6)  # noqa: S311
