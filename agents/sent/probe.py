@@ -93,7 +93,7 @@ def ssh_sessions() -> int | None:
 
 
 def sessions_of(said: str) -> int | None:
-    """The same in the words of sshd, of which OpenSSH writes the keys in lower case before 10, and as in its manual since."""
+    """The same in the words of sshd, whose keys are in lower case in OpenSSH 10.0 and before, and as in its manual in 10.6."""
     lines = dict(line.lower().split(" ", 1) for line in said.splitlines() if " " in line)
     return int(lines["maxsessions"]) if "maxsessions" in lines else None
 
