@@ -280,6 +280,7 @@ def test_a_proxy_that_dies_while_both_hold_leaves_nobody_waiting_at_the_other(sh
 @pytest.mark.long
 @pytest.mark.parametrize("component", ["pgbouncer", "keepalived"])
 def test_a_restart_on_both_moves_the_address_once(shared: Site, component: str) -> None:
+    wait_until(lambda: invoke(shared, "status")[0] == 0, "all is well, on a proxy that was off a moment ago, too")
     old = holder(shared)
     code, out, err = invoke(shared, "rolling-restart", "--component", component, "--yes")
     assert code == 0, out + err
