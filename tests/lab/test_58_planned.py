@@ -34,7 +34,7 @@ FEW = ("--writers", "2")
 @pytest.fixture(scope="module")
 def pooled(site: Site) -> Iterator[Site]:
     """The cluster with pools, if it had none."""
-    with site.deployed_with("group_data/haproxy.py", "pooling = True"):
+    with site.deployed_with("group_data/haproxy.py", "pooling = True\npooling_max_clients = 1100"):
         yield site
 
 
@@ -65,7 +65,7 @@ def answers(site: Site, port: int = WRITES) -> None:
         connection.execute("select 1")
 
 
-@pytest.mark.parametrize("clients", [100, pytest.param(300, marks=pytest.mark.long)])
+@pytest.mark.parametrize("clients", [100, pytest.param(1000, marks=pytest.mark.long)])
 def test_a_switchover_under_pooled_clients_fails_nothing(pooled: Site, clients: int) -> None:
     old = pooled.leader()
     new_sessions: list[str] = []
