@@ -25,7 +25,7 @@ from agents.archive_note import ArchiveNotes, Progress, handed_in, led, of_leade
 from agents.etcd import Etcd, EtcdError
 from agents.session import Session
 from agents.specification import Specification
-from agents.unarchived import SEGMENT, log_in, mark_unmarked
+from agents.unarchived import SEGMENT, log_in, mark_histories, mark_unmarked
 from cluster.slots import ARCHIVE
 
 AGAIN_SECONDS = 10.0
@@ -36,6 +36,7 @@ PUSH_SECONDS = 300
 STATE = (
     "SELECT json_build_object('recovering', pg_is_in_recovery(),"
     " 'position', CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END - '0/0',"
+    " 'archives', current_setting('archive_command') LIKE '%/pgbackrest-push %',"
     " 'segment_size', (SELECT setting::bigint FROM pg_settings WHERE name = 'wal_segment_size'),"
     " 'slot', (SELECT restart_lsn - '0/0' FROM pg_replication_slots WHERE slot_name = 'pgquorum_archive' AND NOT active"
     " AND wal_status <> 'lost'));"
@@ -64,10 +65,11 @@ def archived_to(written: int, waiting: Iterable[str], segment_size: int) -> int:
 
 
 class ArchiveSlot:
-    """The slot of one server. `push` archives a file, and says whether that is archived then."""
+    """The slot of one server. `push` archives a file, and says whether that is archived then. `config`: where it stands which
+    repositories there are."""
 
-    def __init__(self, session: Session, notes: ArchiveNotes, pg_wal: Path, push: Callable[[Path], bool]) -> None:
-        self._session, self._notes, self._wal, self._push = session, notes, pg_wal, push
+    def __init__(self, session: Session, notes: ArchiveNotes, pg_wal: Path, push: Callable[[Path], bool], config: Path) -> None:
+        self._session, self._notes, self._wal, self._push, self._config = session, notes, pg_wal, push, config
 
     def settle(self) -> None:
         """Raises OSError when PostgreSQL does not answer, EtcdError when etcd does not, ValueError for a note that is none."""
@@ -85,6 +87,8 @@ class ArchiveSlot:
         """Notes how far archiving has come, and what this server lacks."""
         log = log_in(self._wal)
         mark_unmarked(self._wal, log, now["position"])
+        if now["archives"] and self._config.exists():  # else it is archived to nowhere, and then counts as archived
+            mark_histories(self._wal, log, self._config.stat().st_mtime)
         # Asked for after the position: what was ended before that waits by then.
         place = archived_to(now["position"], self._session.ask(WAITING), now["segment_size"])
         noted, revision = self._notes.read()
@@ -132,7 +136,7 @@ def watch(specification: Specification) -> None:
     etcd = Etcd(specification.etcd, specification.etcd_tls(), ETCD_SECONDS)
     notes = ArchiveNotes(etcd, specification.cluster, specification.name)
     push = push_by(specification.archive_command)
-    slot = ArchiveSlot(Session(specification), notes, Path(specification.wal), push)
+    slot = ArchiveSlot(Session(specification), notes, Path(specification.wal), push, Path(specification.archive_config))
     threading.Thread(target=_go_on, args=(slot,), daemon=True).start()
 
 

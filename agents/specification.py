@@ -18,8 +18,8 @@ class Specification:
     """`name`: this member. `etcd`: where its members are asked, the nearest first, as host:port. `patroni`: each member's name
     to where its REST API is. `tls`: the directory of Patroni's certificates. `psql`, `sockets`, `port`, `wal`: this host's
     PostgreSQL, and where its write-ahead log is. `logical_slots`: whether there are consumers of logical slots. `archives`:
-    whether write-ahead log is archived; `archive_command`: the program that archives a file of it. `wal_disk`: where the log is
-    when it is not in the data directory. `file`: where this was read.
+    whether write-ahead log is archived; `archive_command`: the program that archives a file of it, which reads
+    `archive_config`. `wal_disk`: where the log is when it is not in the data directory. `file`: where this was read.
     """
 
     name: str
@@ -34,6 +34,7 @@ class Specification:
     logical_slots: bool = False
     archives: bool = False
     archive_command: str = ""
+    archive_config: str = ""
     wal_disk: str = ""
     file: str = ""
 

@@ -116,3 +116,19 @@ def mark_unmarked(pg_wal: Path, log: Log, position: int) -> int:
     for name in wanted:
         (status / f"{name}.ready").touch(mode=0o600)
     return len(wanted)
+
+
+def mark_histories(pg_wal: Path, log: Log, since: float) -> int:
+    """Marks as waiting, on a primary, the history of each timeline of its line that was archived before `since` (seconds since
+    1970), or has no mark: a repository that is newer has none of them, and without them nobody can restore from it alone. Returns
+    how many files that are. Raises OSError."""
+    status, marked = pg_wal / "archive_status", 0
+    histories = [file.name for file in pg_wal.iterdir() if HISTORY.fullmatch(file.name)]
+    for name in on_the_line(histories, log.timeline, log.left, log.size):
+        ready, done = status / f"{name}.ready", status / f"{name}.done"
+        if ready.exists() or (done.exists() and done.stat().st_mtime >= since):
+            continue
+        ready.touch(mode=0o600)
+        done.unlink(missing_ok=True)
+        marked += 1
+    return marked

@@ -57,4 +57,5 @@ def _specification(run: Run) -> dict[str, object]:
         "archives": bool(cluster.backup_hosts),
         "wal_disk": f"{cluster.postgres.wal_directory}/pg_wal" if cluster.postgres.wal_directory else "",
         "archive_command": paths.ARCHIVE_PUSH if cluster.backup_hosts else "",
+        "archive_config": paths.BACKUP_CONFIG if cluster.backup_hosts else "",
     }

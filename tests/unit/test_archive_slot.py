@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,9 @@ class Server:
     """A PostgreSQL, and the files of its log."""
 
     def __init__(self, position: int, slot: int | None, *, recovering: bool, waiting: tuple[str, ...] = ()) -> None:
-        self.state = {"recovering": recovering, "position": position, "slot": slot, "segment_size": SIZE}
+        self.state = {
+            "recovering": recovering, "position": position, "slot": slot, "segment_size": SIZE, "archives": True,
+        }  # fmt: skip
         self.waiting, self.asked = waiting, []  # type: ignore[var-annotated]
 
     def ask(self, statement: str) -> Any:
@@ -153,7 +156,7 @@ def slot(server: Server, store: Store, pg_wal: Path, pushed: list[str], name: st
         pushed.append(file.name)
         return len(pushed) <= works
 
-    return ArchiveSlot(server, ArchiveNotes(store, "shop", name), pg_wal, push)  # type: ignore[arg-type]
+    return ArchiveSlot(server, ArchiveNotes(store, "shop", name), pg_wal, push, pg_wal / "config")  # type: ignore[arg-type]
 
 
 def advanced(to: int) -> str:
@@ -240,3 +243,32 @@ def test_a_primary_has_archived_what_came_with_its_copy_and_has_no_mark(tmp_path
     there = {file.name for file in (here / "archive_status").iterdir()}
     # Not the file that is being written, nor those that are to be used again, nor what lies alone before.
     assert there == {f"{segment(3, 4)}.ready", f"{segment(3, 5)}.done", f"{segment(3, 6)}.ready"}
+
+
+@pytest.mark.parametrize(
+    ("recovering", "archives", "since", "marked"),
+    [
+        (False, True, 1_000, ["00000002.history", "00000003.history"]),
+        (False, True, 500, ["00000003.history"]),  # the repositories are older than what was archived; of one there is no mark
+        (False, False, 1_000, []),  # archive_command does nothing yet
+        (True, True, 1_000, []),
+    ],
+)
+def test_the_histories_of_its_line_are_archived_anew_where_there_may_be_a_new_repository(
+    tmp_path: Path, recovering: bool, archives: bool, since: int, marked: list[str]
+) -> None:
+    pg_wal = wal(tmp_path, segment(3, 6), segment(3, 7), history="1\t0/1000000\tx\n\n2\t0/5000000\tx\n")
+    for number in (2, 4):  # the fourth is what a promotion that did not come has left
+        (pg_wal / f"{number:08X}.history").write_text("1\t0/1000000\tx\n" if number == 2 else "3\t0/1\tpgquorum: begun\n")
+        done = pg_wal / "archive_status" / f"{number:08X}.history.done"
+        done.touch()
+        os.utime(done, (700, 700))
+    (pg_wal / "config").touch()
+    os.utime(pg_wal / "config", (since, since))
+    server = Server(7 * SIZE + 40, None, recovering=recovering)
+    server.state["archives"] = archives
+    slot(server, Store(None), pg_wal, []).settle()
+    waiting = sorted(file.stem for file in (pg_wal / "archive_status").glob("*.history.ready"))
+    assert waiting == marked
+    slot(server, Store(None), pg_wal, []).settle()
+    assert sorted(file.stem for file in (pg_wal / "archive_status").glob("*.history.ready")) == marked
