@@ -79,10 +79,15 @@ def said(*words: str, seconds: float | None = ASK_SECONDS, cwd: str = "/", holdi
 
 
 def reason(done: subprocess.CompletedProcess[str]) -> str:
-    """Why a program has failed: apt's and dpkg's own lines about it, or its last one."""
-    lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith(("E:", "dpkg: error", "dpkg-deb: error"))]
-    return "; ".join(errors[-3:] or lines[-1:]) or f"{done.args[0]} exited with {done.returncode}"
+    """Why a program has failed: apt's and dpkg's own lines about it, with those below that belong to them, or its last one."""
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    errors: list[str] = []
+    for line in lines:
+        if line.startswith(("E:", "dpkg: error", "dpkg-deb: error")):
+            errors.append(line.strip())
+        elif errors and line.startswith(" "):
+            errors[-1] += f" {line.strip()}"
+    return "; ".join(errors[-3:] or [line.strip() for line in lines[-1:]]) or f"{done.args[0]} exited with {done.returncode}"
 
 
 def refresh(apt: list[str]) -> str:

@@ -182,7 +182,7 @@ def test_pools_are_upgraded_one_process_after_the_other_and_it_is_said_what_that
 @pytest.mark.long
 def test_what_is_not_taken_is_refused_by_name_and_nothing_is_touched(pooled: Site) -> None:
     major, before = f"{POSTGRES + 1}.0-1", installed(pooled, PACKAGE)
-    offer(pooled, SERVER[1:], version=major)
+    offer(pooled, SERVER, version=major)
     code, out, err = invoke(pooled, "upgrade", "--yes")
     told = f"{PACKAGE} would become {major}, another major version than {before[DATABASES[0]]}"
     assert code == 2 and f"{DATABASES[0]}: {told}" in err, out + err

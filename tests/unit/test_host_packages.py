@@ -54,6 +54,11 @@ def test_what_would_be_removed_or_does_not_fit_together_is_why_not(script: Scrip
     assert debian.simulate(["apt-get"], {"a": "1"}) == ([], "it would remove patroni")
     script("apt-get", "echo 'Reading package lists...'; echo 'E: Unable to correct problems' >&2; exit 100")
     assert debian.simulate(["apt-get"], {"a": "1"}) == ([], "E: Unable to correct problems")
+    script(
+        "apt-get",
+        "printf 'E: Reached two conflicting assignments:\\n   1. a is selected\\n   2. a is not\\nN: more\\n' >&2; exit 100",
+    )
+    assert debian.simulate(["apt-get"], {"a": "1"})[1] == "E: Reached two conflicting assignments: 1. a is selected 2. a is not"
 
 
 def test_lists_that_somebody_else_reads_are_waited_for(script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
