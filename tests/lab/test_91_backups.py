@@ -160,15 +160,3 @@ def test_a_backup_that_fails_is_told_until_one_is_made(joined: Site) -> None:
     assert "backups.failed" in rules(joined)
     assert invoke(joined, "backup", "--type", "diff")[0] == 0
     assert "backups.failed" not in rules(joined)
-
-
-@pytest.mark.long
-def test_a_backup_that_a_power_cut_has_ended_is_told_until_one_is_made(joined: Site) -> None:
-    joined.on(HOST, "systemctl start --no-block pgquorum-backup@full")
-    wait_until(lambda: joined.on(HOST, "systemctl is-active pgquorum-backup@full || true") == "activating", "it is being made")
-    joined.lab.off(HOST)
-    joined.lab.on(HOST)
-    wait_until(lambda: joined.on(HOST, "systemctl is-active pgbackrest"), "the host is back")
-    wait_until(lambda: "backups.failed" in rules(joined), "status tells of it")
-    assert invoke(joined, "backup", "--type", "full")[0] == 0
-    assert "backups.failed" not in rules(joined)
