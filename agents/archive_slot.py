@@ -87,7 +87,7 @@ class ArchiveSlot:
         """Notes how far archiving has come, and what this server lacks."""
         log = log_in(self._wal)
         mark_unmarked(self._wal, log, now["position"])
-        if now["archives"] and self._config.exists():  # else it is archived to nowhere, and then counts as archived
+        if now["archives"] and self._config.is_file():  # else it is archived to nowhere, and then counts as archived
             mark_histories(self._wal, log, self._config.stat().st_mtime)
         # Asked for after the position: what was ended before that waits by then.
         place = archived_to(now["position"], self._session.ask(WAITING), now["segment_size"])

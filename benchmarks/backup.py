@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 from cluster import paths
@@ -43,7 +43,7 @@ def main(gigabytes: int = GIGABYTES, rounds: int = ROUNDS) -> None:
         _fill(lab, gigabytes)
         others = [host for host in lab.spec.hosts if host.kind == "database"][1:]
         for _ in range(rounds):
-            for what, running in (("writes, no backup", _nothing), ("writes, backup running", _backups)):
+            for what, running in (("writes, no backup", nullcontext), ("writes, backup running", _backups)):
                 with running():
                     note(what, _writes(lab))
             note("backup", rig.timed("invoke", "backup", "--type", "full"))
@@ -85,11 +85,6 @@ def _writes(lab: Lab) -> float:
     if not found:
         sys.exit(f"pgbench does not say how many there were:\n{said}")
     return float(found[1])
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 @contextmanager
