@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 
 import psycopg
@@ -18,7 +18,7 @@ import pytest
 from clients import LongTransactions, Pooled
 from commands import finish, invoke, start, status
 from helpers import Site
-from hosts import DATABASES, PROXY, wait_until
+from hosts import DATABASES, PATIENCE, PROXY, wait_until
 from proving import as_promised
 
 from agents.sent import shipped
@@ -38,13 +38,31 @@ def pooled(site: Site) -> Iterator[Site]:
         yield site
 
 
-def console(site: Site, command: str, process: str = "write-1", port: int = WRITES) -> list[dict[str, str]]:
+def asked(command: str, process: str = "write-1", port: int = WRITES) -> str:
+    """What asks PgBouncer's console, on the host."""
     psql = f"psql -Xqw --csv -h /run/pgquorum-pool/{process} -p {port} -U pgbouncer pgbouncer"
-    return list(csv.DictReader(site.on(PROXY, f"runuser -u pgbouncer -- {psql} -c {shlex.quote(command)}").splitlines()))
+    return f"runuser -u pgbouncer -- {psql} -c {shlex.quote(command)}"
+
+
+def console(site: Site, command: str, process: str = "write-1", port: int = WRITES) -> list[dict[str, str]]:
+    return list(csv.DictReader(site.on(PROXY, asked(command, process, port)).splitlines()))
 
 
 def paused(site: Site) -> bool:
     return {row["key"]: row["value"] for row in console(site, "show state")}["paused"] == "yes"
+
+
+@contextmanager
+def pause_seen(site: Site) -> Iterator[Callable[[], bool]]:
+    """Whether the pools were paused since the block began. That is watched on the host itself: a pause is over after some
+    seconds, and on a busy machine each question by SSH takes some."""
+    look = f"until {asked('show state')} | grep -qx paused,yes; do sleep 0.1; done"
+    watch = site.watch(PROXY, f"timeout {2 * PATIENCE} bash -c {shlex.quote(look)}", "")
+    try:
+        yield lambda: watch.poll() == 0
+    finally:
+        watch.kill()
+        watch.wait()
 
 
 def limit(site: Site) -> int:
@@ -153,12 +171,15 @@ def test_an_operator_who_goes_in_the_middle_leaves_nobody_waiting(pooled: Site, 
     """Ctrl-C, and a process that is gone at once."""
     old = pooled.leader()
     with (
-        LongTransactions(pooled, WRITES, seconds=10, until=lambda: paused(pooled)) as long,
+        pause_seen(pooled) as seen,
+        LongTransactions(pooled, WRITES, seconds=10, until=seen) as long,
         Pooled(pooled, 5, WRITES) as others,
     ):
         running = start(pooled, "switchover", "--yes", "--patience", "15", *FEW)
         wait_until(lambda: "switchover" in pooled.on(old, f"cat {LOCK}"), "it has the lock")
-        wait_until(lambda: paused(pooled), "the pools are being paused")
+        wait_until(lambda: seen() or running.poll() is not None, "the pools are being paused")
+        if running.poll() is not None:
+            pytest.fail(f"it has ended before: {finish(pooled, running)}")
         running.send_signal(how)
         wait_until(lambda: flows(pooled), "everything flows", 40)
         answers(pooled)
@@ -212,7 +233,7 @@ def test_a_pause_that_does_not_come_in_time_is_given_up(pooled: Site) -> None:
 
 def test_held_clients_wait_and_open_sessions_go_on_even_when_all_is_lost_that_holds_them(pooled: Site) -> None:
     """The program is killed on the proxy itself: the timer lets go."""
-    with pooled.connect(5000) as open_one, pooled.connect(WRITES) as in_pool, holding(pooled, 5.0, 20) as there:
+    with pooled.connect(5000) as open_one, pooled.connect(WRITES) as in_pool, holding(pooled, 5.0, 40) as there:
         assert told(there, "hold") == {"held": True}
         assert paused(pooled) and limit(pooled) == 0
         found = {one["rule"]: one["text"] for one in status(pooled)["findings"]}
@@ -227,7 +248,7 @@ def test_held_clients_wait_and_open_sessions_go_on_even_when_all_is_lost_that_ho
         for one in waiting:
             one.start()
         for one in waiting:
-            one.join(60)
+            one.join(PATIENCE)
         assert not any(one.is_alive() for one in waiting)
         print(f"after {time.monotonic() - began:.1f} s")
     wait_until(lambda: flows(pooled), "nothing is left")
