@@ -37,7 +37,7 @@ prove: $(VENV)/installed
 	python -m benchmarks prove
 
 test: $(VENV)/installed
-	pytest tests --numprocesses 4
+	pytest tests --numprocesses 4 --durations 20 --durations-min 60
 
 # Whatever Python of that version uv finds or brings, in an environment that is made anew; .venv stays as it is.
 PYTHON ?= 3.14

@@ -4,6 +4,7 @@ one process where they run in several."""
 import os
 import signal
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -71,11 +72,27 @@ class ByCluster(LoadScopeScheduling):
         super()._assign_work_unit(node)
 
     def _split_scope(self, nodeid: str) -> str:
-        """What belongs together."""
-        file = Path(nodeid.partition("::")[0])
-        if file.parent.name == "lab":
-            return CLUSTERS[max(first for first in CLUSTERS if first <= file.name)]
-        return "machines" if file.parent.name == "machines" else str(file)
+        return part_of(nodeid) or nodeid.partition("::")[0]
+
+
+def part_of(nodeid: str) -> str:
+    """What a test on real hosts belongs to; empty for any other."""
+    file = Path(nodeid.partition("::")[0])
+    if file.parent.name == "lab":
+        return CLUSTERS[max(first for first in CLUSTERS if first <= file.name)]
+    return "machines" if file.parent.name == "machines" else ""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How long each part took: they should be about equal."""
+    seconds: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[part_of(report.nodeid) or "without hosts"] += round(report.duration)
+    if set(seconds) - {"without hosts"}:
+        terminalreporter.section("seconds of each part")
+        terminalreporter.line(", ".join(f"{part} {taken}" for part, taken in seconds.most_common()))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByCluster:
