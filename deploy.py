@@ -11,6 +11,7 @@ from operations import (
     drills,
     etcd,
     firewall,
+    guard,
     haproxy,
     keepalived,
     kernel,
@@ -102,6 +103,11 @@ if me in cluster.postgres_hosts:
     without_replica.ensure(name="Wait or go on without a replica", run=run)
     databases.ensure(name="Roles and databases", run=run)
     patroni.start_beside(name="Start the services beside Patroni")
+    if cluster.all.fast_failover:
+        manage(name="Configure the guard", wanted=guard.files())
+        guard.start(name="Start the guard")
+    else:
+        guard.leave(name="Wait for the lease of a primary that is gone")
     if me in cluster.etcd_hosts:
         patroni.keep_leaders_apart(name="Keep the leaders of etcd and PostgreSQL apart")
 barrier(name="PostgreSQL runs")

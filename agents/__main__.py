@@ -35,7 +35,12 @@ def program(name: str) -> Callable[[Specification], int]:
         from agents import wake_patroni
 
         return lambda specification: wake_patroni.main(specification, Path(sys.argv[3]))
-    raise ValueError(f"{name}: should be promotion-gate, confirm-quorum, salvage, make-replica, hold-replay or wake-patroni")
+    if name == "guard":
+        from agents import guard
+
+        return guard.main
+    names = "promotion-gate, confirm-quorum, salvage, make-replica, hold-replay, wake-patroni or guard"
+    raise ValueError(f"{name}: should be {names}")
 
 
 def main(name: str, file: str) -> int:
