@@ -104,7 +104,7 @@ if me in cluster.postgres_hosts:
     databases.ensure(name="Roles and databases", run=run)
     patroni.start_beside(name="Start the services beside Patroni")
     if cluster.all.fast_failover:
-        manage(name="Configure the guard", wanted=guard.files())
+        manage(name="Configure the guard", wanted=guard.files(run))
         guard.start(name="Start the guard")
     else:
         guard.leave(name="Wait for the lease of a primary that is gone")
@@ -123,6 +123,11 @@ if me in cluster.entry_hosts:
 if me in cluster.haproxy_hosts:
     manage(name="Configure HAProxy", wanted=haproxy.files(run))
     haproxy.start_or_reload(name="Start or reload HAProxy", run=run)
+    if cluster.all.fast_failover:
+        manage(name="Configure what leaves an old primary", wanted=guard.proxy_files(run))
+        guard.start_on_proxy(name="Leave an old primary at once")
+    else:
+        guard.leave_proxy(name="Leave an old primary by checks alone")
 if me in cluster.pooler_hosts:
     services.make_user(name="Make the user of PgBouncer", user=pgbouncer.USER)
     manage(name="Configure PgBouncer", wanted=pgbouncer.files(run))

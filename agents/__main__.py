@@ -44,7 +44,11 @@ def program(name: str) -> Callable[[Specification], int]:
 
 
 def main(name: str, file: str) -> int:
-    """Runs a program with its file. Drills and clones have one of their own: they run where there is no member of the cluster."""
+    """Runs a program with its file. Some have one of their own: they run where there is no member of the cluster."""
+    if name == "one-primary":
+        from agents import one_primary
+
+        return one_primary.main(one_primary.Proxy.read(file))
     if name == "drill":
         from agents import drill
 

@@ -71,12 +71,21 @@ class Etcd:
         """A key as it was at a revision. Raises CompactedError and EtcdError."""
         return _value(self._ask("/v3/kv/range", {"key": _encoded(key), "revision": str(revision)}))
 
-    def put_if(self, conditions: Sequence[Compare], values: dict[str, str], delete: Sequence[str] = ()) -> bool:
-        """Writes all of `values` and deletes keys, if all conditions hold: whether they did. Raises EtcdError."""
-        puts = [{"request_put": {"key": _encoded(k), "value": _encoded(v)}} for k, v in values.items()]
+    def put_if(self, conditions: Sequence[Compare], values: dict[str, str], delete: Sequence[str] = (), lease: int = 0) -> bool:
+        """Writes all of `values`, which end with a `lease` where there is one, and deletes keys, if all conditions hold: whether
+        they did. Raises EtcdError."""
+        puts = [{"request_put": {"key": _encoded(k), "value": _encoded(v), "lease": str(lease)}} for k, v in values.items()]
         deletes = [{"request_delete_range": {"key": _encoded(key)}} for key in delete]
         compare = [condition for one in conditions for condition in one.as_json()]
         return bool(self._ask("/v3/kv/txn", {"compare": compare, "success": puts + deletes}).get("succeeded"))
+
+    def lease(self, seconds: int) -> int:
+        """A new lease, of at least so many seconds: its number. Raises EtcdError."""
+        return int(self._ask("/v3/lease/grant", {"TTL": str(seconds)})["ID"])
+
+    def renew(self, lease: int) -> bool:
+        """Whether it lives, from now on as long as at first. Raises EtcdError."""
+        return int(self._ask("/v3/lease/keepalive", {"ID": str(lease)}).get("result", {}).get("TTL", 0)) > 0
 
     def lives(self, lease: int) -> bool:
         """Whether a lease has not ended yet. Raises EtcdError."""

@@ -23,7 +23,7 @@ def table(name: str, addresses: Iterable[str], ports: Sequence[int]) -> str:
     """The text that makes a table anew in one step: TCP between this host and these ports there is refused, and what comes from
     them is dropped."""
     listed = ", ".join(map(str, ports))
-    out, into = [], []
+    out, into = list[str](), ["iif lo accept"]  # what is refused here is told so from here, in the name of the other
     for address in addresses:
         kind = "ip" if ip_address(address).version == 4 else "ip6"
         out.append(f"{kind} daddr {address} tcp dport {{ {listed} }} reject with tcp reset")

@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from agents.etcd import Etcd, EtcdError
+from agents.etcd import Etcd, EtcdError, Value
 from agents.fence import Filter, Kept
 from agents.promises import Board, Notes
 from agents.pulse import Pulse
@@ -34,9 +34,13 @@ FENCE, SHUN = "pgquorum_fence", "pgquorum_shun"
 KEPT = "/var/lib/pgquorum-guard/fence.json"
 ETCD_SECONDS, ASK_SECONDS = 1.0, 2.0
 SHUN_SECONDS = 30.0
+# The others need a moment to say that they miss it, too.
+TELL_SECONDS = 2.0
 # A member that has led for less is waited for; and so is the next one after one was given up.
 YOUNG_SECONDS, AGAIN_SECONDS = 60.0, 600.0
-IDLE_SECONDS, BUSY_SECONDS, ERROR_SECONDS = 30.0, 1.0, 0.5
+# Of a server whose timeline is not known yet: it is on none after that.
+ANY_TIMELINE = 2**32
+IDLE_SECONDS, BUSY_SECONDS, SOON_SECONDS, ERROR_SECONDS = 30.0, 1.0, 0.2, 0.5
 
 
 @dataclass(frozen=True)
@@ -118,11 +122,12 @@ class Guard:
         self._terms = Terms(time.monotonic())
         self._shunned: tuple[str, float] | None = None
         self._fenced: tuple[Fence, int] | None = None  # and the timeline of the promise
-        self._told: Sighting | None = None
+        self._told: Sighting | None = None  # also of one that it had told before it was started anew: that is forgotten soon
+        self._missed = 0.0  # since when the leader is silent
         self._said = ""
 
     def restore(self) -> None:
-        """What was promised before this host was restarted. Raises OSError and ValueError."""
+        """What was promised before this host was restarted. Raises OSError, EtcdError, and ValueError."""
         self._shun.remove()
         fields = self._kept.read()
         if fields is None:
@@ -132,61 +137,55 @@ class Guard:
         fence = Fence(int(str(fields["term"])), str(fields["candidate"]), tuple(fields["against"]))  # type: ignore[arg-type]
         self._put(fence, promised)
 
-    def step(self) -> Board:
-        """Does what is to be done now; returns what it has seen. Raises EtcdError and OSError, ValueError for what can't be
-        understood."""
+    def step(self) -> float:
+        """Does what is to be done now; for how many seconds there is nothing more to do, unless a note is written or somebody
+        becomes silent. Raises EtcdError and OSError, ValueError for what can't be understood."""
         board, now = self._notes.read(), time.monotonic()
         self._terms.see(board.leader.created if board.leader else 0, board.yielded.term if board.yielded else 0, now)
-        self._promise(board)
+        asked = self._promise(board)
         self._lower(board)
         if self._shunned and (now > self._shunned[1] or self._shunned[0] not in self._silent()):
             self._shun.remove()
             self._shunned = None
-        if self._look_at(board):
-            board = self._notes.read()
-            self._give_up(board)
-        return board
-
-    @property
-    def busy(self) -> bool:
-        """Whether something stands that has to be looked after."""
-        return bool(self._fenced or self._shunned or self._told)
+        self._look_at(board)
+        return SOON_SECONDS if asked else BUSY_SECONDS if self._fenced or self._shunned or self._told else IDLE_SECONDS
 
     # Promises
 
-    def _promise(self, board: Board) -> None:
+    def _promise(self, board: Board) -> bool:
+        """Promises what it is asked for; whether that can't be done yet."""
         fence, leader = board.fence, board.leader
         if fence is None or leader is None or (leader.text, leader.created) != (fence.candidate, fence.term):
-            return
+            return False
         if fence.candidate == self._me or self._me in board.promised(fence.term):
-            return
-        before = self._server.look()
-        if before is None or before.primary:
-            return  # it has no word to give; where it takes writes, the candidate is told by Patroni
-        against = tuple(name for name in fence.against if name not in (self._me, fence.candidate))
-        self._put(Fence(fence.term, fence.candidate, against), before.timeline)
+            return False
+        mine = Fence(fence.term, fence.candidate, tuple(name for name in fence.against if name != self._me))
+        if self._fenced is None or self._fenced[0] != mine or not self._fence.there():
+            self._put(mine, ANY_TIMELINE)
         # What was confirmed until here is on the disk, and nothing more can be.
-        after = self._server.look()
-        if after is None or after.primary or (against and not self._fence.there()):
-            return
-        if after.timeline != before.timeline:
-            self._put(Fence(fence.term, fence.candidate, against), after.timeline)
-        if self._notes.promise(self._me, fence, Promise(fence.term, after.timeline, after.lsn, after.started)):
-            self._say(f"promised {fence.candidate} not to hear {' or '.join(against) or 'anybody'} any more")
+        look = self._server.look()
+        if look is None or look.primary or not self._fence.there():  # one that takes writes tells the candidate by Patroni
+            return True
+        self._put_down(mine, look.timeline)
+        if self._notes.promise(self._me, fence, Promise(fence.term, look.timeline, look.lsn, look.started)):
+            self._say(f"promised {fence.candidate} to hear nobody else")
+        return False
 
     def _put(self, fence: Fence, promised: int) -> None:
         """Puts the fence up, for good. Raises OSError."""
-        self._fenced = fence, promised
-        if not fence.against:
-            return
-        self._kept.write({**asdict(fence), "promised": promised})
+        self._put_down(fence, promised)
         self._fence.put([self._addresses[name] for name in fence.against if name in self._addresses], [self._specification.port])
+
+    def _put_down(self, fence: Fence, promised: int) -> None:
+        """Notes it, so that it outlives this host. Raises OSError."""
+        self._kept.write({**asdict(fence), "promised": promised})
+        self._fenced = fence, promised
 
     def _lower(self, board: Board) -> None:
         if self._fenced is None:
             return
         fence, promised = self._fenced
-        if fence.against and not self._fence.there():  # somebody has flushed the kernel's rules
+        if not self._fence.there():  # somebody has flushed the kernel's rules
             self._put(fence, promised)
         look = self._server.look()
         leader, term = (board.leader.text, board.leader.created) if board.leader else (None, 0)
@@ -199,48 +198,46 @@ class Guard:
 
     # A leader that is gone
 
-    def _look_at(self, board: Board) -> bool:
-        """Says what this host sees of the leader, where somebody misses it; whether it is missed here."""
+    def _look_at(self, board: Board) -> None:
+        """Says what this host sees of the leader, where somebody misses it, and does what follows from that."""
         leader = board.leader
-        if leader is None or leader.text == self._me or leader.text not in self._addresses:
-            return self._tell(None)
-        silent = leader.text in self._silent()
-        about = (leader.text, leader.created)
-        missed = any(one and one.silent and (one.host, one.term) == about for one in board.sightings.values())
-        if not silent:
-            return self._tell(Sighting(leader.text, leader.created, silent=False) if missed else None)
-        ready = bool(self._shunned and self._shunned[0] == leader.text)
-        return self._tell(Sighting(leader.text, leader.created, silent=True, ready=ready)) or True
+        if leader is None or leader.text not in self._addresses or leader.text == self._me:
+            self._tell(None)
+        elif leader.text in self._silent():
+            ready = bool(self._shunned and self._shunned[0] == leader.text)
+            self._tell(Sighting(leader.text, leader.created, silent=True, ready=ready))
+            self._give_up(board, leader)
+        else:
+            about = leader.text, leader.created
+            missed = any(one and one.silent and (one.host, one.term) == about for one in board.sightings.values())
+            self._tell(Sighting(*about, silent=False) if missed else None)
 
-    def _tell(self, sighting: Sighting | None) -> bool:
-        if sighting != self._told:
+    def _tell(self, sighting: Sighting | None) -> None:
+        if not (self._told and self._told.silent):
+            self._missed = time.monotonic()
+        if sighting != self._told or (sighting and not self._notes.tell_again()):
             self._notes.tell(self._me, sighting)
             self._told = sighting
-        return False
 
-    def _give_up(self, board: Board) -> None:
-        leader = board.leader
-        if leader is None or leader.text not in self._silent():
-            return None
+    def _give_up(self, board: Board, leader: Value) -> None:
         sync = parse(board.sync.text, board.sync.revision) if board.sync else None
-        config = board.config.text if board.config else None
-        why = refusal(leader.text, sync, config, board.failover is not None) or self._terms.refusal(time.monotonic())
+        why = refusal(leader.text, sync, board.config.text if board.config else None, planned=board.failover is not None)
+        why = why or self._terms.refusal(time.monotonic())
         if not why and sync:
             why = agreed(leader.text, leader.created, sync, list(self._addresses), board.sightings)
         if why:
-            return self._say(f"{leader.text} is silent, and its lease is waited for: {why}")
-        if not self._shunned:
-            ports = [int(one.rpartition(":")[2]) for one in (*self._specification.patroni.values(), *self._specification.etcd)]
-            self._shun.put([self._addresses[leader.text]], sorted(set(ports)))
+            if time.monotonic() - self._missed > TELL_SECONDS:
+                self._say(f"{leader.text} is silent, and its lease is waited for: {why}")
+        elif not self._shunned:
+            ports = {int(one.rpartition(":")[2]) for one in (*self._specification.patroni.values(), *self._specification.etcd)}
+            self._shun.put([self._addresses[leader.text]], sorted(ports))
             self._shunned = leader.text, time.monotonic() + SHUN_SECONDS
             self._tell(Sighting(leader.text, leader.created, silent=True, ready=True))
-            board = self._notes.read()
-        silent = [name for name, one in board.sightings.items() if one and one.silent]
-        if any(one and one.silent and not one.ready for one in board.sightings.values()):
-            return None  # who is not ready yet says so in a moment
-        if self._notes.take_away(board, silent):
-            self._say(f"{leader.text} is given up: {', '.join(silent)} have heard nothing of it")
-        return None
+        else:
+            silent = {name: one for name, one in board.sightings.items() if one and one.silent}
+            # Who is not ready yet says so in a moment.
+            if all(one.ready for one in silent.values()) and self._notes.take_away(board, sorted(silent)):
+                self._say(f"{leader.text} is given up: {', '.join(sorted(silent))} hear nothing of it")
 
     def _say(self, text: str) -> None:
         """A line for the journal, once."""
@@ -273,11 +270,9 @@ def main(specification: Specification) -> int:
     threading.Thread(target=_watch, args=(notes, news), daemon=True).start()
     said = ""
     while True:
-        pause = IDLE_SECONDS
         try:
             news.clear()
-            guard.step()
-            said, pause = "", BUSY_SECONDS if guard.busy else IDLE_SECONDS
+            said, pause = "", guard.step()
         except (EtcdError, OSError, ValueError, KeyError, TypeError) as error:
             pause = ERROR_SECONDS
             if str(error) != said:

@@ -12,8 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from agents.etcd import Compare, Etcd, Value
+from agents.etcd import Compare, Etcd, EtcdError, Value
 from cluster.fencing import Fence, Promise, Sighting, Yielded, read, written
+
+# What a host sees is not believed for longer after it was last heard of.
+SIGHTING_SECONDS = 4
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Notes:
         self._sightings = {host: f"{self._prefix}sightings/{host}" for host in hosts}
         self._promises = {host: f"{self._prefix}promises/{host}" for host in hosts}
         self._fence, self._yielded = f"{self._prefix}fence", f"{self._prefix}yielded"
+        self._lease = 0
 
     def read(self) -> Board:
         """Raises EtcdError."""
@@ -67,9 +71,24 @@ class Notes:
         self._etcd.wait_for_change(self._prefix, since, seconds, below=True)
 
     def tell(self, me: str, sighting: Sighting | None) -> None:
-        """What this host sees; None when that is no news. Raises EtcdError."""
+        """What this host sees; None when that is no news. It is forgotten when it is not told again for SIGHTING_SECONDS. Raises
+        EtcdError."""
         key = self._sightings[me]
-        self._etcd.put_if((), {key: written(sighting)} if sighting else {}, delete=[] if sighting else [key])
+        if sighting is None:
+            self._etcd.put_if((), {}, delete=[key])
+            return
+        self._lease = self._lease or self._etcd.lease(SIGHTING_SECONDS)
+        try:
+            self._etcd.put_if((), {key: written(sighting)}, lease=self._lease)
+        except EtcdError:  # the lease may have ended
+            self._lease = 0
+            raise
+
+    def tell_again(self) -> bool:
+        """Keeps what was told from being forgotten; whether it is still there. Raises EtcdError."""
+        if self._lease and not self._etcd.renew(self._lease):
+            self._lease = 0
+        return self._lease != 0
 
     def take_away(self, board: Board, silent: Sequence[str]) -> bool:
         """Ends the leader's term, if all is as on the board: the leader key and its term, /sync, Patroni's configuration, that

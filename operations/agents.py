@@ -29,9 +29,14 @@ def programs() -> list[Managed]:
     ]
 
 
+def programs_written() -> tuple[str, ...]:
+    """The paths of the programs, which are read once, when one starts."""
+    return tuple(map(_place, SOURCES))
+
+
 def written() -> tuple[str, ...]:
-    """The paths of what a program reads once, when it starts."""
-    return (*map(_place, SOURCES), paths.SPECIFICATION)
+    """The same, and of what a database host is told."""
+    return (*programs_written(), paths.SPECIFICATION)
 
 
 def _place(source: str) -> str:

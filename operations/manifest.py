@@ -33,7 +33,9 @@ def manifest(run: Run) -> Managed:
     if run.cluster.all.firewall:
         files += [*firewall.programs(), firewall.rules(run)]
     if run.host in run.cluster.postgres_hosts:
-        files += database_host.files() + (guard.files() if run.cluster.all.fast_failover else [])
+        files += database_host.files() + (guard.files(run) if run.cluster.all.fast_failover else [])
+    if run.host in run.cluster.haproxy_hosts and run.cluster.all.fast_failover:
+        files += guard.proxy_files(run)
     for module, members in (
         (etcd, run.cluster.etcd_hosts),
         (patroni, run.cluster.postgres_hosts),
