@@ -58,7 +58,7 @@ def losers(states: Mapping[str, str], timelines: Callable[[list[str]], Mapping[s
 def timeline(said: Mapping[str, object]) -> int | None:
     """Of GET /patroni: that of a primary."""
     number = said.get("timeline")
-    return number if said.get("role") in ("primary", "master") and isinstance(number, int) else None
+    return number if said.get("role") == "primary" and isinstance(number, int) else None
 
 
 class Members:

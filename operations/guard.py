@@ -10,6 +10,8 @@ from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
 from cluster import paths
+from cluster.components import GUARD_UNIT as GUARD
+from cluster.components import ONE_PRIMARY_UNIT as ONE_PRIMARY
 
 from . import agents
 from .context import Run
@@ -17,7 +19,6 @@ from .managed import Managed, directory, render
 from .patroni import ETCD_TLS_FILES
 from .services import Unit, UnitFact
 
-GUARD, ONE_PRIMARY = "pgquorum-guard.service", "pgquorum-one-primary.service"
 UNIT_FILES = {unit: f"/etc/systemd/system/{unit}" for unit in (GUARD, ONE_PRIMARY)}
 
 
