@@ -154,10 +154,8 @@ class Guard:
 
     def _promise(self, board: Board) -> bool:
         """Promises what it is asked for; whether that can't be done yet."""
-        fence, leader = board.fence, board.leader
-        if fence is None or leader is None or (leader.text, leader.created) != (fence.candidate, fence.term):
-            return False
-        if fence.candidate == self._me or self._me in board.promised(fence.term):
+        fence = board.asked
+        if fence is None or fence.candidate == self._me or self._me in board.promised(fence.term):
             return False
         mine = Fence(fence.term, fence.candidate, tuple(name for name in fence.against if name != self._me))
         if self._fenced is None or self._fenced[0] != mine or not self._fence.there():

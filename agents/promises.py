@@ -30,9 +30,18 @@ class Board:
     failover: Value | None
     yielded: Yielded | None
     fence: Fence | None
+    promoted: int  # the revision at which the promotion gate let somebody through last, 0 for never
     sightings: Mapping[str, Sighting | None]
     promises: Mapping[str, Promise | None]
     revisions: Mapping[str, int]
+
+    @property
+    def asked(self) -> Fence | None:
+        """What a candidate asks for now: it holds the leader key, and is not let through yet."""
+        fence, leader = self.fence, self.leader
+        if fence is None or leader is None or (leader.text, leader.created) != (fence.candidate, fence.term):
+            return None
+        return fence if self.promoted < fence.term else None
 
     def promised(self, term: int) -> dict[str, Promise]:
         """Who has promised in this term."""
@@ -48,12 +57,13 @@ class Notes:
         self._sightings = {host: f"{self._prefix}sightings/{host}" for host in hosts}
         self._promises = {host: f"{self._prefix}promises/{host}" for host in hosts}
         self._fence, self._yielded = f"{self._prefix}fence", f"{self._prefix}yielded"
+        self._promoted = f"/pgquorum/{cluster}/promoted"  # which agents/keys.py writes
         self._lease = 0
 
     def read(self) -> Board:
         """Raises EtcdError."""
         patroni = {name: f"{self._patroni}/{name}" for name in ("leader", "sync", "config", "failover")}
-        ours = (self._yielded, self._fence, *self._sightings.values(), *self._promises.values())
+        ours = (self._yielded, self._fence, self._promoted, *self._sightings.values(), *self._promises.values())
         revision, found = self._etcd.read((*patroni.values(), *ours))
         text = {key: value.text if value else None for key, value in found.items()}
         return Board(
@@ -61,6 +71,7 @@ class Notes:
             **{name: found[key] for name, key in patroni.items()},
             yielded=read(Yielded, text[self._yielded]),
             fence=read(Fence, text[self._fence]),
+            promoted=value.revision if (value := found[self._promoted]) else 0,
             sightings={host: read(Sighting, text[key]) for host, key in self._sightings.items()},
             promises={host: read(Promise, text[key]) for host, key in self._promises.items()},
             revisions={host: value.revision if (value := found[key]) else 0 for host, key in self._sightings.items()},

@@ -267,6 +267,15 @@ def test_a_fence_that_was_flushed_in_the_middle_is_no_promise(site: Site, monkey
     assert site.note("promises/db3") is None
 
 
+def test_who_is_let_through_needs_no_promise_any_more(site: Site) -> None:
+    """A host that comes later would keep a fence for nothing: its server begins on the new timeline."""
+    site.ask("db2")
+    site.steps("db3", rounds=1)
+    site.etcd.put(promoted={"name": "db2", "timeline": 4})
+    assert site.hosts["db1"].step() == module.IDLE_SECONDS
+    assert site.note("promises/db1") is None and site.hosts["db1"].fence.rules is None
+
+
 def test_a_request_of_a_term_that_is_over_is_not_heard(site: Site) -> None:
     site.ask("db2")
     site.etcd.put(leader=None)
