@@ -11,6 +11,7 @@ from operations import (
     drills,
     etcd,
     firewall,
+    guard,
     haproxy,
     keepalived,
     kernel,
@@ -102,6 +103,11 @@ if me in cluster.postgres_hosts:
     without_replica.ensure(name="Wait or go on without a replica", run=run)
     databases.ensure(name="Roles and databases", run=run)
     patroni.start_beside(name="Start the services beside Patroni")
+    if cluster.all.fast_failover:
+        manage(name="Configure the guard", wanted=guard.files(run))
+        guard.start(name="Start the guard")
+    else:
+        guard.leave(name="Wait for the lease of a primary that is gone")
     if me in cluster.etcd_hosts:
         patroni.keep_leaders_apart(name="Keep the leaders of etcd and PostgreSQL apart")
 barrier(name="PostgreSQL runs")
@@ -117,6 +123,11 @@ if me in cluster.entry_hosts:
 if me in cluster.haproxy_hosts:
     manage(name="Configure HAProxy", wanted=haproxy.files(run))
     haproxy.start_or_reload(name="Start or reload HAProxy", run=run)
+    if cluster.all.fast_failover:
+        manage(name="Configure what leaves an old primary", wanted=guard.proxy_files(run))
+        guard.start_on_proxy(name="Leave an old primary at once")
+    else:
+        guard.leave_proxy(name="Leave an old primary by checks alone")
 if me in cluster.pooler_hosts:
     services.make_user(name="Make the user of PgBouncer", user=pgbouncer.USER)
     manage(name="Configure PgBouncer", wanted=pgbouncer.files(run))

@@ -35,11 +35,20 @@ def program(name: str) -> Callable[[Specification], int]:
         from agents import wake_patroni
 
         return lambda specification: wake_patroni.main(specification, Path(sys.argv[3]))
-    raise ValueError(f"{name}: should be promotion-gate, confirm-quorum, salvage, make-replica, hold-replay or wake-patroni")
+    if name == "guard":
+        from agents import guard
+
+        return guard.main
+    names = "promotion-gate, confirm-quorum, salvage, make-replica, hold-replay, wake-patroni or guard"
+    raise ValueError(f"{name}: should be {names}")
 
 
 def main(name: str, file: str) -> int:
-    """Runs a program with its file. Drills and clones have one of their own: they run where there is no member of the cluster."""
+    """Runs a program with its file. Some have one of their own: they run where there is no member of the cluster."""
+    if name == "one-primary":
+        from agents import one_primary
+
+        return one_primary.main(one_primary.Proxy.read(file))
     if name == "drill":
         from agents import drill
 

@@ -26,11 +26,13 @@ class CompactedError(EtcdError):
 
 @dataclass(frozen=True)
 class Value:
-    """A key's value; the revision at which it was `created`, and the one at which it was last written."""
+    """A key's value; the revision at which it was `created`, and the one at which it was last written; the number of the `lease`
+    that it ends with, 0 for none."""
 
     text: str
     created: int
     revision: int
+    lease: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,16 +71,31 @@ class Etcd:
         """A key as it was at a revision. Raises CompactedError and EtcdError."""
         return _value(self._ask("/v3/kv/range", {"key": _encoded(key), "revision": str(revision)}))
 
-    def put_if(self, conditions: Sequence[Compare], values: dict[str, str], delete: Sequence[str] = ()) -> bool:
-        """Writes all of `values` and deletes keys, if all conditions hold: whether they did. Raises EtcdError."""
-        puts = [{"request_put": {"key": _encoded(k), "value": _encoded(v)}} for k, v in values.items()]
+    def put_if(self, conditions: Sequence[Compare], values: dict[str, str], delete: Sequence[str] = (), lease: int = 0) -> bool:
+        """Writes all of `values`, which end with a `lease` where there is one, and deletes keys, if all conditions hold: whether
+        they did. Raises EtcdError."""
+        puts = [{"request_put": {"key": _encoded(k), "value": _encoded(v), "lease": str(lease)}} for k, v in values.items()]
         deletes = [{"request_delete_range": {"key": _encoded(key)}} for key in delete]
         compare = [condition for one in conditions for condition in one.as_json()]
         return bool(self._ask("/v3/kv/txn", {"compare": compare, "success": puts + deletes}).get("succeeded"))
 
-    def wait_for_change(self, key: str, since: int, seconds: float) -> None:
-        """Returns when the key was written after the revision `since`, or after `seconds`. Raises EtcdError."""
-        start = {"create_request": {"key": _encoded(key), "start_revision": str(since + 1)}}
+    def lease(self, seconds: int) -> int:
+        """A new lease, of at least so many seconds: its number. Raises EtcdError."""
+        return int(self._ask("/v3/lease/grant", {"TTL": str(seconds)})["ID"])
+
+    def renew(self, lease: int) -> bool:
+        """Whether it lives, from now on as long as at first. Raises EtcdError."""
+        return int(self._ask("/v3/lease/keepalive", {"ID": str(lease)}).get("result", {}).get("TTL", 0)) > 0
+
+    def lives(self, lease: int) -> bool:
+        """Whether a lease has not ended yet. Raises EtcdError."""
+        return int(self._ask("/v3/lease/timetolive", {"ID": str(lease)}).get("TTL", -1)) > 0
+
+    def wait_for_change(self, key: str, since: int, seconds: float, *, below: bool = False) -> None:
+        """Returns when the key, or any key that begins with it (`below`), was written after the revision `since`, or after
+        `seconds`. Raises EtcdError."""
+        what = {"key": _encoded(key)} | ({"range_end": _encoded(key[:-1] + chr(ord(key[-1]) + 1))} if below else {})
+        start = {"create_request": {**what, "start_revision": str(since + 1)}}
         try:
             with https.request(self._nearest(), "/v3/watch", start, self._tls, seconds) as answer:
                 for line in answer:
@@ -119,5 +136,5 @@ def _encoded(text: str) -> str:
 def _value(answer: dict[str, Any]) -> Value | None:
     for one in answer.get("kvs", []):
         text = base64.b64decode(one.get("value", "")).decode()
-        return Value(text, int(one["create_revision"]), int(one["mod_revision"]))
+        return Value(text, int(one["create_revision"]), int(one["mod_revision"]), int(one.get("lease", 0)))
     return None

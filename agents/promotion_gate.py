@@ -1,7 +1,9 @@
 """Patroni's `pre_promote`: a replica that has won the leader key is promoted only if it holds every acknowledged write.
 
-The rule is in cluster/quorum.py. Exit code 0 lets it through. With any other Patroni gives the key back, and this member stays
-out of the race for `ttl` seconds, in which one that has more can win it.
+The rule is in cluster/quorum.py. Where there are guards (guard.py), the word of a member counts that has promised to hear no
+former primary any more. While there are not enough promises nobody is let through for as long as the lease of a primary that was
+given up may live; afterwards it is as without guards. Exit code 0 lets it through. With any other Patroni gives the key back, and
+this member stays out of the race for `ttl` seconds, in which one that has more can win it.
 """
 
 from __future__ import annotations
@@ -21,14 +23,18 @@ from pathlib import Path
 from agents import https, unarchived
 from agents.etcd import Etcd, EtcdError
 from agents.keys import ClusterKeys, Keys
+from agents.promises import Notes
 from agents.specification import Specification
 from agents.timelines import Timelines
+from cluster.fencing import Fence, Promise
 from cluster.quorum import Configuration, Position, in_words, shortfalls
 
 # So long it waits for members that do not answer yet, or have not read all of their own log: servers that were restarted a
 # moment ago. While it waits it holds the leader key, and nobody else can win it.
 PATIENCE_SECONDS = 3.0
-AGAIN_SECONDS = 0.1
+AGAIN_SECONDS, SOON_SECONDS = 0.1, 0.01
+# A guard that is there has promised by then.
+PROMISE_SECONDS = 0.8
 ETCD_SECONDS = 1.0
 MEMBER_SECONDS = 1.0
 TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(?:\.(\d{1,6}))?([+-])(\d\d):(\d\d)")
@@ -97,6 +103,27 @@ class Members:
         return Answer()
 
 
+class Promises:
+    """What the other members promise the candidate `name`, by their guards. `hosts`: all of the cluster's database hosts."""
+
+    def __init__(self, notes: Notes, name: str, hosts: Sequence[str]) -> None:
+        self._notes, self._name, self._others = notes, name, tuple(host for host in hosts if host != name)
+        self._term, self._since = 0, 0.0
+
+    def ask(self, term: int) -> None:
+        """Asks for them, once in a term. Raises EtcdError."""
+        if term != self._term:
+            self._notes.ask(Fence(term, self._name, self._others))
+            self._term, self._since = term, time.monotonic()
+
+    def given(self) -> dict[str, Promise] | None:
+        """Those that were given by now; None once they need not be waited for any more. Raises EtcdError."""
+        board = self._notes.read()
+        if time.monotonic() - self._since > PROMISE_SECONDS and not (board.yielded and self._notes.lives(board.yielded)):
+            return None
+        return board.promised(self._term)
+
+
 @dataclass(frozen=True)
 class Judgement:
     """Where the candidate is, if it says so; why it may lack acknowledged writes, empty if it certainly does not; who has more:
@@ -108,7 +135,9 @@ class Judgement:
     reading: frozenset[str] = frozenset()
 
 
-def decide(name: str, keys: ClusterKeys, members: Members, timelines: Timelines, deadline: float) -> tuple[bool, str]:
+def decide(
+    name: str, keys: ClusterKeys, members: Members, timelines: Timelines, deadline: float, promises: Promises | None = None
+) -> tuple[bool, str]:
     """Whether `name` may be promoted, and why. Raises EtcdError, OSError and ValueError: then it may not."""
     while True:
         now = keys.read()
@@ -116,7 +145,7 @@ def decide(name: str, keys: ClusterKeys, members: Members, timelines: Timelines,
             return False, "it does not hold the leader key any more"
         if not now.synchronous or now.current is None:
             return True, "replication is not synchronous, so nothing is promised"
-        found = _judge(name, now, keys, members)
+        found = _judge(name, now, keys, members, promises)
         accepted = now.loss_accepted_for(name, found.ahead | found.reading)
         if found.position and (accepted or not found.why) and _claim(name, found.position.timeline, now, keys, timelines):
             return True, "its owner has accepted the loss of what it lacks" if accepted else "it holds every acknowledged write"
@@ -124,7 +153,7 @@ def decide(name: str, keys: ClusterKeys, members: Members, timelines: Timelines,
             with suppress(EtcdError, ValueError, AttributeError):  # it is told how much would be lost, and decides nothing
                 keys.note_written(now)
             return False, found.why or "/sync changes all the time"
-        time.sleep(AGAIN_SECONDS)
+        time.sleep(SOON_SECONDS if promises else AGAIN_SECONDS)
 
 
 def _claim(name: str, timeline: int, now: Keys, keys: ClusterKeys, timelines: Timelines) -> bool:
@@ -137,40 +166,52 @@ def _claim(name: str, timeline: int, now: Keys, keys: ClusterKeys, timelines: Ti
     return True
 
 
-def _judge(name: str, now: Keys, keys: ClusterKeys, members: Members) -> Judgement:
+def _judge(name: str, now: Keys, keys: ClusterKeys, members: Members, promises: Promises | None) -> Judgement:
     configurations = keys.configurations(now)
+    if promises and now.leader:
+        promises.ask(now.leader.created)
     names = sorted({name}.union(*(one.members for one in configurations)))
 
     def enough(answers: dict[str, Answer]) -> bool:
         return not _judged(name, now, configurations, answers).why
 
-    return _judged(name, now, configurations, members.ask(names, enough))
+    answers = members.ask(names, enough)
+    return _judged(name, now, configurations, answers, promises.given() if promises else None)
 
 
-def _judged(name: str, now: Keys, configurations: Sequence[Configuration], answers: dict[str, Answer]) -> Judgement:
+def _judged(
+    name: str,
+    now: Keys,
+    configurations: Sequence[Configuration],
+    answers: dict[str, Answer],
+    promised: dict[str, Promise] | None = None,
+) -> Judgement:
     if alive := [other for other, answer in answers.items() if answer.primary and other != name]:
         return Judgement(None, f"{', '.join(alive)} still is a primary")
     # What it has not read yet of its own log it will read when it is promoted.
     mine = answers[name].position
     if mine is None:
         return Judgement(None, "its own PostgreSQL does not say how far it is")
-    others = {other: answer.position for other, answer in answers.items() if now.at_log_end(other, answer.started)}
+    told = answers if promised is None else {other: Answer(one.position, one.started) for other, one in promised.items()}
+    others = {other: answer.position for other, answer in told.items() if now.at_log_end(other, answer.started)}
     short = shortfalls(name, mine, configurations, others, now.last_promotion)
     # Whoever lives and has more should lead, and can only do so when this one gives the key back.
     words = "; ".join(in_words(short)) or "votes are missing"
-    reading = frozenset(other for other, answer in answers.items() if answer.position and other not in {name, *others})
+    reading = frozenset(other for other, answer in told.items() if answer.position and other not in {name, *others})
     return Judgement(mine, words if short else "", frozenset(name for one in short for name in one.ahead), reading)
 
 
 def judge(specification: Specification) -> tuple[int, str]:
     """0 to let this host's member be promoted, else 1; and a line about it for the journal."""
     try:
-        keys = ClusterKeys(
-            Etcd(specification.etcd, specification.etcd_tls(), ETCD_SECONDS), specification.cluster, tuple(specification.patroni)
-        )
+        etcd, hosts = Etcd(specification.etcd, specification.etcd_tls(), ETCD_SECONDS), tuple(specification.patroni)
+        keys = ClusterKeys(etcd, specification.cluster, hosts)
+        promises = None
+        if specification.addresses:
+            promises = Promises(Notes(etcd, specification.cluster, hosts), specification.name, hosts)
         members = Members(specification.patroni, specification.patroni_tls())
         timelines = Timelines(Path(specification.wal))
-        through, why = decide(specification.name, keys, members, timelines, time.monotonic() + PATIENCE_SECONDS)
+        through, why = decide(specification.name, keys, members, timelines, time.monotonic() + PATIENCE_SECONDS, promises)
     except (EtcdError, OSError, ValueError, KeyError, TypeError) as error:
         through, why = False, f"that can't be judged: {error}"
     verdict = "may" if through else "must not"

@@ -147,10 +147,14 @@ class HAProxy:
     def set_limit(self, count: int) -> None:
         self.change(f"set maxconn frontend {self._frontend} {count}")
 
-    def servers(self) -> dict[str, bool]:
-        """Those that writes go to, by name: whether they are up."""
+    def states(self) -> dict[str, str]:
+        """Of those that writes go to, by name, HAProxy's own words, such as `UP`, `UP 2/3` and `DOWN`."""
         found = [row for row in self.rows() if row["pxname"] == self._backend and row["svname"] not in ("FRONTEND", "BACKEND")]
-        return {row["svname"]: row["status"].startswith("UP") for row in found}
+        return {row["svname"]: row["status"] for row in found}
+
+    def servers(self) -> dict[str, bool]:
+        """Whether they are up."""
+        return {name: state.startswith("UP") for name, state in self.states().items()}
 
     def drained(self, backend: str) -> list[str]:
         """The servers of a backend that get no new connections for now."""

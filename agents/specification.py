@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agents import https
@@ -19,7 +19,8 @@ class Specification:
     to where its REST API is. `tls`: the directory of Patroni's certificates. `psql`, `sockets`, `port`, `wal`: this host's
     PostgreSQL, and where its write-ahead log is. `logical_slots`: whether there are consumers of logical slots. `archives`:
     whether write-ahead log is archived; `archive_command`: the program that archives a file of it, which reads
-    `archive_config`. `wal_disk`: where the log is when it is not in the data directory. `file`: where this was read.
+    `archive_config`. `wal_disk`: where the log is when it is not in the data directory. `addresses`: of each member, where there
+    are guards (guard.py), else empty; `knock`: ports of theirs that a guard may try. `file`: where this was read.
     """
 
     name: str
@@ -36,13 +37,15 @@ class Specification:
     archive_command: str = ""
     archive_config: str = ""
     wal_disk: str = ""
+    addresses: dict[str, str] = field(default_factory=dict)
+    knock: tuple[int, ...] = ()
     file: str = ""
 
     @classmethod
     def read(cls, file: str) -> Specification:
         """Raises OSError, and ValueError or TypeError for a file that is none of the deploy's."""
         fields = json.loads(Path(file).read_text(encoding="utf-8"))
-        return cls(**{**fields, "etcd": tuple(fields["etcd"]), "file": file})
+        return cls(**{**fields, "etcd": tuple(fields["etcd"]), "knock": tuple(fields.get("knock", ())), "file": file})
 
     def as_now(self) -> Specification:
         """As the deploy has written it last: a member may have come since this was read. The same where that can't be read."""

@@ -1,10 +1,11 @@
 """`python -m benchmarks [NAME …]`: all of them, or the named ones."""
 
 import sys
+from collections.abc import Callable
 
-from . import archive, backup, deploy, failover, gate, pool, pooled, prove, tasks
+from . import archive, backup, deploy, failover, gate, guards, pool, pooled, prove, tasks
 
-BENCHMARKS = {
+BENCHMARKS: dict[str, Callable[[], None]] = {
     "archive": archive.main,
     "deploy": deploy.main,
     "failover": failover.main,
@@ -13,7 +14,7 @@ BENCHMARKS = {
     "pooled": pooled.main,
     "tasks": tasks.main,
 }
-ON_REQUEST = {"backup": backup.main, "prove": prove.main}  # these take long
+ON_REQUEST: dict[str, Callable[[], None]] = {"backup": backup.main, "guards": guards.main, "prove": prove.main}  # these take long
 
 names = sys.argv[1:] or list(BENCHMARKS)
 for name in names:

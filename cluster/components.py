@@ -163,6 +163,8 @@ COMPONENTS = (
 )
 # On hosts that carry etcd and PostgreSQL: moves the leadership of etcd off the primary's host.
 APART_TIMER = "pgquorum-leaders-apart.timer"
+# Where the settings ask for fast_failover: on the database hosts, and on the proxy hosts.
+GUARD_UNIT, ONE_PRIMARY_UNIT = "pgquorum-guard.service", "pgquorum-one-primary.service"
 FIREWALL_UNIT = "pgquorum-firewall.service"  # on every host, where the settings ask for it
 GROUPS = tuple(dict.fromkeys(component.group for component in COMPONENTS))
 OPTIONAL_GROUPS = ("backup",)  # a cluster may do without

@@ -53,6 +53,16 @@ def _member_problems(cluster: Cluster) -> Iterator[str]:
         yield f"durability = {cluster.all.durability!r}: needs at least two hosts in group 'postgres', or 'asynchronous'"
 
 
+def _fast_problems(cluster: Cluster) -> Iterator[str]:
+    if not cluster.all.fast_failover:
+        return
+    if cluster.all.durability not in ("quorum", "all"):
+        yield f"fast_failover = True: needs durability 'quorum' or 'all', and durability is {cluster.all.durability!r}"
+    if len(cluster.postgres_hosts) < 3:
+        count = len(cluster.postgres_hosts)
+        yield f"fast_failover = True: needs three hosts in group 'postgres' or more, so that a majority agrees; it has {count}"
+
+
 def _address_problems(cluster: Cluster) -> Iterator[str]:
     for address, times in Counter(h.address for h in cluster.hosts).items():
         if times > 1:
@@ -174,6 +184,7 @@ OF_ARCHIVING = {"archive_mode", "archive_command", "archive_library"}
 RULES: tuple[Callable[[Cluster], Iterator[str]], ...] = (
     _timing_problems,
     _member_problems,
+    _fast_problems,
     _address_problems,
     _port_problems,
     _parameter_problems,

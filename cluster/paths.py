@@ -32,11 +32,14 @@ PG_REWIND = "/usr/local/lib/pgquorum/pg_rewind"  # what Patroni calls by that na
 AGENTS = "/usr/local/lib/pgquorum/agents"  # our own programs there, which `python3 -I` starts by this directory
 ASK_GATE = f"{AGENTS}/agents/ask_gate.py"  # the one that Patroni starts
 LOCK_HOLDERS = "/run/pgquorum-agents/locks.json"  # who has how many of PostgreSQL's locks
+GUARD_STATE = "/var/lib/pgquorum-guard"  # what a database host has promised
+GUARD_TABLES = ("pgquorum_fence", "pgquorum_shun")  # of the kernel's packet filter (agents/guard.py)
 SPECIFICATION = "/etc/pgquorum/agents.json"  # what they know of the cluster
 PATRONI_TLS = "/etc/patroni/tls"  # ca.crt, server.{crt,key}, etcd-ca.crt, etcd-client.{crt,key}: owner postgres
 POSTGRES_SOCKETS = "/var/run/postgresql"
 WATCHDOG = "/dev/watchdog"  # Patroni's default
 
+ONE_PRIMARY = "/etc/pgquorum/one-primary.json"  # what a proxy host's own program of ours knows (agents/one_primary.py)
 HAPROXY_CONFIG = "/etc/haproxy/haproxy.cfg"
 HAPROXY_USERS = "/etc/haproxy/statistics-users.cfg"
 HAPROXY_TLS = "/etc/haproxy/tls"  # ca.crt, client.pem, haproxy.pem
@@ -163,9 +166,9 @@ def of_data(data_directory: str, wal_directory: str | None) -> list[str]:
     return [data_directory.rstrip("/"), *([f"{wal_directory.rstrip('/')}/pg_wal"] if wal_directory else [])]
 
 
-def agent(program: str) -> str:
-    """The command that runs one of our own programs on a database host (agents/__main__.py)."""
-    return f"/usr/bin/python3 -I -S {AGENTS} {program} {SPECIFICATION}"
+def agent(program: str, file: str = SPECIFICATION) -> str:
+    """The command that runs one of our own programs on a host (agents/__main__.py)."""
+    return f"/usr/bin/python3 -I -S {AGENTS} {program} {file}"
 
 
 def etcdctl(endpoint: str) -> str:

@@ -86,6 +86,7 @@ class AllSettings(Settings):
     weaker_commits: WeakerCommits = "tell"
     failover_profile: ProfileName = "lan"
     failover_timing: dict[str, StrictInt] = {}
+    fast_failover: StrictBool = False
     client_networks: tuple[Network, ...]
     firewall: StrictBool = False
     firewall_also: dict[FilteredPort, tuple[Network, ...]] = {}

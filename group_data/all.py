@@ -29,6 +29,10 @@ weaker_commits = "tell"
 failover_profile = "lan"
 failover_timing = {}
 
+# Whether a primary whose host is silent is given up after some seconds, by the others that agree on it, and not when its lease
+# of 20 s and more has ended. New, and not yet tried for long. For durability "quorum" and "all".
+fast_failover = False
+
 # The networks from which clients may connect, to HAProxy and to PostgreSQL itself.
 client_networks = ["10.77.0.0/16"]
 

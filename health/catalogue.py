@@ -37,6 +37,8 @@ CATALOGUE: dict[str, Condition] = {
     "services.not-active": _problem("a unit of the cluster's does not run: etcd, Patroni, HAProxy, PgBouncer or keepalived"),
     "services.wake-not-active": _warning("pgquorum-wake-patroni does not run: Patroni sees a crash of PostgreSQL later"),
     "services.confirm-not-active": _warning("pgquorum-confirm-quorum does not run: a failover may need more members"),
+    "services.guard-not-active": _warning("pgquorum-guard does not run: a primary whose host is gone is given up later"),
+    "services.one-primary-not-active": _warning("pgquorum-one-primary does not run: HAProxy leaves an old primary later"),
     "services.packaged-postgresql": _warning("the packaged postgresql.service is active: only Patroni starts PostgreSQL"),
     "services.packaged-pgbouncer": _warning("the packaged pgbouncer.service is active beside the deploy's own units"),
     "certificates.expiring": _problem("a certificate ends within days"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from cluster.components import COMPONENTS
+from cluster.components import COMPONENTS, GUARD_UNIT, ONE_PRIMARY_UNIT
 
 from .backup_states import BackupState
 from .dcs import Dcs, parse_dcs
@@ -27,7 +27,7 @@ from .states import (
     Watchdog,
 )
 
-UNITS = tuple(unit for one in COMPONENTS for unit in (*one.units, *one.masked, *one.beside))
+UNITS = (*(unit for one in COMPONENTS for unit in (*one.units, *one.masked, *one.beside)), GUARD_UNIT, ONE_PRIMARY_UNIT)
 RUNNING = ("active", "reloading")  # as systemd says it: a unit that is being reloaded serves on
 
 

@@ -10,7 +10,7 @@ from .context import Run
 from .managed import ROOT, Managed, directory
 
 # As they lie in the repository: what they import from it lies beside them.
-OURS = ("__init__", "quorum", "slots", "drill", "archive", "timelines")
+OURS = ("__init__", "fencing", "quorum", "slots", "drill", "archive", "timelines")
 SOURCES = (*(f"cluster/{name}.py" for name in OURS), *(f"agents/{f.name}" for f in sorted((ROOT / "agents").glob("*.py"))))
 MAIN = "agents/__main__.py"
 
@@ -29,9 +29,14 @@ def programs() -> list[Managed]:
     ]
 
 
+def programs_written() -> tuple[str, ...]:
+    """The paths of the programs, which are read once, when one starts."""
+    return tuple(map(_place, SOURCES))
+
+
 def written() -> tuple[str, ...]:
-    """The paths of what a program reads once, when it starts."""
-    return (*map(_place, SOURCES), paths.SPECIFICATION)
+    """The same, and of what a database host is told."""
+    return (*programs_written(), paths.SPECIFICATION)
 
 
 def _place(source: str) -> str:
@@ -58,4 +63,11 @@ def _specification(run: Run) -> dict[str, object]:
         "wal_disk": f"{cluster.postgres.wal_directory}/pg_wal" if cluster.postgres.wal_directory else "",
         "archive_command": paths.ARCHIVE_PUSH if cluster.backup_hosts else "",
         "archive_config": paths.BACKUP_CONFIG if cluster.backup_hosts else "",
+        **(_guards(run) if cluster.all.fast_failover else {}),
     }
+
+
+def _guards(run: Run) -> dict[str, object]:
+    """What a guard has to know besides (agents/guard.py)."""
+    hosts = run.cluster.postgres_hosts
+    return {"addresses": {host.name: str(host.settings.address) for host in hosts}, "knock": [run.cluster.etcd.peer_port]}

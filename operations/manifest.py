@@ -8,7 +8,20 @@ from cluster import paths
 from cluster.fitness import noted_layout
 from cluster.layout import layout_of, note_for
 
-from . import database_host, etcd, firewall, haproxy, keepalived, kernel, packages, patroni, pgbackrest, pgbouncer, sources
+from . import (
+    database_host,
+    etcd,
+    firewall,
+    guard,
+    haproxy,
+    keepalived,
+    kernel,
+    packages,
+    patroni,
+    pgbackrest,
+    pgbouncer,
+    sources,
+)
 from .context import Run
 from .managed import Managed
 
@@ -20,7 +33,9 @@ def manifest(run: Run) -> Managed:
     if run.cluster.all.firewall:
         files += [*firewall.programs(), firewall.rules(run)]
     if run.host in run.cluster.postgres_hosts:
-        files += database_host.files()
+        files += database_host.files() + (guard.files(run) if run.cluster.all.fast_failover else [])
+    if run.host in run.cluster.haproxy_hosts and run.cluster.all.fast_failover:
+        files += guard.proxy_files(run)
     for module, members in (
         (etcd, run.cluster.etcd_hosts),
         (patroni, run.cluster.postgres_hosts),

@@ -25,7 +25,8 @@ def kept_from_starting(cluster: Cluster) -> tuple[str, ...]:
 
 def packages_of(cluster: Cluster, member: Host) -> list[str]:
     """The packages a host needs for what it carries, with what the deploy itself works with."""
-    filtered = ["nftables"] if cluster.all.firewall else []
+    guarded = cluster.all.fast_failover and member in cluster.postgres_hosts
+    filtered = ["nftables"] if cluster.all.firewall or guarded else []
     return ["curl", "ca-certificates", "python3", *filtered, *cluster.packages(member)]
 
 

@@ -113,7 +113,9 @@ class Partition(NetworkCut):
         lead_etcd_from(self.context, spare_etcd_hosts(self.context))
 
     def prediction(self) -> Prediction:
-        return failover.host_lost(self.context.timing, self.durability, etcd_leader_lost=False, off=False)
+        return failover.host_lost(
+            self.context.timing, self.durability, etcd_leader_lost=False, off=False, guards=self.context.cluster.all.fast_failover
+        )
 
 
 class PartitionDatabases(NetworkCut):

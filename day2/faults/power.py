@@ -60,7 +60,9 @@ class HostOff(PowerOff):
         lead_etcd_from(self.context, spare_etcd_hosts(self.context))
 
     def prediction(self) -> Prediction:
-        return failover.host_lost(self.context.timing, self.durability, etcd_leader_lost=False)
+        return failover.host_lost(
+            self.context.timing, self.durability, etcd_leader_lost=False, guards=self.context.cluster.all.fast_failover
+        )
 
 
 class HostOffEtcdLeader(HostOff):
@@ -87,7 +89,9 @@ class HostOffEtcdLeader(HostOff):
         super().inject()
 
     def prediction(self) -> Prediction:
-        return failover.host_lost(self.context.timing, self.durability, etcd_leader_lost=True)
+        return failover.host_lost(
+            self.context.timing, self.durability, etcd_leader_lost=True, guards=self.context.cluster.all.fast_failover
+        )
 
 
 class ReplicasOff(PowerOff):

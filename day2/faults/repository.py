@@ -189,7 +189,9 @@ class HostLostForGood(BaseFault):
         return [host for host in self.context.cluster.hosts if host != self.host]
 
     def prediction(self) -> Prediction:
-        return failover.host_lost(self.context.timing, self.durability, etcd_leader_lost=False)
+        return failover.host_lost(
+            self.context.timing, self.durability, etcd_leader_lost=False, guards=self.context.cluster.all.fast_failover
+        )
 
     def aftermath(self) -> tuple[str, ...]:
         return self._missing

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from agents.pulse import LOST_SECONDS
 from cluster.timing import (
     ASK_MEMBERS_SECONDS,
     CHECK_SECONDS,
@@ -104,12 +105,15 @@ def _until_back(timing: Timing, phases: dict[str, Span], why: str) -> Prediction
     )
 
 
-def host_lost(timing: Timing, durability: Durability, *, etcd_leader_lost: bool, off: bool = True) -> Prediction:
-    """The primary's host is gone without a word: without power (`off`), or out of reach."""
+def host_lost(
+    timing: Timing, durability: Durability, *, etcd_leader_lost: bool, off: bool = True, guards: bool = False
+) -> Prediction:
+    """The primary's host is gone without a word: without power (`off`), or out of reach. Where there are `guards` the leader key
+    may go before the lease ends; what they leave to the lease comes no later than without them."""
     why = f"the leader key outlives its holder by up to ttl ({timing.ttl} s)"
     if etcd_leader_lost:
         why += ", and the new etcd leader gives it that time anew"
-    return _failover(
+    lost = _failover(
         timing,
         durability,
         key_gone=timing.key_gone(etcd_leader_lost=etcd_leader_lost),
@@ -118,6 +122,10 @@ def host_lost(timing: Timing, durability: Durability, *, etcd_leader_lost: bool,
         why=f"{why}; every candidate waits up to {ASK_MEMBERS_SECONDS:g} s for its answer",
         loses=True,
     )
+    if not guards or lost.phases is None:
+        return lost
+    phases = {key: (min(earliest, LOST_SECONDS), latest) for key, (earliest, latest) in lost.phases.items()}
+    return replace(lost, phases=phases, why=f"the guards give it up within seconds, or {lost.why}")
 
 
 def processes_killed(timing: Timing, durability: Durability) -> Prediction:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cluster import pooling
-from cluster.components import APART_TIMER, BACKUP_TIMERS, DRILL_TIMER, FIREWALL_UNIT
+from cluster.components import APART_TIMER, BACKUP_TIMERS, DRILL_TIMER, FIREWALL_UNIT, GUARD_UNIT, ONE_PRIMARY_UNIT
 from cluster.topology import Cluster
 from health.rules import candidates
 from health.rules.entry import holders_of
@@ -72,7 +72,7 @@ def _steps(view: ClusterView, cluster: Cluster, host: str) -> Iterator[Step]:
     names = [unit for component in components for unit in (*component.beside, *component.units)]
     if one in cluster.pooler_hosts:
         names = [*(process.unit for process in pooling.processes(cluster)), *names]
-    names = list(dict.fromkeys(names))
+    names = list(dict.fromkeys((*names, GUARD_UNIT, ONE_PRIMARY_UNIT)))
     units = tuple(unit for unit in names if seen.units.get(unit, "not-found") != "not-found")
     if "patroni.service" in units and one in cluster.etcd_hosts:
         units = (APART_TIMER, *units)

@@ -42,6 +42,7 @@ RULES: tuple[Rule, ...] = (
     machines.services,
     packages.held,
     packages.running,
+    machines.guards,
     machines.watchdog,
     machines.firewall,
     machines.disks,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from cluster.certificates import RENEW_DAYS
-from cluster.components import COMPONENTS, OPTIONAL_GROUPS
+from cluster.components import COMPONENTS, GUARD_UNIT, ONE_PRIMARY_UNIT, OPTIONAL_GROUPS
 from cluster.paths import WATCHDOG
 from cluster.topology import Cluster
 
@@ -96,6 +96,24 @@ def _beside_patroni(host: HostView, cluster: Cluster) -> Iterator[Finding]:
     for rule, unit, costs in (("services.wake-not-active", WAKE, crash), ("services.confirm-not-active", CONFIRM, voters)):
         if not host.runs(unit):
             yield finding(rule, host.name, f"{unit}.service is {host.units.get(f'{unit}.service', 'unknown')}: {costs}")
+
+
+def guards(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """What a failover needs that does not wait for a lease runs where the settings ask for it."""
+    if not cluster.all.fast_failover:
+        return
+    lease = f"a primary whose host is gone is given up only when its lease has ended ({cluster.timing.ttl} s)"
+    checks = "writes may go to a primary that is gone until its checks have failed"
+    wrong = [
+        finding(rule, host.name, f"{unit} is {host.units.get(unit, 'unknown')}: {costs}")
+        for rule, unit, members, costs in (
+            ("services.guard-not-active", GUARD_UNIT, cluster.postgres_hosts, lease),
+            ("services.one-primary-not-active", ONE_PRIMARY_UNIT, cluster.haproxy_hosts, checks),
+        )
+        for host in (view.hosts[one.name] for one in members)
+        if host.reachable and not host.blank and host.units.get(unit) not in RUNNING
+    ]
+    yield from wrong or [ok("services", "guards", "a primary whose host is gone is given up within seconds")]
 
 
 def watchdog(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

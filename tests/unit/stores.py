@@ -17,6 +17,7 @@ class Store:
     def __init__(self) -> None:
         self.revision = 1
         self.compacted = 0
+        self.leases: set[int] = set()
         self._history: dict[str, list[Written]] = {}
 
     def put(self, **values: Any) -> int:
@@ -39,13 +40,22 @@ class Store:
             raise CompactedError("etcd refuses: required revision has been compacted")
         return self._value(key, revision)
 
-    def put_if(self, conditions: Sequence[Compare], values: dict[str, str], delete: Sequence[str] = ()) -> bool:
+    def put_if(self, conditions: Sequence[Compare], values: dict[str, str], delete: Sequence[str] = (), lease: int = 0) -> bool:
         if not all(self._holds(one) for one in conditions):
             return False
         self.revision += 1
         for key, text in {**values, **dict.fromkeys(delete)}.items():
             self._history.setdefault(key, []).append((self.revision, text))
         return True
+
+    def lease(self, seconds: int) -> int:
+        self.leases.add(len(self.leases) + 1)
+        return len(self.leases)
+
+    def renew(self, lease: int) -> bool:
+        return lease in self.leases
+
+    lives = renew
 
     def wait_for_change(self, key: str, since: int, seconds: float) -> None:
         raise AssertionError("nothing to do: it would wait for a change")

@@ -35,6 +35,7 @@ DRILLS = "tests/lab/test_93_drill.py"
 POOLS = "tests/lab/test_57_pooling.py"
 POOL_UNITS = (POOLS, "test_systemd_finds_nothing_wrong_with_its_units")
 ENTRY = "tests/lab/test_59_entry.py"
+GUARDS = "tests/lab/test_73_guards.py"
 STORES = "tests/lab/test_94_repositories.py"
 HAPROXY = (SERVICES, "test_haproxy_finds_nothing_wrong_with_its_files")
 # For each template of a component, the test in which the program that reads it does so: it says what it thinks of it, or
@@ -51,6 +52,7 @@ READ_BY_ITS_PROGRAM = {
     "patroni/secrets.yml.j2": PATRONI,
     "patroni/patroni.service.j2": SYSTEMD,
     "patroni/pgquorum-confirm-quorum.service.j2": SYSTEMD,
+    "patroni/pgquorum-guard.service.j2": (GUARDS, "test_systemd_finds_nothing_wrong_with_its_units"),
     "patroni/pgquorum-leaders-apart.service.j2": SYSTEMD,
     "patroni/pgquorum-wake-patroni.service.j2": SYSTEMD,
     "patroni/pg_rewind.sh.j2": (
@@ -58,6 +60,7 @@ READ_BY_ITS_PROGRAM = {
         "test_the_rewind_follows_a_salvage_that_fails_with_the_same_arguments_and_its_own_exit_code",
     ),
     "patroni/yield-etcd-leadership.sh.j2": (SERVICES, "test_etcd_is_led_from_another_host_than_postgresql"),
+    "haproxy/pgquorum-one-primary.service.j2": (GUARDS, "test_systemd_finds_nothing_wrong_with_its_units"),
     "haproxy/haproxy.cfg.j2": HAPROXY,
     "haproxy/haproxy.service.conf.j2": SYSTEMD,
     "haproxy/reload-haproxy.sh.j2": (

@@ -1,0 +1,292 @@
+"""Gives a primary up whose host is gone, before its lease has ended, and keeps this host's PostgreSQL from hearing former ones.
+
+On each database host, as one of its own (cluster/fencing.py has the rules, agents/promises.py the notes):
+
+* When the leader's host has been silent for a while (pulse.py), the guard says so in etcd. Once all say so who must, each cuts
+  its own connections there, which would be waited for, and says that, too. Then one of them takes the leader key away, by one
+  transaction that fails if anything has changed. Patroni's race follows as ever.
+* When a candidate asks for it, the guard cuts PostgreSQL off from the former primaries and only then says how far it is. That
+  holds over a restart of this host, until none of them can be heard any more.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from agents.etcd import Etcd, EtcdError, Value
+from agents.fence import Filter, Kept
+from agents.promises import Board, Notes
+from agents.pulse import Pulse
+from agents.specification import DATABASE, Specification
+from cluster.fencing import Fence, Promise, Sighting, agreed, holds, refusal
+from cluster.quorum import parse
+
+FENCE, SHUN = "pgquorum_fence", "pgquorum_shun"
+KEPT = "/var/lib/pgquorum-guard/fence.json"
+ETCD_SECONDS, ASK_SECONDS = 1.0, 2.0
+SHUN_SECONDS = 30.0
+# The others need a moment to say that they miss it, too.
+TELL_SECONDS = 2.0
+# A member that has led for less is waited for; and so is the next one after one was given up.
+YOUNG_SECONDS, AGAIN_SECONDS = 60.0, 600.0
+# Of a server whose timeline is not known yet: it is on none after that.
+ANY_TIMELINE = 2**32
+IDLE_SECONDS, BUSY_SECONDS, SOON_SECONDS, ERROR_SECONDS = 30.0, 1.0, 0.2, 0.5
+
+
+@dataclass(frozen=True)
+class Look:
+    """This host's PostgreSQL: whether it takes writes, its timeline, how far its log is on disk, and when it was started."""
+
+    primary: bool
+    timeline: int
+    lsn: int
+    started: int
+
+
+class Server:
+    """The PostgreSQL on this host."""
+
+    def __init__(self, specification: Specification) -> None:
+        words = f"host={specification.sockets} port={specification.port} dbname={DATABASE} replication=database"
+        started = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint"
+        self._command = [
+            specification.psql, "-XAtqw", f"{words} application_name=pgquorum-guard",
+            "-c", f"SELECT pg_is_in_recovery(), {started}", "-c", "IDENTIFY_SYSTEM",
+        ]  # fmt: skip
+
+    def look(self) -> Look | None:
+        """None when it does not answer. Timeline and position are those that belong together: what this server would send."""
+        try:
+            done = subprocess.run(self._command, capture_output=True, text=True, timeout=ASK_SECONDS, check=True)
+            return understood(done.stdout)
+        except (OSError, ValueError, subprocess.SubprocessError):
+            return None
+
+
+def understood(said: str) -> Look:
+    """Raises ValueError."""
+    (recovery, started), (_, timeline, lsn, *_) = (line.split("|") for line in said.splitlines())
+    high, _, low = lsn.partition("/")
+    return Look(recovery == "f", int(timeline), (int(high, 16) << 32) + int(low, 16), int(started))
+
+
+class Terms:
+    """How long whoever leads has done so, and when one was given up, as this host has seen it. Times are monotonic seconds."""
+
+    def __init__(self, since: float) -> None:
+        self._term, self._since = 0, since
+        self._yielded, self._again = -1, since
+
+    def see(self, term: int, yielded: int, now: float) -> None:
+        """`yielded` is the term that was given up last, 0 for none."""
+        if term != self._term:
+            self._term, self._since = term, now
+        if yielded != self._yielded:
+            self._yielded, self._again = yielded, now + (AGAIN_SECONDS if yielded else 0.0)
+
+    def refusal(self, now: float) -> str:
+        """Why the one that leads has to be waited for; empty where it need not."""
+        if now - self._since < YOUNG_SECONDS:
+            return f"it has led for less than {YOUNG_SECONDS:g} s"
+        if now < self._again:
+            return f"a leader was given up less than {AGAIN_SECONDS:g} s ago"
+        return ""
+
+
+class Guard:
+    """`address` is where each database host is; `silent` says who is silent now."""
+
+    def __init__(
+        self,
+        specification: Specification,
+        notes: Notes,
+        silent: Callable[[], frozenset[str]],
+        server: Server,
+        fence: Filter,
+        shun: Filter,
+        kept: Kept,
+    ) -> None:
+        self._me, self._addresses, self._specification = specification.name, specification.addresses, specification
+        self._notes, self._silent, self._server = notes, silent, server
+        self._fence, self._shun, self._kept = fence, shun, kept
+        self._terms = Terms(time.monotonic())
+        self._shunned: tuple[str, float] | None = None
+        self._fenced: tuple[Fence, int] | None = None  # and the timeline of the promise
+        self._told: Sighting | None = None  # also of one that it had told before it was started anew: that is forgotten soon
+        self._missed = 0.0  # since when the leader is silent
+        self._said = ""
+
+    def restore(self) -> None:
+        """What was promised before this host was restarted. Raises OSError, EtcdError, and ValueError."""
+        self._shun.remove()
+        fields = self._kept.read()
+        if fields is None:
+            self._fence.remove()
+            return
+        promised = int(str(fields.pop("promised")))
+        fence = Fence(int(str(fields["term"])), str(fields["candidate"]), tuple(fields["against"]))  # type: ignore[arg-type]
+        self._put(fence, promised)
+
+    def step(self) -> float:
+        """Does what is to be done now; for how many seconds there is nothing more to do, unless a note is written or somebody
+        becomes silent. Raises EtcdError and OSError, ValueError for what can't be understood."""
+        board, now = self._notes.read(), time.monotonic()
+        self._terms.see(board.leader.created if board.leader else 0, board.yielded.term if board.yielded else 0, now)
+        asked = self._promise(board)
+        self._lower(board)
+        if self._shunned and (now > self._shunned[1] or self._shunned[0] not in self._silent()):
+            self._shun.remove()
+            self._shunned = None
+        self._look_at(board)
+        return SOON_SECONDS if asked else BUSY_SECONDS if self._fenced or self._shunned or self._told else IDLE_SECONDS
+
+    # Promises
+
+    def _promise(self, board: Board) -> bool:
+        """Promises what it is asked for; whether that can't be done yet."""
+        fence = board.asked
+        if fence is None or fence.candidate == self._me or self._me in board.promised(fence.term):
+            return False
+        mine = Fence(fence.term, fence.candidate, tuple(name for name in fence.against if name != self._me))
+        if self._fenced is None or self._fenced[0] != mine or not self._fence.there():
+            self._put(mine, ANY_TIMELINE)
+        # What was confirmed until here is on the disk, and nothing more can be.
+        look = self._server.look()
+        if look is None or look.primary or not self._fence.there():  # one that takes writes tells the candidate by Patroni
+            return True
+        self._put_down(mine, look.timeline)
+        if self._notes.promise(self._me, fence, Promise(fence.term, look.timeline, look.lsn, look.started)):
+            self._say(f"promised {fence.candidate} to hear nobody else")
+        return False
+
+    def _put(self, fence: Fence, promised: int) -> None:
+        """Puts the fence up, for good. Raises OSError."""
+        self._put_down(fence, promised)
+        self._fence.put([self._addresses[name] for name in fence.against if name in self._addresses], [self._specification.port])
+
+    def _put_down(self, fence: Fence, promised: int) -> None:
+        """Notes it, so that it outlives this host. Raises OSError."""
+        self._kept.write({**asdict(fence), "promised": promised})
+        self._fenced = fence, promised
+
+    def _lower(self, board: Board) -> None:
+        if self._fenced is None:
+            return
+        fence, promised = self._fenced
+        if not self._fence.there():  # somebody has flushed the kernel's rules
+            self._put(fence, promised)
+        look = self._server.look()
+        leader, term = (board.leader.text, board.leader.created) if board.leader else (None, 0)
+        primary = bool(look and look.primary)
+        if holds(fence, leader, term, look.timeline if look else None, promised, primary=primary):
+            return
+        self._fence.remove()
+        self._kept.remove()
+        self._fenced = None
+
+    # A leader that is gone
+
+    def _look_at(self, board: Board) -> None:
+        """Says what this host sees of the leader, where somebody misses it, and does what follows from that."""
+        leader = board.leader
+        if leader is None or leader.text not in self._addresses or leader.text == self._me:
+            self._tell(None)
+        elif leader.text in self._silent():
+            ready = bool(self._shunned and self._shunned[0] == leader.text)
+            self._tell(Sighting(leader.text, leader.created, silent=True, ready=ready))
+            self._give_up(board, leader)
+        else:
+            about = leader.text, leader.created
+            missed = any(one and one.silent and (one.host, one.term) == about for one in board.sightings.values())
+            self._tell(Sighting(*about, silent=False) if missed else None)
+
+    def _tell(self, sighting: Sighting | None) -> None:
+        if not (self._told and self._told.silent):
+            self._missed = time.monotonic()
+        if sighting != self._told or (sighting and not self._notes.tell_again()):
+            self._notes.tell(self._me, sighting)
+            self._told = sighting
+
+    def _give_up(self, board: Board, leader: Value) -> None:
+        sync = parse(board.sync.text, board.sync.revision) if board.sync else None
+        why = refusal(leader.text, sync, board.config.text if board.config else None, planned=board.failover is not None)
+        why = why or self._terms.refusal(time.monotonic())
+        if not why and sync:
+            why = agreed(leader.text, leader.created, sync, list(self._addresses), board.sightings)
+        if why:
+            if time.monotonic() - self._missed > TELL_SECONDS:
+                self._say(f"{leader.text} is silent, and its lease is waited for: {why}")
+        elif not self._shunned:
+            ports = {int(one.rpartition(":")[2]) for one in (*self._specification.patroni.values(), *self._specification.etcd)}
+            self._shun.put([self._addresses[leader.text]], sorted(ports))
+            self._shunned = leader.text, time.monotonic() + SHUN_SECONDS
+            self._tell(Sighting(leader.text, leader.created, silent=True, ready=True))
+        else:
+            silent = {name: one for name, one in board.sightings.items() if one and one.silent}
+            # Who is not ready yet says so in a moment.
+            if all(one.ready for one in silent.values()) and self._notes.take_away(board, sorted(silent)):
+                self._say(f"{leader.text} is given up: {', '.join(sorted(silent))} hear nothing of it")
+
+    def _say(self, text: str) -> None:
+        """A line for the journal, once."""
+        if text != self._said:
+            self._said = text
+            print(text, file=sys.stderr, flush=True)
+
+
+def ready() -> None:
+    """Tells systemd that what was promised stands again."""
+    if where := os.environ.get("NOTIFY_SOCKET"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
+            out.connect(f"\0{where[1:]}" if where.startswith("@") else where)
+            out.sendall(b"READY=1")
+
+
+def main(specification: Specification) -> int:
+    """Goes on for ever."""
+    news = threading.Event()
+    hosts = tuple(specification.patroni)
+    notes = Notes(Etcd(specification.etcd, specification.etcd_tls(), ETCD_SECONDS), specification.cluster, hosts)
+    others = {name: address for name, address in specification.addresses.items() if name != specification.name}
+    pulse = Pulse(others, specification.knock, news.set)
+    guard = Guard(
+        specification, notes, lambda: pulse.silent, Server(specification), Filter(FENCE), Filter(SHUN), Kept(Path(KEPT))
+    )
+    guard.restore()
+    ready()
+    pulse.start()
+    threading.Thread(target=_watch, args=(notes, news), daemon=True).start()
+    said = ""
+    while True:
+        try:
+            news.clear()
+            said, pause = "", guard.step()
+        except (EtcdError, OSError, ValueError, KeyError, TypeError) as error:
+            pause = ERROR_SECONDS
+            if str(error) != said:
+                said = str(error)
+                print(f"nothing can be done now: {error}", file=sys.stderr, flush=True)
+        news.wait(pause)
+
+
+def _watch(notes: Notes, news: threading.Event) -> None:
+    """Wakes the guard whenever a note is written."""
+    since = 0
+    while True:
+        with suppress(EtcdError, OSError):
+            since = notes.read().revision
+            news.set()  # what was written in between
+            notes.wait(since, IDLE_SECONDS)
+            news.set()
+            continue
+        time.sleep(ERROR_SECONDS)

@@ -1,0 +1,156 @@
+"""A failover that waits for no lease: guards agree that a host is gone, and voters promise to hear no former primary.
+Seen with nft, ss, etcdctl, and by what becomes of acknowledged rows."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from commands import status
+from helpers import Site
+from hosts import ADDRESS, DATABASES, PROXY, SPEC, wait_until
+from proving import run_one
+
+pytestmark = pytest.mark.usefixtures("healed")
+GUARD, ONE = "pgquorum-guard", "pgquorum-one-primary"
+# Younger leaders are waited for (agents/guard.py).
+YOUNG_SECONDS = 60
+ANSWER_SECONDS = 8
+
+
+@pytest.fixture(scope="module")
+def guarded(site: Site) -> Iterator[Site]:
+    """The cluster with guards, if it had none."""
+    with site.deployed_with("group_data/all.py", "fast_failover = True"):
+        yield site
+    assert site.on_all(f"ls /etc/systemd/system/{GUARD}.service 2>/dev/null || true", DATABASES) == dict.fromkeys(DATABASES, "")
+
+
+def tables(site: Site, host: str) -> set[str]:
+    """Which tables of a guard's the kernel has."""
+    return {line.split()[-1] for line in site.on(host, "nft list tables").splitlines()} & {"pgquorum_fence", "pgquorum_shun"}
+
+
+def note(site: Site, key: str, host: str) -> Any:
+    text = site.etcdctl(host, f"get --print-value-only /pgquorum/{SPEC.name}/guard/{key}")
+    return json.loads(text) if text else None
+
+
+def ready_again(site: Site) -> None:
+    """No leader was given up lately, and the guards take this one for old enough."""
+    site.etcdctl(DATABASES[0], f"del /pgquorum/{SPEC.name}/guard/yielded")
+    leader = json.loads(site.etcdctl(DATABASES[0], f"get -w json /service/{SPEC.name}/leader"))
+    site.on_all(f"systemctl restart {GUARD}; sleep {YOUNG_SECONDS + 1}", DATABASES)
+    again = json.loads(site.etcdctl(DATABASES[0], f"get -w json /service/{SPEC.name}/leader"))
+    assert leader["kvs"][0]["create_revision"] == again["kvs"][0]["create_revision"]
+
+
+def test_systemd_finds_nothing_wrong_with_its_units(guarded: Site) -> None:
+    for host, name in ((DATABASES[0], GUARD), (PROXY, ONE)):
+        unit = guarded.eyes(host).service(name)
+        done = guarded.eyes(host).run(f"systemd-analyze verify --man=no {name}.service")
+        assert done.rc == 0 and name not in done.stderr, done.stderr
+        assert unit.is_running and unit.is_enabled
+    assert guarded.changes() == 0
+
+
+def test_status_tells_of_one_that_does_not_run(guarded: Site) -> None:
+    host = guarded.replicas()[0]
+    guarded.on(host, f"systemctl stop {GUARD}")
+    try:
+        found = {one["rule"]: one["about"] for one in status(guarded)["findings"] if one["level"] == "warning"}
+        assert found.get("services.guard-not-active") == host
+    finally:
+        guarded.on(host, f"systemctl start {GUARD}")
+
+
+def test_a_host_without_power_is_given_up_before_its_lease_has_ended(guarded: Site) -> None:
+    ready_again(guarded)
+    trial = run_one(guarded, "host-off")
+    gone = next(step["at"] for step in trial["timeline"] if step["key"] == "key_gone")
+    lease = guarded.cluster.timing.key_gone(etcd_leader_lost=False)[0]
+    print(f"key gone after {gone} s, outage {trial['outage']} s")
+    assert gone < lease
+    assert note(guarded, "yielded", DATABASES[0])["host"] == trial["primary_before"]
+    wait_until(lambda: not any(tables(guarded, host) for host in DATABASES), "no fence is left")
+
+
+def test_one_that_sees_the_primary_keeps_it(guarded: Site) -> None:
+    """A replica that is cut off from the primary is no reason."""
+    ready_again(guarded)
+    leader, (cut, _) = guarded.leader(), guarded.replicas()
+    rules = f"table inet cut {{ chain i {{ type filter hook input priority -20; ip saddr {ADDRESS[leader]} drop; }}; chain o {{ type filter hook output priority -20; ip daddr {ADDRESS[leader]} drop; }}; }}"  # noqa: E501
+    guarded.on(cut, f"nft -f - <<<{shlex.quote(rules)}")
+    try:
+        wait_until(lambda: note(guarded, f"sightings/{cut}", cut), "it misses the primary")
+        other = next(name for name in guarded.replicas() if name != cut)
+        wait_until(lambda: (note(guarded, f"sightings/{other}", other) or {}).get("silent") is False, "the other one sees it")
+        assert not tables(guarded, cut) and guarded.leader() == leader
+    finally:
+        guarded.on(cut, "nft delete table inet cut")
+    wait_until(guarded.healthy, "the cluster is whole")
+    assert guarded.leader() == leader
+
+
+@contextmanager
+def zombie(site: Site) -> Iterator[tuple[str, str, str]]:
+    """The primary's Patroni is dead and its PostgreSQL lives. A replica's postmaster is halted: what it is told it does not do,
+    and the process that receives the log goes on with it. The third one is made the primary. Yields the three."""
+    old, (new, deaf) = site.leader(), site.replicas()
+    site.psql(old, "create table if not exists zombie (n int); truncate zombie")
+    postmaster = site.on(
+        deaf, "systemctl show -P MainPID patroni; head -1 /var/lib/postgresql/*/pgquorum/postmaster.pid"
+    ).split()[-1]
+    site.on(old, "systemctl mask --runtime patroni && kill -9 $(systemctl show -P MainPID patroni)")
+    site.on(deaf, f"kill -STOP {postmaster}")
+    try:
+        site.etcdctl(new, f"put /service/{SPEC.name}/failover {shlex.quote(json.dumps({'member': new}))}")
+        site.etcdctl(new, f"del /service/{SPEC.name}/leader")
+        wait_until(lambda: site.psql(new, "select pg_is_in_recovery()") == "f", "the third one is the primary")
+        yield old, new, deaf
+    finally:
+        site.on(deaf, f"kill -CONT {postmaster}")
+        site.on(old, "systemctl unmask --runtime patroni && systemctl start patroni")
+        wait_until(site.healthy, "the cluster is whole")
+
+
+def acknowledged(site: Site, host: str, number: int) -> bool:
+    """Whether PostgreSQL on a host acknowledges a row."""
+    insert = shlex.quote(f"insert into zombie values ({number})")
+    return site.on(host, f"timeout {ANSWER_SECONDS} runuser -u postgres -- psql -XAtqc {insert} && echo yes || echo no") == "yes"
+
+
+def kept(site: Site) -> set[int]:
+    return {int(line) for line in site.psql(site.leader(), "select n from zombie").split()}
+
+
+def test_a_voter_does_not_confirm_to_a_former_primary_any_more(guarded: Site) -> None:
+    with zombie(guarded) as (old, _, deaf):
+        assert "pgquorum_fence" in tables(guarded, deaf)
+        assert not acknowledged(guarded, old, 1)
+    wait_until(lambda: not any(tables(guarded, host) for host in DATABASES), "no fence is left")
+
+
+@pytest.mark.long
+def test_without_guards_it_does_and_what_it_has_confirmed_is_lost(guarded: Site) -> None:
+    """That the one before can fail."""
+    guarded.on_all(f"systemctl stop {GUARD}", DATABASES)
+    try:
+        with zombie(guarded) as (old, _, _):
+            assert acknowledged(guarded, old, 1)
+        assert kept(guarded) == set()
+    finally:
+        guarded.on_all(f"systemctl start {GUARD}", DATABASES)
+
+
+def test_a_fence_outlives_its_host_and_a_flush_of_the_kernels_rules(guarded: Site) -> None:
+    with zombie(guarded) as (old, _, deaf):
+        guarded.on(deaf, "nft delete table inet pgquorum_fence")
+        wait_until(lambda: tables(guarded, deaf), "the fence is up again")
+        guarded.on(deaf, f"systemctl restart {GUARD}")
+        assert tables(guarded, deaf) and not acknowledged(guarded, old, 1)
+    wait_until(lambda: not any(tables(guarded, host) for host in DATABASES), "no fence is left")
