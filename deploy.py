@@ -63,6 +63,9 @@ else:
     firewall.remove(name="Remove the packet filter")
 barrier(name="Packages are installed")
 
+# Before anybody is told that there are no promises any more, nobody gives a primary up.
+if me in cluster.postgres_hosts and not cluster.all.fast_failover:
+    guard.leave(name="Wait for the lease of a primary that is gone")
 if me in cluster.etcd_hosts:
     manage(name="Configure etcd", wanted=etcd.files(run))
     etcd.start(name="Start etcd", run=run)
@@ -106,8 +109,6 @@ if me in cluster.postgres_hosts:
     if cluster.all.fast_failover:
         manage(name="Configure the guard", wanted=guard.files(run))
         guard.start(name="Start the guard")
-    else:
-        guard.leave(name="Wait for the lease of a primary that is gone")
     if me in cluster.etcd_hosts:
         patroni.keep_leaders_apart(name="Keep the leaders of etcd and PostgreSQL apart")
 barrier(name="PostgreSQL runs")

@@ -125,6 +125,8 @@ class Etcd:
             except (OSError, ValueError, https.StatusError) as error:
                 if "compacted" in str(error):
                     raise CompactedError(str(error)) from None
+                if "lease not found" in str(error):  # which the others would say, too
+                    raise EtcdError(str(error)) from None
                 why = error
         raise EtcdError(f"etcd does not answer: {why}")
 

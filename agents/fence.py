@@ -7,7 +7,6 @@ and each is made and removed as a whole.
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -48,7 +47,8 @@ class Filter:
         for address in addresses:
             # What waits for an answer would not notice. Where the kernel can't do that, it ends when it is next used.
             with suppress(OSError):
-                _run(SS, "--kill", "--tcp", "--no-header", "dst", address, f"( {' or '.join(f'dport = :{p}' for p in ports)} )")
+                where = address if ip_address(address).version == 4 else f"[{address}]"
+                _run(SS, "--kill", "--tcp", "--no-header", "dst", where, f"( {' or '.join(f'dport = :{p}' for p in ports)} )")
 
     def remove(self) -> None:
         """Raises OSError."""
@@ -70,13 +70,13 @@ class Kept:
     def __init__(self, file: Path) -> None:
         self._file = file
 
-    def write(self, fields: dict[str, object]) -> None:
+    def write(self, text: str) -> None:
         """Raises OSError."""
         new = self._file.with_suffix(".new")
-        with new.open("w", encoding="utf-8") as text:
-            json.dump(fields, text)
-            text.flush()
-            os.fsync(text.fileno())
+        with new.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         new.replace(self._file)
         directory = os.open(self._file.parent, os.O_RDONLY)
         try:
@@ -84,13 +84,16 @@ class Kept:
         finally:
             os.close(directory)
 
-    def read(self) -> dict[str, object] | None:
-        """Raises OSError, and ValueError for what can't be understood."""
+    def there(self) -> bool:
+        """Whether there is one."""
+        return self._file.exists()
+
+    def read(self) -> str:
+        """Empty where there is none. Raises OSError, and ValueError for what is no text."""
         try:
-            fields: dict[str, object] = json.loads(self._file.read_text(encoding="utf-8"))
+            return self._file.read_text(encoding="utf-8")
         except FileNotFoundError:
-            return None
-        return fields
+            return ""
 
     def remove(self) -> None:
         """Raises OSError."""

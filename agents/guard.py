@@ -11,8 +11,10 @@ On each database host, as one of its own (cluster/fencing.py has the rules, agen
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -22,12 +24,15 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from agents import https
 from agents.etcd import Etcd, EtcdError, Value
 from agents.fence import Filter, Kept
 from agents.promises import Board, Notes
+from agents.promotion_gate import MEMBER_SECONDS
+from agents.promotion_gate import understood as understood_by_gate
 from agents.pulse import Pulse
 from agents.specification import DATABASE, Specification
-from cluster.fencing import Fence, Promise, Sighting, agreed, holds, refusal
+from cluster.fencing import Fence, Promise, Sighting, agreed, holds, read, refusal
 from cluster.quorum import parse
 
 FENCE, SHUN = "pgquorum_fence", "pgquorum_shun"
@@ -38,8 +43,6 @@ SHUN_SECONDS = 30.0
 TELL_SECONDS = 2.0
 # A member that has led for less is waited for; and so is the next one after one was given up.
 YOUNG_SECONDS, AGAIN_SECONDS = 60.0, 600.0
-# Of a server whose timeline is not known yet: it is on none after that.
-ANY_TIMELINE = 2**32
 IDLE_SECONDS, BUSY_SECONDS, SOON_SECONDS, ERROR_SECONDS = 30.0, 1.0, 0.2, 0.5
 
 
@@ -60,6 +63,8 @@ class Server:
         words = f"host={specification.sockets} port={specification.port} dbname={DATABASE} replication=database"
         started = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint"
         self._command = [
+            # It talks to a server that may be anybody's by now, and needs none of this program's rights.
+            "/usr/bin/setpriv", "--ambient-caps=-all", "--inh-caps=-all",
             specification.psql, "-XAtqw", f"{words} application_name=pgquorum-guard",
             "-c", f"SELECT pg_is_in_recovery(), {started}", "-c", "IDENTIFY_SYSTEM",
         ]  # fmt: skip
@@ -104,7 +109,7 @@ class Terms:
 
 
 class Guard:
-    """`address` is where each database host is; `silent` says who is silent now."""
+    """`silent` says who is silent now, `leads` whether a member's Patroni runs a primary."""
 
     def __init__(
         self,
@@ -112,42 +117,51 @@ class Guard:
         notes: Notes,
         silent: Callable[[], frozenset[str]],
         server: Server,
+        leads: Callable[[str], bool],
         fence: Filter,
         shun: Filter,
         kept: Kept,
     ) -> None:
         self._me, self._addresses, self._specification = specification.name, specification.addresses, specification
-        self._notes, self._silent, self._server = notes, silent, server
+        self._notes, self._silent, self._server, self._leads = notes, silent, server, leads
         self._fence, self._shun, self._kept = fence, shun, kept
         self._terms = Terms(time.monotonic())
         self._shunned: tuple[str, float] | None = None
-        self._fenced: tuple[Fence, int] | None = None  # and the timeline of the promise
+        self._fenced: Fence | None = None
+        self._up: Fence | None = None  # what the kernel was given last
+        self._bound = 0  # the term of the last promise that still binds, 0 for none
         self._told: Sighting | None = None  # also of one that it had told before it was started anew: that is forgotten soon
         self._missed = 0.0  # since when the leader is silent
         self._said = ""
 
     def restore(self) -> None:
-        """What was promised before this host was restarted. Raises OSError, EtcdError, and ValueError."""
+        """What was promised before this host was restarted. Raises OSError."""
         self._shun.remove()
-        fields = self._kept.read()
-        if fields is None:
+        fence = None
+        with suppress(ValueError, AttributeError, KeyError, TypeError):
+            kept = json.loads(self._kept.read() or "{}")
+            fence, self._bound = read(Fence, json.dumps(kept.get("fence"))), int(kept.get("bound", 0))
+        if fence is None and self._kept.there():  # it can't be understood: then nobody is heard at all
+            fence, self._bound = Fence(0, "", tuple(name for name in self._addresses if name != self._me)), 1
+        if fence is None:
             self._fence.remove()
-            return
-        promised = int(str(fields.pop("promised")))
-        fence = Fence(int(str(fields["term"])), str(fields["candidate"]), tuple(fields["against"]))  # type: ignore[arg-type]
-        self._put(fence, promised)
+        else:
+            self._put(fence)
 
     def step(self) -> float:
         """Does what is to be done now; for how many seconds there is nothing more to do, unless a note is written or somebody
-        becomes silent. Raises EtcdError and OSError, ValueError for what can't be understood."""
+        becomes silent. Raises EtcdError and OSError, ValueError for what can't be understood: of the first thing that could not
+        be done. The others are."""
         board, now = self._notes.read(), time.monotonic()
         self._terms.see(board.leader.created if board.leader else 0, board.yielded.term if board.yielded else 0, now)
-        asked = self._promise(board)
-        self._lower(board)
-        if self._shunned and (now > self._shunned[1] or self._shunned[0] not in self._silent()):
-            self._shun.remove()
-            self._shunned = None
-        self._look_at(board)
+        asked, problems = False, list[Exception]()
+        for duty in (self._promise, self._lower, self._end_shunning, self._look_at):
+            try:
+                asked = bool(duty(board)) or asked
+            except (EtcdError, OSError, ValueError) as error:
+                problems.append(error)
+        if problems:
+            raise problems[0]
         return SOON_SECONDS if asked else BUSY_SECONDS if self._fenced or self._shunned or self._told else IDLE_SECONDS
 
     # Promises
@@ -158,43 +172,64 @@ class Guard:
         if fence is None or fence.candidate == self._me or self._me in board.promised(fence.term):
             return False
         mine = Fence(fence.term, fence.candidate, tuple(name for name in fence.against if name != self._me))
-        if self._fenced is None or self._fenced[0] != mine or not self._fence.there():
-            self._put(mine, ANY_TIMELINE)
-        # What was confirmed until here is on the disk, and nothing more can be.
-        look = self._server.look()
-        if look is None or look.primary or not self._fence.there():  # one that takes writes tells the candidate by Patroni
+        if not set(mine.against) <= self._addresses.keys():  # a host that comes: this one is told of it by the deploy
             return True
-        self._put_down(mine, look.timeline)
-        if self._notes.promise(self._me, fence, Promise(fence.term, look.timeline, look.lsn, look.started)):
+        if self._up != mine or not self._fence.there():
+            self._put(mine)
+        # What was confirmed until here is on the disk, and nothing more can be.
+        look, noted = self._server.look(), board.log_ends[self._me]
+        if look is None or look.primary:  # one that takes writes tells the candidate by Patroni
+            return True
+        if noted is None or noted.text != str(look.started):  # it still reads its own log, and has more than it says
+            return True
+        if not self._fence.there():
+            return True
+        before, self._bound = self._bound, fence.term
+        self._keep(mine)
+        if not self._notes.promise(self._me, board, fence, Promise(fence.term, look.timeline, look.lsn, look.started)):
+            self._bound = before
+        else:
             self._say(f"promised {fence.candidate} to hear nobody else")
         return False
 
-    def _put(self, fence: Fence, promised: int) -> None:
+    def _put(self, fence: Fence) -> None:
         """Puts the fence up, for good. Raises OSError."""
-        self._put_down(fence, promised)
+        self._keep(fence)
+        self._fenced, self._up = fence, None
         self._fence.put([self._addresses[name] for name in fence.against if name in self._addresses], [self._specification.port])
+        self._up = fence
 
-    def _put_down(self, fence: Fence, promised: int) -> None:
-        """Notes it, so that it outlives this host. Raises OSError."""
-        self._kept.write({**asdict(fence), "promised": promised})
-        self._fenced = fence, promised
+    def _keep(self, fence: Fence) -> None:
+        self._kept.write(json.dumps({"fence": asdict(fence), "bound": self._bound}))
 
     def _lower(self, board: Board) -> None:
-        if self._fenced is None:
+        fence = self._fenced
+        if fence is None:
             return
-        fence, promised = self._fenced
-        if not self._fence.there():  # somebody has flushed the kernel's rules
-            self._put(fence, promised)
+        if self._up != fence or not self._fence.there():  # somebody has flushed the kernel's rules
+            self._put(fence)
+        if self._free(fence, board):
+            self._fence.remove()
+            self._kept.remove()
+            self._fenced, self._up, self._bound = None, None, 0
+
+    def _free(self, fence: Fence, board: Board) -> bool:
+        """Whether the fence binds this host no more."""
+        leader = board.leader
+        if not self._bound:  # nothing was promised yet: it may go when nobody asks any more
+            return board.asked is None
         look = self._server.look()
-        leader, term = (board.leader.text, board.leader.created) if board.leader else (None, 0)
-        primary = bool(look and look.primary)
-        if holds(fence, leader, term, look.timeline if look else None, promised, primary=primary):
-            return
-        self._fence.remove()
-        self._kept.remove()
-        self._fenced = None
+        if look and (look.primary or not holds(self._bound, board.promoted, look.timeline)):
+            return True
+        # A former primary that leads again, in a later term. Who has won the key is none yet.
+        return bool(leader and leader.text in fence.against and leader.created > self._bound and self._leads(leader.text))
 
     # A leader that is gone
+
+    def _end_shunning(self, board: Board) -> None:
+        if self._shunned and (time.monotonic() > self._shunned[1] or self._shunned[0] not in self._silent()):
+            self._shun.remove()
+            self._shunned = None
 
     def _look_at(self, board: Board) -> None:
         """Says what this host sees of the leader, where somebody misses it, and does what follows from that."""
@@ -221,9 +256,10 @@ class Guard:
         sync = parse(board.sync.text, board.sync.revision) if board.sync else None
         why = refusal(leader.text, sync, board.config.text if board.config else None, planned=board.failover is not None)
         why = why or self._terms.refusal(time.monotonic())
+        hosts = list(self._addresses)
         if not why and sync:
-            why = agreed(leader.text, leader.created, sync, list(self._addresses), board.sightings)
-        if why:
+            why = agreed(leader.text, leader.created, sync, hosts, board.sightings)
+        if why or not sync:
             if time.monotonic() - self._missed > TELL_SECONDS:
                 self._say(f"{leader.text} is silent, and its lease is waited for: {why}")
         elif not self._shunned:
@@ -232,10 +268,12 @@ class Guard:
             self._shunned = leader.text, time.monotonic() + SHUN_SECONDS
             self._tell(Sighting(leader.text, leader.created, silent=True, ready=True))
         else:
-            silent = {name: one for name, one in board.sightings.items() if one and one.silent}
-            # Who is not ready yet says so in a moment.
-            if all(one.ready for one in silent.values()) and self._notes.take_away(board, sorted(silent)):
-                self._say(f"{leader.text} is given up: {', '.join(sorted(silent))} hear nothing of it")
+            # Who is not ready yet says so in a moment, unless it can't be: then the others may be enough.
+            sure = {name: one for name, one in board.sightings.items() if one and (one.ready or not one.silent)}
+            silent = sorted(name for name, one in sure.items() if one.silent)
+            enough = not agreed(leader.text, leader.created, sync, hosts, sure)
+            if enough and self._notes.take_away(board, silent):
+                self._say(f"{leader.text} is given up: {', '.join(silent)} hear nothing of it")
 
     def _say(self, text: str) -> None:
         """A line for the journal, once."""
@@ -252,19 +290,36 @@ def ready() -> None:
             out.sendall(b"READY=1")
 
 
+def leads(specification: Specification, tls: ssl.SSLContext, name: str) -> bool:
+    """Whether a member's Patroni says that it runs a primary."""
+    try:
+        return understood_by_gate(https.ask(specification.patroni[name], "/patroni", None, tls, MEMBER_SECONDS)).primary
+    except (OSError, ValueError, KeyError, TypeError, https.StatusError):
+        return False
+
+
 def main(specification: Specification) -> int:
     """Goes on for ever."""
     news = threading.Event()
     hosts = tuple(specification.patroni)
+    silent: list[Pulse] = []
     notes = Notes(Etcd(specification.etcd, specification.etcd_tls(), ETCD_SECONDS), specification.cluster, hosts)
-    others = {name: address for name, address in specification.addresses.items() if name != specification.name}
-    pulse = Pulse(others, specification.knock, news.set)
+    tls = specification.patroni_tls()
     guard = Guard(
-        specification, notes, lambda: pulse.silent, Server(specification), Filter(FENCE), Filter(SHUN), Kept(Path(KEPT))
+        specification,
+        notes,
+        lambda: silent[0].silent if silent else frozenset(),
+        Server(specification),
+        lambda name: leads(specification, tls, name),
+        Filter(FENCE),
+        Filter(SHUN),
+        Kept(Path(KEPT)),
     )
     guard.restore()
     ready()
-    pulse.start()
+    others = {name: address for name, address in specification.addresses.items() if name != specification.name}
+    silent.append(Pulse(others, specification.knock, news.set))
+    silent[0].start()
     threading.Thread(target=_watch, args=(notes, news), daemon=True).start()
     said = ""
     while True:
@@ -283,7 +338,7 @@ def _watch(notes: Notes, news: threading.Event) -> None:
     """Wakes the guard whenever a note is written."""
     since = 0
     while True:
-        with suppress(EtcdError, OSError):
+        with suppress(EtcdError, OSError, ValueError):
             since = notes.read().revision
             news.set()  # what was written in between
             notes.wait(since, IDLE_SECONDS)

@@ -7,6 +7,7 @@ Ours, under /pgquorum/<cluster>/:
                    answered by then
     written        how far a primary had written, in bytes, as Patroni noted it last before somebody was refused: the one who was
                    writes its own over that
+    guard/given_up whose leader key was taken away before its lease had ended; for as long as such a lease lives (promises.py)
     log_end/NAME   when the server of that member was started, in microseconds since 1970, once it has read all of its own log
 """
 
@@ -35,6 +36,7 @@ class Keys:
     promoted: Value | None
     accepted_loss: Value | None
     log_ends: Mapping[str, Value | None]
+    given_up: Value | None = None
 
     @property
     def current(self) -> Configuration | None:
@@ -86,6 +88,7 @@ class ClusterKeys:
         self._names = {
             **{name: f"{patroni}/{name}" for name in ("leader", "sync", "config")},
             **{name: f"{ours}/{name}" for name in ("confirmed", "promoted", "accepted_loss")},
+            "given_up": f"{ours}/guard/given_up",
         }
         self._status, self._written = f"{patroni}/status", f"{ours}/written"
         self._log_ends = {host: f"{ours}/log_end/{host}" for host in hosts}

@@ -8,11 +8,12 @@ wait for a host that is gone. With another one there, there is nothing to give i
 from __future__ import annotations
 
 import json
+import signal
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,18 +42,29 @@ class Proxy:
         return cls(**json.loads(Path(file).read_text(encoding="utf-8")))
 
 
-def losers(states: Mapping[str, str], timelines: Callable[[list[str]], Mapping[str, int]]) -> list[str]:
-    """Which servers get no writes any more. `states` are HAProxy's own words for servers, such as UP, or `UP 2/3` where checks
-    have begun to fail; `timelines` asks those that are named, and leaves out who is no primary, or does not answer."""
-    sure = [name for name, state in states.items() if state == "UP"]
-    failing = [name for name, state in states.items() if state.startswith("UP ")]
-    if not sure:
-        return []
-    if len(sure) == 1:
-        return failing
-    told = timelines(sure)
+@dataclass(frozen=True)
+class Verdict:
+    """Which servers get no writes for now (`down`), and which of them by their own word are primaries of an earlier time, so that
+    their checks would bring them back (`former`)."""
+
+    down: tuple[str, ...] = ()
+    former: tuple[str, ...] = ()
+
+
+def verdict(states: Mapping[str, str], timelines: Callable[[list[str]], Mapping[str, int]]) -> Verdict:
+    """`states` are HAProxy's own words for servers, such as UP, or `UP 2/3` where checks have begun to fail; `timelines` asks
+    those that are named, and leaves out who is no primary, or does not answer."""
+    up = [name for name, state in states.items() if state.startswith("UP")]
+    sure = [name for name in up if states[name] == "UP"]
+    if len(up) < 2 or not sure:
+        return Verdict()
+    told = timelines(up)
     newest = max(told.values(), default=0)
-    return [*failing, *(name for name in sure if told.get(name, newest) < newest)]
+    if not any(told.get(name) == newest for name in sure):  # who takes writes has to say so, and not only its check
+        return Verdict()
+    former = tuple(name for name in up if name in told and told[name] < newest)
+    failing = tuple(name for name in up if name not in sure and name not in told)
+    return Verdict((*failing, *former), former)
 
 
 def timeline(said: Mapping[str, object]) -> int | None:
@@ -85,20 +97,53 @@ class Members:
         return dict(found)
 
 
+class Route:
+    """What HAProxy is told, and what of that is taken back."""
+
+    def __init__(self, haproxy: HAProxy, timelines: Callable[[list[str]], Mapping[str, int]]) -> None:
+        self._haproxy, self._timelines = haproxy, timelines
+        self._unchecked: set[str] = set()
+
+    def step(self) -> None:
+        """Raises OSError."""
+        found = verdict(self._haproxy.states(), self._timelines)
+        for name in found.down:
+            self._haproxy.change(f"set server {BACKEND}/{name} health down")
+            print(f"no more writes to {name}: another one leads", file=sys.stderr, flush=True)
+        for name in found.former:
+            self._haproxy.change(f"disable health {BACKEND}/{name}")
+            self._unchecked.add(name)
+        if self._unchecked:
+            said = self._timelines(sorted(self._unchecked))
+            self.check_again(self._unchecked - said.keys())
+
+    def check_again(self, names: Iterable[str] | None = None) -> None:
+        """Lets HAProxy's checks decide again, of all servers or of these. Raises OSError."""
+        for name in sorted(self._haproxy.states() if names is None else names):
+            self._haproxy.change(f"enable health {BACKEND}/{name}")
+            self._unchecked.discard(name)
+
+
 def main(proxy: Proxy) -> int:
-    """Goes on for ever."""
-    haproxy = HAProxy(proxy.socket, FRONTEND, BACKEND)
+    """Goes on until it is told to end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     members = Members(proxy.patroni, https.tls_context(proxy.ca, proxy.client, proxy.client))
-    said = ""
-    while True:
-        try:
-            for name in losers(haproxy.states(), members.timelines):
-                haproxy.change(f"set server {BACKEND}/{name} health down")
-                print(f"no more writes to {name}: another one leads", file=sys.stderr, flush=True)
-            said = ""
-            time.sleep(LOOK_SECONDS)
-        except OSError as error:  # it may be starting
-            if str(error) != said:
-                said = str(error)
-                print(f"HAProxy can't be asked: {error}", file=sys.stderr, flush=True)
-            time.sleep(ERROR_SECONDS)
+    route = Route(HAProxy(proxy.socket, FRONTEND, BACKEND), members.timelines)
+    said, begun = "", False
+    try:
+        while True:
+            try:
+                if not begun:  # whatever one before this has left
+                    route.check_again()
+                    begun = True
+                route.step()
+                said = ""
+                time.sleep(LOOK_SECONDS)
+            except OSError as error:  # it may be starting
+                if str(error) != said:
+                    said = str(error)
+                    print(f"HAProxy can't be asked: {error}", file=sys.stderr, flush=True)
+                time.sleep(ERROR_SECONDS)
+    finally:
+        with suppress(OSError):
+            route.check_again()

@@ -32,7 +32,7 @@ from cluster.quorum import Configuration, Position, in_words, shortfalls
 # So long it waits for members that do not answer yet, or have not read all of their own log: servers that were restarted a
 # moment ago. While it waits it holds the leader key, and nobody else can win it.
 PATIENCE_SECONDS = 3.0
-AGAIN_SECONDS, SOON_SECONDS = 0.1, 0.01
+AGAIN_SECONDS, SOON_SECONDS = 0.1, 0.03
 # A guard that is there has promised by then.
 PROMISE_SECONDS = 0.8
 ETCD_SECONDS = 1.0
@@ -104,24 +104,33 @@ class Members:
 
 
 class Promises:
-    """What the other members promise the candidate `name`, by their guards. `hosts`: all of the cluster's database hosts."""
+    """What the other members promise the candidate `name`, by their guards. `hosts`: all of the cluster's database hosts;
+    `guarded`: whether there are guards. Where a leader was given up there were some a moment ago."""
 
-    def __init__(self, notes: Notes, name: str, hosts: Sequence[str]) -> None:
+    def __init__(self, notes: Notes, name: str, hosts: Sequence[str], *, guarded: bool) -> None:
         self._notes, self._name, self._others = notes, name, tuple(host for host in hosts if host != name)
+        self._guarded = guarded
         self._term, self._since = 0, 0.0
 
-    def ask(self, term: int) -> None:
-        """Asks for them, once in a term. Raises EtcdError."""
-        if term != self._term:
-            self._notes.ask(Fence(term, self._name, self._others))
-            self._term, self._since = term, time.monotonic()
+    @property
+    def asked(self) -> bool:
+        """Whether somebody was asked."""
+        return self._term != 0
 
-    def given(self) -> dict[str, Promise] | None:
-        """Those that were given by now; None once they need not be waited for any more. Raises EtcdError."""
-        board = self._notes.read()
-        if time.monotonic() - self._since > PROMISE_SECONDS and not (board.yielded and self._notes.lives(board.yielded)):
+    def ask(self, now: Keys) -> None:
+        """Asks for them, once in a term. Raises EtcdError."""
+        if now.leader and now.leader.created != self._term and (self._guarded or now.given_up):
+            self._notes.ask(Fence(now.leader.created, self._name, self._others))
+            self._term, self._since = now.leader.created, time.monotonic()
+
+    def given(self, now: Keys) -> dict[str, Promise] | None:
+        """Those that were given by now; None where they need not be waited for, or not any more. Raises EtcdError."""
+        if self._term == 0:
             return None
-        return board.promised(self._term)
+        late = not self._guarded or time.monotonic() - self._since > PROMISE_SECONDS
+        if late and not self._notes.strict(now.given_up.text if now.given_up else None):
+            return None
+        return self._notes.read().promised(self._term)
 
 
 @dataclass(frozen=True)
@@ -140,6 +149,18 @@ def decide(
 ) -> tuple[bool, str]:
     """Whether `name` may be promoted, and why. Raises EtcdError, OSError and ValueError: then it may not."""
     while True:
+        try:
+            return _decide(name, keys, members, timelines, deadline, promises)
+        except EtcdError:  # the host that is lost may have led it
+            if promises is None or not promises.asked or time.monotonic() > deadline:
+                raise
+            time.sleep(AGAIN_SECONDS)
+
+
+def _decide(
+    name: str, keys: ClusterKeys, members: Members, timelines: Timelines, deadline: float, promises: Promises | None
+) -> tuple[bool, str]:
+    while True:
         now = keys.read()
         if now.leader is None or now.leader.text != name:
             return False, "it does not hold the leader key any more"
@@ -153,7 +174,7 @@ def decide(
             with suppress(EtcdError, ValueError, AttributeError):  # it is told how much would be lost, and decides nothing
                 keys.note_written(now)
             return False, found.why or "/sync changes all the time"
-        time.sleep(SOON_SECONDS if promises else AGAIN_SECONDS)
+        time.sleep(SOON_SECONDS if promises and promises.asked else AGAIN_SECONDS)
 
 
 def _claim(name: str, timeline: int, now: Keys, keys: ClusterKeys, timelines: Timelines) -> bool:
@@ -168,15 +189,15 @@ def _claim(name: str, timeline: int, now: Keys, keys: ClusterKeys, timelines: Ti
 
 def _judge(name: str, now: Keys, keys: ClusterKeys, members: Members, promises: Promises | None) -> Judgement:
     configurations = keys.configurations(now)
-    if promises and now.leader:
-        promises.ask(now.leader.created)
+    if promises:
+        promises.ask(now)
     names = sorted({name}.union(*(one.members for one in configurations)))
 
     def enough(answers: dict[str, Answer]) -> bool:
         return not _judged(name, now, configurations, answers).why
 
     answers = members.ask(names, enough)
-    return _judged(name, now, configurations, answers, promises.given() if promises else None)
+    return _judged(name, now, configurations, answers, promises.given(now) if promises else None)
 
 
 def _judged(
@@ -192,7 +213,7 @@ def _judged(
     mine = answers[name].position
     if mine is None:
         return Judgement(None, "its own PostgreSQL does not say how far it is")
-    told = answers if promised is None else {other: Answer(one.position, one.started) for other, one in promised.items()}
+    told = answers if promised is None else {other: _bound(one, answers.get(other)) for other, one in promised.items()}
     others = {other: answer.position for other, answer in told.items() if now.at_log_end(other, answer.started)}
     short = shortfalls(name, mine, configurations, others, now.last_promotion)
     # Whoever lives and has more should lead, and can only do so when this one gives the key back.
@@ -201,14 +222,19 @@ def _judged(
     return Judgement(mine, words if short else "", frozenset(name for one in short for name in one.ahead), reading)
 
 
+def _bound(promise: Promise, said: Answer | None) -> Answer:
+    """The word of a member that has promised: what it says now, where that is more."""
+    also = said.position if said and said.position and said.started == promise.started else promise.position
+    return Answer(max(promise.position, also), promise.started)
+
+
 def judge(specification: Specification) -> tuple[int, str]:
     """0 to let this host's member be promoted, else 1; and a line about it for the journal."""
     try:
         etcd, hosts = Etcd(specification.etcd, specification.etcd_tls(), ETCD_SECONDS), tuple(specification.patroni)
         keys = ClusterKeys(etcd, specification.cluster, hosts)
-        promises = None
-        if specification.addresses:
-            promises = Promises(Notes(etcd, specification.cluster, hosts), specification.name, hosts)
+        notes = Notes(etcd, specification.cluster, hosts)
+        promises = Promises(notes, specification.name, hosts, guarded=bool(specification.addresses))
         members = Members(specification.patroni, specification.patroni_tls())
         timelines = Timelines(Path(specification.wal))
         through, why = decide(specification.name, keys, members, timelines, time.monotonic() + PATIENCE_SECONDS, promises)

@@ -25,8 +25,14 @@ LOST_SECONDS = 1.2
 STALL_SECONDS = 0.4
 # How often at each look, and for how long an answer is waited for: each of them may be lost on the way.
 KNOCKS, KNOCK_SECONDS = 3, 1.0
-# Of a kernel, or of a filter on its host. Whatever else there is, a router may say.
+# Of a kernel, or of a filter on its host or on the way: where that answers for a host that is gone, the lease is waited for.
 ANSWERS = (0, errno.ECONNREFUSED, errno.ECONNRESET)
+# What the kernel need not hand over: all but answers to pings (ICMP_FILTER, linux/icmp.h; ICMP6_FILTER, RFC 3542).
+ONLY_ANSWERS = {
+    4: (255, 1, struct.pack("I", 0xFFFFFFFE)),
+    6: (socket.IPPROTO_ICMPV6, 1, struct.pack("8I", *[0xFFFFFFFF] * 4, 0xFFFFFFFD, *[0xFFFFFFFF] * 3)),
+}
+MOST_PACKETS = 1000  # at each look: more are none of ours
 ECHO = {4: (8, 0), 6: (128, 129)}  # question and answer, by IP's version
 
 
@@ -61,18 +67,25 @@ class Pulse:
         self._names = {address: name for name, address in addresses.items()}
         self._heard = Heard(list(addresses), time.monotonic())
         self._silent: frozenset[str] = frozenset()
+        self._looked = 0.0
         self._knocks: dict[socket.socket, tuple[str, float]] = {}
         self._number = 0
         versions = {ip_address(address).version for address in addresses.values()}
-        kinds = {4: (socket.AF_INET, socket.IPPROTO_ICMP), 6: (socket.AF_INET6, socket.IPPROTO_ICMPV6)}
-        self._pings = {version: socket.socket(kinds[version][0], socket.SOCK_RAW, kinds[version][1]) for version in versions}
-        for one in self._pings.values():
-            one.setblocking(False)
+        self._pings = {version: self._socket(version) for version in versions}
+
+    @staticmethod
+    def _socket(version: int) -> socket.socket:
+        """For pings and their answers. Raises OSError."""
+        family, protocol = (socket.AF_INET, socket.IPPROTO_ICMP) if version == 4 else (socket.AF_INET6, socket.IPPROTO_ICMPV6)
+        one = socket.socket(family, socket.SOCK_RAW, protocol)
+        one.setblocking(False)
+        one.setsockopt(*ONLY_ANSWERS[version])
+        return one
 
     @property
     def silent(self) -> frozenset[str]:
-        """Who is silent now."""
-        return self._silent
+        """Who is silent now; nobody, where this program has not looked for a moment."""
+        return self._silent if time.monotonic() - self._looked < STALL_SECONDS else frozenset()
 
     def start(self) -> None:
         """Looks from now on."""
@@ -82,7 +95,7 @@ class Pulse:
         while True:
             try:
                 self.look()
-            except OSError as error:  # such as too many open files: then nobody is called silent
+            except Exception as error:  # whatever it is, such as too many open files: then nobody is called silent
                 self._silent = frozenset()
                 print(f"other hosts can't be looked at: {error}", file=sys.stderr, flush=True)
                 time.sleep(1)
@@ -96,6 +109,9 @@ class Pulse:
         self._heard.look(now)
         quiet = {name: self._heard.quiet(name, now) for name in self._addresses}
         silent = frozenset(name for name, seconds in quiet.items() if seconds > LOST_SECONDS)
+        if len(silent) == len(quiet) > 1:  # who hears nobody knows of a network of its own that is gone, and of nothing else
+            silent = frozenset()
+        self._looked = now
         if silent != self._silent:
             self._silent = silent
             self._changed()
@@ -114,7 +130,7 @@ class Pulse:
         """Who has answered pings since."""
         for version, one in self._pings.items():
             with suppress(BlockingIOError):
-                while True:
+                for _ in range(MOST_PACKETS):
                     packet, where = one.recvfrom(2048)
                     if where[0] in self._names and answered(version, packet, os.getpid() & 0xFFFF):
                         yield self._names[where[0]]
@@ -132,9 +148,12 @@ class Pulse:
 
     def _knocked(self, now: float) -> Iterator[str]:
         """Who has answered attempts to connect since."""
-        there = select.select([], list(self._knocks), [], 0)[1] if self._knocks else []
+        poll = select.poll()
+        for one in self._knocks:
+            poll.register(one, select.POLLOUT)
+        there = {number for number, _ in poll.poll(0)} if self._knocks else set()
         for one, (name, since) in list(self._knocks.items()):
-            if one in there:
+            if one.fileno() in there:
                 if one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) in ANSWERS:
                     yield name
             elif now - since < KNOCK_SECONDS:

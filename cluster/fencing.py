@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from .quorum import Configuration, Position
+from .quorum import Configuration, Position, Promotion
 
 Note = TypeVar("Note")
 
@@ -116,9 +116,10 @@ def refusal(leader: str, sync: Configuration | None, config: str | None, planned
     return ""
 
 
-def holds(fence: Fence, leader: str | None, term: int, timeline: int | None, promised: int, *, primary: bool) -> bool:
-    """Whether a fence must stay: until this host is the `primary`, or one of those it is against has become the `leader` in a
-    later `term`, or this server's log is on a `timeline` after the one that it had `promised` on, where none of them is heard."""
-    if primary or (leader in fence.against and term > fence.term):
-        return False
-    return timeline is None or timeline <= promised
+def holds(term: int, promoted: Promotion | None, timeline: int | None) -> bool:
+    """Whether a promise of a `term`, to hear nobody but its candidate, binds a server on this `timeline`: until it is on that of
+    who was let through (`promoted`) since. A later one by itself is no proof: it may be a former primary's, of which this server
+    had not read that far."""
+    if promoted is None or promoted.revision < term:
+        return True
+    return timeline is None or timeline < promoted.timeline

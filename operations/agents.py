@@ -13,6 +13,8 @@ from .managed import ROOT, Managed, directory
 OURS = ("__init__", "fencing", "quorum", "slots", "drill", "archive", "timelines")
 SOURCES = (*(f"cluster/{name}.py" for name in OURS), *(f"agents/{f.name}" for f in sorted((ROOT / "agents").glob("*.py"))))
 MAIN = "agents/__main__.py"
+# As a rule; where nothing listens, a host's kernel says so, which is an answer, too.
+SSH_PORT = 22
 
 
 def files(run: Run) -> list[Managed]:
@@ -70,4 +72,7 @@ def _specification(run: Run) -> dict[str, object]:
 def _guards(run: Run) -> dict[str, object]:
     """What a guard has to know besides (agents/guard.py)."""
     hosts = run.cluster.postgres_hosts
-    return {"addresses": {host.name: str(host.settings.address) for host in hosts}, "knock": [run.cluster.etcd.peer_port]}
+    return {
+        "addresses": {host.name: str(host.settings.address) for host in hosts},
+        "knock": [run.cluster.etcd.peer_port, SSH_PORT],
+    }

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from cluster.fencing import Fence, Promise, Sighting, Yielded, agreed, holds, read, refusal, written
-from cluster.quorum import Configuration, Position
+from cluster.quorum import Configuration, Position, Promotion
 
 HOSTS = ("db1", "db2", "db3")
 BOTH = Configuration(9, "db1", frozenset({"db2", "db3"}), 1)
@@ -73,19 +73,19 @@ FENCE = Fence(20, "db2", ("db1",))
 
 
 @pytest.mark.parametrize(
-    ("leader", "term", "timeline", "primary", "stays"),
+    ("promoted", "timeline", "stays"),
     [
-        (None, 0, 3, False, True),
-        ("db2", 20, 3, False, True),
-        ("db2", 20, None, False, True),
-        ("db2", 20, 4, False, False),  # it follows the one that was promoted
-        ("db1", 7, 3, False, True),  # the former primary, in its former term
-        ("db1", 21, 3, False, False),  # which it has won anew
-        ("db3", 22, 3, True, False),  # this one leads
+        (None, 4, True),
+        (Promotion("db1", 7, 3), 4, True),  # of before
+        (Promotion("db2", 22, 4), 3, True),
+        (Promotion("db2", 22, 4), None, True),
+        (Promotion("db2", 22, 5), 4, True),  # a timeline that a former primary may have begun
+        (Promotion("db2", 22, 4), 4, False),
+        (Promotion("db3", 30, 5), 5, False),
     ],
 )
-def test_how_long_a_fence_stays(leader: str | None, term: int, timeline: int | None, primary: bool, stays: bool) -> None:
-    assert holds(FENCE, leader, term, timeline, 3, primary=primary) == stays
+def test_how_long_a_promise_binds(promoted: Promotion | None, timeline: int | None, stays: bool) -> None:
+    assert holds(20, promoted, timeline) == stays
 
 
 @pytest.mark.parametrize("note", [FENCE, Promise(20, 3, 900, 17), GONE, Yielded(7, "db1", 88)])

@@ -61,6 +61,7 @@ class Host:
 
     def __init__(self, name: str, etcd: Store, folder: Path) -> None:
         self.silent: frozenset[str] = frozenset()
+        self.primaries: set[str] = set()
         self.fence, self.shun = Table(), Table()
         self.postgres = Postgres(self.fence)
         self.folder, self.name, self.etcd = folder, name, etcd
@@ -73,7 +74,8 @@ class Host:
             self.name, "shop", ("10.0.0.11:2379",), patroni, "", "psql", "/run", 5432, "", addresses=ADDRESSES, knock=(2380,)
         )
         notes, kept = Notes(self.etcd, "shop", HOSTS), Kept(self.folder / "fence.json")  # type: ignore[arg-type]
-        self.guard = Guard(spec, notes, lambda: self.silent, self.postgres, self.fence, self.shun, kept)  # type: ignore[arg-type]
+        postgres, leads = self.postgres, lambda name: name in self.primaries
+        self.guard = Guard(spec, notes, lambda: self.silent, postgres, leads, self.fence, self.shun, kept)  # type: ignore[arg-type]
         self.guard.restore()
 
     def step(self) -> float:
@@ -85,7 +87,12 @@ class Site:
         self.etcd = Store()
         self.etcd.put(config=QUORUM, leader="db1")
         self.etcd.put(sync=sync("db1", "db2", "db3", quorum=1))
+        self.read_to_the_end(*HOSTS)
         self.hosts = {name: Host(name, self.etcd, folder / name) for name in HOSTS}
+
+    def read_to_the_end(self, *names: str, started: int = 17) -> None:
+        """Their servers have read all of their logs."""
+        self.etcd.put(**{f"log_end_{name}": str(started) for name in names})
 
     def lose(self, name: str, *, seen_by: Sequence[str] = ()) -> None:
         for one in self.hosts.values():
@@ -124,7 +131,7 @@ def test_a_leader_that_all_others_miss_is_given_up(site: Site) -> None:
     site.lose("db1")
     site.steps("db2", "db3")
     assert site.leader is None
-    assert site.note("yielded") == {"term": 2, "host": "db1", "lease": 0}
+    assert site.note("yielded") == site.note("given_up") == {"term": 2, "host": "db1", "lease": 0}
     for name in ("db2", "db3"):
         assert site.hosts[name].shun.rules == (("10.0.0.11",), (2379, 8008))
 
@@ -232,7 +239,7 @@ def test_a_promise_is_given_behind_the_fence(site: Site) -> None:
     assert site.note("promises/db3") == {"term": fence.term, "timeline": 3, "lsn": 900, "started": 17}
     assert one.fence.rules == (("10.0.0.11",), (5432,))
     assert one.postgres.seen[0] is True
-    assert json.loads((one.folder / "fence.json").read_text())["promised"] == 3
+    assert json.loads((one.folder / "fence.json").read_text())["bound"] == fence.term
 
 
 def test_a_candidate_promises_itself_nothing(site: Site) -> None:
@@ -249,6 +256,8 @@ def test_who_can_not_promise_tries_again(site: Site, now: Look | None) -> None:
     assert one.step() == module.SOON_SECONDS
     assert site.note("promises/db3") is None
     one.postgres.now = Look(primary=False, timeline=3, lsn=950, started=18)
+    assert one.step() == module.SOON_SECONDS and site.note("promises/db3") is None  # it reads its log yet
+    site.read_to_the_end("db3", started=18)
     one.step()
     assert site.note("promises/db3")["lsn"] == 950 and fence.term == site.note("promises/db3")["term"]
 
@@ -305,14 +314,132 @@ def test_a_fence_that_somebody_flushed_is_put_up_again(site: Site) -> None:
 
 
 def test_a_fence_goes_when_the_new_primary_is_followed(site: Site) -> None:
+    """And not on a timeline that another may have begun."""
     site.ask("db2")
     one = site.hosts["db3"]
     one.step()
     assert one.step() == module.BUSY_SECONDS and one.fence.rules
     one.postgres.now = Look(primary=False, timeline=4, lsn=950, started=17)
     one.step()
+    assert one.fence.rules
+    site.etcd.put(promoted={"name": "db2", "timeline": 5})
+    one.step()
+    assert one.fence.rules
+    one.postgres.now = Look(primary=False, timeline=5, lsn=990, started=17)
+    one.step()
     assert one.fence.rules is None and not (one.folder / "fence.json").exists()
     assert one.step() == module.IDLE_SECONDS
+
+
+def test_a_former_primary_that_leads_again_is_heard_and_who_has_only_won_the_key_is_not(site: Site) -> None:
+    site.ask("db2")
+    one = site.hosts["db3"]
+    one.step()
+    site.etcd.put(leader=None)
+    site.etcd.put(leader="db1")
+    one.step()
+    assert one.fence.rules
+    one.primaries.add("db1")
+    one.step()
+    assert one.fence.rules is None
+
+
+def test_a_fence_without_a_promise_goes_when_nobody_asks_any_more(site: Site) -> None:
+    """As in a switchover, where another host's promise was enough."""
+    site.ask("db2")
+    one = site.hosts["db3"]
+    one.postgres.now = None
+    one.step()
+    assert one.fence.rules
+    site.etcd.put(promoted={"name": "db2", "timeline": 4})
+    one.step()
+    assert one.fence.rules is None and not (one.folder / "fence.json").exists()
+
+
+def test_a_promise_outlives_a_request_that_came_to_nothing(site: Site) -> None:
+    site.ask("db2")
+    one = site.hosts["db3"]
+    one.step()
+    one.postgres.now = None
+    site.ask("db1")
+    one.step()
+    assert one.fence.rules == (("10.0.0.12",), (5432,))
+    site.etcd.put(leader=None)
+    one.step()
+    assert one.fence.rules
+    one.begin()
+    one.step()
+    assert one.fence.rules
+
+
+def test_rules_that_the_kernel_did_not_take_are_no_promise(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although those of an earlier term stand."""
+    site.ask("db2")
+    one = site.hosts["db1"]
+    one.step()
+    before = one.fence.rules
+
+    def fails(*_: Any) -> None:
+        raise OSError("nft does not come to an end")
+
+    fence = site.ask("db3")
+    with monkeypatch.context() as broken:
+        broken.setattr(one.fence, "put", fails)
+        for _ in range(2):
+            with pytest.raises(OSError, match="nft"):
+                one.step()
+    assert one.fence.rules == before and site.note("promises/db1")["term"] != fence.term
+    one.step()
+    assert one.fence.rules == (("10.0.0.12",), (5432,)) and site.note("promises/db1")["term"] == fence.term
+
+
+def test_a_server_that_was_at_its_end_only_after_it_was_asked_promises_nothing_yet(site: Site) -> None:
+    fence = site.ask("db2")
+    one = site.hosts["db3"]
+    look = one.postgres.look
+
+    def meanwhile() -> Look | None:
+        site.read_to_the_end("db3")
+        return look()
+
+    one.postgres.look = meanwhile  # type: ignore[method-assign]
+    one.step()
+    assert site.note("promises/db3") is None
+    one.postgres.look = look  # type: ignore[method-assign]
+    one.step()
+    assert site.note("promises/db3")["term"] == fence.term
+
+
+def test_nobody_promises_against_a_host_that_it_does_not_know(site: Site) -> None:
+    term = site.etcd.put(leader=None) and site.etcd.put(leader="db2")
+    Notes(site.etcd, "shop", HOSTS).ask(Fence(term, "db2", ("db1", "db3", "db4")))  # type: ignore[arg-type]
+    site.steps("db3")
+    assert site.note("promises/db3") is None
+
+
+def test_a_note_that_can_not_be_understood_lets_nobody_be_heard(site: Site) -> None:
+    one = site.hosts["db3"]
+    (one.folder / "fence.json").write_text("{")
+    one.begin()
+    assert one.fence.rules == (("10.0.0.11", "10.0.0.12"), (5432,))
+    one.step()
+    assert one.fence.rules
+    one.primaries.add("db1")
+    one.step()
+    assert one.fence.rules is None
+
+
+def test_one_duty_that_fails_keeps_none_of_the_others(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.lose("db1")
+    one = site.hosts["db2"]
+
+    def fails(*_: Any) -> bool:
+        raise OSError("no nft")
+
+    monkeypatch.setattr(one.guard, "_lower", fails)
+    with pytest.raises(OSError, match="no nft"):
+        one.step()
+    assert site.note("sightings/db2")["silent"] is True
 
 
 def test_a_new_candidate_gets_a_fence_of_its_own(site: Site) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agents.one_primary import Proxy, losers, timeline
+from agents.one_primary import Proxy, Route, Verdict, timeline, verdict
 
 
 def nobody_is_asked(names: list[str]) -> Mapping[str, int]:
@@ -17,38 +17,77 @@ def nobody_is_asked(names: list[str]) -> Mapping[str, int]:
 
 
 @pytest.mark.parametrize(
-    ("states", "out"),
+    "states",
     [
-        ({"db1": "UP", "db2": "DOWN", "db3": "DOWN 1/2"}, []),
-        ({"db1": "UP 1/6", "db2": "DOWN", "db3": "DOWN"}, []),  # a Patroni that died has time to come back
-        ({"db1": "UP 1/6", "db2": "UP", "db3": "DOWN"}, ["db1"]),
-        ({"db1": "UP 1/6", "db2": "UP 2/6", "db3": "DOWN"}, []),
-        ({"db1": "DOWN", "db2": "DOWN", "db3": "MAINT"}, []),
-        ({}, []),
+        {"db1": "UP", "db2": "DOWN", "db3": "DOWN 1/2"},
+        {"db1": "UP 1/6", "db2": "DOWN", "db3": "DOWN"},  # a Patroni that died has time to come back
+        {"db1": "UP 1/6", "db2": "UP 2/6", "db3": "DOWN"},
+        {"db1": "DOWN", "db2": "DOWN", "db3": "MAINT"},
+        {},
     ],
 )
-def test_a_server_whose_checks_fail_goes_when_another_is_up(states: dict[str, str], out: list[str]) -> None:
-    assert losers(states, nobody_is_asked) == out
+def test_one_server_is_left_to_its_checks(states: dict[str, str]) -> None:
+    assert verdict(states, nobody_is_asked) == Verdict()
 
 
 @pytest.mark.parametrize(
-    ("told", "out"),
+    ("states", "told", "found"),
     [
-        ({"db1": 3, "db2": 4}, ["db1"]),
-        ({"db1": 4, "db2": 4}, []),
-        ({"db2": 4}, []),  # who says nothing may be about to lead
-        ({}, []),
+        ({"db1": "UP 1/6", "db2": "UP"}, {"db2": 4}, Verdict(("db1",))),
+        ({"db1": "UP 1/6", "db2": "UP"}, {}, Verdict()),  # its check is of before, or it is about to lead
+        ({"db1": "UP 5/6", "db2": "UP"}, {"db1": 4}, Verdict()),  # a switchover: the old one's next check is due
+        ({"db1": "UP 5/6", "db2": "UP"}, {"db1": 4, "db2": 3}, Verdict()),
+        ({"db1": "UP 1/6", "db2": "UP"}, {"db1": 3, "db2": 4}, Verdict(("db1",), ("db1",))),
+        ({"db1": "UP", "db2": "UP"}, {"db1": 3, "db2": 4}, Verdict(("db1",), ("db1",))),
+        ({"db1": "UP", "db2": "UP"}, {"db1": 4, "db2": 4}, Verdict()),
+        ({"db1": "UP", "db2": "UP"}, {"db2": 4}, Verdict()),  # who says nothing and passes its checks may be about to lead
+        ({"db1": "UP", "db2": "UP", "db3": "UP 3/6"}, {"db1": 3, "db2": 4}, Verdict(("db3", "db1"), ("db1",))),
     ],
 )
-def test_of_two_that_are_up_the_lower_timeline_goes(told: dict[str, int], out: list[str]) -> None:
+def test_of_several_who_takes_writes_by_its_own_word_stays(states: dict[str, str], told: dict[str, int], found: Verdict) -> None:
     asked: list[list[str]] = []
 
     def timelines(names: list[str]) -> Mapping[str, int]:
         asked.append(names)
         return told
 
-    assert losers({"db1": "UP", "db2": "UP", "db3": "UP 3/6"}, timelines) == ["db3", *out]
-    assert asked == [["db1", "db2"]]
+    assert verdict(states, timelines) == found
+    assert asked == [list(states)]
+
+
+class Proxied:
+    """HAProxy's admin socket."""
+
+    def __init__(self, **states: str) -> None:
+        self.now = states
+        self.changes: list[str] = []
+
+    def states(self) -> dict[str, str]:
+        return dict(self.now)
+
+    def change(self, command: str) -> None:
+        self.changes.append(command)
+
+
+def test_checks_of_a_former_primary_decide_again_when_it_is_none_any_more() -> None:
+    haproxy, told = Proxied(db1="UP", db2="UP"), {"db1": 3, "db2": 4}
+    route = Route(haproxy, lambda names: {name: told[name] for name in names if name in told})  # type: ignore[arg-type]
+    route.step()
+    assert haproxy.changes == ["set server write/db1 health down", "disable health write/db1"]
+    haproxy.now["db1"] = "DOWN"
+    route.step()
+    assert len(haproxy.changes) == 2
+    del told["db1"]
+    route.step()
+    assert haproxy.changes[2:] == ["enable health write/db1"]
+    route.step()
+    assert len(haproxy.changes) == 3
+
+
+def test_what_was_left_is_taken_back() -> None:
+    haproxy = Proxied(db1="UP", db2="DOWN")
+    Route(haproxy, nobody_is_asked).check_again()  # type: ignore[arg-type]
+    assert haproxy.changes == ["enable health write/db1", "enable health write/db2"]
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,10 @@ __all__ = ["pg_wal"]
 GUARD = "/pgquorum/shop/guard"
 
 
-def verdict(kept: Store, members: Members, deadline: float) -> tuple[bool, str]:
+def verdict(kept: Store, members: Members, deadline: float, *, guarded: bool = True) -> tuple[bool, str]:
     notes = Notes(kept, "shop", HOSTS)  # type: ignore[arg-type]
     keys = ClusterKeys(kept, "shop", HOSTS)  # type: ignore[arg-type]
-    return decide("db2", keys, members, Timelines(Path()), deadline, Promises(notes, "db2", HOSTS))  # type: ignore[arg-type]
+    return decide("db2", keys, members, Timelines(Path()), deadline, Promises(notes, "db2", HOSTS, guarded=guarded))  # type: ignore[arg-type]
 
 
 def term(kept: Store) -> int:
@@ -43,7 +43,7 @@ def promise(kept: Store, name: str, lsn: int, started: int = STARTED, timeline: 
 def give_up(kept: Store, *, lives: bool) -> None:
     """The leader key of db1 was taken away, and the lease that it was tied to."""
     lease = kept.lease(20)
-    kept.put_if((), {f"{GUARD}/yielded": written(Yielded(2, "db1", lease))})
+    kept.put_if((), {f"{GUARD}/given_up": written(Yielded(2, "db1", lease))})
     if not lives:
         kept.leases.clear()
 
@@ -97,6 +97,30 @@ def test_a_promise_of_a_server_that_reads_its_log_yet_is_waited_for(impatient: N
     give_up(kept, lives=True)
     promise(kept, "db3", 500, started=STARTED_SINCE)
     assert not verdict(kept, Members({"db2": 500, "db3": 500}), time.monotonic() + 0.05)[0]
+
+
+def test_a_gate_without_guards_asks_for_promises_as_long_as_the_lease_of_one_that_was_given_up_lives() -> None:
+    """The setting is being taken out, and a guard was quicker."""
+    kept = store()
+    give_up(kept, lives=True)
+    members = Members({"db2": 500, "db3": 500})
+    assert not verdict(kept, members, time.monotonic() + 0.05, guarded=False)[0]
+    kept.leases.clear()
+    assert verdict(kept, members, soon(), guarded=False)[0]
+
+
+def test_without_guards_nobody_is_asked() -> None:
+    kept = store()
+    assert verdict(kept, Members({"db2": 500, "db3": 500}), soon(), guarded=False)[0]
+    _, found = kept.read([f"{GUARD}/fence"])
+    assert list(found.values()) == [None]
+
+
+def test_what_a_member_says_beyond_its_promise_counts_too() -> None:
+    kept = store()
+    promise(kept, "db3", 500)
+    through, why = verdict(kept, Members({"db2": 500, "db3": 560}), soon())
+    assert not through and "db3 has 60 bytes more" in why
 
 
 @pytest.mark.parametrize("yielded", [True, False])

@@ -58,6 +58,10 @@ def test_what_answers_a_ping(version: int, packet: bytes, mine: bool) -> None:
 class NoPings(pulse.Pulse):
     """Knocks only: pings need a right that tests may not have."""
 
+    @staticmethod
+    def _socket(version: int) -> socket.socket:
+        return socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
     def _ping(self, address: str) -> None:
         pass
 
@@ -69,8 +73,6 @@ class NoPings(pulse.Pulse):
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
     monkeypatch.setattr(pulse.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(pulse.socket, "SOCK_RAW", socket.SOCK_DGRAM)
-    monkeypatch.setattr(pulse.socket, "IPPROTO_ICMP", 0)
     return now
 
 
@@ -101,3 +103,28 @@ def test_who_answers_nothing_becomes_silent_and_is_heard_again(clock: list[float
     one._heard.from_("db1", clock[0])
     one.look()
     assert looks[1:] == [frozenset()]
+
+
+def test_who_hears_nobody_says_nothing_of_others(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be its own network that is gone."""
+    monkeypatch.setattr(pulse.Pulse, "_knock", lambda *_: None)
+    looks: list[frozenset[str]] = []
+    one = NoPings({"db1": "127.0.0.1", "db2": "127.0.0.2"}, [9], lambda: looks.append(one.silent))
+    for name in ("db1", "db2"):
+        one._heard.from_(name, 100.0)
+    for _ in range(30):
+        clock[0] += 0.1
+        one.look()
+    assert looks == []
+
+
+def test_what_was_seen_a_while_ago_is_not_believed(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pulse.Pulse, "_knock", lambda *_: None)
+    one = NoPings({"db1": "127.0.0.1"}, [9], lambda: None)
+    one._heard.from_("db1", 100.0)
+    for _ in range(20):
+        clock[0] += 0.1
+        one.look()
+    assert one.silent == {"db1"}
+    clock[0] += 0.5
+    assert one.silent == frozenset()
