@@ -44,8 +44,7 @@ class Proxy:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Which servers get no writes for now (`down`), and which of them by their own word are primaries of an earlier time, so that
-    their checks would bring them back (`former`)."""
+    """Which servers get no writes for now (`down`), and which of them by their own word are primaries of an earlier time (`former`)."""
 
     down: tuple[str, ...] = ()
     former: tuple[str, ...] = ()
@@ -98,30 +97,33 @@ class Members:
 
 
 class Route:
-    """What HAProxy is told, and what of that is taken back."""
+    """What HAProxy is told, and what of that is taken back.
+
+    A former primary that says it still is one is drained: put down alone, its checks would bring it back. (Checks that are
+    disabled can't be had back: `enable health` makes a server that is up one that gets nothing, where it starts as down.)
+    """
 
     def __init__(self, haproxy: HAProxy, timelines: Callable[[list[str]], Mapping[str, int]]) -> None:
         self._haproxy, self._timelines = haproxy, timelines
-        self._unchecked: set[str] = set()
 
     def step(self) -> None:
         """Raises OSError."""
         found = verdict(self._haproxy.states(), self._timelines)
         for name in found.down:
-            self._haproxy.change(f"set server {BACKEND}/{name} health down")
+            if name in found.former:
+                self._haproxy.change(f"set server {BACKEND}/{name} state drain")
+                self._haproxy.change(f"shutdown sessions server {BACKEND}/{name}")
+            else:
+                self._haproxy.change(f"set server {BACKEND}/{name} health down")
             print(f"no more writes to {name}: another one leads", file=sys.stderr, flush=True)
-        for name in found.former:
-            self._haproxy.change(f"disable health {BACKEND}/{name}")
-            self._unchecked.add(name)
-        if self._unchecked:
-            said = self._timelines(sorted(self._unchecked))
-            self.check_again(self._unchecked - said.keys())
+        if drained := self._haproxy.drained(BACKEND):
+            said = self._timelines(drained)
+            self.take_back([name for name in drained if name not in said])
 
-    def check_again(self, names: Iterable[str] | None = None) -> None:
-        """Lets HAProxy's checks decide again, of all servers or of these. Raises OSError."""
-        for name in sorted(self._haproxy.states() if names is None else names):
-            self._haproxy.change(f"enable health {BACKEND}/{name}")
-            self._unchecked.discard(name)
+    def take_back(self, names: Iterable[str] | None = None) -> None:
+        """Lets HAProxy's checks decide again, of all that are drained or of these. Raises OSError."""
+        for name in self._haproxy.drained(BACKEND) if names is None else names:
+            self._haproxy.change(f"set server {BACKEND}/{name} state ready")
 
 
 def main(proxy: Proxy) -> int:
@@ -134,7 +136,7 @@ def main(proxy: Proxy) -> int:
         while True:
             try:
                 if not begun:  # whatever one before this has left
-                    route.check_again()
+                    route.take_back()
                     begun = True
                 route.step()
                 said = ""
@@ -146,4 +148,4 @@ def main(proxy: Proxy) -> int:
                 time.sleep(ERROR_SECONDS)
     finally:
         with suppress(OSError):
-            route.check_again()
+            route.take_back()

@@ -65,29 +65,37 @@ class Proxied:
     def states(self) -> dict[str, str]:
         return dict(self.now)
 
+    def drained(self, backend: str) -> list[str]:
+        assert backend == "write"
+        return [name for name, state in self.now.items() if state.startswith("DRAIN")]
+
     def change(self, command: str) -> None:
         self.changes.append(command)
 
 
-def test_checks_of_a_former_primary_decide_again_when_it_is_none_any_more() -> None:
+def test_one_whose_checks_fail_is_put_down() -> None:
+    haproxy = Proxied(db1="UP 2/6", db2="UP")
+    Route(haproxy, lambda names: {"db2": 4}).step()  # type: ignore[arg-type]
+    assert haproxy.changes == ["set server write/db1 health down"]
+
+
+def test_a_former_primary_is_drained_until_it_is_none_any_more() -> None:
     haproxy, told = Proxied(db1="UP", db2="UP"), {"db1": 3, "db2": 4}
     route = Route(haproxy, lambda names: {name: told[name] for name in names if name in told})  # type: ignore[arg-type]
     route.step()
-    assert haproxy.changes == ["set server write/db1 health down", "disable health write/db1"]
-    haproxy.now["db1"] = "DOWN"
+    assert haproxy.changes == ["set server write/db1 state drain", "shutdown sessions server write/db1"]
+    haproxy.now["db1"] = "DRAIN"
     route.step()
     assert len(haproxy.changes) == 2
     del told["db1"]
     route.step()
-    assert haproxy.changes[2:] == ["enable health write/db1"]
-    route.step()
-    assert len(haproxy.changes) == 3
+    assert haproxy.changes[2:] == ["set server write/db1 state ready"]
 
 
-def test_what_was_left_is_taken_back() -> None:
-    haproxy = Proxied(db1="UP", db2="DOWN")
-    Route(haproxy, nobody_is_asked).check_again()  # type: ignore[arg-type]
-    assert haproxy.changes == ["enable health write/db1", "enable health write/db2"]
+def test_what_was_left_is_taken_back_and_nothing_else_is_touched() -> None:
+    haproxy = Proxied(db1="UP", db2="DRAIN (agent)", db3="DOWN")
+    Route(haproxy, nobody_is_asked).take_back()  # type: ignore[arg-type]
+    assert haproxy.changes == ["set server write/db2 state ready"]
 
 
 @pytest.mark.parametrize(
