@@ -44,7 +44,8 @@ class Proxy:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Which servers get no writes for now (`down`), and which of them by their own word are primaries of an earlier time (`former`)."""
+    """Which servers get no writes for now (`down`), and which of them are primaries of an earlier time by their own word
+    (`former`)."""
 
     down: tuple[str, ...] = ()
     former: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -44,7 +45,8 @@ def ready_again(site: Site) -> None:
     """No leader was given up lately, and the guards take this one for old enough."""
     site.etcdctl(DATABASES[0], f"del /pgquorum/{SPEC.name}/guard/yielded")
     leader = json.loads(site.etcdctl(DATABASES[0], f"get -w json /service/{SPEC.name}/leader"))
-    site.on_all(f"systemctl restart {GUARD}; sleep {YOUNG_SECONDS + 1}", DATABASES)
+    site.on_all(f"systemctl restart {GUARD}", DATABASES)
+    time.sleep(YOUNG_SECONDS + 1)
     again = json.loads(site.etcdctl(DATABASES[0], f"get -w json /service/{SPEC.name}/leader"))
     assert leader["kvs"][0]["create_revision"] == again["kvs"][0]["create_revision"]
 
