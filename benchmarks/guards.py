@@ -53,7 +53,7 @@ def main(rounds: int = ROUNDS) -> None:
 
 def _phases(trials: list[dict[str, Any]]) -> str:
     """The median moment of each phase, in seconds after the fault."""
-    at = [{step["key"]: step["at"] for step in trial["timeline"]} for trial in trials]
+    at = [{step["key"]: step["seconds"] for step in trial["timeline"]} for trial in trials]
     told = ((phase, [one[phase] for one in at if one.get(phase) is not None]) for phase in PHASES)
     return ", ".join(f"{phase} {statistics.median(moments):.2f}" for phase, moments in told if moments)
 
