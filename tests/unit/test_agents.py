@@ -20,6 +20,7 @@ INSTALLED = sorted((ROOT / "agents").glob("*.py"))
 SENT = sorted((ROOT / "agents/sent").glob("*.py"))
 PARTS = sorted((ROOT / "agents/parts").glob("*.py"))
 CLUSTER = (
+    "cluster.fencing",
     "cluster.quorum",
     "cluster.slots",
     "cluster.drill",
