@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from .quorum import Configuration, Position, Promotion
+from cluster.quorum import Configuration, Position, Promotion
 
 Note = TypeVar("Note")
 
