@@ -160,3 +160,18 @@ def test_a_backup_that_fails_is_told_until_one_is_made(joined: Site) -> None:
     assert "backups.failed" in rules(joined)
     assert invoke(joined, "backup", "--type", "diff")[0] == 0
     assert "backups.failed" not in rules(joined)
+
+
+@pytest.mark.long
+def test_a_backup_that_a_power_cut_has_ended_is_told_until_one_is_made(joined: Site) -> None:
+    unit = "pgquorum-backup@full"
+    begun = f"until [ $(systemctl show -P ActiveState {unit}) = activating ]; do sleep 0.01; done; sleep 0.5"
+    joined.on(HOST, f"systemctl start --no-block {unit}; {begun}; systemctl kill --signal=STOP {unit}")
+    assert joined.on(HOST, f"systemctl show -P ActiveState {unit}") == "activating"
+    joined.lab.off(HOST)
+    joined.lab.on(HOST)
+    wait_until(lambda: joined.on(HOST, "systemctl is-active pgbackrest"), "the host is back")
+    assert "backups.failed" in rules(joined)
+    # The primary has a session of the one that was ended, until it finds nobody at the other end of it.
+    wait_until(lambda: invoke(joined, "backup", "--type", "full")[0] == 0, "another one is made")
+    assert "backups.failed" not in rules(joined)
