@@ -165,7 +165,7 @@ def test_a_backup_that_fails_is_told_until_one_is_made(joined: Site) -> None:
 @pytest.mark.long
 def test_a_backup_that_a_power_cut_has_ended_is_told_until_one_is_made(joined: Site) -> None:
     unit = "pgquorum-backup@full"
-    begun = f"until [ $(systemctl show -P ActiveState {unit}) = activating ]; do sleep 0.01; done; sleep 0.5"
+    begun = "until [ -e /var/lib/pgquorum-backup/full ]; do sleep 0.01; done"
     joined.on(HOST, f"systemctl start --no-block {unit}; {begun}; systemctl kill --signal=STOP {unit}")
     assert joined.on(HOST, f"systemctl show -P ActiveState {unit}") == "activating"
     joined.lab.off(HOST)
