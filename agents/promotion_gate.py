@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from agents import https, unarchived
@@ -103,6 +103,19 @@ class Members:
         return Answer()
 
 
+@dataclass(frozen=True)
+class Given:
+    """Promises by member; `alone`: the word of who has given none counts for nothing."""
+
+    promises: dict[str, Promise] = field(default_factory=dict)
+    alone: bool = False
+
+    def counted(self, said: dict[str, Answer]) -> dict[str, Answer]:
+        """The answers that count, of those that were `said`."""
+        bound = {name: _bound(one, said.get(name)) for name, one in self.promises.items()}
+        return bound if self.alone else {**said, **bound}
+
+
 class Promises:
     """What the other members promise the candidate `name`, by their guards. `hosts`: all of the cluster's database hosts;
     `guarded`: whether there are guards. Where a leader was given up there were some a moment ago."""
@@ -123,14 +136,13 @@ class Promises:
             self._notes.ask(Fence(now.leader.created, self._name, self._others))
             self._term, self._since = now.leader.created, time.monotonic()
 
-    def given(self, now: Keys) -> dict[str, Promise] | None:
-        """Those that were given by now; None where they need not be waited for, or not any more. Raises EtcdError."""
+    def given(self, now: Keys) -> Given:
+        """Those that were given by now. Raises EtcdError."""
         if self._term == 0:
-            return None
+            return Given()
         late = not self._guarded or time.monotonic() - self._since > PROMISE_SECONDS
-        if late and not self._notes.strict(now.given_up.text if now.given_up else None):
-            return None
-        return self._notes.read().promised(self._term)
+        alone = not late or self._notes.strict(now.given_up.text if now.given_up else None)
+        return Given(self._notes.read().promised(self._term), alone=alone)
 
 
 @dataclass(frozen=True)
@@ -197,7 +209,7 @@ def _judge(name: str, now: Keys, keys: ClusterKeys, members: Members, promises: 
         return not _judged(name, now, configurations, answers).why
 
     answers = members.ask(names, enough)
-    return _judged(name, now, configurations, answers, promises.given(now) if promises else None)
+    return _judged(name, now, configurations, answers, promises.given(now) if promises else Given())
 
 
 def _judged(
@@ -205,7 +217,7 @@ def _judged(
     now: Keys,
     configurations: Sequence[Configuration],
     answers: dict[str, Answer],
-    promised: dict[str, Promise] | None = None,
+    given: Given = Given(),
 ) -> Judgement:
     if alive := [other for other, answer in answers.items() if answer.primary and other != name]:
         return Judgement(None, f"{', '.join(alive)} still is a primary")
@@ -213,7 +225,7 @@ def _judged(
     mine = answers[name].position
     if mine is None:
         return Judgement(None, "its own PostgreSQL does not say how far it is")
-    told = answers if promised is None else {other: _bound(one, answers.get(other)) for other, one in promised.items()}
+    told = given.counted(answers)
     others = {other: answer.position for other, answer in told.items() if now.at_log_end(other, answer.started)}
     short = shortfalls(name, mine, configurations, others, now.last_promotion)
     # Whoever lives and has more should lead, and can only do so when this one gives the key back.

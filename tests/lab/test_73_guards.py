@@ -90,7 +90,7 @@ def test_one_that_sees_the_primary_keeps_it(guarded: Site) -> None:
         drop.format(hook=hook, family=FAMILY, end=end, address=ADDRESS[leader])
         for hook, end in (("input", "saddr"), ("output", "daddr"))
     )
-    rules = f"table inet cut {{ {' '.join(f'chain {chain}' for chain in chains)} }}"
+    rules = f"table inet cut {{ {' '.join(f'chain {chain};' for chain in chains)} }}"
     guarded.on(cut, f"nft -f - <<<{shlex.quote(rules)}")
     try:
         wait_until(lambda: note(guarded, f"sightings/{cut}", cut), "it misses the primary")
@@ -110,7 +110,9 @@ def zombie(site: Site) -> Iterator[tuple[str, str, str]]:
     old, (new, deaf) = site.leader(), site.replicas()
     site.psql(old, "create table if not exists zombie (n int)")
     site.psql(old, "truncate zombie")
-    site.on(old, "systemctl mask --runtime patroni && kill -9 $(systemctl show -P MainPID patroni)")
+    stays = "/run/systemd/system/patroni.service.d/stays-dead.conf"
+    site.on(old, f"mkdir -p $(dirname {stays}); printf '[Service]\\nRestart=no\\n' >{stays}; systemctl daemon-reload")
+    site.on(old, "kill -9 $(systemctl show -P MainPID patroni)")
     site.on(deaf, "kill -STOP $(systemctl show -P MainPID patroni)")
     try:
         site.etcdctl(new, f"put /service/{SPEC.name}/failover {shlex.quote(json.dumps({'member': new}))}")
@@ -119,7 +121,7 @@ def zombie(site: Site) -> Iterator[tuple[str, str, str]]:
         yield old, new, deaf
     finally:
         site.on(deaf, "kill -CONT $(systemctl show -P MainPID patroni)")
-        site.on(old, "systemctl unmask --runtime patroni && systemctl start patroni")
+        site.on(old, f"rm {stays}; systemctl daemon-reload; systemctl start patroni")
         wait_until(site.healthy, "the cluster is whole")
 
 

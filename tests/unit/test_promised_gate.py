@@ -131,6 +131,13 @@ def test_without_a_living_lease_it_is_as_without_guards(impatient: None, yielded
     assert verdict(kept, Members({"db2": 500, "db3": 500}), soon()) == (True, "it holds every acknowledged write")
 
 
+def test_a_promise_counts_also_when_words_do(impatient: None) -> None:
+    """The member's Patroni hangs, and its guard has answered."""
+    kept = store()
+    promise(kept, "db3", 500)
+    assert verdict(kept, Members({"db2": 500}), soon())[0]
+
+
 def test_guards_have_a_moment_to_promise() -> None:
     """Also where nobody was given up."""
     kept = store()
