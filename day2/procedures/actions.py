@@ -22,7 +22,7 @@ from health.questions import judge_question
 from health.reading import refusals
 from health.rules import blocking, candidates, findings
 from health.rules.entry import holders_of
-from health.rules.holders import not_spared
+from health.rules.holders import last_copy, not_spared
 from health.states import Server
 from health.upgrades import Change, busy
 from health.view import ClusterView
@@ -251,6 +251,11 @@ class Actions:
             if time.monotonic() > deadline:
                 raise ClusterError(f"{host} can't be spared now, and was left alone: {'; '.join(against)}")
             self._interrupts.sleep(LOOK_SECONDS)
+
+    def refuse_last_copy(self, host: str) -> None:
+        """Raises ClusterError when `host` alone has what was acknowledged, besides the primary."""
+        if against := last_copy(self.view(), self._cluster, host):
+            raise ClusterError(f"{against}; it was left alone")
 
     def refuse_unstartable(self, host: str) -> None:
         """Raises ClusterError, with PostgreSQL's reason, when its server on `host` would not start with what etcd has for it."""

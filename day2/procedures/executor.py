@@ -42,6 +42,7 @@ def execute(step: Step, actions: Actions) -> None:
     match step:
         case AwaitSpared(host):
             actions.await_spared(host)
+            actions.refuse_last_copy(host)
         case Checkpoint(host):
             actions.checkpoint(host)
         case HandOver(leader, to, hold, drained):
@@ -51,6 +52,7 @@ def execute(step: Step, actions: Actions) -> None:
             with actions.drained(host, until_noticed=True) if drained else nullcontext():
                 if drained:
                     actions.await_spared(host)
+                    actions.refuse_last_copy(host)
                 actions.reinitialize(host, repository=repository)
         case RestartPostgres() | RestartPatroni():
             _restart_member(step, actions)

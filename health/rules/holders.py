@@ -121,3 +121,15 @@ def not_spared(view: ClusterView, host: str, since: int) -> tuple[str, ...]:
         if on_disk.get(name, -1) < since
     ]
     return (*found, *(() if noted.settled else ("the change of voters is not confirmed yet",)))
+
+
+def last_copy(view: ClusterView, cluster: Cluster, host: str) -> str:
+    """Why the data on `host` must not go: it alone has what was acknowledged, besides the primary, though there are others that
+    could have it. Empty where it may."""
+    noted = view.dcs.configurations if view.dcs else None
+    if noted is None or noted.current is None or noted.current.voters != {host}:
+        return ""
+    others = [one.name for one in cluster.postgres_hosts if one.name not in (host, noted.current.leader)]
+    if not others:
+        return ""
+    return f"{host} alone has what was acknowledged, besides the primary: {' or '.join(others)} must stream first"

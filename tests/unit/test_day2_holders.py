@@ -10,7 +10,7 @@ from clusters import cluster
 from cluster.quorum import Configuration
 from health.dcs import Configurations
 from health.rules import candidates, findings
-from health.rules.holders import Alone, alone, not_spared
+from health.rules.holders import Alone, alone, last_copy, not_spared
 from health.view import ClusterView, HostView
 
 SHOP = cluster()
@@ -131,3 +131,15 @@ def test_who_can_be_spared() -> None:
     assert not_spared(lagging(5000, 0), "db3", since - 5000) == ()
     assert not_spared(lagging(5000, 0), "db2", since) == ()
     assert not_spared(shrunk(0), "db3", since) == ("the change of voters is not confirmed yet",)
+
+
+def test_the_only_copy_does_not_go() -> None:
+    """The other replica is no voter any more, so that it is not waited for."""
+    alone = Configurations((Configuration(95, "db1", frozenset({"db3"}), 0),), confirmed=95)
+    view = lagging(5000, 0, configurations=alone)
+    assert not_spared(view, "db3", views.POSITION) == ()
+    assert last_copy(view, views.SHOP, "db3") == (
+        "db3 alone has what was acknowledged, besides the primary: db2 must stream first"
+    )
+    assert last_copy(view, views.SHOP, "db2") == ""
+    assert last_copy(lagging(0, 0), views.SHOP, "db3") == ""

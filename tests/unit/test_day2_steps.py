@@ -51,7 +51,7 @@ HOLD = hold_for(SHOP)
 ETCD = Change("db1", "etcd", "etcd-server", "3.5.30-2", "3.5.31-1")
 # What each does, where db1 is the primary and db2 leads etcd.
 DOES: dict[Step, list[str]] = {
-    AwaitSpared("db2"): ["await_spared db2"],
+    AwaitSpared("db2"): ["await_spared db2", "refuse_last_copy db2"],
     RestartPostgres("db2"): [
         "refuse_unstartable db2", "drain db2", "await_spared db2", "restart_postgres db2", "ready db2", "await_healthy",
     ],
@@ -68,7 +68,9 @@ DOES: dict[Step, list[str]] = {
     SwitchOver("db3", "db1"): ["await_healthy"],
     HandOver("db1", "db3"): ["hand_over db1 db3 None"],
     HandOver("db1", "db3", HOLD, drained=True): ["drain db3", f"hand_over db1 db3 {HOLD}", "ready db3"],
-    Reinitialize("db2", "db1"): ["drain db2", "await_spared db2", "reinitialize db2 repository=False", "ready db2"],
+    Reinitialize("db2", "db1"): [
+        "drain db2", "await_spared db2", "refuse_last_copy db2", "reinitialize db2 repository=False", "ready db2",
+    ],
     Reinitialize("db2", "db1", drained=False, repository=True): ["reinitialize db2 repository=True"],
     MoveEtcdLeader("db3"): ["move_etcd_leader db2 db3", "await_healthy"],
     MoveEtcdLeader("db2"): ["await_healthy"],
