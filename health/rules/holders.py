@@ -132,4 +132,4 @@ def last_copy(view: ClusterView, cluster: Cluster, host: str) -> str:
     others = [one.name for one in cluster.postgres_hosts if one.name not in (host, noted.current.leader)]
     if not others:
         return ""
-    return f"{host} alone has what was acknowledged, besides the primary: {' or '.join(others)} must stream first"
+    return f"{host} alone has what was acknowledged, besides the primary: {' or '.join(others)} must confirm writes first"

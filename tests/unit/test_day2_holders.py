@@ -139,7 +139,7 @@ def test_the_only_copy_does_not_go() -> None:
     view = lagging(5000, 0, configurations=alone)
     assert not_spared(view, "db3", views.POSITION) == ()
     assert last_copy(view, views.SHOP, "db3") == (
-        "db3 alone has what was acknowledged, besides the primary: db2 must stream first"
+        "db3 alone has what was acknowledged, besides the primary: db2 must confirm writes first"
     )
     assert last_copy(view, views.SHOP, "db2") == ""
     assert last_copy(lagging(0, 0), views.SHOP, "db3") == ""
