@@ -15,74 +15,35 @@ import json
 import os
 import socket
 import ssl
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from agents import https
 from agents.etcd import Etcd, EtcdError, Value
 from agents.fence import Filter, Kept
+from agents.log_position import Server
 from agents.promises import Board, Notes
 from agents.promotion_gate import MEMBER_SECONDS
 from agents.promotion_gate import understood as understood_by_gate
 from agents.pulse import Pulse
-from agents.specification import DATABASE, Specification
+from agents.specification import Specification
 from cluster.fencing import Fence, Promise, Sighting, agreed, holds, read, refusal
 from cluster.quorum import parse
 
 FENCE, SHUN = "pgquorum_fence", "pgquorum_shun"
 KEPT = "/var/lib/pgquorum-guard/fence.json"
-ETCD_SECONDS, ASK_SECONDS = 1.0, 2.0
+ETCD_SECONDS = 1.0
 SHUN_SECONDS = 30.0
 # The others need a moment to say that they miss it, too.
 TELL_SECONDS = 2.0
 # A member that has led for less is waited for; and so is the next one after one was given up.
 YOUNG_SECONDS, AGAIN_SECONDS = 60.0, 600.0
 IDLE_SECONDS, BUSY_SECONDS, SOON_SECONDS, ERROR_SECONDS = 30.0, 1.0, 0.2, 0.5
-
-
-@dataclass(frozen=True)
-class Look:
-    """This host's PostgreSQL: whether it takes writes, its timeline, how far its log is on disk, and when it was started."""
-
-    primary: bool
-    timeline: int
-    lsn: int
-    started: int
-
-
-class Server:
-    """The PostgreSQL on this host."""
-
-    def __init__(self, specification: Specification) -> None:
-        words = f"host={specification.sockets} port={specification.port} dbname={DATABASE} replication=database"
-        started = "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint"
-        self._command = [
-            # It talks to a server that may be anybody's by now, and needs none of this program's rights.
-            "/usr/bin/setpriv", "--ambient-caps=-all", "--inh-caps=-all",
-            specification.psql, "-XAtqw", f"{words} application_name=pgquorum-guard",
-            "-c", f"SELECT pg_is_in_recovery(), {started}", "-c", "IDENTIFY_SYSTEM",
-        ]  # fmt: skip
-
-    def look(self) -> Look | None:
-        """None when it does not answer. Timeline and position are those that belong together: what this server would send."""
-        try:
-            done = subprocess.run(self._command, capture_output=True, text=True, timeout=ASK_SECONDS, check=True)
-            return understood(done.stdout)
-        except (OSError, ValueError, subprocess.SubprocessError):
-            return None
-
-
-def understood(said: str) -> Look:
-    """Raises ValueError."""
-    (recovery, started), (_, timeline, lsn, *_) = (line.split("|") for line in said.splitlines())
-    high, _, low = lsn.partition("/")
-    return Look(recovery == "f", int(timeline), (int(high, 16) << 32) + int(low, 16), int(started))
 
 
 class Terms:

@@ -14,7 +14,8 @@ from stores import Store, sync
 from agents import guard as module
 from agents.etcd import EtcdError
 from agents.fence import Kept, table
-from agents.guard import Guard, Look, Terms, understood
+from agents.guard import Guard, Terms
+from agents.log_position import Look, understood
 from agents.promises import Notes
 from agents.specification import Specification
 from cluster.fencing import Fence, Sighting
