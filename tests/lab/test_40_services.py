@@ -62,6 +62,10 @@ def test_haproxy_starts_with_every_server_down(site: Site) -> None:
     assert "is DOWN, reason" not in site.on(PROXY, said)  # "changed from server-state" is what it was told by us
 
 
+def test_haproxy_that_came_up_again_is_the_next_time_no_slower(site: Site) -> None:
+    assert site.killed_and_back(PROXY, "haproxy.service") == {"NRestarts": "0", "RestartUSecNext": "100ms"}
+
+
 @pytest.mark.parametrize("host", DATABASES)
 def test_patroni_finds_nothing_wrong_with_its_files(site: Site, host: str) -> None:
     done = site.eyes(host).run("runuser -u postgres -- patroni --validate-config --ignore-listen-port /etc/patroni/conf.d 2>&1")

@@ -107,6 +107,11 @@ def test_it_runs_with_what_it_was_given(pooled: Site, process: str) -> None:
     assert databases["pgquorum_verifiers"] == (behind, "2")
 
 
+@pytest.mark.parametrize("process", PROCESSES)
+def test_one_that_came_up_again_is_the_next_time_no_slower(pooled: Site, process: str) -> None:
+    assert pooled.killed_and_back(PROXY, f"pgquorum-pool@{process}.service") == {"NRestarts": "0", "RestartUSecNext": "100ms"}
+
+
 def test_its_console_is_its_own_users_alone(pooled: Site) -> None:
     assert console(pooled, "write-1", "show version")
     psql = f"psql -Xqw -h /run/pgquorum-pool/write-1 -p {WRITES} -U pgbouncer pgbouncer -c 'show version'"
