@@ -8,6 +8,7 @@ wait for a host that is gone. With another one there, there is nothing to give i
 from __future__ import annotations
 
 import json
+import queue
 import signal
 import ssl
 import sys
@@ -22,7 +23,9 @@ from agents import https
 from agents.proxies import HAProxy
 
 LOOK_SECONDS, ERROR_SECONDS = 0.2, 1.0
-MEMBER_SECONDS = 1.0
+# How long servers get for an answer, and how much of that when one has said that it is the primary: a host that is gone says
+# nothing, and meanwhile its clients wait. Who is too late is asked again with the next look.
+MEMBER_SECONDS, OTHERS_SECONDS = 1.0, 0.2
 FRONTEND, BACKEND = "writes", "write"
 
 
@@ -81,20 +84,26 @@ class Members:
 
     def timelines(self, names: list[str]) -> dict[str, int]:
         """All are asked at once."""
-        found: dict[str, int] = {}
+        answers: queue.SimpleQueue[tuple[str, int | None]] = queue.SimpleQueue()
 
         def ask(name: str) -> None:
+            number = None
             with suppress(OSError, ValueError, https.StatusError):
                 number = timeline(https.ask(self._patroni[name], "/patroni", None, self._tls, MEMBER_SECONDS))
+            answers.put((name, number))
+
+        asked = [name for name in names if name in self._patroni]
+        for name in asked:
+            threading.Thread(target=ask, args=(name,), daemon=True).start()
+        found: dict[str, int] = {}
+        until = time.monotonic() + MEMBER_SECONDS
+        with suppress(queue.Empty):
+            for _ in asked:
+                name, number = answers.get(timeout=max(0.0, until - time.monotonic()))
                 if number:
                     found[name] = number
-
-        threads = [threading.Thread(target=ask, args=(name,), daemon=True) for name in names if name in self._patroni]
-        for one in threads:
-            one.start()
-        for one in threads:
-            one.join(MEMBER_SECONDS)
-        return dict(found)
+                    until = min(until, time.monotonic() + OTHERS_SECONDS)
+        return found
 
 
 class Route:

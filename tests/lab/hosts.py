@@ -211,7 +211,7 @@ class Hosts:
         return self.on_all("systemctl show -P MainPID etcd patroni haproxy; pgrep -o -x postgres || true")
 
     def killed_and_back(self, host: str, unit: str) -> dict[str, str]:
-        """How often systemd has started a unit again that was killed and has come up, and after how long it would the next time."""
+        """How often systemd has restarted a unit that was killed and is back, and how long it would wait the next time."""
         begun = self.on(host, f"systemctl show -P ExecMainStartTimestampMonotonic {unit}")
         self.on(host, f"systemctl kill --signal=KILL {unit}")
         back = f"systemctl is-active --quiet {unit} && systemctl show -P ExecMainStartTimestampMonotonic {unit} || true"

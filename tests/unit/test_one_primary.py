@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import ssl
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agents.one_primary import Proxy, Route, Verdict, timeline, verdict
+from agents import https, one_primary
+from agents.one_primary import Members, Proxy, Route, Verdict, timeline, verdict
 
 
 def nobody_is_asked(names: list[str]) -> Mapping[str, int]:
@@ -109,6 +113,24 @@ def test_what_was_left_is_taken_back_and_nothing_else_is_touched() -> None:
 )
 def test_the_timeline_of_a_primary(said: dict[str, Any], number: int | None) -> None:
     assert timeline(said) == number
+
+
+def test_a_host_that_is_gone_is_not_waited_for_when_another_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
+    def ask(where: str, path: str, body: object, tls: ssl.SSLContext, seconds: float) -> dict[str, object]:
+        if where == "gone":
+            over.wait(seconds)
+            raise TimeoutError
+        return {"role": "primary", "timeline": 4}
+
+    monkeypatch.setattr(https, "ask", ask)
+    monkeypatch.setattr(one_primary, "MEMBER_SECONDS", 60.0)
+    members = Members({"db1": "gone", "db2": "there"}, ssl.create_default_context())
+    began = time.monotonic()
+    assert members.timelines(["db1", "db2", "unknown"]) == {"db2": 4}
+    assert time.monotonic() - began < 30
+    over.set()
 
 
 def test_what_a_proxy_is_told(tmp_path: Path) -> None:
