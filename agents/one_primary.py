@@ -23,8 +23,8 @@ from agents import https
 from agents.proxies import HAProxy
 
 LOOK_SECONDS, ERROR_SECONDS = 0.2, 1.0
-# How long servers get for an answer, and how much of that when one has said that it is the primary: a host that is gone says
-# nothing, and meanwhile its clients wait. Who is too late is asked again with the next look.
+# How long servers get for an answer, and how long the others when one has given it: a host that is gone says nothing, and
+# meanwhile its clients wait. Who is too late is asked again with the next look.
 MEMBER_SECONDS, OTHERS_SECONDS = 1.0, 0.2
 FRONTEND, BACKEND = "writes", "write"
 
@@ -84,13 +84,14 @@ class Members:
 
     def timelines(self, names: list[str]) -> dict[str, int]:
         """All are asked at once."""
-        answers: queue.SimpleQueue[tuple[str, int | None]] = queue.SimpleQueue()
+        answers: queue.SimpleQueue[tuple[str, Mapping[str, object]]] = queue.SimpleQueue()
 
         def ask(name: str) -> None:
-            number = None
+            said: Mapping[str, object] = {}
             with suppress(OSError, ValueError, https.StatusError):
-                number = timeline(https.ask(self._patroni[name], "/patroni", None, self._tls, MEMBER_SECONDS))
-            answers.put((name, number))
+                answer = https.ask(self._patroni[name], "/patroni", None, self._tls, MEMBER_SECONDS)
+                said = answer if isinstance(answer, dict) else {}
+            answers.put((name, said))
 
         asked = [name for name in names if name in self._patroni]
         for name in asked:
@@ -99,10 +100,11 @@ class Members:
         until = time.monotonic() + MEMBER_SECONDS
         with suppress(queue.Empty):
             for _ in asked:
-                name, number = answers.get(timeout=max(0.0, until - time.monotonic()))
-                if number:
-                    found[name] = number
+                name, said = answers.get(timeout=max(0.0, until - time.monotonic()))
+                if said:
                     until = min(until, time.monotonic() + OTHERS_SECONDS)
+                if number := timeline(said):
+                    found[name] = number
         return found
 
 

@@ -115,20 +115,30 @@ def test_the_timeline_of_a_primary(said: dict[str, Any], number: int | None) -> 
     assert timeline(said) == number
 
 
-def test_a_host_that_is_gone_is_not_waited_for_when_another_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"role": "primary", "timeline": 4}, {"db2": 4}),
+        ({"role": "replica", "timeline": 3}, {}),  # about to be promoted: it is asked again, and soon
+        (["not Patroni"], None),
+    ],
+)
+def test_a_host_that_is_gone_is_not_waited_for_when_another_answers(
+    monkeypatch: pytest.MonkeyPatch, said: object, told: dict[str, int] | None
+) -> None:
     over = threading.Event()
 
-    def ask(where: str, path: str, body: object, tls: ssl.SSLContext, seconds: float) -> dict[str, object]:
+    def ask(where: str, path: str, body: object, tls: ssl.SSLContext, seconds: float) -> object:
         if where == "gone":
             over.wait(seconds)
             raise TimeoutError
-        return {"role": "primary", "timeline": 4}
+        return said
 
     monkeypatch.setattr(https, "ask", ask)
-    monkeypatch.setattr(one_primary, "MEMBER_SECONDS", 60.0)
+    monkeypatch.setattr(one_primary, "MEMBER_SECONDS", 60.0 if told is not None else 0.1)
     members = Members({"db1": "gone", "db2": "there"}, ssl.create_default_context())
     began = time.monotonic()
-    assert members.timelines(["db1", "db2", "unknown"]) == {"db2": 4}
+    assert members.timelines(["db1", "db2", "unknown"]) == (told or {})
     assert time.monotonic() - began < 30
     over.set()
 
