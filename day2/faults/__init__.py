@@ -10,7 +10,7 @@ from .disk import WalDiskFull
 from .etcd import EtcdAllStop, EtcdLeaderKill, EtcdMemberKill
 from .fault import Fault, FaultContext
 from .lagging import LaggingReplica
-from .network import Partition, PartitionDatabases, PartitionHaproxy
+from .network import HostHang, Partition, PartitionDatabases, PartitionHaproxy
 from .power import HostOff, HostOffEtcdLeader, ReplicaOff, ReplicasOff
 from .processes import DatabaseKill, HaproxyKill, PatroniKill, PatroniKillMasked, PatroniStop, PostgresKill, PostgresStop
 from .proxies import ProxyHang, ProxyHostOff
@@ -20,7 +20,7 @@ from .switchover import Switchover
 
 _ALL: tuple[type[BaseFault], ...] = (
     HostOff, HostOffEtcdLeader, PostgresKill, PostgresStop, PatroniKill, PatroniKillMasked, PatroniStop,
-    Partition, PartitionDatabases, PartitionHaproxy, EtcdMemberKill, EtcdLeaderKill, EtcdAllStop,
+    Partition, PartitionDatabases, PartitionHaproxy, HostHang, EtcdMemberKill, EtcdLeaderKill, EtcdAllStop,
     ReplicaOff, ReplicasOff, ReplicasStop, HaproxyKill, ProxyHostOff, ProxyHang, WalDiskFull, Switchover, DatabaseKill,
     LaggingReplica, LaggingThenStop, LaggingThenCrash, LaggingThenRestart, LaggingThenOff,
     RepositoryOff, RepositoryFull, ArchiveHangs, HostLostForGood,

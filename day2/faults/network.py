@@ -27,6 +27,10 @@ operator=${1%%%*} port=$4
 case $operator in *:*) family=ip6 ;; *) family=ip ;; esac
 """
 MEND = "! nft list table inet pgquorum_fault >/dev/null 2>&1 || nft delete table inet pgquorum_fault || exit 1\n"
+# A kernel that hangs answers nobody, and this one's does: so its network goes, too. What is not there can't be stopped.
+UNITS = "patroni.service etcd.service 'pgquorum-*.service'"
+STAND_STILL = f"systemctl kill --signal=STOP {UNITS} 2>/dev/null || true\n"
+GO_ON = f"systemctl kill --signal=CONT {UNITS} 2>/dev/null || true\n"
 # IPv6 finds the operator's hardware address by these, as IPv4 does by ARP, which is never touched.
 NEIGHBOURS = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, nd-router-advert } accept"
 
@@ -116,6 +120,22 @@ class Partition(NetworkCut):
         return failover.host_lost(
             self.context.timing, self.durability, etcd_leader_lost=False, off=False, guards=self.context.cluster.all.fast_failover
         )
+
+
+class HostHang(Partition):
+    name = "host-hang"
+    summary = "the primary's host hangs: its programs stand still, its network is dead, and later all goes on"
+
+    def describe(self) -> str:
+        return (
+            f"stops what runs on {self.target_names} (SIGSTOP) and cuts it off from everybody but this SSH connection, and later"
+            " lets it go on as if nothing had been"
+        )
+
+    @property
+    def host_script(self) -> HostScript:
+        cut = super().host_script
+        return HostScript(cut.inject + STAND_STILL, GO_ON + cut.heal)
 
 
 class PartitionDatabases(NetworkCut):

@@ -68,10 +68,12 @@ def reads_and_writes(site: Site, seconds: int = 5, ports: tuple[int, int] = (500
 
 
 class Writers:
-    """Clients that write numbered rows through port 5000, each on a connection that it opens again when it breaks."""
+    """Clients that write numbered rows through port 5000, or another one of any host (`where`, in libpq's words), each on a
+    connection that it opens again when it breaks."""
 
-    def __init__(self, site: Site, count: int = 4) -> None:
+    def __init__(self, site: Site, count: int = 4, **where: object) -> None:
         self.site = site
+        self._where = WITHOUT_A_WORD | {"port": 5000} | where
         with site.connect(5000) as connection:
             connection.execute("drop table if exists written")
             connection.execute("create table written (writer int, seq int, primary key (writer, seq))")
@@ -82,7 +84,7 @@ class Writers:
     def _write(self, writer: int) -> None:
         seq = 0
         while not self._stop.is_set():
-            with suppress(psycopg.Error), self.site.connect(5000, **WITHOUT_A_WORD) as connection:
+            with suppress(psycopg.Error), self.site.connect(**self._where) as connection:
                 while not self._stop.is_set():
                     seq += 1
                     connection.execute("insert into written values (%s, %s)", (writer, seq))

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from clients import Writers
 from commands import status
 from helpers import Site
 from hosts import ADDRESS, DATABASES, FAMILY, PROXY, SPEC, wait_until
@@ -79,6 +80,24 @@ def test_a_host_without_power_is_given_up_before_its_lease_has_ended(guarded: Si
     assert gone < lease
     assert note(guarded, "yielded", DATABASES[0])["host"] == trial["primary_before"]
     wait_until(lambda: not any(tables(guarded, host) for host in DATABASES), "no fence is left")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seconds", [5, 15, 30])
+def test_a_host_that_hung_and_goes_on_confirms_nothing_to_its_own_clients(guarded: Site, seconds: int) -> None:
+    """Who waits for its answer all the time, and comes again as soon as a connection breaks."""
+    ready_again(guarded)
+    old, units = guarded.leader(), f"patroni etcd {GUARD} pgquorum-confirm-quorum pgquorum-wake-patroni"
+    with Writers(guarded, host=old, hostaddr=ADDRESS[old], port=5432, tcp_user_timeout=0) as writers:
+        guarded.on(old, f"systemctl kill --signal=STOP {units}")
+        guarded.lab.cut(old)
+        time.sleep(seconds)
+        guarded.lab.heal(old)
+        guarded.on(old, f"systemctl kill --signal=CONT {units}")
+        time.sleep(15)
+    wait_until(guarded.healthy, "the cluster is whole")
+    assert guarded.leader() != old
+    assert writers.lost() == set()
 
 
 def test_one_that_sees_the_primary_keeps_it(guarded: Site) -> None:

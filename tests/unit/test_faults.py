@@ -43,6 +43,7 @@ EFFECTS = {
     "partition": FAILS_OVER,
     "partition-databases": FAILS_OVER,
     "partition-haproxy": STOPS,
+    "host-hang": FAILS_OVER,
     "etcd-member-kill": KEEPS,
     "etcd-leader-kill": KEEPS,
     "etcd-all-stop": KEEPS,
@@ -73,8 +74,8 @@ OF_PROXIES = {"proxy-host-off", "proxy-hang"}
 LOOSE = {"switchover", "lagging-then-crash", "lagging-then-restart"}
 # Those after which asynchronous replication may have lost something.
 LOSING = {
-    "host-off", "host-off-etcd-leader", "postgres-kill", "postgres-stop", "partition", "partition-databases", "replicas-off",
-    "wal-disk-full", "kill", "host-lost-for-good", "lagging-then-crash", "lagging-then-restart",
+    "host-off", "host-off-etcd-leader", "postgres-kill", "postgres-stop", "partition", "partition-databases", "host-hang",
+    "replicas-off", "wal-disk-full", "kill", "host-lost-for-good", "lagging-then-crash", "lagging-then-restart",
 }  # fmt: skip
 MODES = ("quorum", "all", "synchronous", "asynchronous")
 # Those for which asynchronous replication has no need of a replica.
