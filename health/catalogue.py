@@ -129,6 +129,8 @@ CATALOGUE: dict[str, Condition] = {
     "connections.nearly-full": _warning("few of PostgreSQL's connections are left for applications"),
     "locks.full": _problem("PostgreSQL's table of locks is full: nobody can log in, and the sessions that are in come to a stop"),
     "locks.nearly-full": _warning("few locks are left of those that PostgreSQL promises"),
+    "transactions.not-frozen": _warning("a database still has very old transaction IDs: autovacuum does not come through"),
+    "transactions.nearly-used-up": _problem("PostgreSQL will soon be out of transaction IDs, and take no more writes"),
     # What a write survives
     "durability.differs": _problem("the durability in force is not the one of the settings"),
     "durability.asynchronous": _warning("durability is asynchronous, as the settings say: a failover can lose writes"),

@@ -37,7 +37,7 @@ OF_BACKUPS = frozenset(
         "archive.hole",
     }
 )
-ACCEPTED = frozenset({"patroni.paused", "failover.paused", "failover.no-majority"}) | OF_BACKUPS
+ACCEPTED = frozenset({"patroni.paused", "failover.paused", "failover.no-majority", "transactions.nearly-used-up"}) | OF_BACKUPS
 
 
 def unmet(found: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -22,8 +22,10 @@ from .states import (
     EntryState,
     EtcdState,
     Holder,
+    Horizon,
     LockHolder,
     LockTable,
+    OldestIds,
     Override,
     Package,
     PatroniState,
@@ -169,6 +171,8 @@ def postgres_state(said: dict[str, Any]) -> PostgresState:
         "subscriptions": tuple(Subscription(**one) for one in said["subscriptions"]),
         "unguarded": tuple(said["unguarded"]),
         "own_roles": own_roles.read(said["own_roles"]),
+        "oldest_ids": OldestIds(**said["oldest_ids"]),
+        "horizon": Horizon(**said["horizon"]) if said["horizon"] else None,
     })  # fmt: skip
 
 

@@ -179,6 +179,24 @@ class Archiver:
 
 
 @dataclass(frozen=True)
+class OldestIds:
+    """How old the oldest transaction ID is that a database still has, in transactions, and its oldest multixact, in multixacts:
+    of the database where one is oldest."""
+
+    database: str
+    transactions: int
+    multixacts: int
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """What keeps rows of old transactions from being cleaned up the longest, and how many transactions ago it began."""
+
+    what: str
+    age: int
+
+
+@dataclass(frozen=True)
 class PostgresState:
     """PostgreSQL's own word on one host. `receiver`: state of its connection to the primary, None for none."""
 
@@ -202,6 +220,8 @@ class PostgresState:
     unguarded: tuple[str, ...]  # databases without a trigger on logins
     own_roles: dict[str, OwnRole]  # the tool's
     oldest_transaction: float  # how long it has been open
+    oldest_ids: OldestIds
+    horizon: Horizon | None
     base_backups: int  # how many are being taken from here
     backup_bytes: int  # how much of them has been sent
     synchronous_standby_names: str

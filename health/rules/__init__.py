@@ -26,12 +26,14 @@ from . import (
     service,
     settings,
     slots,
+    transactions,
     weaker_commits,
 )
 from .takeover import Candidate, blockers, candidates, obstacles, takeover
 
 __all__ = ["Candidate", "Finding", "blockers", "blocking", "candidates", "findings", "healthy", "obstacles"]
 
+ASIDE = ("backups.", "archive.", "transactions.")
 Rule = Callable[[ClusterView, Cluster], Iterator[Finding]]
 
 RULES: tuple[Rule, ...] = (
@@ -58,6 +60,7 @@ RULES: tuple[Rule, ...] = (
     roles.own_roles,
     entry.entry,
     locks.locks,
+    transactions.transactions,
     service.pending_restart,
     backups.backups,
     archive.archive,
@@ -90,9 +93,7 @@ def findings(view: ClusterView, cluster: Cluster) -> tuple[Finding, ...]:
 
 def blocking(found: Iterable[Finding], cluster: Cluster) -> tuple[Finding, ...]:
     """The problems for which a planned change is refused, and for whose end each of its steps waits: all but those of backups, on
-    which neither a write nor a failover depends."""
+    which neither a write nor a failover depends, and those that only vacuuming ends."""
     serving = {host.name for group in GROUPS if group != "backup" for host in cluster.members(group)}
     aside = {host.name for host in cluster.backup_hosts} - serving
-    return tuple(
-        f for f in found if f.level == "problem" and f.about not in aside and not f.rule.startswith(("backups.", "archive."))
-    )
+    return tuple(f for f in found if f.level == "problem" and f.about not in aside and not f.rule.startswith(ASIDE))
