@@ -23,19 +23,19 @@ from agents import https
 from agents.proxies import HAProxy
 
 LOOK_SECONDS, ERROR_SECONDS = 0.2, 1.0
-# How long servers get for an answer, and how long the others when one has given it: a host that is gone says nothing, and
-# meanwhile its clients wait. Who is too late is asked again with the next look.
-MEMBER_SECONDS, OTHERS_SECONDS = 1.0, 0.2
+MEMBER_SECONDS = 1.0
 FRONTEND, BACKEND = "writes", "write"
 
 
 @dataclass(frozen=True)
 class Proxy:
-    """What the deploy tells this host: HAProxy's admin `socket`, each server's name to where its Patroni is, and the files by
-    which that is known (`ca`) and knows this host (`client`, certificate and key)."""
+    """What the deploy tells this host: HAProxy's admin `socket`, each server's name to where its Patroni is, how many seconds
+    later than the first one the others may answer (`apart`: a host that is gone says nothing, and its clients wait), and the files
+    by which Patroni is known (`ca`) and knows this host (`client`, certificate and key)."""
 
     socket: str
     patroni: dict[str, str]
+    apart: float
     ca: str
     client: str
 
@@ -47,27 +47,29 @@ class Proxy:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Which servers get no writes for now (`down`), and which of them are primaries of an earlier time by their own word
-    (`former`)."""
+    """Which servers get no writes for now (`down`), which of them are primaries of an earlier time by their own word (`former`),
+    and the newest timeline that there is or was."""
 
     down: tuple[str, ...] = ()
     former: tuple[str, ...] = ()
+    newest: int = 0
 
 
-def verdict(states: Mapping[str, str], timelines: Callable[[list[str]], Mapping[str, int]]) -> Verdict:
+def verdict(states: Mapping[str, str], timelines: Callable[[list[str]], Mapping[str, int]], newest: int = 0) -> Verdict:
     """`states` are HAProxy's own words for servers, such as UP, or `UP 2/3` where checks have begun to fail; `timelines` asks
-    those that are named, and leaves out who is no primary, or does not answer."""
+    those that are named, and leaves out who is no primary, or does not answer in time; `newest` is what was known before: who
+    says nothing now may be the one on it."""
     up = [name for name, state in states.items() if state.startswith("UP")]
     sure = [name for name in up if states[name] == "UP"]
     if len(up) < 2 or not sure:
-        return Verdict()
+        return Verdict(newest=newest)
     told = timelines(up)
-    newest = max(told.values(), default=0)
+    newest = max((newest, *told.values()))
     if not any(told.get(name) == newest for name in sure):  # who takes writes has to say so, and not only its check
-        return Verdict()
+        return Verdict(newest=newest)
     former = tuple(name for name in up if name in told and told[name] < newest)
     failing = tuple(name for name in up if name not in sure and name not in told)
-    return Verdict((*failing, *former), former)
+    return Verdict((*failing, *former), former, newest)
 
 
 def timeline(said: Mapping[str, object]) -> int | None:
@@ -77,13 +79,13 @@ def timeline(said: Mapping[str, object]) -> int | None:
 
 
 class Members:
-    """The servers' Patronis."""
+    """The servers' Patronis. The others may answer so many seconds after the first one (`apart`)."""
 
-    def __init__(self, patroni: Mapping[str, str], tls: ssl.SSLContext) -> None:
-        self._patroni, self._tls = patroni, tls
+    def __init__(self, patroni: Mapping[str, str], tls: ssl.SSLContext, apart: float) -> None:
+        self._patroni, self._tls, self._apart = patroni, tls, apart
 
     def timelines(self, names: list[str]) -> dict[str, int]:
-        """All are asked at once."""
+        """Of those that say in time that they are primaries. All are asked at once, and the late again with the next look."""
         answers: queue.SimpleQueue[tuple[str, Mapping[str, object]]] = queue.SimpleQueue()
 
         def ask(name: str) -> None:
@@ -102,7 +104,7 @@ class Members:
             for _ in asked:
                 name, said = answers.get(timeout=max(0.0, until - time.monotonic()))
                 if said:
-                    until = min(until, time.monotonic() + OTHERS_SECONDS)
+                    until = min(until, time.monotonic() + self._apart)
                 if number := timeline(said):
                     found[name] = number
         return found
@@ -117,10 +119,12 @@ class Route:
 
     def __init__(self, haproxy: HAProxy, timelines: Callable[[list[str]], Mapping[str, int]]) -> None:
         self._haproxy, self._timelines = haproxy, timelines
+        self._newest = 0
 
     def step(self) -> None:
         """Raises OSError."""
-        found = verdict(self._haproxy.states(), self._timelines)
+        found = verdict(self._haproxy.states(), self._timelines, self._newest)
+        self._newest = found.newest
         for name in found.down:
             if name in found.former:
                 self._haproxy.change(f"set server {BACKEND}/{name} state drain")
@@ -129,8 +133,7 @@ class Route:
                 self._haproxy.change(f"set server {BACKEND}/{name} health down")
             print(f"no more writes to {name}: another one leads", file=sys.stderr, flush=True)
         if drained := self._haproxy.drained(BACKEND):
-            said = self._timelines(drained)
-            self.take_back([name for name in drained if name not in said])
+            self.take_back([name for name in drained if not self._timelines([name])])  # one by one: each has its full time
 
     def take_back(self, names: Iterable[str] | None = None) -> None:
         """Lets HAProxy's checks decide again, of all that are drained or of these. Raises OSError."""
@@ -141,7 +144,7 @@ class Route:
 def main(proxy: Proxy) -> int:
     """Goes on until it is told to end."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    members = Members(proxy.patroni, https.tls_context(proxy.ca, proxy.client, proxy.client))
+    members = Members(proxy.patroni, https.tls_context(proxy.ca, proxy.client, proxy.client), proxy.apart)
     route = Route(HAProxy(proxy.socket, FRONTEND, BACKEND), members.timelines)
     said, begun = "", False
     try:

@@ -181,11 +181,12 @@ class Archiver:
 @dataclass(frozen=True)
 class OldestIds:
     """How old the oldest transaction ID is that a database still has, in transactions, and its oldest multixact, in multixacts:
-    of the database where one is oldest."""
+    of the database where one is oldest. At `reclaimed_at` at the latest autovacuum begins with either."""
 
     database: str
     transactions: int
     multixacts: int
+    reclaimed_at: int
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ def proxy_files(run: Run) -> list[Managed]:
     told = {
         "socket": paths.HAPROXY_SOCKET,
         "patroni": {one.name: f"{one.url_address}:{cluster.postgres.patroni_port}" for one in cluster.postgres_hosts},
+        "apart": 2 * cluster.timing.heartbeat_ms / 1000,  # as etcd's heartbeat, more than a round trip takes
         "ca": f"{paths.HAPROXY_TLS}/ca.crt",
         "client": f"{paths.HAPROXY_TLS}/client.pem",
     }

@@ -74,13 +74,16 @@ SELECT json_build_object(
   'oldest_transaction', (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(xact_start)), 0)::float
       FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()),
   'oldest_ids', (SELECT json_build_object('database', datname, 'transactions', age(datfrozenxid),
-      'multixacts', mxid_age(datminmxid)) FROM pg_database
+      'multixacts', mxid_age(datminmxid), 'reclaimed_at', greatest(current_setting('autovacuum_freeze_max_age')::int,
+          current_setting('autovacuum_multixact_freeze_max_age')::int)) FROM pg_database WHERE datconnlimit <> -2
       ORDER BY greatest(age(datfrozenxid), mxid_age(datminmxid)) DESC, datname LIMIT 1),
   'horizon', (SELECT json_build_object('what', what, 'age', age) FROM (
       SELECT format('process %s (%s)', pid, concat_ws(', ', backend_type, usename, datname, nullif(application_name, '')))
-          AS what, greatest(age(backend_xid), age(backend_xmin)) AS age FROM pg_stat_activity WHERE pid <> pg_backend_pid()
+          AS what, greatest(age(backend_xid), age(backend_xmin)) AS age FROM pg_stat_activity
+          WHERE pid <> pg_backend_pid() AND pid NOT IN (SELECT pid FROM pg_stat_progress_vacuum)
       UNION ALL SELECT format('prepared transaction %s', gid), age(transaction) FROM pg_prepared_xacts
       UNION ALL SELECT format('replication slot %s', slot_name), greatest(age(xmin), age(catalog_xmin)) FROM pg_replication_slots
+          WHERE invalidation_reason IS NULL
       ) held WHERE age IS NOT NULL ORDER BY age DESC LIMIT 1),
   'base_backups', (SELECT count(*) FROM pg_stat_progress_basebackup),
   'backup_bytes', (SELECT coalesce(sum(backup_streamed), 0)::bigint FROM pg_stat_progress_basebackup),

@@ -27,10 +27,11 @@ operator=${1%%%*} port=$4
 case $operator in *:*) family=ip6 ;; *) family=ip ;; esac
 """
 MEND = "! nft list table inet pgquorum_fault >/dev/null 2>&1 || nft delete table inet pgquorum_fault || exit 1\n"
-# A kernel that hangs answers nobody, and this one's does: so its network goes, too. What is not there can't be stopped.
-UNITS = "patroni.service etcd.service 'pgquorum-*.service'"
-STAND_STILL = f"systemctl kill --signal=STOP {UNITS} 2>/dev/null || true\n"
-GO_ON = f"systemctl kill --signal=CONT {UNITS} 2>/dev/null || true\n"
+# A kernel that hangs answers nobody, and this one does: so its network goes, too. First all stands still, so that what clients
+# have asked for by then waits to be done. Patroni's unit is PostgreSQL's, too; where etcd is elsewhere, it is not to be stopped.
+BESIDE = "etcd.service 'pgquorum-*.service'"
+STAND_STILL = f"systemctl kill --signal=STOP patroni.service\nsystemctl kill --signal=STOP {BESIDE} 2>/dev/null || true\n"
+GO_ON = f"systemctl kill --signal=CONT patroni.service {BESIDE} 2>/dev/null\n"
 # IPv6 finds the operator's hardware address by these, as IPv4 does by ARP, which is never touched.
 NEIGHBOURS = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, nd-router-advert } accept"
 
@@ -124,18 +125,18 @@ class Partition(NetworkCut):
 
 class HostHang(Partition):
     name = "host-hang"
-    summary = "the primary's host hangs: its programs stand still, its network is dead, and later all goes on"
+    summary = "the primary's host hangs: PostgreSQL, Patroni and etcd stand still, its network is dead, and later all goes on"
 
     def describe(self) -> str:
         return (
-            f"stops what runs on {self.target_names} (SIGSTOP) and cuts it off from everybody but this SSH connection, and later"
-            " lets it go on as if nothing had been"
+            f"stops PostgreSQL, Patroni and etcd on {self.target_names} (SIGSTOP) and cuts it off from everybody but this SSH"
+            " connection, and later lets all go on as if nothing had been"
         )
 
     @property
     def host_script(self) -> HostScript:
         cut = super().host_script
-        return HostScript(cut.inject + STAND_STILL, GO_ON + cut.heal)
+        return HostScript(STAND_STILL + cut.inject, GO_ON + cut.heal)
 
 
 class PartitionDatabases(NetworkCut):

@@ -9,7 +9,7 @@ from health.view import ClusterView
 
 
 def problems_of(view: ClusterView, cluster: Cluster) -> tuple[str, ...]:
-    """Every problem that the rules find but those of backups, as sentences."""
+    """Every problem that the rules find but those of backups and of vacuuming, as sentences."""
     return tuple(map(str, blocking(findings(view, cluster), cluster)))
 
 

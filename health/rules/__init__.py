@@ -33,7 +33,6 @@ from .takeover import Candidate, blockers, candidates, obstacles, takeover
 
 __all__ = ["Candidate", "Finding", "blockers", "blocking", "candidates", "findings", "healthy", "obstacles"]
 
-ASIDE = ("backups.", "archive.", "transactions.")
 Rule = Callable[[ClusterView, Cluster], Iterator[Finding]]
 
 RULES: tuple[Rule, ...] = (
@@ -80,6 +79,10 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+# Problems on which neither a write of today nor a failover depends, nor a restart's success.
+ASIDE = ("backups.", "archive.", "transactions.")
+
+
 def findings(view: ClusterView, cluster: Cluster) -> tuple[Finding, ...]:
     """Every rule's verdicts, the good ones too. Where nothing is deployed or no host answers, only that."""
     answering = [host for host in view.hosts.values() if host.reachable]
@@ -92,8 +95,8 @@ def findings(view: ClusterView, cluster: Cluster) -> tuple[Finding, ...]:
 
 
 def blocking(found: Iterable[Finding], cluster: Cluster) -> tuple[Finding, ...]:
-    """The problems for which a planned change is refused, and for whose end each of its steps waits: all but those of backups, on
-    which neither a write nor a failover depends, and those that only vacuuming ends."""
+    """The problems for which a planned change is refused, and for whose end each of its steps waits: all but those of backups,
+    and those that only vacuuming ends."""
     serving = {host.name for group in GROUPS if group != "backup" for host in cluster.members(group)}
     aside = {host.name for host in cluster.backup_hosts} - serving
     return tuple(f for f in found if f.level == "problem" and f.about not in aside and not f.rule.startswith(ASIDE))

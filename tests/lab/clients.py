@@ -78,6 +78,7 @@ class Writers:
             connection.execute("drop table if exists written")
             connection.execute("create table written (writer int, seq int, primary key (writer, seq))")
         self.acknowledged: list[tuple[int, int]] = []
+        self.tried = 0  # rows, whatever became of them
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._write, args=(n,), daemon=True) for n in range(count)]
 
@@ -87,6 +88,7 @@ class Writers:
             with suppress(psycopg.Error), self.site.connect(**self._where) as connection:
                 while not self._stop.is_set():
                     seq += 1
+                    self.tried += 1
                     connection.execute("insert into written values (%s, %s)", (writer, seq))
                     self.acknowledged.append((writer, seq))
                     time.sleep(0.005)  # as an application that does something else, too

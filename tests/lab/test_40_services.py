@@ -63,7 +63,7 @@ def test_haproxy_starts_with_every_server_down(site: Site) -> None:
 
 
 def test_haproxy_that_came_up_again_is_the_next_time_no_slower(site: Site) -> None:
-    assert site.killed_and_back(PROXY, "haproxy.service") == {"NRestarts": "0", "RestartUSecNext": "100ms"}
+    assert site.killed_and_back(PROXY, "haproxy.service") == 0
 
 
 @pytest.mark.parametrize("host", DATABASES)

@@ -88,16 +88,26 @@ def test_a_host_that_hung_and_goes_on_confirms_nothing_to_its_own_clients(guarde
     """Who waits for its answer all the time, and comes again as soon as a connection breaks."""
     ready_again(guarded)
     old, units = guarded.leader(), f"patroni etcd {GUARD} pgquorum-confirm-quorum pgquorum-wake-patroni"
-    with Writers(guarded, host=old, hostaddr=ADDRESS[old], port=5432, tcp_user_timeout=0) as writers:
+    with Writers(guarded, host=old, hostaddr=ADDRESS[old], port=5432, tcp_user_timeout=0, keepalives=0) as writers:
         guarded.on(old, f"systemctl kill --signal=STOP {units}")
-        guarded.lab.cut(old)
-        time.sleep(seconds)
-        guarded.lab.heal(old)
-        guarded.on(old, f"systemctl kill --signal=CONT {units}")
-        time.sleep(15)
-    wait_until(guarded.healthy, "the cluster is whole")
+        try:
+            guarded.lab.cut(old)
+            time.sleep(seconds)
+        finally:
+            guarded.lab.heal(old)
+            guarded.on(old, f"systemctl kill --signal=CONT {units}")
+        tried = writers.tried
+        wait_until(lambda: writers.tried > tried, "its clients have asked it again")
+        wait_until(guarded.healthy, "the cluster is whole")
     assert guarded.leader() != old
     assert writers.lost() == set()
+
+
+@pytest.mark.long
+def test_a_host_that_hangs_does_what_is_predicted(guarded: Site) -> None:
+    ready_again(guarded)
+    trial = run_one(guarded, "host-hang")
+    assert trial["primary_after"] != trial["primary_before"]
 
 
 def test_one_that_sees_the_primary_keeps_it(guarded: Site) -> None:

@@ -27,7 +27,7 @@ POSTGRES: dict[str, Any] = {
     "parameters": {}, "altered": {"work_mem": "1"}, "overrides": [{"role": "app", "database": None, "setting": "a=b"}],
     "refused": [{"name": "x", "value": "y", "file": "f", "error": "e"}],
     "oldest_transaction": 0.0, "base_backups": 0, "backup_bytes": 0,
-    "oldest_ids": {"database": "app", "transactions": 1814, "multixacts": 0},
+    "oldest_ids": {"database": "app", "transactions": 1814, "multixacts": 0, "reclaimed_at": 400000000},
     "horizon": {"what": "replication slot cdc", "age": 12},
     "synchronous_standby_names": "", "synchronous_commit": "on", "subscriptions": [], "unguarded": [],
     "own_roles": {"rewinder": {"may": ["login", "superuser"], "connection_limit": -1, "expires": False,

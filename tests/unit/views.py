@@ -92,7 +92,7 @@ def postgres(name: str, **differs: Any) -> PostgresState:
         pending_restart=(),
         parameters=dict(RUNNING),
         oldest_transaction=0.0,
-        oldest_ids=OldestIds("app", 150_000_000, 1_000),
+        oldest_ids=OldestIds("app", 150_000_000, 1_000, 400_000_000),
         horizon=None,
         connections=Connections(9, 92, (Holder("app", "10.0.0.9", 9),)),
         altered={},
