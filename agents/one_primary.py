@@ -30,8 +30,8 @@ FRONTEND, BACKEND = "writes", "write"
 @dataclass(frozen=True)
 class Proxy:
     """What the deploy tells this host: HAProxy's admin `socket`, each server's name to where its Patroni is, how many seconds
-    later than the first one the others may answer (`apart`: a host that is gone says nothing, and its clients wait), and the files
-    by which Patroni is known (`ca`) and knows this host (`client`, certificate and key)."""
+    later than the first one the others may answer (`apart`: a host that is gone says nothing, and its clients wait), and the
+    files by which Patroni is known (`ca`) and knows this host (`client`, certificate and key)."""
 
     socket: str
     patroni: dict[str, str]
