@@ -299,7 +299,7 @@ def _watch(notes: Notes, news: threading.Event) -> None:
     """Wakes the guard whenever a note is written."""
     since = 0
     while True:
-        with suppress(EtcdError, OSError, ValueError):
+        with suppress(EtcdError, OSError, ValueError, KeyError, TypeError):
             since = notes.read().revision
             news.set()  # what was written in between
             notes.wait(since, IDLE_SECONDS)

@@ -16,7 +16,6 @@ import select
 import sys
 import threading
 import time
-from contextlib import suppress
 
 from agents.etcd import Etcd, EtcdError
 from agents.keys import ClusterKeys
@@ -106,5 +105,7 @@ def _go_on(log_end: LogEnd) -> None:
             if str(error) != told and isinstance(error, EtcdError):  # without PostgreSQL there is nothing to be noted
                 told = str(error)
                 print(f"that this server has read its log can't be noted: {error}", file=sys.stderr, flush=True)
-            with suppress(EtcdError, ValueError):
+            try:
                 log_end.wait(AGAIN_SECONDS)
+            except (EtcdError, ValueError):  # at once, and again the next time
+                time.sleep(AGAIN_SECONDS)

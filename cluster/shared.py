@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -30,12 +30,13 @@ SETTINGS = (
     "postgres_slots",
 )
 DIAL_SECONDS = 2
+KIND = "password "  # so begins the name of the digest of one
 
 
 def digests(cluster: Cluster, vault: Vault) -> dict[str, str]:
     """A digest of each by its name. That of a password can't be made, or tried out, by whoever lacks the secrets directory."""
     settings = {name: json.dumps(_plain(cluster.setting(name)), sort_keys=True, default=str) for name in SETTINGS}
-    secrets = {f"password {name}": vault.password(name) for name in password_names(cluster)}
+    secrets = {f"{KIND}{name}": vault.password(name) for name in password_names(cluster)}
     authorities = {f"{name}-ca.crt": text.decode() for name, text in vault.trusted.items()}
     key = vault.scram_seed.encode()
     return {
@@ -54,6 +55,18 @@ def _plain(value: Any) -> Any:
 def changed(noted: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """The names of what is another than noted; of what was not noted, or is not there any more, nobody can tell."""
     return sorted(name for name in noted.keys() & now.keys() if noted[name] != now[name])
+
+
+def passwords(changes: Sequence[str], directory: str) -> list[str]:
+    """What there is to say of passwords that change: nothing else tells an older copy of the secrets from a wish."""
+    names = [name.removeprefix(KIND) for name in changes if name.startswith(KIND)]
+    if not names:
+        return []
+    verb = "is another one" if len(names) == 1 else "are others"
+    return [
+        f"the password of {', '.join(names)} in {directory} {verb} than what was deployed: this deploy changes it on all hosts."
+        " If nobody meant that, these secrets are an older copy: stop here, and bring the newer one"
+    ]
 
 
 def dial_command(cluster: Cluster, host: Host, names: Collection[str]) -> str:

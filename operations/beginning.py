@@ -83,10 +83,12 @@ def _shared(state: State, cluster: Cluster, vault: Vault, surveys: dict[str, Hos
     """Digests of what holds for all hosts, as this run leaves it. Raises Refusal where it would change that on some of them."""
     noted, now = noted_layout(cluster, surveys), shared.digests(cluster, vault)
     left_out = {h.name for h in cluster.hosts} - surveys.keys()
-    if not left_out:
-        return now
     before = noted.layout.shared if noted else {}
     changes = shared.changed(before, now)
+    if not left_out:
+        for line in shared.passwords(changes, str(vault.directory)):
+            warn(line)
+        return now
     if not changes:
         return before
     if running := answering(state, cluster, left_out):

@@ -16,7 +16,7 @@ from cluster.components import ONE_PRIMARY_UNIT as ONE_PRIMARY
 from . import agents
 from .context import Run
 from .managed import Managed, directory, render
-from .patroni import ETCD_TLS_FILES
+from .patroni import TLS_FILES
 from .services import Unit, UnitFact
 
 UNIT_FILES = {unit: f"/etc/systemd/system/{unit}" for unit in (GUARD, ONE_PRIMARY)}
@@ -59,7 +59,7 @@ class Present(FactBase[bool]):
 @operation()
 def start() -> Generator[StringCommand]:
     """Starts the guard, and starts it anew where its files were written since: what it has promised is kept."""
-    yield from _run(GUARD, (*agents.written(), *ETCD_TLS_FILES))
+    yield from _run(GUARD, (*agents.written(), *TLS_FILES))
 
 
 @operation()

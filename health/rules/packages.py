@@ -22,6 +22,19 @@ def held(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
             yield finding("packages.not-held", host.name, text)
 
 
+def one_pgbackrest(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """A host that was replaced has what its repository offers by then. It can't archive, once it leads, and isn't built from the
+    repository: pgBackRest talks to its own version alone."""
+    hosts: dict[tuple[int, ...], list[str]] = {}
+    for host in cluster.pgbackrest_hosts:
+        if package := view.hosts[host.name].packages.get("pgbackrest"):
+            hosts.setdefault(upstream(package.version), []).append(host.name)
+    if len(hosts) > 1:
+        told = ", ".join(f"{'.'.join(map(str, version))} on {' and '.join(names)}" for version, names in sorted(hosts.items()))
+        text = f"pgBackRest is {told}, and these do not talk to each other: `invoke upgrade --component pgbackrest`"
+        yield finding("packages.other-pgbackrest", "packages", text)
+
+
 def running(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """What runs is what is installed: an upgrade of a package restarts nothing, or not everything."""
     for one in cluster.hosts:

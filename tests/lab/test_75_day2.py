@@ -179,6 +179,23 @@ def test_when_an_application_has_taken_all_connections_the_tool_still_works_and_
     wait_until(site.healthy, "the cluster is whole")
 
 
+def test_transaction_ids_that_are_not_reclaimed_are_told_before_they_run_out(site: Site) -> None:
+    leader, old = site.leader(), "(txid_current() + 4294967296 - 1200000000) % 4294967296"
+    site.psql(leader, "create database forgotten")
+
+    def told() -> bool:  # again and again: autovacuum finds it within a minute, and puts it right
+        site.psql(leader, f"update pg_database set datfrozenxid = ({old})::text::xid where datname = 'forgotten'")
+        found = [one for one in status(site)["findings"] if one["rule"].startswith("transactions.")]
+        assert [one["rule"] for one in found] == ["transactions.not-frozen"]
+        return "transaction ID of database forgotten is 1,2" in found[0]["text"]
+
+    try:
+        wait_until(told, "it is told")
+    finally:
+        site.psql(leader, "drop database forgotten")
+    assert not any(one["rule"].startswith("transactions.") for one in status(site)["findings"])
+
+
 def test_a_paused_cluster_says_so_and_refuses(site: Site) -> None:
     assert invoke(site, "pause")[0] == 0
     try:

@@ -450,4 +450,8 @@ WORTH_KNOWING = {
         views.view(db1=views.database("db1", certificates={"/etc/etcd/tls/server.crt": 40})),
         "db1: /etc/etcd/tls/server.crt ends in 40 days",
     ),
+    "an authority at its end": (
+        views.view(db1=views.database("db1", certificates={"/etc/patroni/tls/etcd-ca.crt": 10})),
+        "db1: /etc/patroni/tls/etcd-ca.crt ends in 10 days, and all that it has signed (docs/runbook.md, A new cert",
+    ),
 }

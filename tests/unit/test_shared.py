@@ -12,7 +12,7 @@ import pytest
 from clusters import cluster
 
 from cluster.layout import Layout, layout_of, note_for, parse_note
-from cluster.shared import SETTINGS, changed, dial_command, digests, refusal
+from cluster.shared import SETTINGS, changed, dial_command, digests, passwords, refusal
 from cluster.topology import Cluster
 from cluster.vault import Vault
 
@@ -59,6 +59,19 @@ def test_so_are_passwords_and_authorities_which_nobody_can_try_out(tmp_path: Pat
     told = [digests(shop(folder), saved(shop(folder), REWIND="the-very-same-password")) for folder in (one, other)]
     assert told[0]["password rewind"] != told[1]["password rewind"]
     assert "the-very-same" not in json.dumps(told)
+
+
+def test_an_older_copy_of_the_secrets_is_told_by_what_it_would_change(tmp_path: Path) -> None:
+    deployed = digests(shop(tmp_path), saved(shop(tmp_path)))
+    file = next(tmp_path.rglob("passwords.json"))
+    kept = {name: value for name, value in json.loads(file.read_text()).items() if name != "role_app"}
+    file.write_text(json.dumps(kept))  # as it was before the role was added
+    now = digests(shop(tmp_path), Vault(shop(tmp_path), {}))
+    (line,) = passwords(changed(deployed, now), "secrets/shop")
+    assert (
+        line.startswith("the password of role_app in secrets/shop is another one than what was deployed") and "older copy" in line
+    )
+    assert passwords(["durability"], "secrets/shop") == []
 
 
 def test_of_what_was_not_noted_or_is_gone_nothing_is_said(tmp_path: Path) -> None:
