@@ -78,8 +78,8 @@ def test_what_needs_a_restart_is_told_for_every_member_and_nothing_restarts(site
     [
         ("'log_timezone': 'Europe/Berln'", 'invalid value for parameter "log_timezone": "Europe/Berln"'),
         ("'shared_preload_libraries': 'pg_cron'", 'could not access file "pg_cron"'),
-        ("'shared_buffers': '900GB'", "of shared memory, and the host has"),
-        ("'huge_pages': 'on'", "huge pages, and the host has 0"),
+        pytest.param("'shared_buffers': '900GB'", "of shared memory, and the host has", marks=pytest.mark.long),
+        pytest.param("'huge_pages': 'on'", "huge pages, and the host has 0", marks=pytest.mark.long),
     ],
 )
 def test_with_what_postgresql_would_not_start_is_refused_in_its_words_on_every_host(
@@ -206,7 +206,9 @@ def test_other_rights_of_the_systems_roles_are_named_and_taken_back(site: Site) 
     assert site.changes() == 0
 
 
-@pytest.mark.parametrize("parameter", ["session_preload_libraries", "Local_Preload_Libraries"])
+@pytest.mark.parametrize(
+    "parameter", ["session_preload_libraries", pytest.param("Local_Preload_Libraries", marks=pytest.mark.long)]
+)
 def test_without_a_library_that_every_session_loads_nothing_is_sent(site: Site, parameter: str) -> None:
     before = site.snapshot()
     with site.edited("group_data/postgres.py", f"postgres_parameters |= {{{parameter!r}: 'auto_explain, pg_cron'}}"):

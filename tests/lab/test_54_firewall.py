@@ -133,7 +133,7 @@ def test_it_goes_with_its_setting_and_comes_back(site: Site) -> None:
 
 
 # The others are for `--long`.
-FLOODS = ("proxy-stalling-10", "both-silent-10")
+FLOODS = "proxy-stalling-10"
 
 
 def floods() -> Iterator[Any]:

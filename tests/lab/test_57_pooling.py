@@ -29,6 +29,7 @@ WRITES, READS = 6432, 6433
 PROCESSES = {"write-1": WRITES, "read-1": READS}
 UNITS = ("pgquorum-pool@write-1", "pgquorum-pool@read-1", "pgbouncer")
 PASSWORD = "made-by-hand-0123456789"
+FLOODS = (pytest.param("", 1, id="silent-1"), pytest.param(SSL_REQUEST, 10, id="stalling-10", marks=pytest.mark.long))
 POOL_SIZE = 38  # of max_connections = 200, with one database and two processes
 
 
@@ -302,7 +303,7 @@ def test_a_failover_under_load_loses_nothing_through_the_pools(pooled: Site) -> 
         assert connection.execute("select host(inet_server_addr())").fetchone() == (ADDRESS[pooled.leader()],)
 
 
-@pytest.mark.parametrize(("word", "count"), [pytest.param("", 1, id="silent-1"), pytest.param(SSL_REQUEST, 10, id="stalling-10")])
+@pytest.mark.parametrize(("word", "count"), FLOODS)
 def test_a_thousand_connections_that_say_nothing_keep_nobody_out_of_the_pools(pooled: Site, word: str, count: int) -> None:
     """Fifteen hundred, of which the packet filter lets an address have as many as a process is to have clients."""
     with reads_and_writes(pooled, PATIENT, (WRITES, READS)) as traffic:

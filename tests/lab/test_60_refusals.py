@@ -129,6 +129,7 @@ def test_who_insists_deploys_an_older_checkout_and_the_host_notes_that_one(site:
     assert site.changes() == 0
 
 
+@pytest.mark.long
 def test_an_upgrade_that_changes_only_the_version_changes_only_the_note_of_it(site: Site) -> None:
     with noted(site, DATABASES[0], None):
         before = site.snapshot(HOSTS)

@@ -110,6 +110,7 @@ def test_a_host_that_hangs_does_what_is_predicted(guarded: Site) -> None:
     assert trial["primary_after"] != trial["primary_before"]
 
 
+@pytest.mark.long
 def test_one_that_sees_the_primary_keeps_it(guarded: Site) -> None:
     """A replica that is cut off from the primary is no reason."""
     ready_again(guarded)

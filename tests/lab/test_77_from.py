@@ -53,7 +53,7 @@ def test_a_switchover_is_measured_by_way_of_a_host(site: Site) -> None:
     wait_until(site.healthy, f"{old} streams")
 
 
-@pytest.mark.parametrize("component", ["haproxy", "postgres"])
+@pytest.mark.parametrize("component", ["haproxy", pytest.param("postgres", marks=pytest.mark.long)])
 def test_so_is_a_rolling_restart(site: Site, component: str) -> None:
     way = site.replicas()[0]
     with only_ssh(site):

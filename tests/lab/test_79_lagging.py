@@ -36,7 +36,8 @@ def unprotected(site: Site) -> Iterator[None]:
     site.deployed()
 
 
-@WAYS  # the first loses most surely
+@pytest.mark.long
+@WAYS
 def test_without_the_promotion_gate_the_same_loses_writes_and_the_loss_is_found(
     site: Site, unprotected: None, leaves: str
 ) -> None:

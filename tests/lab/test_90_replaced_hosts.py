@@ -57,7 +57,7 @@ def noted_hosts(site: Site, host: str) -> list[str]:
     return sorted(json.loads(site.on(host, f"cat {paths.LAYOUT}"))["hosts"])
 
 
-@pytest.mark.parametrize("lost", [False, True], ids=["in order", "lost"])
+@pytest.mark.parametrize("lost", [pytest.param(False, id="in order", marks=pytest.mark.long), pytest.param(True, id="lost")])
 def test_a_host_that_is_taken_out_is_let_go_and_joins_anew(site: Site, lost: bool) -> None:
     primary, (stays, leaves) = site.leader(), site.replicas()
     code, _, err = invoke(site, "host.remove", primary, "--yes")

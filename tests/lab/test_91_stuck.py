@@ -126,7 +126,7 @@ def test_what_was_given_up_is_told_and_nothing_goes_back_there_until_a_backup_is
 
 
 FAULTS = (
-    "repository-off",
+    pytest.param("repository-off", marks=pytest.mark.long),
     pytest.param("repository-full", marks=pytest.mark.long),
     pytest.param("archive-hangs", marks=pytest.mark.long),
     pytest.param("host-lost-for-good", marks=pytest.mark.long),
@@ -151,6 +151,7 @@ def test_what_was_acknowledged_is_archived_whatever_happens_to_the_repository(jo
     assert len(numbers) >= 2 and numbers == list(range(numbers[0], numbers[-1] + 1))
 
 
+@pytest.mark.long
 def test_after_that_the_backup_leads_to_all_that_the_cluster_has(joined: Site) -> None:
     code, out, err = invoke(joined, "backup.drill", seconds=900)
     assert code == 0, out + err
