@@ -57,6 +57,7 @@ CATALOGUE: dict[str, Condition] = {
     "ports.blocked": _problem("a host does not reach a port that it needs on another"),
     "ports.taken": _problem("something else already listens on a port"),
     "packages.not-running": _warning("another version of a program is installed than the one that runs"),
+    "packages.old-libraries": _warning("programs run with libraries that were replaced after they had been started"),
     "packages.other-pgbackrest": _warning("hosts have different versions of pgBackRest, which do not talk to each other"),
     "packages.not-held": _warning("apt may upgrade a program of the cluster, at night too"),
     "packages.missing": _warning("a package is not in the host's package lists"),

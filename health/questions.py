@@ -23,6 +23,7 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
     asked: dict[str, dict[str, Any]] = {
         "units": {"names": list(UNITS)},
         "packages": {"names": list(cluster.packages(host))},
+        "libraries": {"units": list(UNITS)},
         "marker": {"path": paths.MARKER},
         "edited": {"path": paths.MANIFEST},
         "operator": {"path": paths.LOCK},
@@ -51,7 +52,9 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
         directories.append(paths.HAPROXY_TLS)
     if host in cluster.pooler_hosts:
         asked["pgbouncer"] = pooler_question(cluster)
-        asked["units"]["names"] += [one.unit for one in pooling.processes(cluster) if one.unit not in UNITS]
+        more = [one.unit for one in pooling.processes(cluster) if one.unit not in UNITS]
+        asked["units"]["names"] += more
+        asked["libraries"]["units"] += more
         directories.append(paths.POOL_TLS)
     if host in cluster.entry_hosts:
         asked["keepalived"] = {"address": str(cluster.haproxy.proxy_address)}

@@ -83,6 +83,7 @@ def host_view(name: str, output: str, at: float) -> HostView:
         operator=part("operator", str),
         units=part("units", dict) or {},
         packages=part("packages", lambda found: {name: Package(**one) for name, one in found.items()}) or {},
+        libraries=part("libraries", dict) or {},
         certificates=part("certificates", certificate_days) or {},
         etcd=part("etcd", etcd_state),
         patroni=part("patroni", lambda said: patroni_state(said, document["time"])),

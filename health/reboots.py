@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+
+# So many libraries are named.
+SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Kernel:
     """The kernel of a host: `running` and `built` as uname tells release and version; `installed`, by release the version of its
-    package; `required`, whether a package has asked for a reboot."""
+    package; `libraries`, by unit those that were replaced since it was started; `required`, whether a package has asked for a
+    reboot."""
 
     running: str
     built: str
     installed: dict[str, str]
+    libraries: dict[str, list[str]]
     required: bool
 
 
@@ -22,7 +28,8 @@ def read(output: str) -> Kernel:
     """A host's answer. Raises ValueError for what is none."""
     try:
         said = json.loads(output)
-        return Kernel(str(said["running"]), str(said["built"]), dict(said["installed"]), said["required"] is True)
+        kernels = str(said["running"]), str(said["built"]), dict(said["installed"])
+        return Kernel(*kernels, dict(said["libraries"]), said["required"] is True)
     except (KeyError, TypeError) as error:
         raise ValueError(f"an answer that is not understood ({type(error).__name__}: {error})") from None
 
@@ -37,7 +44,16 @@ def why(kernel: Kernel) -> str:
     own = kernel.installed.get(kernel.running)
     if own and "Debian" in kernel.built and f" {own} " not in f"{kernel.built} ":
         return f"kernel {kernel.running} is installed in version {own}, and another one runs"
+    if kernel.libraries:
+        return with_old_libraries(kernel.libraries)
     return "a package has asked for it (/run/reboot-required)" if kernel.required else ""
+
+
+def with_old_libraries(by_unit: Mapping[str, Collection[str]]) -> str:
+    """A sentence for units that run with libraries which were replaced."""
+    names = sorted({name for names in by_unit.values() for name in names})
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(sorted(by_unit))} run with libraries of before an upgrade ({', '.join(names[:SHOWN])}{more})"
 
 
 def _order(release: str) -> list[int]:

@@ -53,6 +53,7 @@ class HostView:
     edited: tuple[str, ...] = ()  # files that are not as the deploy wrote them
     salvage: tuple[Salvage, ...] = ()
     packages: dict[str, Package] = field(default_factory=dict)  # of the components, those that are installed
+    libraries: dict[str, list[str]] = field(default_factory=dict)  # by unit, those that were replaced since it was started
     disks: tuple[Disk, ...] = ()  # each once, that data or the journal is on
     locks: LockTable | None = None  # the last that could be asked
     watchdog: Watchdog | None = None  # of a database host that has the device

@@ -16,7 +16,7 @@ BESIDES = {
     "archive": ("archived",),
     "collector": (
         "archived", "parts", "parts.asking", "parts.servers", "parts.etcd", "parts.files", "parts.haproxy", "parts.keepalived",
-        "parts.machine", "parts.patroni", "parts.pgbackrest", "parts.pgbouncer", "parts.postgres",
+        "parts.libraries", "parts.machine", "parts.patroni", "parts.pgbackrest", "parts.pgbouncer", "parts.postgres",
     ),
     "drain": ("proxies",),
     "fetch": ("debian", "repack"),
@@ -28,7 +28,7 @@ BESIDES = {
     "lost": ("rights", "wal"),
     "store": ("ssh_keys",),
     "install": ("debian", "parts", "parts.asking", "parts.files"),
-    "kernel": ("debian",),
+    "kernel": ("debian", "parts", "parts.libraries"),
     "upgradable": ("debian", "parts", "parts.asking", "repack", "proxies"),
 }  # fmt: skip
 AGENTS = Path(__file__).parent.parent

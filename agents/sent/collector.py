@@ -18,6 +18,7 @@ from agents.parts.etcd import etcd
 from agents.parts.files import certificates, edited, failed_starts, hold, marker, old_data, operator, salvage
 from agents.parts.haproxy import haproxy
 from agents.parts.keepalived import keepalived
+from agents.parts.libraries import libraries
 from agents.parts.machine import disks, firewall, packages, units, watchdog
 from agents.parts.patroni import patroni
 from agents.parts.pgbackrest import pgbackrest
@@ -25,7 +26,20 @@ from agents.parts.pgbouncer import pgbouncer
 from agents.parts.postgres import locks, postgres
 
 MOST_SECONDS = 5.0  # for all parts together, some of which ask several times
-OF_SERVICES = (etcd, patroni, postgres, haproxy, pgbouncer, keepalived, pgbackrest, units, packages, watchdog, firewall)
+OF_SERVICES = (
+    etcd,
+    patroni,
+    postgres,
+    haproxy,
+    pgbouncer,
+    keepalived,
+    pgbackrest,
+    units,
+    packages,
+    libraries,
+    watchdog,
+    firewall,
+)
 OF_FILES = (certificates, disks, marker, edited, salvage, failed_starts, old_data, locks, operator, hold)
 PARTS: dict[str, Any] = {f.__name__: f for f in (*OF_SERVICES, *OF_FILES)}
 

@@ -43,6 +43,7 @@ RULES: tuple[Rule, ...] = (
     machines.services,
     packages.held,
     packages.running,
+    packages.libraries,
     packages.one_pgbackrest,
     machines.guards,
     machines.watchdog,

@@ -9,6 +9,7 @@ from cluster.topology import Cluster
 
 from ..finding import Finding, finding
 from ..preflight import upstream
+from ..reboots import with_old_libraries
 from ..view import ClusterView, HostView
 
 
@@ -20,6 +21,14 @@ def held(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         if loose:
             text = f"apt may upgrade {', '.join(loose)} and restart what is in there: `invoke packages.hold`, or a deploy"
             yield finding("packages.not-held", host.name, text)
+
+
+def libraries(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """Programs run with the libraries that are installed. Nothing of the cluster's is restarted when one is replaced, mostly by
+    night and for a fault in it."""
+    for name, host in view.hosts.items():
+        if host.libraries:
+            yield finding("packages.old-libraries", name, f"{with_old_libraries(host.libraries)}: `invoke reboot`")
 
 
 def one_pgbackrest(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

@@ -60,3 +60,20 @@ def test_a_program_that_an_upgrade_has_not_restarted_is_named_until_it_is(site: 
         site.on(PROXY, f"mv {database}.kept {database}")
     code, out, err = invoke(site, "packages.list")
     assert code == 0 and "keeps it" in out and "may upgrade" not in out, out + err
+
+
+def test_a_library_that_was_replaced_is_told_until_its_program_is_started_anew(site: Site) -> None:
+    library = site.on(PROXY, "readlink -f $(ldd /usr/sbin/haproxy | awk '/libcrypto/ {print $3}')")
+    site.on(PROXY, f"cp -p {library} {library}.new && mv {library}.new {library}")
+
+    def told() -> list[str]:
+        found = [one for one in status(site)["findings"] if one["rule"] == "packages.old-libraries"]
+        assert {one["about"] for one in found} <= {PROXY}
+        return [one["text"] for one in found]
+
+    (text,) = told()
+    assert text.startswith("haproxy.service run with libraries of before an upgrade (libcrypto.so.3)")
+    code, out, err = invoke(site, "reboot", "--dry")
+    assert code == 0 and "libcrypto.so.3" in out + err
+    site.on(PROXY, "systemctl reload haproxy")
+    wait_until(lambda: not told(), "it runs with the new one")

@@ -27,7 +27,7 @@ BUILT = "#1 SMP PREEMPT_DYNAMIC Debian 6.12.48-1 (2031-09-20)"
 
 def reason(running: str = "6.12.48-amd64", built: str = BUILT, required: bool = False, **installed: str) -> str:
     there = {release.replace("_", "-").replace("v", ""): version.replace("_", "-") for release, version in installed.items()}
-    return why(read(json.dumps({"running": running, "built": built, "installed": there, "required": required})))
+    return why(read(json.dumps({"running": running, "built": built, "installed": there, "libraries": {}, "required": required})))
 
 
 def test_a_host_that_runs_its_newest_kernel_needs_no_reboot() -> None:

@@ -19,9 +19,10 @@ linux-image-6.12.101-amd64 6.12.101-1 installed
 linux-image-6.12.200-amd64 6.12.200-1 config-files
 linux-image-6.12.9-amd64  not-installed
 """
+LIBRARIES = {"haproxy.service": ["libcrypto.so.3", "libssl.so.3"], "etcd.service": ["libc.so.6", "libm.so.6"]}
 
 
-def told(monkeypatch: pytest.MonkeyPatch, packages: str, required: Path) -> str:
+def told(monkeypatch: pytest.MonkeyPatch, packages: str, required: Path, units: tuple[str, ...] = ()) -> str:
     """What the host prints, where dpkg-query prints `packages`."""
     asked: list[tuple[str, ...]] = []
 
@@ -33,7 +34,8 @@ def told(monkeypatch: pytest.MonkeyPatch, packages: str, required: Path) -> str:
     monkeypatch.setattr(kernel, "REQUIRED", str(required))
     release = SimpleNamespace(release="6.12.48-amd64", version="#1 SMP Debian 6.12.48-1 (2031-09-20)")
     monkeypatch.setattr(kernel.os, "uname", lambda: release)
-    text = json.dumps(kernel.look())
+    monkeypatch.setattr(kernel, "replaced", lambda units: LIBRARIES if units == ("haproxy.service",) else {})
+    text = json.dumps(kernel.look(units))
     assert [command[0] for command in asked] == ["dpkg-query"] and asked[0][-1] == "linux-image-[0-9]*"
     return text
 
@@ -55,6 +57,12 @@ def test_where_no_kernel_is_installed_a_package_may_have_asked_for_a_reboot(
     assert "a package has asked for it" in why(read(told(monkeypatch, "", required)))
 
 
+def test_programs_that_run_with_libraries_of_before_are_a_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    said = why(read(told(monkeypatch, "", tmp_path / "absent", ("haproxy.service",))))
+    named = "libc.so.6, libcrypto.so.3, libm.so.6 and 1 more"
+    assert said == f"etcd.service, haproxy.service run with libraries of before an upgrade ({named})"
+
+
 @pytest.mark.skipif(shutil.which("dpkg-query") is None, reason="no dpkg-query on this machine")
 def test_this_machine_can_be_asked() -> None:
-    assert read(json.dumps(kernel.look())).running == os.uname().release
+    assert read(json.dumps(kernel.look([]))).running == os.uname().release

@@ -1,4 +1,4 @@
-"""`invoke reboot`: reboots hosts one at a time, for a new kernel, while applications write and read."""
+"""`invoke reboot`: reboots hosts one at a time, for a new kernel or new libraries, while applications write and read."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from health.reboots import read, why
 from health.rules import blocking, findings
 from health.rules.slots import lost_with
 from health.upgrades import busy
+from health.view import UNITS
 
 from . import measuring
 from .measuring import carry_out, report
@@ -88,7 +89,7 @@ def reboot(cluster: Cluster, *, hosts: list[str], patience: int, dry: bool, yes:
 
 def needed(fleet: Fleet, cluster: Cluster) -> dict[str, str]:
     """By host, why it needs a reboot; empty where it needs none. Raises ClusterError with the hosts that could not say it."""
-    command, source = shipped("kernel", {})
+    command, source = shipped("kernel", {"units": list(UNITS)})
     answers = fleet.run_all({host.name: command for host in cluster.hosts}, source)
     found, failed = {}, []
     for name, answer in sorted(answers.items()):
