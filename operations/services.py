@@ -16,6 +16,8 @@ PROPERTIES = (
     "LoadState,ActiveState,UnitFileState,NeedDaemonReload,ReloadResult,StateChangeTimestamp,ExecMainStartTimestamp,MainPID"
 )
 JOURNAL_LINES = 25
+# A program that seems to have been started later than now was started before its host's clock was set right.
+CLOCK_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -29,17 +31,21 @@ class Unit:
     changed: float = 0.0
     started: float = 0.0
     files_written: float = 0.0
+    now: float = 0.0  # by the host's clock
     command_line: str = ""  # of the main process, as it was started
 
     @property
     def reload_due(self) -> bool:
-        """Whether a file was written after the last start or reload, or that reload failed."""
-        return self.active and (self.files_written > self.changed or self.reload_failed)
+        """Whether a file was written after the last start or reload, or that can't be told, or that reload failed."""
+        return self.active and (self.files_written > self.changed or self._later_than_now(self.changed) or self.reload_failed)
 
     @property
     def restart_due(self) -> bool:
-        """Whether a file was written after the program started, for programs that can't reload."""
-        return self.active and self.files_written > self.started
+        """Whether a file was written after the program started, or that can't be told, for programs that can't reload."""
+        return self.active and (self.files_written > self.started or self._later_than_now(self.started))
+
+    def _later_than_now(self, moment: float) -> bool:
+        return bool(self.now) and moment > self.now + CLOCK_SECONDS
 
 
 class UnitFact(FactBase[Unit]):
@@ -50,7 +56,7 @@ class UnitFact(FactBase[Unit]):
         return (
             f's=$(systemctl show --timestamp=us+utc -p {PROPERTIES} {unit}); echo "$s"; pid=${{s##*MainPID=}};'
             ' pid=${pid%%[!0-9]*}; echo "CommandLine=$(tr "\\000" " " 2>/dev/null </proc/${pid:-0}/cmdline)";'
-            f' echo "FilesWritten=$(stat -c %.6Y {quoted} 2>/dev/null | sort -n | tail -n 1)"'
+            f' echo "FilesWritten=$(stat -c %.6Y {quoted} 2>/dev/null | sort -n | tail -n 1)"; echo "Now=$(date +%s)"'
         )
 
     def process(self, output: list[str]) -> Unit:
@@ -64,6 +70,7 @@ class UnitFact(FactBase[Unit]):
             changed=_seconds(said.get("StateChangeTimestamp", "")),
             started=_seconds(said.get("ExecMainStartTimestamp", "")),
             files_written=float(said.get("FilesWritten") or 0),
+            now=float(said.get("Now") or 0),
             command_line=said.get("CommandLine", ""),
         )
 

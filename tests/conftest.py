@@ -48,6 +48,8 @@ CLUSTERS = {
     "test_69": "proof",
     "test_70": "faults",
     "test_72": "seventeen",
+    "test_73": "faults",
+    "test_74": "seventeen",
     "test_75": "proof",
     "test_76": "deploys",
     "test_77_l": "proof",
