@@ -26,22 +26,10 @@ from agents.parts.pgbouncer import pgbouncer
 from agents.parts.postgres import locks, postgres
 
 MOST_SECONDS = 5.0  # for all parts together, some of which ask several times
-OF_SERVICES = (
-    etcd,
-    patroni,
-    postgres,
-    haproxy,
-    pgbouncer,
-    keepalived,
-    pgbackrest,
-    units,
-    packages,
-    libraries,
-    watchdog,
-    firewall,
-)
+OF_SERVERS = (etcd, patroni, postgres, haproxy, pgbouncer, keepalived, pgbackrest)
+OF_MACHINES = (units, packages, libraries, watchdog, firewall)
 OF_FILES = (certificates, disks, marker, edited, salvage, failed_starts, old_data, locks, operator, hold)
-PARTS: dict[str, Any] = {f.__name__: f for f in (*OF_SERVICES, *OF_FILES)}
+PARTS: dict[str, Any] = {f.__name__: f for f in (*OF_SERVERS, *OF_MACHINES, *OF_FILES)}
 
 
 def collect(argument: dict[str, dict[str, Any]]) -> dict[str, Any]:
