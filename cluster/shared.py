@@ -30,13 +30,13 @@ SETTINGS = (
     "postgres_slots",
 )
 DIAL_SECONDS = 2
-KIND = "password "  # so begins the name of the digest of one
+PREFIX = "password "  # the digest of a password has a name that begins so
 
 
 def digests(cluster: Cluster, vault: Vault) -> dict[str, str]:
     """A digest of each by its name. That of a password can't be made, or tried out, by whoever lacks the secrets directory."""
     settings = {name: json.dumps(_plain(cluster.setting(name)), sort_keys=True, default=str) for name in SETTINGS}
-    secrets = {f"{KIND}{name}": vault.password(name) for name in password_names(cluster)}
+    secrets = {f"{PREFIX}{name}": vault.password(name) for name in password_names(cluster)}
     authorities = {f"{name}-ca.crt": text.decode() for name, text in vault.trusted.items()}
     key = vault.scram_seed.encode()
     return {
@@ -59,7 +59,7 @@ def changed(noted: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 def passwords(changes: Sequence[str], directory: str) -> list[str]:
     """What there is to say of passwords that change: nothing else tells an older copy of the secrets from a wish."""
-    names = [name.removeprefix(KIND) for name in changes if name.startswith(KIND)]
+    names = [name.removeprefix(PREFIX) for name in changes if name.startswith(PREFIX)]
     if not names:
         return []
     verb = "is another one" if len(names) == 1 else "are others"

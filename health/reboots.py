@@ -28,8 +28,13 @@ def read(output: str) -> Kernel:
     """A host's answer. Raises ValueError for what is none."""
     try:
         said = json.loads(output)
-        kernels = str(said["running"]), str(said["built"]), dict(said["installed"])
-        return Kernel(*kernels, dict(said["libraries"]), said["required"] is True)
+        return Kernel(
+            running=str(said["running"]),
+            built=str(said["built"]),
+            installed=dict(said["installed"]),
+            libraries=dict(said["libraries"]),
+            required=said["required"] is True,
+        )
     except (KeyError, TypeError) as error:
         raise ValueError(f"an answer that is not understood ({type(error).__name__}: {error})") from None
 

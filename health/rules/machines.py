@@ -17,7 +17,7 @@ from ..view import RUNNING, ClusterView, HostView
 CERTIFICATE_DAYS = 14  # fewer than this is a problem, fewer than RENEW_DAYS a warning
 # A new authority has to be trusted by all clients before it signs, which takes its time.
 AUTHORITY_DAYS = 365
-AUTHORITIES = ("ca.crt",)  # how their files' names end
+AUTHORITY_FILE = "ca.crt"  # each one's name ends so
 CLOCK_SECONDS = 1.0
 QUOTA_SHARE = 0.8
 # Of a disk, what is free.
@@ -201,7 +201,7 @@ def certificates(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """No certificate is near its end."""
     ends = sorted((days, name, path) for name, host in view.hosts.items() for path, days in host.certificates.items())
     for days, name, path in ends:
-        if path.endswith(AUTHORITIES):
+        if path.endswith(AUTHORITY_FILE):
             if days < AUTHORITY_DAYS:
                 text = f"{path} ends in {days} days, and all that it has signed (docs/runbook.md, A new certificate authority)"
                 yield finding("certificates.authority-ends", name, text)

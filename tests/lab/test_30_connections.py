@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import csv
 import http.client
-import re
 import socket
 import ssl
 import subprocess
@@ -21,10 +20,6 @@ from cluster.certificates import make_authority
 
 # Ports that ask for a client's certificate, with something that each answers to one who has it.
 MUTUAL = {2379: "/health", 2380: "/members", 8008: "/patroni"}
-# Where TLS is spoken: on which host, and how it begins.
-SPOKEN = {5432: (DATABASES[0], ["-starttls", "postgres"]), 7000: (PROXY, []), **{port: (DATABASES[0], []) for port in MUTUAL}}
-# Of TLS 1.2, and whether what it encrypts is authenticated in the same step.
-SUITES = {"ECDHE-ECDSA-AES128-GCM-SHA256": True, "ECDHE-ECDSA-AES256-SHA384": False, "ECDHE-ECDSA-AES128-SHA": False}
 
 
 def context(site: Site, port: int, *, certificate: bool, authority: Path | None = None) -> ssl.SSLContext:
@@ -45,19 +40,6 @@ def get(host: str, port: int, path: str, through: ssl.SSLContext) -> int:
         return connection.getresponse().status
     finally:
         connection.close()
-
-
-@pytest.mark.parametrize(("suite", "taken"), SUITES.items())
-@pytest.mark.parametrize("port", SPOKEN)
-def test_only_suites_that_authenticate_are_taken(site: Site, port: int, suite: str, taken: bool) -> None:
-    host, begin = SPOKEN[port]
-    pair = site.secrets / f"{DATABASES[0]}-{'etcd-client' if port in (2379, 2380) else 'postgres'}"
-    done = subprocess.run(
-        ["openssl", "s_client", "-connect", f"{IN_URL[host]}:{port}", *begin, "-tls1_2", "-cipher", f"{suite}:@SECLEVEL=0",
-         "-cert", f"{pair}.crt", "-key", f"{pair}.key"],
-        input="", capture_output=True, text=True, timeout=20, check=False,
-    )  # fmt: skip
-    assert re.search(rf"Cipher +: {suite if taken else '0000'}", done.stdout), done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("host", DATABASES)
