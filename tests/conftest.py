@@ -58,6 +58,8 @@ CLUSTERS = {
     "test_91": "seventeen",
     "test_95": "seventeen",
     "test_96": "faults",
+    "test_97": "proof",
+    "test_98": "faults",
 }
 # Which process begins with which, and so on what kind of lab they run (KINDS and ODD_ONE of tests/lab). The lab's
 # own tests, which have a lab of their own, and those that need none are for whoever is free.

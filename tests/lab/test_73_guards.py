@@ -73,10 +73,13 @@ def test_status_tells_of_one_that_does_not_run(guarded: Site) -> None:
 
 def test_a_host_without_power_is_given_up_before_its_lease_has_ended(guarded: Site) -> None:
     ready_again(guarded)
+    began = time.time()
     trial = run_one(guarded, "host-off")
     gone = next(step["seconds"] for step in trial["timeline"] if step["key"] == "key_gone")
     lease = guarded.cluster.timing.key_gone(etcd_leader_lost=False)[0]
     print(f"key gone after {gone} s, outage {trial['outage']} s")
+    for host in DATABASES:
+        print(host, guarded.on(host, f"journalctl --unit {GUARD} --since @{began:.0f} --no-pager -o short-precise"), sep="\n")
     assert gone < lease
     assert note(guarded, "yielded", DATABASES[0])["host"] == trial["primary_before"]
     wait_until(lambda: not any(tables(guarded, host) for host in DATABASES), "no fence is left")
