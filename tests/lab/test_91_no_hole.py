@@ -124,6 +124,9 @@ def test_what_one_that_was_made_anew_lacks_when_it_takes_over_is_archived_by_the
     assert files[0] not in in_the_archive(joined), "nobody was to archive that yet"
     joined.on(third, "systemctl start pgquorum-confirm-quorum")
     wait_until(lambda: not set(files) - {name[:24] for name in in_the_archive(joined).split()}, "the third archives it", 180)
+    assert missing(joined, files) == []
+    timeline = str(int(written(joined)[:8], 16))
+    assert recovered(joined, third, "select count(*) from acknowledged", database="app", timeline=timeline) == "18"
     joined.replace_with_blank(second)
     joined.deployed()
     wait_until(joined.healthy, "the cluster is whole")

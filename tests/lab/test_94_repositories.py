@@ -278,6 +278,9 @@ def test_a_directory_on_an_sftp_server_is_another_place(both: Site, store: Objec
     name = written(both)
     wait_until(lambda: archived(both, "away") >= name, "it is archived there")
     assert both.on(PROXY, f"ls /srv/sftp/shop/backups/backup/{SPEC.name}").split()
+    code, out, err = invoke(both, "backup.drill", "--repository", "away", "--json", seconds=600)
+    told = json.loads(out) if out else {}
+    assert code == 0 and told["passed"] and told["repository"] == "away" and told["compared"]["rows"] > 0, err
     names = [written(both) for _ in range(3)]
     wait_until(lambda: archived(both, "away") >= names[-1], "what follows is archived there")
     assert holes(both) == ""
