@@ -33,6 +33,8 @@ ARCHIVES_SECONDS = 60
 ANSWER_SECONDS = 60
 LOG_SECONDS = 120  # of which a host takes 90 at most to read its own
 ARCHIVED_SECONDS = 180
+# For each repository's archive to be looked at, which gives up by itself before (agents/sent/archive.py).
+ARCHIVE_SECONDS = 960
 # What depends on the size of the data is waited for as long as it takes, as long as it goes on.
 STOP_SECONDS = DELETE_SECONDS = 3700.0
 LEADS_SECONDS = 300
@@ -272,7 +274,8 @@ class RestoreActions:
         command, source = shipped("archive", {})
         options = {one.name: read_by(one.number, as_of) for one in wanted}
         asked = json.dumps({"stanza": self._cluster.name, "user": paths.BACKUP_USER, "repositories": options})
-        answer = self._fleet.run(host.name, command, source + asked, ANSWER_SECONDS * (1 + len(options)))
+        self._tell("looking at all that the archive has; of a large one elsewhere that takes minutes")
+        answer = self._fleet.run(host.name, command, source + asked, ARCHIVE_SECONDS * max(1, len(options)))
         if not answer.ok:
             raise ClusterError(f"{host.name}: {answer.problem}")
         return archive_of({**json.loads(answer.output), **{name: {"problem": why} for name, why in silent.items()}})

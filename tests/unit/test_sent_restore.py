@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -291,6 +292,28 @@ def test_the_archive_is_asked_as_its_own_user(monkeypatch: pytest.MonkeyPatch) -
     assert said["histories"] == {2: (answers["repo-get"], 5.0)}
     assert ("--stanza=shop", "repo-get", "archive/shop/18-1/00000002.history") in asked
     assert said["files"] == {"0000000200000000": [(7, 7, 9.0)]}
+
+
+def test_an_archive_that_takes_too_long_is_left_with_all_that_was_begun_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """pgBackRest has processes of its own, which would go on; a large archive elsewhere takes minutes, and is waited for."""
+    assert archive.SECONDS >= 900
+    program, child = tmp_path / "runuser", tmp_path / "child"
+    program.write_text(f"#!/bin/sh\nsleep 60 >/dev/null 2>&1 &\necho $! >{child}\nwait\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(archive, "SECONDS", 0.5)
+    told = archive.look_at_all({"stanza": "shop", "user": "x", "repositories": {"s3": ["--repo=2"]}})
+    assert told == {"s3": {"problem": "what it has could not be listed within 0.5 s"}}
+    pid = int(child.read_text())
+    for _ in range(100):  # until it is reaped
+        state = Path(f"/proc/{pid}/stat")
+        if not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z":
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("what it had begun goes on")
 
 
 def test_recovery_reads_what_it_was_told_and_not_what_the_restore_has_written(
