@@ -179,11 +179,16 @@ def set_aside(spec: Spec) -> None:
 def put_back(spec: Spec) -> None:
     """The data that was set aside is in its place again. What was restored there is deleted."""
     end_unit()
+    remove_private()
     data, suffix = Path(spec["data"]), spec["suffix"]
-    if not suffix or not data_directory.aside(data, suffix).exists():
+    if not suffix:
         return
-    refuse_running(spec)
-    data_directory.put_back(data, suffix)
+    if data_directory.aside(data, suffix).exists():
+        refuse_running(spec)
+        data_directory.put_back(data, suffix)
+    else:
+        # Its log is moved first: a power cut between the two has left that under the other name, as if it were old data.
+        data_directory.put_back_wal(data, suffix)
 
 
 def refuse_running(spec: Spec) -> None:
@@ -283,9 +288,15 @@ def finish(spec: Spec) -> None:
         raise OSError(f"PostgreSQL was not stopped in order, its data is {state!r}")
     for name in ("patroni.dynamic.json", "recovery.signal"):
         remove(Path(spec["data"]) / name)
-    with acting_as():
-        data_directory.empty(PRIVATE)
-    PRIVATE.rmdir()
+    remove_private()
+
+
+def remove_private() -> None:
+    """Nothing is left of where that PostgreSQL had its settings and its socket; that there was none is no error."""
+    if PRIVATE.exists():
+        with acting_as():
+            data_directory.empty(PRIVATE)
+        PRIVATE.rmdir()
 
 
 def identify(spec: Spec) -> dict[str, Any]:

@@ -69,6 +69,36 @@ def test_a_move_that_was_cut_off_in_the_middle_is_ended_by_the_next(data: Path) 
     assert (data.with_name("main.before-1") / "pg_wal" / "000000010000000000000001").exists()
 
 
+@pytest.mark.parametrize("led", [False, True])
+def test_a_log_that_was_moved_and_its_data_was_not_has_its_name_again_when_all_is_put_back(
+    data: Path, monkeypatch: pytest.MonkeyPatch, led: bool
+) -> None:
+    """A power cut in between, before the link leads there or after: else the log that is in use would be called old data."""
+    monkeypatch.setattr(restore, "end_unit", lambda: None)
+    wal = (data / "pg_wal").resolve()
+    kept = wal.rename(wal.with_name("pg_wal.before-1"))
+    if led:
+        (data / "pg_wal").unlink()
+        (data / "pg_wal").symlink_to(kept)
+    for _ in range(2):
+        restore.put_back(spec(data, suffix=".before-1"))
+        assert (data / "pg_wal").readlink() == wal and (data / "pg_wal" / "000000010000000000000001").read_text() == "log"
+        assert [one.name for one in wal.parent.iterdir()] == ["pg_wal"]
+
+
+def test_nothing_is_left_of_the_server_of_a_restore_that_is_called_off(
+    data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    private = tmp_path / "private"
+    monkeypatch.setattr(restore, "end_unit", lambda: None)
+    monkeypatch.setattr(restore, "PRIVATE", private)
+    private.mkdir()
+    (private / "postgresql.conf").touch()
+    for _ in range(2):
+        restore.put_back(spec(data, suffix=".before-1"))
+        assert not private.exists()
+
+
 def test_what_was_moved_aside_is_never_written_over(data: Path) -> None:
     data.with_name("main.before-1").mkdir()
     with pytest.raises(OSError, match="is there already"):
