@@ -22,9 +22,10 @@ from day2.hosts.ssh import Fleet
 from health.rules import findings
 from health.view import ClusterView
 
+from .arrival import Arrival, astray
 from .logs import Log, lacking, log_of
 from .notes import LAST, NOTE, etcd, key
-from .plan import Arrival, Restore, astray, awaited, read_by
+from .plan import Restore, awaited, read_by
 from .words import arrived, last_words, reading, why
 
 LOOK_SECONDS = 1.0
@@ -146,6 +147,11 @@ class RestoreActions:
     def put_back(self, host: str, suffix: str) -> None:
         """The old data is in its place."""
         self._do("put_back", [host], seconds=DELETE_SECONDS, suffix=suffix)
+
+    def clear(self, host: str) -> None:
+        """Nothing is there of what was restored, and no server runs with it."""
+        self._do("put_back", [host], seconds=DELETE_SECONDS, suffix="")  # ends that server
+        self.set_aside(host, "")
 
     # The one that will be
 

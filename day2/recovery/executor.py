@@ -9,11 +9,13 @@ from typing import assert_never
 from cluster.recovery import Target
 
 from .actions import RestoreActions
-from .plan import Arrival, Restore, back, left
+from .arrival import Arrival
+from .plan import Restore, back, left
 from .steps import (
     ArchiveRest,
     AwaitReplicas,
     BeginBackup,
+    Clear,
     EndArchive,
     Fetch,
     Follow,
@@ -92,6 +94,8 @@ def execute(step: RestoreStep, actions: RestoreActions) -> None:
             actions.begin_backup()
         case PutBack(host, suffix):
             actions.put_back(host, suffix)
+        case Clear(host):
+            actions.clear(host)
         case PassOver(timeline):
             actions.pass_over(timeline)
         case StartPatroni(hosts):

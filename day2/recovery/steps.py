@@ -158,6 +158,17 @@ class PutBack(BaseStep):
 
 
 @dataclass(frozen=True)
+class Clear(BaseStep):
+    """Delete what was restored on `host`, whose old data is gone."""
+
+    host: str
+    kind: ClassVar[str] = "clear"
+
+    def __str__(self) -> str:
+        return f"delete what was restored on {self.host}: it makes its data anew"
+
+
+@dataclass(frozen=True)
 class PassOver(BaseStep):
     """See to it that nobody begins `timeline`, which the archive may have a history of by now."""
 
@@ -213,6 +224,7 @@ RestoreStep = (
     | AwaitReplicas
     | BeginBackup
     | PutBack
+    | Clear
     | PassOver
     | StartPatroni
 )

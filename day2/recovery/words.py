@@ -8,7 +8,8 @@ from typing import Any
 
 from cluster.timelines import position
 
-from .plan import Arrival, Restore
+from .arrival import Arrival
+from .plan import Restore
 
 
 def reading(restore: Restore) -> str:

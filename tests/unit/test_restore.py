@@ -21,27 +21,24 @@ from cluster.timelines import Base, position, timelines
 from cluster.topology import Cluster
 from day2.commands.backups.outcome import GOES_ON
 from day2.recovery import steps as recovery_steps
+from day2.recovery.arrival import Arrival, astray
 from day2.recovery.executor import call_off, carry_out
 from day2.recovery.logs import Log
+from day2.recovery.obstacles import Surveyed, objections, reachable, surveyed
 from day2.recovery.plan import (
-    Arrival,
     Restore,
-    Surveyed,
-    astray,
     awaited,
     back,
+    fetching,
     final,
     instead,
     left,
     marks,
     may_lead,
-    objections,
     place,
     planned,
-    reachable,
     read,
     steps,
-    surveyed,
 )
 from day2.recovery.words import arrived
 from health.backup_states import BackupRun, Repository
@@ -143,8 +140,34 @@ def test_the_steps_of_a_restore() -> None:
         "wait until all replicas stream and the cluster is healthy",
         "begin a full backup",
     ]
-    assert str(steps(made(keep=False))[6]) == "delete the data on db1"
     assert not isinstance(steps(made(live=False))[0], recovery_steps.EndArchive)
+
+
+def discarding(**differs: Any) -> Restore:
+    """One that keeps no old data: where db1 has led, the backup goes to db2."""
+    assert fetching(SHOP, "db1", keep=False) == "db2" and fetching(SHOP, "db1", keep=True) == "db1"
+    return made(**{"keep": False, "host": "db2", "led": "db1"} | differs)
+
+
+def test_old_data_that_is_not_kept_is_there_until_the_backup_has_come_to_where_it_should_be() -> None:
+    """A damaged file in the repository would else leave nobody with any data: the leader's goes last."""
+    said = [str(step) for step in steps(discarding())]
+    assert said[0] == "write a marker on db1 and wait until it is archived"
+    assert said[2:5] == [f"stop Patroni and PostgreSQL on {name}" for name in ("db2", "db3", "db1")]
+    assert said[6:12] == [
+        "delete the data on db2",
+        "restore backup 20261129-010000F of repository local on db2",
+        "replay timeline 2 on db2 up to time 2026-11-29 07:00:00.000000+00, and begin timeline 3 there",
+        "delete the data on db3",
+        "delete the data on db1",
+        "take out of etcd who led, who could vote, and how far they were",
+    ]
+    assert "start Patroni on db1, db3: each makes its data anew, from a backup or from db2" in said and len(said) == 16
+    alone = discarding(host="db1", led="", hosts=("db1",))
+    assert [str(step) for step in steps(alone)][4:6] == [
+        "delete the data on db1",
+        "restore backup 20261129-010000F of repository local on db1",
+    ]
 
 
 def test_a_timeline_that_nobody_has_begun_is_taken_also_where_the_archive_does_not_know_of_all() -> None:
@@ -232,7 +255,9 @@ def test_only_what_it_has_made_itself_is_waited_for() -> None:
 
 def test_one_can_be_called_off_until_etcd_forgets_or_data_is_deleted() -> None:
     assert [final(made(done=done)) is None for done in (0, 5, 10, 11, 12)] == [True, True, True, False, False]
-    assert [final(made(done=done, keep=False)) is None for done in (0, 5, 6, 9)] == [True, True, False, False]
+    assert [final(discarding(done=done)) is None for done in (0, 6, 8, 9, 10, 11)] == [True, True, True, True, False, False]
+    alone = discarding(host="db1", led="", hosts=("db1",))
+    assert [final(replace(alone, done=done)) is None for done in (3, 4)] == [True, False]
     assert [str(step) for step in back(made(done=9))] == [
         "move the old data on db1 back to its place",
         "move the old data on db2 back to its place",
@@ -244,6 +269,23 @@ def test_one_can_be_called_off_until_etcd_forgets_or_data_is_deleted() -> None:
     actions = Acting()
     call_off(made(done=9), actions, lambda step: None, lambda step: None)  # type: ignore[arg-type]
     assert actions.calls == ["put_back"] * 3 + ["pass_over", "start", "await_replicas", "noted_off"]
+
+
+def test_where_the_old_data_is_not_kept_calling_off_has_only_the_host_copied_anew_to_which_the_backup_went() -> None:
+    off = [str(step) for step in back(discarding(done=7))]
+    assert off[0] == "delete what was restored on db2: it makes its data anew"
+    assert "start Patroni on db1, db2, db3" in off and not any("db1 back" in one for one in off)
+    assert not any(isinstance(step, recovery_steps.Clear) for step in back(discarding(done=5)))
+    actions = Acting()
+    call_off(discarding(done=7), actions, lambda step: None, lambda step: None)  # type: ignore[arg-type]
+    assert actions.calls[0] == "clear" and "put_back" not in actions.calls
+
+
+def test_another_target_does_not_make_one_free_again_that_could_not_be_called_off_any_more() -> None:
+    latest = made(id="another", to="latest", kind="latest", value="", label="other", live=False)
+    for unfinished in (made(done=11), discarding(done=10)):
+        assert final(unfinished) and final(instead(unfinished, latest)) == final(unfinished)
+    assert final(instead(made(done=10), latest)) is None
 
 
 def test_what_can_not_be_called_off_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -346,6 +388,30 @@ def test_the_command_says_what_is_lost_and_what_becomes_of_the_old_data(
     assert "hours, 3 transactions, 18.8 kB of write-ahead log" in said
     assert "The old data is kept on each host, in /var/lib/postgresql/18/pgquorum.before-" in said
     assert "`invoke restore --to latest --timeline 3`" in said
+
+
+def test_that_a_backup_was_never_proven_is_told_before_the_question(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, "latest", dry=True)
+    told = f"backup {BASE.label} was never proven: `invoke backup.drill --set {BASE.label}` does it"
+    assert told in capsys.readouterr().out
+    for passed, word in ((True, ""), (False, "was not proven by the last drill of it")):
+        drilled = views.backups(drills=(replace(views.drill(), backup=BASE.label, passed=passed),))
+        run(monkeypatch, "latest", views.backed_up(keep1=views.keeper(backups=drilled)), dry=True)
+        said = capsys.readouterr().out
+        assert told not in said and (word in said if word else "proven" not in said)
+
+
+def test_where_nothing_is_kept_the_backup_goes_to_another_host_than_the_leader_s(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, taken = run(monkeypatch, "latest", discard=True)
+    assert taken[6:8] == ["delete the data on db2", "restore backup 20261129-010000F of repository local on db2"]
+    assert "on db1 and db3 once the backup has come to where it should be" in capsys.readouterr().out
+    nobody = views.backed_up(**NOBODY)
+    _, taken = run(monkeypatch, "latest", nobody, logs={"db1": on_host(2), "db2": on_host(3)}, discard=True)
+    assert taken[5] == "delete the data on db1" and taken[9] == "delete the data on db2"
 
 
 def test_dry_prints_the_same_steps_and_takes_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,8 @@ from day2.hosts.interrupts import Interrupts
 from day2.recovery import executor
 from day2.recovery.actions import RestoreActions
 from day2.recovery.notes import NOTE, notes
-from day2.recovery.plan import back, final, reachable, read
+from day2.recovery.obstacles import reachable
+from day2.recovery.plan import back, final, read
 from day2.ui.console import EXIT_OK, confirm, console
 
 from .keeper import keeper

@@ -14,7 +14,8 @@ from cluster.errors import ClusterError
 from cluster.timelines import lsn
 from cluster.topology import Cluster
 from day2.commands.look.verify import judge, tell
-from day2.recovery.plan import Arrival, Restore
+from day2.recovery.arrival import Arrival
+from day2.recovery.plan import Restore
 from day2.recovery.steps import RestoreStep
 from day2.ui.console import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM, print_json
 from health.finding import Finding
@@ -31,7 +32,8 @@ Work = Callable[[Callable[[RestoreStep], None], Callable[[RestoreStep], None]], 
 @dataclass
 class Outcome:
     """`planned` are the steps that are left of `going`, or of calling it off (`cancels`); `done` of them are done. `resumed`: it
-    was begun before. `away`: repositories that can't be read, each with the reason. `lost`: what agents/sent/lost.py has counted,
+    was begun before. `away`: repositories that can't be read, each with the reason. `proven`:
+    whether the last drill of the backup has passed, None for none. `lost`: what agents/sent/lost.py has counted,
     None where that can't be seen or nothing is. `findings`: what `verify` has found in the end, None where it has not come to
     that."""
 
@@ -41,6 +43,7 @@ class Outcome:
     cancels: bool = False
     resumed: bool = False
     away: Mapping[str, str] = field(default_factory=dict)
+    proven: bool | None = None
     lost: Mapping[str, Any] | None = None
     done: list[RestoreStep] = field(default_factory=list)
     stopped_by: str = ""
@@ -61,6 +64,7 @@ class Outcome:
             "cancels": self.cancels,
             "resumed": self.resumed,
             "backup": going.label,
+            "proven": self.proven,
             "repository": going.repository,
             "as_of": going.as_of or None,
             "away": dict(self.away),

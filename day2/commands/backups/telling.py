@@ -13,8 +13,9 @@ from cluster import paths
 from cluster.recovery import Target, moment
 from cluster.timelines import lsn, position
 from cluster.topology import Cluster
+from day2.recovery.arrival import Arrival
 from day2.recovery.logs import Logs, furthest
-from day2.recovery.plan import Arrival, Restore
+from day2.recovery.plan import Restore
 from day2.report.wording import many
 from day2.ui.console import size
 from health.view import ClusterView
@@ -105,6 +106,17 @@ def say_away(out: Console, going: Restore, away: Mapping[str, str]) -> None:
         )
 
 
+def say_unproven(out: Console, going: Restore, proven: bool | None) -> None:
+    """That nobody knows whether the backup is any good, while there is something to be done about it."""
+    if proven:
+        return
+    what = "was never proven" if proven is None else "was not proven by the last drill of it"
+    out.print(
+        f"[yellow]warning[/]  backup {going.label} {what}: `invoke backup.drill --set {going.label}` does it, beside the cluster",
+        soft_wrap=True,
+    )
+
+
 def old_data(cluster: Cluster, going: Restore) -> list[str]:
     """The directories that it leaves on each host."""
     postgres = cluster.postgres
@@ -116,7 +128,9 @@ def say_kept(out: Console, cluster: Cluster, going: Restore) -> None:
     if going.keep:
         out.print(f"The old data is kept on each host, in {' and '.join(old_data(cluster, going))}.", soft_wrap=True)
     else:
-        out.print("[bold red]The old data is deleted[/] on every host; the archive alone still has it.", soft_wrap=True)
+        others = [name for name in going.hosts if name != going.host]
+        until = f", on {' and '.join(others)} once the backup has come to where it should be" if others else ""
+        out.print(f"[bold red]The old data is deleted[/] on every host{until}; then the archive alone has it.", soft_wrap=True)
 
 
 def say_what_is_left(out: Console, cluster: Cluster, going: Restore) -> None:
