@@ -24,7 +24,7 @@ from health.view import ClusterView
 
 from .arrival import Arrival, astray
 from .logs import Log, lacking, log_of
-from .notes import LAST, NOTE, etcd, key
+from .notes import LAST, NOTE, etcd, key, notes
 from .plan import Restore, awaited, read_by
 from .words import arrived, last_words, reading, why
 
@@ -75,7 +75,11 @@ class RestoreActions:
         etcd(self._fleet, self._cluster, f"del {key(self._cluster, NOTE)}")
 
     def pass_over(self, timeline: int) -> None:
-        """As the promotion gate notes it of a server that nobody has followed: who is promoted next begins a later one."""
+        """As the promotion gate notes it of a server that nobody has followed: who is promoted next begins a later one. What it has
+        noted of a later one stays."""
+        there = notes(self._fleet, self._cluster).get("promoted")
+        if there and int(json.loads(there)["timeline"]) >= timeline:
+            return
         noted = json.dumps({"name": "a restore that was called off", "timeline": timeline})
         etcd(self._fleet, self._cluster, f"put {key(self._cluster, 'promoted')} {shlex.quote(noted)}")
 

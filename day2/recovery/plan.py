@@ -47,8 +47,8 @@ class Restore:
     be ended first. `keep`: the old data is kept beside the new. `repository` (its name, and `number`, pgBackRest's) has the
     backup; `as_of`: it is read as it was at that moment (repo-target-time), empty for as it is. `away`: repositories that can't
     be read, so nothing is archived there before the new leader leads. `led`: the host that has the most of what there was,
-    empty where that is `host`. `bound`: why it can't be called off since an earlier target, empty where it can. `done` steps are
-    done."""
+    empty where that is `host`. `bound`: why it can't be called off since an earlier target, empty where it can. `spent`: a
+    timeline that an earlier target may have begun. `done` steps are done."""
 
     id: str
     to: str
@@ -70,6 +70,7 @@ class Restore:
     away: tuple[str, ...] = ()
     led: str = ""
     bound: str = ""
+    spent: int = 0
     done: int = 0
 
     @property
@@ -144,12 +145,26 @@ def may_lead(unfinished: Restore) -> bool:
     return any(isinstance(step, Lead) for step in steps(unfinished)[: unfinished.done + 1])
 
 
+def overtaken(unfinished: Restore, *, led: bool) -> bool:
+    """Whether one that was begun has to be planned anew: before all is stopped others may lead than did, and what is lost is more
+    than was said. `led`: somebody leads. Where nobody does, whoever was to write a marker is not there to do it."""
+    todo = left(unfinished)
+    stopped = not any(isinstance(step, StopMember) for step in todo)
+    return not stopped and (led or any(isinstance(step, EndArchive) for step in todo))
+
+
+def spent(restore: Restore) -> int:
+    """The last timeline that it, or one that it is in place of, may have begun; 0 for none."""
+    may_have = any(isinstance(step, Recover) for step in begun(restore))
+    return max(restore.spent, restore.begins if may_have else 0)
+
+
 def instead(unfinished: Restore, new: Restore) -> Restore:
     """The new one in place of one that was not finished: the old data is where that has put it, and what it has restored is
     thrown away."""
     kept = replace(new, id=unfinished.id, keep=unfinished.keep, live=unfinished.live, began=unfinished.began)
     kept = replace(kept, host=unfinished.host, led=unfinished.led, hosts=unfinished.hosts, before=unfinished.before)
-    kept = replace(kept, bound=final(unfinished) or "")
+    kept = replace(kept, bound=final(unfinished) or "", spent=spent(unfinished))
     fetches = next(n for n, step in enumerate(steps(kept)) if isinstance(step, Fetch))
     return replace(kept, done=min(unfinished.done, fetches))
 
@@ -223,7 +238,7 @@ def back(restore: Restore) -> tuple[RestoreStep, ...]:
     return (
         *(PutBack(name, restore.suffix) for name in restore.hosts if restore.keep),
         *(Clear(name) for name in deleted(restore)),
-        PassOver(restore.begins),
+        *((PassOver(number),) if (number := spent(restore)) else ()),
         StartPatroni((restore.best, *(name for name in restore.hosts if name != restore.best))),
         AwaitReplicas(),
     )

@@ -15,12 +15,14 @@ from offline import RecordingActions, cut_off
 
 import day2.commands.backups.cancel as cancel
 import day2.commands.backups.restore as command
+import day2.recovery.actions as doing
 from cluster.errors import ClusterError
 from cluster.recovery import Mark, Target, archive_of, parse_target
 from cluster.timelines import Base, position, timelines
 from cluster.topology import Cluster
 from day2.commands.backups.outcome import GOES_ON
 from day2.recovery import steps as recovery_steps
+from day2.recovery.actions import RestoreActions
 from day2.recovery.arrival import Arrival, astray
 from day2.recovery.executor import call_off, carry_out
 from day2.recovery.logs import Log
@@ -258,7 +260,7 @@ def test_one_can_be_called_off_until_etcd_forgets_or_data_is_deleted() -> None:
     assert [final(discarding(done=done)) is None for done in (0, 6, 8, 9, 10, 11)] == [True, True, True, True, False, False]
     alone = discarding(host="db1", led="", hosts=("db1",))
     assert [final(replace(alone, done=done)) is None for done in (3, 4)] == [True, False]
-    assert [str(step) for step in back(made(done=9))] == [
+    assert [str(step) for step in back(made(done=10))] == [
         "move the old data on db1 back to its place",
         "move the old data on db2 back to its place",
         "move the old data on db3 back to its place",
@@ -267,8 +269,30 @@ def test_one_can_be_called_off_until_etcd_forgets_or_data_is_deleted() -> None:
         "wait until all replicas stream and the cluster is healthy",
     ]
     actions = Acting()
-    call_off(made(done=9), actions, lambda step: None, lambda step: None)  # type: ignore[arg-type]
+    call_off(made(done=10), actions, lambda step: None, lambda step: None)  # type: ignore[arg-type]
     assert actions.calls == ["put_back"] * 3 + ["pass_over", "start", "await_replicas", "noted_off"]
+
+
+def test_a_number_is_passed_over_only_where_the_restored_server_may_have_begun_it() -> None:
+    """Before that another leader may have begun it, or a later one, in earnest."""
+    passing = lambda restore: [step.timeline for step in back(restore) if isinstance(step, recovery_steps.PassOver)]  # noqa: E731
+    assert [passing(made(done=done)) for done in (0, 5, 9, 10)] == [[], [], [], [3]]
+    # Another target in its place has not got so far again; what the first one may have begun is begun.
+    other = made(id="another", to="latest", kind="latest", value="", begins=4, live=False)
+    assert passing(instead(made(done=10), other)) == [3] and passing(instead(made(done=9), other)) == []
+    assert passing(replace(instead(made(done=10), other), done=10)) == [4]
+
+
+@pytest.mark.parametrize(("noted", "put"), [(None, True), (2, True), (3, False), (5, False)])
+def test_what_the_gate_has_noted_of_a_later_timeline_is_not_written_over(
+    monkeypatch: pytest.MonkeyPatch, noted: int | None, put: bool
+) -> None:
+    there = {} if noted is None else {"promoted": json.dumps({"name": "db2", "timeline": noted})}
+    asked: list[str] = []
+    monkeypatch.setattr(doing, "notes", lambda fleet, cluster: there)
+    monkeypatch.setattr(doing, "etcd", lambda fleet, cluster, command: asked.append(command))
+    RestoreActions(None, SHOP, None, print).pass_over(3)  # type: ignore[arg-type]
+    assert [command.partition(" ")[0] for command in asked] == (["put"] if put else [])
 
 
 def test_where_the_old_data_is_not_kept_calling_off_has_only_the_host_copied_anew_to_which_the_backup_went() -> None:
@@ -543,10 +567,39 @@ def test_a_repository_that_is_away_is_told_and_left_out(
 def test_one_that_is_taken_up_again_leaves_out_what_is_away_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
     view = views.backed_up(keep1=views.keeper(backups=ONE_AWAY))
     begun = made(repository="local", away=())
+    begun = replace(begun, done=5)
     _, taken = run(monkeypatch, TIME.text, view, of=TWO, noted={"restore": begun.text})
     assert "archive what write-ahead log is left, but not in s3" in taken
     _, taken = run(monkeypatch, TIME.text, of=TWO, noted={"restore": replace(begun, away=("s3",)).text})
     assert "archive what write-ahead log is left" in taken
+
+
+@pytest.mark.parametrize("done", [0, 1, 2, 4])
+def test_one_that_has_not_stopped_the_cluster_is_planned_anew_as_that_is_now(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], done: int
+) -> None:
+    """Hours later another one may lead, on a later timeline: what was planned then would lose more than it said."""
+    to = "2026-11-01 07:00:00Z"
+    old = made(to=to, host="db3", timeline=1, begins=2, done=done)
+    code, taken = run(monkeypatch, to, noted={"restore": old.text}, as_json=True)
+    out, err = capsys.readouterr()
+    assert code == 0 and taken[0] == "write a marker on db1 and wait until it is archived" and len(taken) == 16
+    assert f"(*.before-{old.id})" in taken[6] and json.loads(out)["begins"] == 4 and json.loads(out)["lost"]
+    assert "had not stopped everything: it is planned anew" in " ".join(err.split()) and not json.loads(out)["resumed"]
+
+
+def test_where_nobody_leads_any_more_one_that_was_to_write_a_marker_is_planned_anew_and_another_one_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    to, nobody = "2026-11-01 00:00:00Z", views.backed_up(**NOBODY)
+    for done, first in (
+        (0, "keep Patroni from being started"),
+        (1, "keep Patroni from"),
+        (3, "stop Patroni and PostgreSQL on db3"),
+    ):
+        _, taken = run(monkeypatch, to, nobody, logs={}, noted={"restore": made(to=to, done=done).text})
+        assert taken[0].startswith(first)
+        assert ("archive what write-ahead log any host has and the archive lacks" in taken) == (done == 0)
 
 
 def test_a_program_is_told_the_plan_and_what_came_of_it(

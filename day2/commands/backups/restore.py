@@ -31,6 +31,7 @@ from day2.recovery.plan import (
     marks,
     may_lead,
     numbered,
+    overtaken,
     place,
     planned,
     read,
@@ -41,7 +42,7 @@ from health.view import ClusterView
 from .keeper import keeper
 from .outcome import GOES_ON, Outcome, carried_out, ended, verified
 from .sought import Asked, look_for, refuse_too_late
-from .telling import counted, say_away, say_kept, say_lost, say_unfinished, say_unproven, say_what_is_left, tell, where
+from .telling import counted, say_anew, say_away, say_kept, say_lost, say_unfinished, say_unproven, say_what_is_left, tell, where
 
 
 def restore(
@@ -69,13 +70,19 @@ def restore(
         unfinished = read(noted[NOTE]) if NOTE in noted else None
         away = unreadable(view, cluster)
         logs: dict[str, Log] = {}
+        anew = unfinished if unfinished and overtaken(unfinished, led=view.primary is not None) else None
+        unfinished = None if anew else unfinished
         going = resumed(asked, unfinished, away)
         if going is None:
             going, logs = prepared(cluster, view, actions, asked, noted, unfinished, away, keep=not discard)
+            # On hosts that are held for it already it goes by that name.
+            going = replace(going, id=anew.id) if anew else going
         outcome = Outcome(
             cluster, going, left(going), resumed=unfinished is not None, away=reasons(going, away),
             proven=proven(view, cluster, going.label),
         )  # fmt: skip
+        if anew:
+            say_anew(out, anew)
         if unfinished:
             say_unfinished(out, unfinished, going)
         else:

@@ -41,6 +41,15 @@ def say_unfinished(out: Console, unfinished: Restore, going: Restore) -> None:
     out.print("This goes on with it." if same else f"This goes to {escape(going.to)} in its place.", soft_wrap=True)
 
 
+def say_anew(out: Console, unfinished: Restore) -> None:
+    """That one was begun and had not stopped the cluster."""
+    out.print(
+        f"[yellow]A restore to {escape(unfinished.to)} was begun at {unfinished.began} and had not stopped everything:[/] it is"
+        " planned anew, as the cluster is now.",
+        soft_wrap=True,
+    )
+
+
 def say_lost(
     out: Console, cluster: Cluster, view: ClusterView, going: Restore, target: Target, lost: Mapping[str, Any] | None, logs: Logs
 ) -> None:
