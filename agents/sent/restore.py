@@ -95,10 +95,11 @@ def log(spec: Spec) -> dict[str, Any]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/") as process:
         assert process.stdout and process.stderr
         last = log_on_disk.last_ended(process.stdout)
-        end = log_on_disk.end(process.stderr.read(), there, begin)
+        said = process.stderr.read()
+        end = log_on_disk.end(said, there, begin)
     if process.returncode == TIMED_OUT:
         return {"problem": f"its write-ahead log could not be read to its end within {READ_SECONDS} s"}
-    return {"system": system, "last": last, **log_on_disk.told(there, end)}
+    return {"system": system, "last": last, "record": log_on_disk.last_record(said), **log_on_disk.told(there, end)}
 
 
 def last_ended(spec: Spec) -> float | None:

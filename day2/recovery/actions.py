@@ -8,10 +8,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from agents.recovery import careful
 from agents.sent import shipped
 from cluster import paths
-from cluster.dynamic_config import postgres_parameters
 from cluster.errors import ClusterError
 from cluster.recovery import Archive, Target, archive_of
 from cluster.topology import Cluster
@@ -23,10 +21,10 @@ from health.rules import findings
 from health.view import ClusterView
 
 from .arrival import Arrival, astray
-from .logs import Log, lacking, log_of
+from .logs import Log, ends, lacking, log_of
 from .notes import LAST, NOTE, etcd, key, notes
 from .plan import Restore, awaited, read_by
-from .words import arrived, last_words, reading, why
+from .words import arrived, last_words, settings, why
 
 LOOK_SECONDS = 1.0
 # For the restored server to archive by itself what it has written.
@@ -75,8 +73,8 @@ class RestoreActions:
         etcd(self._fleet, self._cluster, f"del {key(self._cluster, NOTE)}")
 
     def pass_over(self, timeline: int) -> None:
-        """As the promotion gate notes it of a server that nobody has followed: who is promoted next begins a later one. What it has
-        noted of a later one stays."""
+        """As the promotion gate notes it of a server that nobody has followed: who is promoted next begins a later one. A later
+        one that it has noted stays."""
         there = notes(self._fleet, self._cluster).get("promoted")
         if there and int(json.loads(there)["timeline"]) >= timeline:
             return
@@ -129,11 +127,17 @@ class RestoreActions:
         """Patroni and PostgreSQL are down there."""
         self._do("stop", [host], seconds=STOP_SECONDS)
 
-    def archive_rest(self, hosts: tuple[str, ...], away: tuple[str, ...] = (), *, led: bool = True) -> None:
-        """All that the servers have written is archived, but in the repositories that are away; where nobody led, also what was
-        for a primary to archive that is gone."""
+    def archive_left(self, hosts: tuple[str, ...], away: tuple[str, ...] = ()) -> tuple[int, ...]:
+        """All that the servers have is archived, but in the repositories that are away: also what was for a primary to archive
+        that is gone, and the file in which the log ends, which one that crashed has marked for nobody. Where that ends
+        (recovery/logs.py)."""
         archive = self.archive(away=dict.fromkeys(away, "away"))
-        also = {} if led else lacking(archive, self.logs(hosts))
+        logs = self.logs(hosts)
+        self.archive_marked(hosts, archive.system, away, lacking(archive, logs))
+        return ends(logs, archive.system)
+
+    def archive_marked(self, hosts: tuple[str, ...], system: str, away: tuple[str, ...], also: Mapping[str, list[str]]) -> None:
+        """What servers of that `system` identifier have marked as to be archived is, and `also` what is named for each."""
         # By the files that archive to one alone: what pgBackRest is told of all of them would wait for those that are away.
         there = [one.name for one in self._cluster.repositories if one.name not in away]
         # Where the settings have the oldest given up when much waits, pgBackRest would say that it has archived what it has not.
@@ -141,7 +145,7 @@ class RestoreActions:
         each = [[f"--config={paths.archive_config(name)}", "--no-archive-async", all_of_it] for name in there]
         pushes = each if away else [[all_of_it]]
         for host in hosts:  # one after the other: a repository takes one archiver at a time
-            spec = {"system": archive.system, "pushes": pushes, "keep_marks": bool(away), "also": also.get(host, [])}
+            spec = {"system": system, "pushes": pushes, "keep_marks": bool(away), "also": also.get(host, [])}
             self._do("archive_rest", [host], seconds=STOP_SECONDS, **spec)
 
     def set_aside(self, host: str, suffix: str) -> None:
@@ -189,7 +193,7 @@ class RestoreActions:
                 promoted = promoted or time.monotonic()
                 # It was started to archive nothing where a repository was away; that may have been an earlier call.
                 if restore.away or (server["waiting"] and time.monotonic() > promoted + ARCHIVES_SECONDS):
-                    self.archive_rest((host,), restore.away)
+                    self.archive_marked((host,), self.identify(host)["system"], restore.away, {})
                 if restore.away or not server["waiting"]:
                     break
             if said["active"] not in ("active", "activating", "deactivating"):
@@ -207,28 +211,7 @@ class RestoreActions:
     def _settings(self, restore: Restore) -> dict[str, Any]:
         """PostgreSQL's, as they are in etcd (recovery demands some of them), but for who may come in, and where it goes."""
         dcs = self.view().dcs
-        wanted = dcs.config.get("postgresql", {}).get("parameters") if dcs else None
-        sought = {"recovery_target_inclusive": "on", f"recovery_target_{restore.kind}": restore.value} if restore.value else {}
-        return {
-            **postgres_parameters(self._cluster),
-            **(wanted or {}),
-            "archive_mode": "on",
-            # With a repository away it would fail, and be tried as long as that has for an answer: see `recover`.
-            "archive_command": "/bin/false" if restore.away else f"pgbackrest --stanza={self._cluster.name} archive-push %p",
-            "restore_command": careful(f'pgbackrest --stanza={self._cluster.name}{reading(restore)} archive-get %f "%p"'),
-            "recovery_target_timeline": str(restore.timeline),
-            "recovery_target_action": "promote",
-            **sought,
-            "hot_standby": "off",  # as a replica it would refuse to go on where a parameter was raised since
-            "listen_addresses": "",
-            "ssl": "off",
-            "port": self._cluster.postgres.port,
-            "unix_socket_directories": "/run/pgquorum-restore",
-            "hba_file": "/run/pgquorum-restore/pg_hba.conf",
-            "external_pid_file": "",
-            "synchronous_standby_names": "",
-            "logging_collector": "off",
-        }
+        return settings(self._cluster, (dcs.config.get("postgresql", {}).get("parameters") if dcs else None) or {}, restore)
 
     def lead(self, host: str) -> None:
         """Starts Patroni on `host`, and returns when that leads and takes writes. Raises ClusterError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cluster.recovery import Target
+from cluster.timelines import lsn
 
 from .plan import Restore
 
@@ -30,4 +31,22 @@ def astray(restore: Restore, target: Target, arrival: Arrival) -> str | None:
         return "it has ended before that position"
     if target.kind != "latest" and not arrival.reason:
         return "its history does not say that it stopped there"
+    if target.kind == "latest" and restore.whole and not restore.away and restore.ends:
+        timeline, least = restore.ends
+        if (timeline, least) >= (restore.timeline, arrival.fork):
+            return (
+                f"it has ended at {lsn(arrival.fork)}, and hosts had more, beyond {lsn(least)} on timeline {timeline}: a file in"
+                " between is missing in the archive, or can't be read. `invoke restore --cancel` puts the old data back;"
+                f" `invoke restore --to latest --timeline {restore.timeline}` takes what there is"
+            )
     return None
+
+
+def outrun(restore: Restore) -> str | None:
+    """Why a plan that was to have all there is does not, now that everything is stopped: somebody was promoted meanwhile."""
+    if restore.kind != "latest" or not restore.whole or not restore.ends or restore.ends[0] <= restore.timeline:
+        return None
+    return (
+        f"hosts have timeline {restore.ends[0]}, which was begun after this was planned along {restore.timeline}: `invoke restore"
+        f" --cancel`, and then anew; or without it: `invoke restore --to latest --timeline {restore.timeline}`"
+    )

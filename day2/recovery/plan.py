@@ -48,7 +48,8 @@ class Restore:
     backup; `as_of`: it is read as it was at that moment (repo-target-time), empty for as it is. `away`: repositories that can't
     be read, so nothing is archived there before the new leader leads. `led`: the host that has the most of what there was,
     empty where that is `host`. `bound`: why it can't be called off since an earlier target, empty where it can. `spent`: a
-    timeline that an earlier target may have begun. `done` steps are done."""
+    timeline that an earlier target may have begun. `whole`: all there is is wanted, of the newest timeline. `ends`: where the log
+    of the hosts ended when all were stopped (recovery/logs.py), empty where that is not known. `done` steps are done."""
 
     id: str
     to: str
@@ -71,6 +72,8 @@ class Restore:
     led: str = ""
     bound: str = ""
     spent: int = 0
+    whole: bool = False
+    ends: tuple[int, ...] = ()
     done: int = 0
 
     @property
@@ -102,13 +105,14 @@ def read_by(number: int, as_of: str) -> list[str]:
 def read(text: str) -> Restore:
     """The Restore that is noted. Raises ValueError, TypeError and KeyError for what is none."""
     fields = json.loads(text)
-    several = {name: tuple(fields[name]) for name in ("taken", "hosts", "away") if name in fields}
+    several = {name: tuple(fields[name]) for name in ("taken", "hosts", "away", "ends") if name in fields}
     return Restore(**{**fields, **several})
 
 
 def planned(
     cluster: Cluster, target: Target, base: Base, along: Timeline, known: Mapping[int, Timeline], promoted: int, host: str,
     *, id: str, began: str, before: int, live: bool, keep: bool, as_of: str = "", away: Iterable[str] = (), led: str = "",
+    whole: bool = False,
 ) -> Restore:  # fmt: skip
     """A new restore on `host`. `promoted`: the last timeline that somebody was let begin, of which the archive may not know."""
     newest = max(*known, promoted)
@@ -132,6 +136,7 @@ def planned(
         as_of=as_of,
         away=tuple(away),
         led=led if led != host else "",
+        whole=whole,
     )
 
 
@@ -159,12 +164,18 @@ def spent(restore: Restore) -> int:
     return max(restore.spent, restore.begins if may_have else 0)
 
 
+def newest(unfinished: Restore | None) -> int | None:
+    """The newest timeline of the cluster's where a restore has not come to its end: what it has begun is none of it. None for the
+    newest there is."""
+    return max((unfinished.before, *unfinished.ends[:1])) if unfinished and not may_lead(unfinished) else None
+
+
 def instead(unfinished: Restore, new: Restore) -> Restore:
     """The new one in place of one that was not finished: the old data is where that has put it, and what it has restored is
     thrown away."""
     kept = replace(new, id=unfinished.id, keep=unfinished.keep, live=unfinished.live, began=unfinished.began)
     kept = replace(kept, host=unfinished.host, led=unfinished.led, hosts=unfinished.hosts, before=unfinished.before)
-    kept = replace(kept, bound=final(unfinished) or "", spent=spent(unfinished))
+    kept = replace(kept, bound=final(unfinished) or "", spent=spent(unfinished), ends=unfinished.ends)
     fetches = next(n for n, step in enumerate(steps(kept)) if isinstance(step, Fetch))
     return replace(kept, done=min(unfinished.done, fetches))
 
@@ -193,7 +204,7 @@ def steps(restore: Restore) -> tuple[RestoreStep, ...]:
         *((EndArchive(restore.best, restore.away, restore.repository, restore.number),) if restore.live else ()),
         HoldPatroni(restore.hosts, restore.id),
         *(StopMember(name) for name in last),
-        ArchiveRest(restore.hosts, restore.away, restore.live),
+        ArchiveRest(restore.hosts, restore.away),
         SetAside(restore.host, restore.suffix),
         *(aside if restore.keep else ()),
         Fetch(restore.host, restore.label, restore.timeline, restore.repository, restore.options),

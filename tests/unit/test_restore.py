@@ -25,7 +25,7 @@ from day2.recovery import steps as recovery_steps
 from day2.recovery.actions import RestoreActions
 from day2.recovery.arrival import Arrival, astray
 from day2.recovery.executor import call_off, carry_out
-from day2.recovery.logs import Log
+from day2.recovery.logs import Log, ends
 from day2.recovery.obstacles import Surveyed, objections, reachable, surveyed
 from day2.recovery.plan import (
     Restore,
@@ -130,7 +130,7 @@ def test_the_steps_of_a_restore() -> None:
         "stop Patroni and PostgreSQL on db2",
         "stop Patroni and PostgreSQL on db3",
         "stop Patroni and PostgreSQL on db1",
-        "archive what write-ahead log is left",
+        "archive what write-ahead log any host has and the archive lacks",
         "move the data on db1 aside (*.before-20261129T080000Z)",
         "move the data on db2 aside (*.before-20261129T080000Z)",
         "move the data on db3 aside (*.before-20261129T080000Z)",
@@ -198,12 +198,19 @@ class Acting(RecordingActions):
         super().__init__()
         self.noted: list[int] = []
         self._fails = fails
+        self.ends: tuple[int, ...] = (2, 0x5000028)
+        self.last: Restore | None = None
 
     def note(self, restore: Restore) -> None:
         self.noted.append(restore.done)
+        self.last = restore
 
     def noted_done(self, restore: Restore) -> None:
         self.calls.append(f"done {restore.done}")
+
+    def archive_left(self, hosts: tuple[str, ...], away: tuple[str, ...]) -> tuple[int, ...]:
+        self.calls.append("archive_left")
+        return self.ends
 
     def recover(self, host: str, restore: Restore, target: Target) -> Arrival:
         self.calls.append(f"recover {host}")
@@ -343,6 +350,66 @@ def test_the_server_has_to_be_where_it_was_sent(target: Target, arrival: Arrival
     assert astray(made(), target, arrival) == why
 
 
+LATEST = parse_target("latest")
+
+
+@pytest.mark.parametrize(
+    ("differs", "fork", "timeline"),
+    [
+        ({}, 0x5000029, 2),  # the last whole record was read
+        ({"ends": ()}, 4, 2),  # nobody could say
+        ({"ends": (1, 0x9000000)}, 4, 2),  # the hosts are behind what the archive has
+        ({"whole": False}, 4, 2),  # the timeline was named
+        ({"away": ("s3",)}, 4, 2),
+    ],
+)
+def test_all_there_is_was_read_or_more_was_not_asked_for(differs: dict[str, Any], fork: int, timeline: int) -> None:
+    going = made(**{"whole": True, "ends": (2, 0x5000028), "timeline": timeline} | differs)
+    assert astray(going, LATEST, Arrival(3, fork, "", 0.0)) is None
+
+
+@pytest.mark.parametrize("ends", [(2, 0x5000028), (3, 1)])
+def test_a_recovery_that_ended_before_the_hosts_log_is_not_the_latest(ends: tuple[int, ...]) -> None:
+    """PostgreSQL ends without a word at the first file that is missing."""
+    why = astray(made(whole=True, ends=ends), LATEST, Arrival(3, 0x5000028, "", 0.0))
+    assert why and why.startswith("it has ended at 0/5000028, and hosts had more, beyond 0/")
+    assert "`invoke restore --to latest --timeline 2` takes what there is" in why
+
+
+def test_where_the_hosts_log_ends_is_noted_once_all_are_stopped_and_a_plan_that_was_outrun_ends_there() -> None:
+    latest = made(to="latest", kind="latest", value="", whole=True)
+    actions = Acting()
+    carry_out(latest, LATEST, actions, lambda step: None, lambda step: None)  # type: ignore[arg-type]
+    assert actions.last and read(actions.last.text).ends == (2, 0x5000028)
+    outrun = Acting()
+    outrun.ends = (3, 1)
+    with pytest.raises(ClusterError, match="hosts have timeline 3, which was begun after this was planned along 2: "):
+        carry_out(latest, LATEST, outrun, lambda step: None, lambda step: None)  # type: ignore[arg-type]
+    assert outrun.noted[-1] == 5 and "set_aside" not in outrun.calls
+    carry_out(replace(latest, whole=False), LATEST, outrun, lambda step: None, lambda step: None)  # type: ignore[arg-type]
+
+
+def test_what_a_recovery_has_to_come_to_is_the_last_whole_record_of_the_log_that_goes_furthest() -> None:
+    logs = {"db1": replace(on_host(3), record=0x60000C8), "db2": on_host(2), "db3": on_host(9, system="another")}
+    assert ends(logs, views.KEYS["initialize"]) == (3, 0x60000C8)
+    assert ends({"db1": on_host(3)}, views.KEYS["initialize"]) == (3, 0x6000000)  # it ends at 0/6000100
+    assert ends({"db1": replace(on_host(3), end=0x6000000)}, views.KEYS["initialize"]) == (3, 0x5000000)
+    assert ends({}, views.KEYS["initialize"]) == ()
+
+
+def test_what_a_leader_that_crashed_has_marked_for_nobody_is_archived_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file in which its log ends has no mark; a restore from a cluster that was led left it out."""
+    asked: list[tuple[str, Any]] = []
+    part = "000000020000000000000006"
+    actions = RestoreActions(None, SHOP, None, print)  # type: ignore[arg-type]
+    monkeypatch.setattr(actions, "archive", lambda **how: archive_of({"local": ARCHIVE}))
+    crashed = Log(views.KEYS["initialize"], 2, 0x6000100, (), part, {}, None, 0x60000C8)
+    monkeypatch.setattr(actions, "logs", lambda hosts: {"db1": crashed})
+    monkeypatch.setattr(actions, "_do", lambda deed, hosts, **how: asked.append((hosts[0], how["also"])))
+    assert actions.archive_left(("db1", "db2")) == (2, 0x60000C8)
+    assert asked == [("db1", [part]), ("db2", [])]
+
+
 def test_a_transaction_from_after_the_time_is_one_too_many() -> None:
     assert TIME.time
     late = Arrival(3, 5, "before", TIME.time.timestamp() + 0.5)
@@ -472,7 +539,7 @@ def test_the_latest_of_a_leader_whose_timeline_is_not_archived_yet_is_on_that_on
     """Else all that was written since the failover would be thrown away without a word."""
     _, taken = run(monkeypatch, "latest", logs={"db1": on_host(3)})
     assert "replay timeline 3 on db1 up to its end, and begin timeline 4 there" in taken
-    assert "archive what write-ahead log is left" in taken
+    assert "archive what write-ahead log any host has and the archive lacks" in taken
     with pytest.raises(ClusterError, match="db1 writes timeline 3, and the newest that the archive and that host tell of is 2: "):
         run(monkeypatch, "latest", logs={})
     _, taken = run(monkeypatch, "latest", logs={}, timeline="2")
@@ -532,6 +599,26 @@ def test_on_a_timeline_that_was_left_no_marker_is_written_so_a_moment_behind_its
         run(monkeypatch, "0/6000001", views.backed_up(**NOBODY), logs={})
 
 
+def test_the_latest_is_not_what_an_unfinished_restore_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was promoted already, and that is in the archive: the newest timeline there, and one that goes back."""
+    begun = {**ARCHIVE, "histories": {**ARCHIVE["histories"], "3": ["1\t0/3000000\tx\n\n2\t0/4000000\tbefore 2026\n", 1e12]}}
+    noted = {"restore": made(done=10, before=2).text}
+    _, taken = run(monkeypatch, "latest", archived={"local": begun}, noted=noted, logs={})
+    assert "replay timeline 2 on db1 up to its end, and begin timeline 4 there" in taken
+    _, taken = run(monkeypatch, "latest", archived={"local": begun}, noted=noted, logs={}, timeline="3")
+    assert "replay timeline 3 on db1 up to its end, and begin timeline 4 there" in taken
+
+
+def test_whoever_names_the_timeline_of_one_that_was_not_finished_takes_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Restore] = []
+    monkeypatch.setattr(command, "show_plan", lambda out, steps: None)
+    monkeypatch.setattr(command, "say_away", lambda out, going, away: seen.append(going))
+    noted = {"restore": made(to="latest", kind="latest", value="", whole=True, ends=(2, 5), done=10).text}
+    for timeline, whole in ((None, True), ("2", False)):
+        run(monkeypatch, "latest", noted=noted, timeline=timeline, dry=True)
+        assert seen[-1].whole is whole and seen[-1].done == 10
+
+
 def test_what_an_unfinished_restore_has_left_on_a_host_is_no_log_of_the_cluster_s(monkeypatch: pytest.MonkeyPatch) -> None:
     _, taken = run(monkeypatch, "latest", logs={"db1": on_host(3)}, noted={"restore": made(done=11).text})
     assert "replay timeline 2 on db1 up to its end, and begin timeline 3 there" in taken
@@ -559,7 +646,7 @@ def test_a_repository_that_is_away_is_told_and_left_out(
     said = capsys.readouterr().out
     assert code == 0 and "repository s3 can't be read (no answer): this goes on with local" in said
     assert taken[0] == "write a marker on db1 and wait until it is archived in local"
-    assert "archive what write-ahead log is left, but not in s3" in taken
+    assert "archive what write-ahead log any host has and the archive lacks, but not in s3" in taken
     with pytest.raises(ClusterError, match=r"no backup leads to .*; repository s3 can't be read, and may have one: no answer"):
         run(monkeypatch, "1970-01-01 00:00:00Z", view, of=TWO, archived=told)
 
@@ -569,9 +656,9 @@ def test_one_that_is_taken_up_again_leaves_out_what_is_away_by_then(monkeypatch:
     begun = made(repository="local", away=())
     begun = replace(begun, done=5)
     _, taken = run(monkeypatch, TIME.text, view, of=TWO, noted={"restore": begun.text})
-    assert "archive what write-ahead log is left, but not in s3" in taken
+    assert "archive what write-ahead log any host has and the archive lacks, but not in s3" in taken
     _, taken = run(monkeypatch, TIME.text, of=TWO, noted={"restore": replace(begun, away=("s3",)).text})
-    assert "archive what write-ahead log is left" in taken
+    assert "archive what write-ahead log any host has and the archive lacks" in taken
 
 
 @pytest.mark.parametrize("done", [0, 1, 2, 4])
@@ -592,14 +679,11 @@ def test_where_nobody_leads_any_more_one_that_was_to_write_a_marker_is_planned_a
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     to, nobody = "2026-11-01 00:00:00Z", views.backed_up(**NOBODY)
-    for done, first in (
-        (0, "keep Patroni from being started"),
-        (1, "keep Patroni from"),
-        (3, "stop Patroni and PostgreSQL on db3"),
-    ):
-        _, taken = run(monkeypatch, to, nobody, logs={}, noted={"restore": made(to=to, done=done).text})
+    for done, first, begins in ((0, "keep Patroni", 4), (1, "keep Patroni", 3), (3, "stop Patroni and PostgreSQL on db3", 3)):
+        noted, last = {"restore": made(to=to, done=done).text}, datetime(2026, 11, 2, tzinfo=UTC).timestamp()
+        _, taken = run(monkeypatch, to, nobody, logs={"db1": on_host(3, last)}, noted=noted)
         assert taken[0].startswith(first)
-        assert ("archive what write-ahead log any host has and the archive lacks" in taken) == (done == 0)
+        assert any(one.endswith(f"and begin timeline {begins} there") for one in taken)
 
 
 def test_a_program_is_told_the_plan_and_what_came_of_it(

@@ -202,7 +202,7 @@ def test_where_the_log_of_a_stopped_server_ends_is_read_from_its_last_checkpoint
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     told = restore.log(spec(data, binaries="/bin", to_the_end=True))
     assert (told["system"], told["timeline"], told["end"]) == ("7", 1, 0x2000128)
-    assert told["last"] == datetime(2026, 11, 29, 7, 0, 0, 500_000, UTC).timestamp()
+    assert told["last"] == datetime(2026, 11, 29, 7, 0, 0, 500_000, UTC).timestamp() and told["record"] == 0x2000100
     asked = f"/bin/pg_waldump --path={data}/pg_wal --rmgr=Transaction --start=0/2000000 {name} {name}"
     assert asked in Path(f"{runuser}.asked").read_text()
     runuser.write_text("#!/bin/sh\nexit 124\n")

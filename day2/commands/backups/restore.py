@@ -30,6 +30,7 @@ from day2.recovery.plan import (
     left,
     marks,
     may_lead,
+    newest,
     numbered,
     overtaken,
     place,
@@ -145,7 +146,9 @@ def resumed(asked: Asked, unfinished: Restore | None, away: Iterable[str]) -> Re
         return None
     if asked.timeline not in (None, unfinished.timeline):
         return None
-    return replace(unfinished, away=tuple(name for name in away if name != unfinished.repository))
+    # Whoever names the timeline takes what there is of it.
+    whole = unfinished.whole and asked.timeline is None
+    return replace(unfinished, away=tuple(name for name in away if name != unfinished.repository), whole=whole)
 
 
 def prepared(
@@ -156,7 +159,7 @@ def prepared(
     ClusterError where it can't be."""
     now, target = datetime.now(UTC), asked.target
     logs = on_hosts(cluster, view, actions, asked, unfinished)
-    found = look_for(actions, asked, noted, away, logs=logs)
+    found = look_for(actions, asked, noted, away, logs=logs, newest=newest(unfinished))
     logs = of_cluster(logs, found.archive.system)
     known, base, along = found.archive.timelines, found.base, found.along
     led = place(view, cluster) if view.primary else furthest(logs) or place(view, cluster)
@@ -179,6 +182,7 @@ def prepared(
         id=f"{now:%Y%m%dT%H%M%SZ}", began=now.isoformat(timespec="seconds"),
         before=view.primary.timeline if live and view.primary else max(known), live=live, keep=keep,
         as_of=asked.as_of, led="" if keep else led,
+        whole=target.kind == "latest" and not asked.as_of and asked.timeline is None,
         away=(name for name in {**away, **found.archive.silent} if name != base.repository),
     )  # fmt: skip
     if unfinished and not may_lead(unfinished):
