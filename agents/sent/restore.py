@@ -50,6 +50,23 @@ def hold(spec: Spec) -> None:
     run("systemctl", "daemon-reload")
 
 
+def keep_note(spec: Spec) -> None:
+    """Writes what the restore has come to (`text`) beside what holds Patroni here, for a day on which etcd knows nothing of it.
+    Where Patroni is not held, nothing."""
+    note = Path(spec["note"])
+    if note.exists():
+        new = note.with_name(f"{note.name}.new")
+        new.write_text(spec["text"] + "\n")
+        new.chmod(0o644)
+        new.replace(note)
+
+
+def read_note(spec: Spec) -> str | None:
+    """What is noted here of a restore that holds Patroni; None for none."""
+    note = Path(spec["note"])
+    return note.read_text() if note.exists() else None
+
+
 def release(spec: Spec) -> None:
     """Patroni may be started again."""
     drop_in = Path(spec["drop_in"])
@@ -342,7 +359,8 @@ def run(*command: str, seconds: float = 60) -> str:
 
 
 DEEDS = {f.__name__: f for f in (
-    survey, hold, release, stop, log, last_ended, archive_rest, set_aside, put_back, fetch, recover, look, finish, identify,
+    survey, hold, keep_note, read_note, release, stop, log, last_ended, archive_rest, set_aside, put_back, fetch, recover, look,
+    finish, identify,
 )}  # fmt: skip
 
 if __name__ == "__main__":

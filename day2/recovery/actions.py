@@ -6,6 +6,7 @@ import json
 import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from agents.sent import shipped
@@ -23,7 +24,7 @@ from health.view import ClusterView
 from .arrival import Arrival, astray
 from .logs import Log, ends, lacking, log_of
 from .notes import LAST, NOTE, etcd, key, notes
-from .plan import Restore, awaited, read_by
+from .plan import Restore, awaited, furthest_of, read_by
 from .words import arrived, last_words, settings, why
 
 LOOK_SECONDS = 1.0
@@ -60,8 +61,15 @@ class RestoreActions:
     # Notes in etcd
 
     def note(self, restore: Restore) -> None:
-        """Writes into etcd, in place of the last note, which restore is under way and what it has come to."""
+        """Writes into etcd, in place of the last note, which restore is under way and what it has come to; and on the hosts that
+        it holds, which have it should etcd be lost."""
         etcd(self._fleet, self._cluster, f"put {key(self._cluster, NOTE)} {shlex.quote(restore.text)}")
+        with suppress(ClusterError):  # etcd's is what counts
+            self._do("keep_note", restore.hosts, text=restore.text)
+
+    def noted_on_hosts(self) -> Restore | None:
+        """The restore that hosts are held for, as the one tells that has come furthest; None for none."""
+        return furthest_of(self._do("read_note", [one.name for one in self._cluster.postgres_hosts]).values())
 
     def noted_done(self, restore: Restore) -> None:
         """Notes in etcd that a restore is done and where it went, and removes the note of one that is under way."""

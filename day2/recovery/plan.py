@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 from cluster.recovery import Kind, Mark, Target
@@ -107,6 +108,15 @@ def read(text: str) -> Restore:
     fields = json.loads(text)
     several = {name: tuple(fields[name]) for name in ("taken", "hosts", "away", "ends") if name in fields}
     return Restore(**{**fields, **several})
+
+
+def furthest_of(texts: Iterable[str | None]) -> Restore | None:
+    """Of what hosts have noted, what has come furthest; None where none has anything that says enough."""
+    found = []
+    for text in filter(None, texts):
+        with suppress(ValueError, TypeError, KeyError):
+            found.append(read(text))
+    return max(found, key=lambda one: one.done, default=None)
 
 
 def planned(

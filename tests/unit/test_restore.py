@@ -33,6 +33,7 @@ from day2.recovery.plan import (
     back,
     fetching,
     final,
+    furthest_of,
     instead,
     left,
     marks,
@@ -241,6 +242,34 @@ def test_a_step_that_failed_is_done_again_by_the_next_call() -> None:
     assert again.calls[0] == "fetch" and "set_aside" not in again.calls
 
 
+def test_where_etcd_knows_of_none_any_more_the_hosts_that_are_held_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that was told last, and nothing that says too little to go on with."""
+    told = [made(done=7).text, made(done=8).text, '{"restore": "20261129T080000Z"}', "", None, "no JSON"]
+    assert furthest_of(told) == made(done=8) and furthest_of([None, '{"restore": "x"}']) is None
+    _, taken = run(monkeypatch, TIME.text, on_hosts=made(done=10))
+    assert taken[0].startswith("replay timeline 2 on db1") and len(taken) == 6
+
+
+def test_status_tells_of_it_then_too() -> None:
+    held = views.backed_up(db2=views.database("db2", restoring={"to": "latest", "host": "db1", "began": "2026", "done": 7}))
+    (found,) = [one for one in findings(held, SHOP) if one.rule == "restore.unfinished"]
+    assert "a restore to latest on db1, begun at 2026, is under way or was interrupted" in found.text
+
+
+def test_what_a_restore_has_come_to_is_noted_in_etcd_and_on_the_hosts_that_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, tuple[str, ...], str]] = []
+    actions = RestoreActions(None, SHOP, None, print)  # type: ignore[arg-type]
+    monkeypatch.setattr(doing, "etcd", lambda fleet, cluster, command: asked.append(("etcd", (), command)))
+
+    def told(deed: str, hosts: tuple[str, ...], *, text: str) -> None:
+        asked.append((deed, hosts, text))
+        raise ClusterError("db3 does not answer: etcd has it")
+
+    monkeypatch.setattr(actions, "_do", told)
+    actions.note(made(done=4))
+    assert [one[0] for one in asked] == ["etcd", "keep_note"] and asked[1][1:] == (("db1", "db2", "db3"), made(done=4).text)
+
+
 def test_another_target_in_place_of_one_that_was_not_finished_never_touches_the_old_data_again() -> None:
     unfinished = made(done=11, host="db2")
     latest = made(id="another", to="latest", kind="latest", value="", label="other", live=False)
@@ -320,8 +349,9 @@ def test_another_target_does_not_make_one_free_again_that_could_not_be_called_of
 
 
 def test_what_can_not_be_called_off_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def cancelled(noted: dict[str, str], **options: Any) -> int:
-        cut_off(monkeypatch, cancel, views.backed_up(), notes=lambda fleet, cluster: noted)
+    def cancelled(noted: dict[str, str], held: Restore | None = None, **options: Any) -> int:
+        actions = SimpleNamespace(noted_on_hosts=lambda: held)
+        cut_off(monkeypatch, cancel, views.backed_up(), notes=lambda fleet, cluster: noted, RestoreActions=lambda *parts: actions)
         return cancel.call_off(SHOP, **{"to": None, "dry": True, "yes": True} | options)
 
     with pytest.raises(ClusterError, match="no restore is under way"):
@@ -331,6 +361,8 @@ def test_what_can_not_be_called_off_is_told(monkeypatch: pytest.MonkeyPatch, cap
     with pytest.raises(ClusterError, match="should be one of them"):
         cancelled({"restore": made(done=3).text}, to="latest")
     assert cancelled({"restore": made(done=3).text}) == 0
+    assert "1. move the old data on db1 back" in capsys.readouterr().out
+    assert cancelled({}, made(done=7)) == 0  # etcd was lost, the hosts know
     assert "1. move the old data on db1 back" in capsys.readouterr().out
 
 
@@ -439,7 +471,7 @@ ARCHIVE = {
 def run(
     monkeypatch: pytest.MonkeyPatch, to: str, view: ClusterView | None = None, of: Cluster = SHOP,
     archived: dict[str, Any] | None = None, fails: BaseException | None = None, logs: dict[str, Log] | None = None,
-    last: float | None = None, **options: Any,
+    last: float | None = None, on_hosts: Restore | None = None, **options: Any,
 ) -> tuple[int, list[str]]:  # fmt: skip
     """The command, without a host: its exit code, and the steps that it took. With what is `archived`, and
     `logs` on hosts, and the `last` transaction in the archive; after the first step it `fails`."""
@@ -450,6 +482,7 @@ def run(
         identify=lambda host: {"system": views.KEYS["initialize"]},
         logs=lambda hosts, to_the_end=True: {host: there[host] for host in hosts if host in there},
         last_ended=lambda host, names, options: last,
+        noted_on_hosts=lambda: on_hosts,
         survey=lambda: {name: vars(data()) for name in views.DATABASES},
     )
 

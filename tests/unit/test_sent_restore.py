@@ -139,8 +139,14 @@ def test_patroni_is_held_by_a_condition_and_released(tmp_path: Path, monkeypatch
     restore.hold(held)
     restore.hold(held)
     assert f"ConditionPathExists=!{note}" in drop_in.read_text() and json.loads(note.read_text()) == {"restore": "x"}
+    restore.keep_note(held | {"text": '{"to": "latest"}'})
+    assert json.loads(restore.read_note(held) or "") == {"to": "latest"} and [one.name for one in note.parent.iterdir()] == [
+        note.name
+    ]
     restore.release(held)
     restore.release(held)
+    restore.keep_note(held | {"text": "x"})  # where Patroni is not held any more, nothing holds it again
+    assert restore.read_note(held) is None
     assert not note.exists() and not drop_in.parent.exists()
     assert set(asked) == {("systemctl", "daemon-reload")}
 

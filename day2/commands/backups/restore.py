@@ -68,7 +68,7 @@ def restore(
         interrupts = Interrupts(lambda text: out.print(GOES_ON))
         actions = RestoreActions(fleet, cluster, interrupts, partial(tell, out))
         noted = notes(fleet, cluster)
-        unfinished = read(noted[NOTE]) if NOTE in noted else None
+        unfinished = read(noted[NOTE]) if NOTE in noted else actions.noted_on_hosts()
         away = unreadable(view, cluster)
         logs: dict[str, Log] = {}
         anew = unfinished if unfinished and overtaken(unfinished, led=view.primary is not None) else None
