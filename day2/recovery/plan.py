@@ -50,7 +50,8 @@ class Restore:
     be read, so nothing is archived there before the new leader leads. `led`: the host that has the most of what there was,
     empty where that is `host`. `bound`: why it can't be called off since an earlier target, empty where it can. `spent`: a
     timeline that an earlier target may have begun. `whole`: all there is is wanted, of the newest timeline. `ends`: where the log
-    of the hosts ended when all were stopped (recovery/logs.py), empty where that is not known. `done` steps are done."""
+    of the hosts ended when all were stopped (recovery/logs.py), empty where that is not known. `ways`: the
+    backups that lead to where the cluster was. `done` steps are done."""
 
     id: str
     to: str
@@ -75,6 +76,7 @@ class Restore:
     spent: int = 0
     whole: bool = False
     ends: tuple[int, ...] = ()
+    ways: tuple[str, ...] = ()
     done: int = 0
 
     @property
@@ -106,7 +108,7 @@ def read_by(number: int, as_of: str) -> list[str]:
 def read(text: str) -> Restore:
     """The Restore that is noted. Raises ValueError, TypeError and KeyError for what is none."""
     fields = json.loads(text)
-    several = {name: tuple(fields[name]) for name in ("taken", "hosts", "away", "ends") if name in fields}
+    several = {name: tuple(fields[name]) for name in ("taken", "hosts", "away", "ends", "ways") if name in fields}
     return Restore(**{**fields, **several})
 
 
@@ -185,7 +187,7 @@ def instead(unfinished: Restore, new: Restore) -> Restore:
     thrown away."""
     kept = replace(new, id=unfinished.id, keep=unfinished.keep, live=unfinished.live, began=unfinished.began)
     kept = replace(kept, host=unfinished.host, led=unfinished.led, hosts=unfinished.hosts, before=unfinished.before)
-    kept = replace(kept, bound=final(unfinished) or "", spent=spent(unfinished), ends=unfinished.ends)
+    kept = replace(kept, bound=final(unfinished) or "", spent=spent(unfinished), ends=unfinished.ends, ways=unfinished.ways)
     fetches = next(n for n, step in enumerate(steps(kept)) if isinstance(step, Fetch))
     return replace(kept, done=min(unfinished.done, fetches))
 

@@ -43,8 +43,9 @@ from day2.recovery.plan import (
     read,
     steps,
 )
+from day2.recovery.way_back import WayBack, ways_back
 from day2.recovery.words import arrived
-from health.backup_states import BackupRun, Repository
+from health.backup_states import Backup, BackupRun, Repository
 from health.rules import findings
 from health.view import ClusterView
 
@@ -536,6 +537,51 @@ def test_where_nothing_is_kept_the_backup_goes_to_another_host_than_the_leader_s
     nobody = views.backed_up(**NOBODY)
     _, taken = run(monkeypatch, "latest", nobody, logs={"db1": on_host(2), "db2": on_host(3)}, discard=True)
     assert taken[5] == "delete the data on db1" and taken[9] == "delete the data on db2"
+
+
+def way(number: int, kind: str = "full") -> Backup:
+    return replace(views.backup(kind, age=1000.0 - number), label=f"{number}F" if kind == "full" else f"{number}F_1I")
+
+
+@pytest.mark.parametrize(
+    ("keep", "there", "ways", "found"),
+    [
+        # The restore's own is the second: the next backup of any kind has the first expire.
+        (1, [way(1)], ("1F",), [WayBack("local", "1F", 0)]),
+        (2, [way(1)], ("1F",), [WayBack("local", "1F", 1)]),
+        (3, [way(1)], ("1F",), [WayBack("local", "1F", 2)]),
+        (2, [way(1), way(2), way(3)], ("1F", "2F"), [WayBack("local", "2F", 0)]),
+        (4, [way(1), way(1, "incr"), way(2)], ("1F_1I",), [WayBack("local", "1F", 2)]),
+        (4, [way(1)], ("gone",), []),
+        (4, [], ("1F",), []),
+    ],
+)
+def test_how_long_a_restore_can_be_undone(keep: int, there: list[Backup], ways: tuple[str, ...], found: list[WayBack]) -> None:
+    of = cluster(backup=True, backup_keep_full=keep)
+    state = replace(views.backups(), backups=tuple(there))
+    assert [*ways_back(of, made(ways=ways), state, 1_000_000.0)] == found
+    assert [*ways_back(of, made(ways=ways), None, 1_000_000.0)] == []
+
+
+def test_where_days_are_kept_the_backup_after_it_has_to_be_as_old() -> None:
+    of, state = cluster(backup=True, backup_keep_days=2), replace(views.backups(), backups=(way(1), way(2)))
+    (first,) = ways_back(of, made(ways=("1F",)), state, 1_000_000.0)
+    (last,) = ways_back(of, made(ways=("2F",)), state, 1_000_000.0)
+    assert first.until == way(2).ended + 2 * 86_400 and last.until == 1_000_000 + 2 * 86_400
+
+
+def test_until_when_all_can_be_had_back_is_told_in_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = views.backed_up(keep1=views.keeper(backups=views.backups(replace(views.backup(), label=BASE.label))))
+    run(monkeypatch, "2026-11-01 07:00:00Z", view, of=cluster(backup=True, backup_keep_full=1))
+    said = capsys.readouterr().out
+    assert f"For that backup {BASE.label} is needed, which expires with the next scheduled backup, of any kind" in said
+    run(monkeypatch, "2026-11-01 07:00:00Z", view, as_json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert document["ways_back"] == [{"repository": "local", "backup": BASE.label, "fulls": 3, "until": None}]
+    run(monkeypatch, "2026-11-01 07:00:00Z")  # its label is none of those that lead there
+    assert "no backup is known that leads back to where it was" in capsys.readouterr().out
 
 
 def test_dry_prints_the_same_steps_and_takes_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,6 +37,7 @@ from day2.recovery.plan import (
     planned,
     read,
 )  # fmt: skip
+from day2.recovery.way_back import WayBack, leading, ways_back
 from day2.ui.console import EXIT_OK, confirm, console
 from health.view import ClusterView
 
@@ -80,7 +81,7 @@ def restore(
             going = replace(going, id=anew.id) if anew else going
         outcome = Outcome(
             cluster, going, left(going), resumed=unfinished is not None, away=reasons(going, away),
-            proven=proven(view, cluster, going.label),
+            proven=proven(view, cluster, going.label), ways=undone_by(view, cluster, going),
         )  # fmt: skip
         if anew:
             say_anew(out, anew)
@@ -104,7 +105,7 @@ def restore(
             out.print(escape(where(outcome.arrival)), soft_wrap=True)
     if done:
         verified(out, outcome)
-        say_what_is_left(out, cluster, going)
+        say_what_is_left(out, cluster, going, outcome.ways)
     return ended(outcome, as_json=as_json)
 
 
@@ -117,6 +118,12 @@ def proven(view: ClusterView, cluster: Cluster, label: str) -> bool | None:
     """Whether the last drill of the backup has passed; None where there was none, or that can't be seen."""
     states = [view.hosts[host.name].backups for host in cluster.backup_hosts]
     return next((state.proven[label].passed for state in states if state and label in state.proven), None)
+
+
+def undone_by(view: ClusterView, cluster: Cluster, going: Restore) -> list[WayBack]:
+    """The backups by which this can be undone; none where another cluster runs, whose archive this is not."""
+    state = next((view.hosts[host.name].backups for host in cluster.backup_hosts), None)
+    return [*ways_back(cluster, going, state, datetime.now(UTC).timestamp())] if going.live else []
 
 
 def lost_by(
@@ -177,14 +184,16 @@ def prepared(
     if not marked and unfinished is None:
         refuse_too_late(actions, host, asked, found, numbered(cluster, base.repository), logs)
     promoted = view.dcs.configurations.promoted if view.dcs else None
+    before = view.primary.timeline if live and view.primary else max(known)
     made = planned(
         cluster, target, base, along, known, promoted.timeline if promoted else 0, host,
         id=f"{now:%Y%m%dT%H%M%SZ}", began=now.isoformat(timespec="seconds"),
-        before=view.primary.timeline if live and view.primary else max(known), live=live, keep=keep,
+        before=before, live=live, keep=keep,
         as_of=asked.as_of, led="" if keep else led,
         whole=target.kind == "latest" and not asked.as_of and asked.timeline is None,
         away=(name for name in {**away, **found.archive.silent} if name != base.repository),
     )  # fmt: skip
+    made = replace(made, ways=() if asked.as_of else leading(found.archive, before))
     if unfinished and not may_lead(unfinished):
         return instead(unfinished, made), logs
     surveys: dict[str, Surveyed] = {name: surveyed(said) for name, said in actions.survey().items()}
