@@ -50,8 +50,8 @@ class Restore:
     be read, so nothing is archived there before the new leader leads. `led`: the host that has the most of what there was,
     empty where that is `host`. `bound`: why it can't be called off since an earlier target, empty where it can. `spent`: a
     timeline that an earlier target may have begun. `whole`: all there is is wanted, of the newest timeline. `ends`: where the log
-    of the hosts ended when all were stopped (recovery/logs.py), empty where that is not known. `ways`: the
-    backups that lead to where the cluster was. `done` steps are done."""
+    of the hosts ended when all were stopped (recovery/logs.py), empty where that is not known. `ways`: the backups that lead to
+    where the cluster was. `done` steps are done."""
 
     id: str
     to: str
@@ -251,7 +251,7 @@ def final(restore: Restore) -> str | None:
         return restore.bound
     if any(isinstance(step, ForgetCourse) for step in begun(restore)):
         return "what etcd had of the old course may be gone: let it come to its end, and then go back"
-    if restore.best in deleted(restore):
+    if set(deleted(restore)) - {restore.host} or restore.best in deleted(restore):
         return "old data may be deleted: let it come to its end, and then go back"
     return None
 
@@ -260,7 +260,7 @@ def back(restore: Restore) -> tuple[RestoreStep, ...]:
     """The steps that call it off: all is as it was before, but that a host whose old data was deleted makes it anew."""
     return (
         *(PutBack(name, restore.suffix) for name in restore.hosts if restore.keep),
-        *(Clear(name) for name in deleted(restore)),
+        *(Clear(name) for name in deleted(restore)),  # that is where the backup went, and nowhere else
         *((PassOver(number),) if (number := spent(restore)) else ()),
         StartPatroni((restore.best, *(name for name in restore.hosts if name != restore.best))),
         AwaitReplicas(),
