@@ -122,6 +122,21 @@ def put_back(data: Path, suffix: str) -> None:
         kept.rename(data)
 
 
+def put_back_wal(data: Path, suffix: str) -> None:
+    """The write-ahead log has its own name again, where a move aside was cut off behind it and before the data itself."""
+    link = data / "pg_wal"
+    with acting_as():
+        if not link.is_symlink():
+            return
+        now = link.parent / link.readlink()
+        own = now.with_name(now.name.removesuffix(suffix))
+        kept = own.with_name(own.name + suffix)
+        if kept.exists() and not own.exists():
+            kept.rename(own)
+    if now != own:
+        move_wal(link, lambda name: name.removesuffix(suffix))
+
+
 def move_wal(link: Path, renamed: Callable[[str], str]) -> None:
     """Where the write-ahead log is elsewhere, gives its directory another name and leads there. Once more ends what was begun."""
     with acting_as():

@@ -20,6 +20,8 @@ from agents.wal import LSN, beginning, of_timeline, position, waldump
 NO_FILE = re.compile(r"could not find file \"([0-9A-F]{24})\"")
 # What a recovery to a moment stops before, where it is later than that.
 ENDED = re.compile(r"desc: (?:COMMIT|ABORT)[A-Z_]* .*?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.?\d*) UTC")
+# Which record was the last whole one, by its beginning.
+LAST_RECORD = re.compile(r"error in WAL record at ([0-9A-F]+/[0-9A-F]+)")
 FILES_BEFORE = 4
 # Of pg_controldata's lines: a place in the log, and the one that has its timeline.
 PLACES = {
@@ -76,6 +78,12 @@ def end(said: str, there: There, begin: int) -> int:
     places = [position(found[0]) for found in LSN.finditer(said)]
     files = [beginning(name, there.log.size) for name in NO_FILE.findall(said)]
     return max([begin, *places, *files])
+
+
+def last_record(said: str) -> int:
+    """Where the last record begins that is whole, by what pg_waldump complains of in the end; 0 where it does not say."""
+    found = LAST_RECORD.search(said)
+    return position(found[1]) if found else 0
 
 
 def _files(there: There, begin: int) -> list[str]:

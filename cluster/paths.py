@@ -70,6 +70,7 @@ BACKUP_TLS = "/etc/pgbackrest/tls"  # ca.crt, server.{crt,key}: each host is ser
 BACKUP_LOCKS = "/run/pgbackrest"
 # A file for each kind of backup that was begun and has not come to a good end: systemd forgets that with a reboot.
 BACKUP_BEGUN = "/var/lib/pgquorum-backup"
+EXPIRES_NONE = ".expires-none"  # behind the kind of backup: a file there, which says so of the next one of that kind
 ARCHIVE_PUSH = "/usr/local/lib/pgquorum/pgbackrest-push"  # archive_command, which without `pgbackrest` in it makes no backup
 # On database hosts, where there are several repositories: what archives to each, and notes what it has got.
 ARCHIVE_EACH = "/usr/local/lib/pgquorum/pgbackrest-push-each"

@@ -43,6 +43,7 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
         asked["watchdog"] = {"device": paths.WATCHDOG, "unit": "patroni.service"}
         left = paths.of_failed_starts(cluster.postgres.data_directory, cluster.postgres.wal_directory)
         asked["failed_starts"] = {"paths": left}
+        asked["restoring"] = {"path": paths.RESTORING}
         asked["old_data"] = {"paths": paths.of_data(cluster.postgres.data_directory, cluster.postgres.wal_directory)}
         directories.append(paths.PATRONI_TLS)
         data += [one for one in (cluster.postgres.data_directory, cluster.postgres.wal_directory) if one]

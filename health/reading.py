@@ -97,6 +97,7 @@ def host_view(name: str, output: str, at: float) -> HostView:
         locks=part("locks", lambda said: lock_table(said, document["time"])),
         watchdog=part("watchdog", lambda found: Watchdog(**found)),
         filtered=part("firewall", bool),
+        restoring=part("restoring", dict) or {},
         old_data=tuple(part("old_data", list) or ()),
         hold=part("hold", str),
         failed_starts=tuple(part("failed_starts", list) or ()),

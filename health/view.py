@@ -7,6 +7,7 @@ the host's `problems` say why.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from cluster.components import COMPONENTS, GUARD_UNIT, ONE_PRIMARY_UNIT
 
@@ -58,6 +59,7 @@ class HostView:
     locks: LockTable | None = None  # the last that could be asked
     watchdog: Watchdog | None = None  # of a database host that has the device
     filtered: bool | None = None  # the kernel has the packet filter as it was loaded; None where the settings have none
+    restoring: dict[str, Any] = field(default_factory=dict)  # the note of a restore for which Patroni is held there
     old_data: tuple[str, ...] = ()  # directories with the data of before a restore
     hold: str | None = None  # the line of who lets clients wait at this proxy
     failed_starts: tuple[str, ...] = ()  # directories that Patroni has moved away after a first start that failed

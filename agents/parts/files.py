@@ -51,6 +51,12 @@ def failed_starts(spec: dict[str, Any]) -> list[str]:
     return [path for path in spec["paths"] if Path(path).exists()]
 
 
+def restoring(spec: dict[str, Any]) -> dict[str, Any] | None:
+    """What is noted here of a restore that keeps Patroni from being started, or None."""
+    path = Path(spec["path"])
+    return dict(json.loads(path.read_text())) if path.exists() else None
+
+
 def old_data(spec: dict[str, Any]) -> list[str]:
     """The directories with the data of before a restore that somebody may still want."""
     found = [one for place in map(Path, spec["paths"]) for one in place.parent.glob(f"{place.name}.before-*")]

@@ -9,24 +9,36 @@ that got there (seconds since 1970); and `files`, which files there are (agents/
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from subprocess import PIPE
 from typing import Any
 
 from agents import archived
 
-SECONDS = 60
+# For all that one repository is asked. A store gives the names of a thousand objects at a time, and a large archive has hundreds
+# of thousands: what it has decides where a restore goes, and nobody waits for a screen.
+SECONDS = 900
 UNSEEN = 99  # pgBackRest's code for a repository that it can't read
 
 
 def pgbackrest(spec: dict[str, Any], *words: str) -> str:
-    """What it prints. Raises OSError."""
+    """What it prints. Raises OSError, and TimeoutExpired where it has not come to an end at `until`, and then has none of it
+    running: what it has begun (pgBackRest's own processes) would hold the connection to the store."""
     command = ["runuser", "-u", spec["user"], "--", "pgbackrest", *spec["options"], *words]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
-    if done.returncode:
-        raise OSError(" ".join((done.stderr or done.stdout).split())[:500] or f"{words[-1]} exited with {done.returncode}")
-    return done.stdout
+    with subprocess.Popen(command, stdout=PIPE, stderr=PIPE, text=True, start_new_session=True) as process:
+        try:
+            out, err = process.communicate(timeout=max(0.1, spec["until"] - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode:
+        raise OSError(" ".join((err or out).split())[:500] or f"{words[-1]} exited with {process.returncode}")
+    return out
 
 
 def histories(spec: dict[str, Any], place: str) -> dict[int, tuple[str, float]]:
@@ -64,9 +76,9 @@ def look_at_all(spec: dict[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     for name, options in spec["repositories"].items():
         try:
-            told[name] = look({**spec, "options": options})
+            told[name] = look({**spec, "options": options, "until": time.monotonic() + SECONDS})
         except subprocess.TimeoutExpired:
-            told[name] = {"problem": f"no answer within {SECONDS} s"}
+            told[name] = {"problem": f"what it has could not be listed within {SECONDS} s"}
         except (OSError, ValueError) as error:
             told[name] = {"problem": str(error)}
     return told

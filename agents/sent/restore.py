@@ -50,6 +50,23 @@ def hold(spec: Spec) -> None:
     run("systemctl", "daemon-reload")
 
 
+def keep_note(spec: Spec) -> None:
+    """Writes what the restore has come to (`text`) beside what holds Patroni here, for a day on which etcd knows nothing of it.
+    Where Patroni is not held, nothing."""
+    note = Path(spec["note"])
+    if note.exists():
+        new = note.with_name(f"{note.name}.new")
+        new.write_text(spec["text"] + "\n")
+        new.chmod(0o644)
+        new.replace(note)
+
+
+def read_note(spec: Spec) -> str | None:
+    """What is noted here of a restore that holds Patroni; None for none."""
+    note = Path(spec["note"])
+    return note.read_text() if note.exists() else None
+
+
 def release(spec: Spec) -> None:
     """Patroni may be started again."""
     drop_in = Path(spec["drop_in"])
@@ -95,10 +112,11 @@ def log(spec: Spec) -> dict[str, Any]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/") as process:
         assert process.stdout and process.stderr
         last = log_on_disk.last_ended(process.stdout)
-        end = log_on_disk.end(process.stderr.read(), there, begin)
+        said = process.stderr.read()
+        end = log_on_disk.end(said, there, begin)
     if process.returncode == TIMED_OUT:
         return {"problem": f"its write-ahead log could not be read to its end within {READ_SECONDS} s"}
-    return {"system": system, "last": last, **log_on_disk.told(there, end)}
+    return {"system": system, "last": last, "record": log_on_disk.last_record(said), **log_on_disk.told(there, end)}
 
 
 def last_ended(spec: Spec) -> float | None:
@@ -179,11 +197,16 @@ def set_aside(spec: Spec) -> None:
 def put_back(spec: Spec) -> None:
     """The data that was set aside is in its place again. What was restored there is deleted."""
     end_unit()
+    remove_private()
     data, suffix = Path(spec["data"]), spec["suffix"]
-    if not suffix or not data_directory.aside(data, suffix).exists():
+    if not suffix:
         return
-    refuse_running(spec)
-    data_directory.put_back(data, suffix)
+    if data_directory.aside(data, suffix).exists():
+        refuse_running(spec)
+        data_directory.put_back(data, suffix)
+    else:
+        # Its log is moved first: a power cut between the two has left that under the other name, as if it were old data.
+        data_directory.put_back_wal(data, suffix)
 
 
 def refuse_running(spec: Spec) -> None:
@@ -283,9 +306,15 @@ def finish(spec: Spec) -> None:
         raise OSError(f"PostgreSQL was not stopped in order, its data is {state!r}")
     for name in ("patroni.dynamic.json", "recovery.signal"):
         remove(Path(spec["data"]) / name)
-    with acting_as():
-        data_directory.empty(PRIVATE)
-    PRIVATE.rmdir()
+    remove_private()
+
+
+def remove_private() -> None:
+    """Nothing is left of where that PostgreSQL had its settings and its socket; that there was none is no error."""
+    if PRIVATE.exists():
+        with acting_as():
+            data_directory.empty(PRIVATE)
+        PRIVATE.rmdir()
 
 
 def identify(spec: Spec) -> dict[str, Any]:
@@ -330,7 +359,8 @@ def run(*command: str, seconds: float = 60) -> str:
 
 
 DEEDS = {f.__name__: f for f in (
-    survey, hold, release, stop, log, last_ended, archive_rest, set_aside, put_back, fetch, recover, look, finish, identify,
+    survey, hold, keep_note, read_note, release, stop, log, last_ended, archive_rest, set_aside, put_back, fetch, recover, look,
+    finish, identify,
 )}  # fmt: skip
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@ import json
 import shlex
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
-from agents.recovery import careful
 from agents.sent import shipped
 from cluster import paths
-from cluster.dynamic_config import postgres_parameters
 from cluster.errors import ClusterError
 from cluster.recovery import Archive, Target, archive_of
 from cluster.topology import Cluster
@@ -22,10 +21,11 @@ from day2.hosts.ssh import Fleet
 from health.rules import findings
 from health.view import ClusterView
 
-from .logs import Log, lacking, log_of
-from .notes import LAST, NOTE, etcd, key
-from .plan import Arrival, Restore, astray, awaited, read_by
-from .words import arrived, last_words, reading, why
+from .arrival import Arrival, astray
+from .logs import Log, ends, lacking, log_of
+from .notes import LAST, NOTE, etcd, key, notes
+from .plan import Restore, awaited, furthest_of, read_by
+from .words import arrived, last_words, settings, why
 
 LOOK_SECONDS = 1.0
 # For the restored server to archive by itself what it has written.
@@ -33,6 +33,8 @@ ARCHIVES_SECONDS = 60
 ANSWER_SECONDS = 60
 LOG_SECONDS = 120  # of which a host takes 90 at most to read its own
 ARCHIVED_SECONDS = 180
+# For each repository's archive to be looked at, which gives up by itself before (agents/sent/archive.py).
+ARCHIVE_SECONDS = 960
 # What depends on the size of the data is waited for as long as it takes, as long as it goes on.
 STOP_SECONDS = DELETE_SECONDS = 3700.0
 LEADS_SECONDS = 300
@@ -59,8 +61,15 @@ class RestoreActions:
     # Notes in etcd
 
     def note(self, restore: Restore) -> None:
-        """Writes into etcd, in place of the last note, which restore is under way and what it has come to."""
+        """Writes into etcd, in place of the last note, which restore is under way and what it has come to; and on the hosts that
+        it holds, which have it should etcd be lost."""
         etcd(self._fleet, self._cluster, f"put {key(self._cluster, NOTE)} {shlex.quote(restore.text)}")
+        with suppress(ClusterError):  # etcd's is what counts
+            self._do("keep_note", restore.hosts, text=restore.text)
+
+    def noted_on_hosts(self) -> Restore | None:
+        """The restore that hosts are held for, as the one tells that has come furthest; None for none."""
+        return furthest_of(self._do("read_note", [one.name for one in self._cluster.postgres_hosts]).values())
 
     def noted_done(self, restore: Restore) -> None:
         """Notes in etcd that a restore is done and where it went, and removes the note of one that is under way."""
@@ -72,7 +81,11 @@ class RestoreActions:
         etcd(self._fleet, self._cluster, f"del {key(self._cluster, NOTE)}")
 
     def pass_over(self, timeline: int) -> None:
-        """As the promotion gate notes it of a server that nobody has followed: who is promoted next begins a later one."""
+        """As the promotion gate notes it of a server that nobody has followed: who is promoted next begins a later one. A later
+        one that it has noted stays."""
+        there = notes(self._fleet, self._cluster).get("promoted")
+        if there and int(json.loads(there)["timeline"]) >= timeline:
+            return
         noted = json.dumps({"name": "a restore that was called off", "timeline": timeline})
         etcd(self._fleet, self._cluster, f"put {key(self._cluster, 'promoted')} {shlex.quote(noted)}")
 
@@ -122,11 +135,17 @@ class RestoreActions:
         """Patroni and PostgreSQL are down there."""
         self._do("stop", [host], seconds=STOP_SECONDS)
 
-    def archive_rest(self, hosts: tuple[str, ...], away: tuple[str, ...] = (), *, led: bool = True) -> None:
-        """All that the servers have written is archived, but in the repositories that are away; where nobody led, also what was
-        for a primary to archive that is gone."""
+    def archive_left(self, hosts: tuple[str, ...], away: tuple[str, ...] = ()) -> tuple[int, ...]:
+        """All that the servers have is archived, but in the repositories that are away: also what was for a primary to archive
+        that is gone, and the file in which the log ends, which one that crashed has marked for nobody. Where that ends
+        (recovery/logs.py)."""
         archive = self.archive(away=dict.fromkeys(away, "away"))
-        also = {} if led else lacking(archive, self.logs(hosts))
+        logs = self.logs(hosts)
+        self.archive_marked(hosts, archive.system, away, lacking(archive, logs))
+        return ends(logs, archive.system)
+
+    def archive_marked(self, hosts: tuple[str, ...], system: str, away: tuple[str, ...], also: Mapping[str, list[str]]) -> None:
+        """What servers of that `system` identifier have marked as to be archived is, and `also` what is named for each."""
         # By the files that archive to one alone: what pgBackRest is told of all of them would wait for those that are away.
         there = [one.name for one in self._cluster.repositories if one.name not in away]
         # Where the settings have the oldest given up when much waits, pgBackRest would say that it has archived what it has not.
@@ -134,7 +153,7 @@ class RestoreActions:
         each = [[f"--config={paths.archive_config(name)}", "--no-archive-async", all_of_it] for name in there]
         pushes = each if away else [[all_of_it]]
         for host in hosts:  # one after the other: a repository takes one archiver at a time
-            spec = {"system": archive.system, "pushes": pushes, "keep_marks": bool(away), "also": also.get(host, [])}
+            spec = {"system": system, "pushes": pushes, "keep_marks": bool(away), "also": also.get(host, [])}
             self._do("archive_rest", [host], seconds=STOP_SECONDS, **spec)
 
     def set_aside(self, host: str, suffix: str) -> None:
@@ -144,6 +163,11 @@ class RestoreActions:
     def put_back(self, host: str, suffix: str) -> None:
         """The old data is in its place."""
         self._do("put_back", [host], seconds=DELETE_SECONDS, suffix=suffix)
+
+    def clear(self, host: str) -> None:
+        """Nothing is there of what was restored, and no server runs with it."""
+        self._do("put_back", [host], seconds=DELETE_SECONDS, suffix="")  # ends that server
+        self.set_aside(host, "")
 
     # The one that will be
 
@@ -177,7 +201,7 @@ class RestoreActions:
                 promoted = promoted or time.monotonic()
                 # It was started to archive nothing where a repository was away; that may have been an earlier call.
                 if restore.away or (server["waiting"] and time.monotonic() > promoted + ARCHIVES_SECONDS):
-                    self.archive_rest((host,), restore.away)
+                    self.archive_marked((host,), self.identify(host)["system"], restore.away, {})
                 if restore.away or not server["waiting"]:
                     break
             if said["active"] not in ("active", "activating", "deactivating"):
@@ -195,28 +219,7 @@ class RestoreActions:
     def _settings(self, restore: Restore) -> dict[str, Any]:
         """PostgreSQL's, as they are in etcd (recovery demands some of them), but for who may come in, and where it goes."""
         dcs = self.view().dcs
-        wanted = dcs.config.get("postgresql", {}).get("parameters") if dcs else None
-        sought = {"recovery_target_inclusive": "on", f"recovery_target_{restore.kind}": restore.value} if restore.value else {}
-        return {
-            **postgres_parameters(self._cluster),
-            **(wanted or {}),
-            "archive_mode": "on",
-            # With a repository away it would fail, and be tried as long as that has for an answer: see `recover`.
-            "archive_command": "/bin/false" if restore.away else f"pgbackrest --stanza={self._cluster.name} archive-push %p",
-            "restore_command": careful(f'pgbackrest --stanza={self._cluster.name}{reading(restore)} archive-get %f "%p"'),
-            "recovery_target_timeline": str(restore.timeline),
-            "recovery_target_action": "promote",
-            **sought,
-            "hot_standby": "off",  # as a replica it would refuse to go on where a parameter was raised since
-            "listen_addresses": "",
-            "ssl": "off",
-            "port": self._cluster.postgres.port,
-            "unix_socket_directories": "/run/pgquorum-restore",
-            "hba_file": "/run/pgquorum-restore/pg_hba.conf",
-            "external_pid_file": "",
-            "synchronous_standby_names": "",
-            "logging_collector": "off",
-        }
+        return settings(self._cluster, (dcs.config.get("postgresql", {}).get("parameters") if dcs else None) or {}, restore)
 
     def lead(self, host: str) -> None:
         """Starts Patroni on `host`, and returns when that leads and takes writes. Raises ClusterError."""
@@ -251,9 +254,13 @@ class RestoreActions:
             self._interrupts.sleep(LOOK_SECONDS)
 
     def begin_backup(self) -> None:
-        """A full backup is begun; how long that takes is not waited for."""
+        """A full backup is begun, by which none of those expires that lead back; how long that takes is not waited for."""
+        directory, user = paths.BACKUP_BEGUN, paths.BACKUP_USER
+        # By its owner: what that has put in the place of the file is written with its rights.
+        note = shlex.quote(f"echo PGBACKREST_EXPIRE_AUTO=n >{directory}/full{paths.EXPIRES_NONE}")
+        keep = f"{{ [ -d {directory} ] || install -d -o {user} {directory}; }} && runuser -u {user} -- sh -c {note}"
         for host in self._cluster.backup_hosts:
-            answer = self._fleet.run(host.name, "systemctl start --no-block pgquorum-backup@full.service")
+            answer = self._fleet.run(host.name, f"{keep} && systemctl start --no-block pgquorum-backup@full.service")
             if not answer.ok:
                 raise ClusterError(f"{host.name}: no backup could be begun: {answer.problem}")
 
@@ -272,7 +279,8 @@ class RestoreActions:
         command, source = shipped("archive", {})
         options = {one.name: read_by(one.number, as_of) for one in wanted}
         asked = json.dumps({"stanza": self._cluster.name, "user": paths.BACKUP_USER, "repositories": options})
-        answer = self._fleet.run(host.name, command, source + asked, ANSWER_SECONDS * (1 + len(options)))
+        self._tell("looking at all that the archive has; of a large one elsewhere that takes minutes")
+        answer = self._fleet.run(host.name, command, source + asked, ARCHIVE_SECONDS * max(1, len(options)))
         if not answer.ok:
             raise ClusterError(f"{host.name}: {answer.problem}")
         return archive_of({**json.loads(answer.output), **{name: {"problem": why} for name, why in silent.items()}})

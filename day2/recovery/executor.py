@@ -6,14 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import assert_never
 
+from cluster.errors import ClusterError
 from cluster.recovery import Target
 
 from .actions import RestoreActions
-from .plan import Arrival, Restore, back, left
+from .arrival import Arrival, outrun
+from .plan import Restore, back, left
 from .steps import (
     ArchiveRest,
     AwaitReplicas,
     BeginBackup,
+    Clear,
     EndArchive,
     Fetch,
     Follow,
@@ -46,6 +49,10 @@ def carry_out(restore: Restore, target: Target, actions: RestoreActions, say: To
         say(step)
         if isinstance(step, Recover):
             arrival = actions.recover(step.host, restore, target)
+        elif isinstance(step, ArchiveRest):
+            restore = replace(restore, ends=actions.archive_left(step.hosts, step.away))
+            if why := outrun(restore):
+                raise ClusterError(why)
         else:
             execute(step, actions)
         restore = replace(restore, done=restore.done + 1)
@@ -66,7 +73,7 @@ def call_off(restore: Restore, actions: RestoreActions, say: Told, did: Told) ->
 
 
 def execute(step: RestoreStep, actions: RestoreActions) -> None:
-    """Does a step other than Recover, which has to know more."""
+    """Does a step other than Recover and ArchiveRest, of which more is to be known."""
     match step:
         case EndArchive(host, away, _, number):
             actions.end_archive(host, number if away else None)
@@ -74,8 +81,6 @@ def execute(step: RestoreStep, actions: RestoreActions) -> None:
             actions.hold(hosts, id)
         case StopMember(host):
             actions.stop(host)
-        case ArchiveRest(hosts, away, led):
-            actions.archive_rest(hosts, away, led=led)
         case SetAside(host, suffix):
             actions.set_aside(host, suffix)
         case Fetch(host, label, timeline, _, options):
@@ -92,11 +97,13 @@ def execute(step: RestoreStep, actions: RestoreActions) -> None:
             actions.begin_backup()
         case PutBack(host, suffix):
             actions.put_back(host, suffix)
+        case Clear(host):
+            actions.clear(host)
         case PassOver(timeline):
             actions.pass_over(timeline)
         case StartPatroni(hosts):
             actions.start(hosts)
-        case Recover():
+        case Recover() | ArchiveRest():
             raise NotImplementedError(step)
         case _:
             assert_never(step)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cluster.archive import segment_of
+from cluster.archive import SEGMENT_BYTES, segment_of
 from cluster.recovery import Archive
 from cluster.timelines import timelines
 
@@ -15,7 +15,8 @@ from cluster.timelines import timelines
 class Log:
     """That of one host (agents/log_on_disk.py), of the cluster with that `system` identifier: on which `timeline` it ends, and
     where; its `whole` files and the one that it ends in (`part`), by name; the `histories` of the timelines that it has come
-    along, and when the `last` transaction since its last checkpoint was committed."""
+    along, and when the `last` transaction since its last checkpoint was committed. `record`: where the last record begins that is
+    whole, 0 where that was not seen."""
 
     system: str
     timeline: int
@@ -24,6 +25,13 @@ class Log:
     part: str
     histories: Mapping[int, tuple[str, float]]
     last: float | None = None
+    record: int = 0
+
+    @property
+    def least(self) -> int:
+        """A recovery that has read this log to its end has come further than this: behind the beginning of the last record, or
+        where that was not seen, of the last file. Not to the `end` itself: a record that is torn is none."""
+        return self.record or (self.end - 1) // SEGMENT_BYTES * SEGMENT_BYTES
 
 
 Logs = Mapping[str, Log]
@@ -43,6 +51,13 @@ def of_cluster(logs: Logs, system: str) -> dict[str, Log]:
 def furthest(logs: Logs) -> str | None:
     """The host whose log goes furthest: on the newest timeline, as the promotion gate lets none begin that lacks anything."""
     return max(logs, key=lambda host: (logs[host].timeline, logs[host].end), default=None)
+
+
+def ends(logs: Logs, system: str) -> tuple[int, ...]:
+    """The newest timeline that hosts of the cluster have, and behind what a recovery has to come there; empty for none."""
+    ours = of_cluster(logs, system)
+    best = furthest(ours)
+    return (ours[best].timeline, ours[best].least) if best else ()
 
 
 def completed(archive: Archive, logs: Logs) -> Archive:

@@ -1,4 +1,4 @@
-"""A restore of the cluster itself: what it is, what stands in the way, and its steps. Pure.
+"""A restore of the cluster itself: what it is, and its steps. Pure.
 
 It is noted in etcd while it is under way, with how many of its steps are done: whoever calls it again goes on from there.
 """
@@ -6,9 +6,9 @@ It is noted in etcd while it is under way, with how many of its steps are done: 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from cluster.recovery import Kind, Mark, Target
 from cluster.timelines import Base, Timeline
@@ -20,6 +20,7 @@ from .steps import (
     ArchiveRest,
     AwaitReplicas,
     BeginBackup,
+    Clear,
     EndArchive,
     Fetch,
     Follow,
@@ -35,9 +36,6 @@ from .steps import (
     StopMember,
 )
 
-# Beyond the backup's own size: what is replayed after it, and what PostgreSQL needs to run.
-ROOM = 1.1
-SPARE_BYTES = 256 * 1024**2
 # The subjects, or single rules, of problems that a restore makes itself until all replicas are there.
 MADE_BY_IT = ("primary.", "patroni.", "replication.", "routing.", "durability.", "failover.no-candidate", "failover.no-leader")
 
@@ -49,7 +47,11 @@ class Restore:
     other `hosts` get their data from there. `before`: the timeline that was written until then. `live`: the archive was to
     be ended first. `keep`: the old data is kept beside the new. `repository` (its name, and `number`, pgBackRest's) has the
     backup; `as_of`: it is read as it was at that moment (repo-target-time), empty for as it is. `away`: repositories that can't
-    be read, so nothing is archived there before the new leader leads. `done` steps are done."""
+    be read, so nothing is archived there before the new leader leads. `led`: the host that has the most of what there was,
+    empty where that is `host`. `bound`: why it can't be called off since an earlier target, empty where it can. `spent`: a
+    timeline that an earlier target may have begun. `whole`: all there is is wanted, of the newest timeline. `ends`: where the log
+    of the hosts ended when all were stopped (recovery/logs.py), empty where that is not known. `ways`: the backups that lead to
+    where the cluster was. `done` steps are done."""
 
     id: str
     to: str
@@ -69,7 +71,18 @@ class Restore:
     number: int = 1
     as_of: str = ""
     away: tuple[str, ...] = ()
+    led: str = ""
+    bound: str = ""
+    spent: int = 0
+    whole: bool = False
+    ends: tuple[int, ...] = ()
+    ways: tuple[str, ...] = ()
     done: int = 0
+
+    @property
+    def best(self) -> str:
+        """The host that has all there was before: the last to be stopped, and the last whose old data is deleted."""
+        return self.led or self.host
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -95,30 +108,23 @@ def read_by(number: int, as_of: str) -> list[str]:
 def read(text: str) -> Restore:
     """The Restore that is noted. Raises ValueError, TypeError and KeyError for what is none."""
     fields = json.loads(text)
-    several = {name: tuple(fields[name]) for name in ("taken", "hosts", "away") if name in fields}
+    several = {name: tuple(fields[name]) for name in ("taken", "hosts", "away", "ends", "ways") if name in fields}
     return Restore(**{**fields, **several})
 
 
-@dataclass(frozen=True)
-class Surveyed:
-    """The data on a host (agents/sent/restore.py): whether there is any, its bytes, those that are free beside it, tablespaces
-    elsewhere, whether a directory of it is a mount point, and what speaks against its being moved or deleted."""
-
-    there: bool
-    size: int
-    free: int
-    tablespaces: tuple[str, ...]
-    mounted: bool
-    against: tuple[str, ...]
-
-
-def surveyed(said: Mapping[str, Any]) -> Surveyed:
-    return Surveyed(**{**said, **{name: tuple(said[name]) for name in ("tablespaces", "against")}})
+def furthest_of(texts: Iterable[str | None]) -> Restore | None:
+    """Of what hosts have noted, what has come furthest; None where none has anything that says enough."""
+    found = []
+    for text in filter(None, texts):
+        with suppress(ValueError, TypeError, KeyError):
+            found.append(read(text))
+    return max(found, key=lambda one: one.done, default=None)
 
 
 def planned(
     cluster: Cluster, target: Target, base: Base, along: Timeline, known: Mapping[int, Timeline], promoted: int, host: str,
-    *, id: str, began: str, before: int, live: bool, keep: bool, as_of: str = "", away: Iterable[str] = (),
+    *, id: str, began: str, before: int, live: bool, keep: bool, as_of: str = "", away: Iterable[str] = (), led: str = "",
+    whole: bool = False,
 ) -> Restore:  # fmt: skip
     """A new restore on `host`. `promoted`: the last timeline that somebody was let begin, of which the archive may not know."""
     newest = max(*known, promoted)
@@ -141,6 +147,8 @@ def planned(
         number=numbered(cluster, base.repository),
         as_of=as_of,
         away=tuple(away),
+        led=led if led != host else "",
+        whole=whole,
     )
 
 
@@ -154,82 +162,66 @@ def may_lead(unfinished: Restore) -> bool:
     return any(isinstance(step, Lead) for step in steps(unfinished)[: unfinished.done + 1])
 
 
+def overtaken(unfinished: Restore, *, led: bool) -> bool:
+    """Whether one that was begun has to be planned anew: before all is stopped others may lead than did, and what is lost is more
+    than was said. `led`: somebody leads. Where nobody does, whoever was to write a marker is not there to do it."""
+    todo = left(unfinished)
+    stopped = not any(isinstance(step, StopMember) for step in todo)
+    return not stopped and (led or any(isinstance(step, EndArchive) for step in todo))
+
+
+def spent(restore: Restore) -> int:
+    """The last timeline that it, or one that it is in place of, may have begun; 0 for none."""
+    may_have = any(isinstance(step, Recover) for step in begun(restore))
+    return max(restore.spent, restore.begins if may_have else 0)
+
+
+def newest(unfinished: Restore | None) -> int | None:
+    """The newest timeline of the cluster's where a restore has not come to its end: what it has begun is none of it. None for the
+    newest there is."""
+    return max((unfinished.before, *unfinished.ends[:1])) if unfinished and not may_lead(unfinished) else None
+
+
 def instead(unfinished: Restore, new: Restore) -> Restore:
     """The new one in place of one that was not finished: the old data is where that has put it, and what it has restored is
     thrown away."""
     kept = replace(new, id=unfinished.id, keep=unfinished.keep, live=unfinished.live, began=unfinished.began)
-    kept = replace(kept, host=unfinished.host, hosts=unfinished.hosts, before=unfinished.before)
-    fetching = next(n for n, step in enumerate(steps(kept)) if isinstance(step, Fetch))
-    return replace(kept, done=min(unfinished.done, fetching))
-
-
-def reachable(view: ClusterView, cluster: Cluster) -> Iterator[str]:
-    """Which hosts have to answer and do not: one that is left with the old data would lead, or be followed, as soon as it is
-    back."""
-    for host in (*cluster.postgres_hosts, *cluster.backup_hosts):
-        if not view.hosts[host.name].reachable:
-            why = "all database hosts have to: one with the old data could lead when it is back"
-            yield f"{host.name} does not answer ({view.hosts[host.name].problems['host']}); {why}"
-    if not any((etcd := view.hosts[host.name].etcd) and etcd.quorum for host in cluster.etcd_hosts):
-        yield "etcd has no majority (`invoke status`)"
-
-
-def objections(
-    view: ClusterView, cluster: Cluster, surveys: Mapping[str, Surveyed], base: Base, host: str, *, keep: bool
-) -> Iterator[str]:
-    """Why a restore can't begin, one sentence each. All is looked at before anything is touched."""
-    if view.dcs and view.dcs.paused:
-        yield "the cluster is paused: `invoke resume` first"
-    for one in cluster.backup_hosts:
-        state = view.hosts[one.name].backups
-        if state and any(run.running for run in state.runs):
-            yield f"a backup is being made on {one.name}: wait for its end (`invoke backup.list`)"
-    for name, found in surveys.items():
-        yield from (f"{name}: {text}" for text in found.against)
-        if found.tablespaces:
-            where = ", ".join(found.tablespaces)
-            yield f"{name} has tablespaces ({where}), which this command does not restore: it can be done by pgBackRest's own"
-        if keep and found.mounted:
-            why = "the data directory is a mount point, and can't be moved aside"
-            yield f"{name}: {why}: --discard-old-data deletes what is in it"
-        needed = int((base.size if name == host else max(found.size, base.size)) * ROOM) + SPARE_BYTES
-        if keep and found.free < needed:
-            yield (
-                f"{name} has no room for the old data beside the new: {mib(needed)} are needed and {mib(found.free)} free;"
-                " --discard-old-data deletes the old data"
-            )
-        elif not keep and found.free + found.size < needed:
-            yield f"{name} has no room: {mib(needed)} are needed, and {mib(found.free + found.size)} free without the old data"
-
-
-def unreadable(view: ClusterView, cluster: Cluster) -> dict[str, str]:
-    """The repositories that can't be read, by name, each with the reason."""
-    states = [view.hosts[host.name].backups for host in cluster.backup_hosts]
-    return {one.name: one.problem for state in states if state for one in state.repositories if one.problem}
-
-
-def mib(count: int) -> str:
-    return f"{count / 1024**2:,.0f} MiB"
+    kept = replace(kept, host=unfinished.host, led=unfinished.led, hosts=unfinished.hosts, before=unfinished.before)
+    kept = replace(kept, bound=final(unfinished) or "", spent=spent(unfinished), ends=unfinished.ends, ways=unfinished.ways)
+    fetches = next(n for n, step in enumerate(steps(kept)) if isinstance(step, Fetch))
+    return replace(kept, done=min(unfinished.done, fetches))
 
 
 def place(view: ClusterView, cluster: Cluster) -> str:
-    """Where the backup is restored: on the host of who leads, or led last; else the first one."""
+    """The host of who leads, or led last; else the first one."""
     names = [one.name for one in cluster.postgres_hosts]
     led = view.writable[0] if len(view.writable) == 1 else view.leader
     return led if led in names else names[0]
 
 
+def fetching(cluster: Cluster, best: str, *, keep: bool) -> str:
+    """Where the backup is restored: on the host that has `best` what there was; where the old data is not kept on another one, so
+    that it is there until the new one has arrived."""
+    others = [one.name for one in cluster.postgres_hosts if one.name != best]
+    return best if keep or not others else others[0]
+
+
 def steps(restore: Restore) -> tuple[RestoreStep, ...]:
-    """All its steps, those that are done, too."""
+    """All its steps, those that are done, too. Old data that is not kept is deleted where the backup goes, and everywhere else
+    once that has come to where it should be: before that nobody knows whether the backup is any good."""
     others = tuple(name for name in restore.hosts if name != restore.host)
+    last = _last(restore.hosts, restore.best)
+    aside = tuple(SetAside(name, restore.suffix) for name in _last(others, restore.best))
     return (
-        *((EndArchive(restore.host, restore.away, restore.repository, restore.number),) if restore.live else ()),
+        *((EndArchive(restore.best, restore.away, restore.repository, restore.number),) if restore.live else ()),
         HoldPatroni(restore.hosts, restore.id),
-        *(StopMember(name) for name in (*others, restore.host)),
-        ArchiveRest(restore.hosts, restore.away, restore.live),
-        *(SetAside(name, restore.suffix) for name in (restore.host, *others)),
+        *(StopMember(name) for name in last),
+        ArchiveRest(restore.hosts, restore.away),
+        SetAside(restore.host, restore.suffix),
+        *(aside if restore.keep else ()),
         Fetch(restore.host, restore.label, restore.timeline, restore.repository, restore.options),
         Recover(restore.host, restore.kind, restore.value, restore.timeline, restore.begins, restore.taken),
+        *(() if restore.keep else aside),
         ForgetCourse(restore.host),
         Lead(restore.host),
         Follow(others, restore.host),
@@ -238,23 +230,39 @@ def steps(restore: Restore) -> tuple[RestoreStep, ...]:
     )
 
 
+def _last(hosts: Iterable[str], host: str) -> tuple[str, ...]:
+    """The hosts, with that one in the end, where it is one of them."""
+    return tuple(sorted(hosts, key=lambda name: name == host))
+
+
+def begun(restore: Restore) -> tuple[RestoreStep, ...]:
+    """The steps that are done, and the one that may be."""
+    return steps(restore)[: restore.done + 1]
+
+
+def deleted(restore: Restore) -> tuple[str, ...]:
+    """The hosts whose old data may be deleted by now."""
+    return tuple(step.host for step in begun(restore) if isinstance(step, SetAside) and not step.suffix)
+
+
 def final(restore: Restore) -> str | None:
     """Why an unfinished restore can't be called off any more; None where it can."""
-    planned = steps(restore)
-    begun = planned[: restore.done + 1]
-    if any(isinstance(step, ForgetCourse) for step in begun):
+    if restore.bound:
+        return restore.bound
+    if any(isinstance(step, ForgetCourse) for step in begun(restore)):
         return "what etcd had of the old course may be gone: let it come to its end, and then go back"
-    if not restore.keep and any(isinstance(step, SetAside) for step in begun):
+    if set(deleted(restore)) - {restore.host} or restore.best in deleted(restore):
         return "old data may be deleted: let it come to its end, and then go back"
     return None
 
 
 def back(restore: Restore) -> tuple[RestoreStep, ...]:
-    """The steps that call it off: all is as it was before."""
+    """The steps that call it off: all is as it was before, but that a host whose old data was deleted makes it anew."""
     return (
-        *(PutBack(name, restore.suffix) for name in restore.hosts),
-        PassOver(restore.begins),
-        StartPatroni((restore.host, *(name for name in restore.hosts if name != restore.host))),
+        *(PutBack(name, restore.suffix) for name in restore.hosts if restore.keep),
+        *(Clear(name) for name in deleted(restore)),  # that is where the backup went, and nowhere else
+        *((PassOver(number),) if (number := spent(restore)) else ()),
+        StartPatroni((restore.best, *(name for name in restore.hosts if name != restore.best))),
         AwaitReplicas(),
     )
 
@@ -272,27 +280,3 @@ def awaited(found: Iterable[Finding]) -> list[Finding]:
 def marks(notes: Mapping[str, str]) -> dict[str, Mark]:
     """The marks among what we have noted in etcd, by name."""
     return {key.removeprefix("marks/"): Mark(**json.loads(text)) for key, text in notes.items() if key.startswith("marks/")}
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """Where a recovery has ended: on which timeline PostgreSQL is now, where that was forked from the one before (bytes since
-    0/0), why, and when the last transaction was committed that it replayed (seconds since 1970; None: there was none)."""
-
-    timeline: int
-    fork: int
-    reason: str
-    last: float | None
-
-
-def astray(restore: Restore, target: Target, arrival: Arrival) -> str | None:
-    """Why the server is not where it should be; None when it is."""
-    if arrival.timeline < restore.begins:  # later, where an earlier try has begun that one
-        return f"it is on timeline {arrival.timeline}, and {restore.begins} was to begin"
-    if target.time and arrival.last is not None and arrival.last > target.time.timestamp() + 1e-6:
-        return f"it has a transaction that was committed {arrival.last - target.time.timestamp():.6f} s after that time"
-    if target.lsn is not None and arrival.fork < target.lsn:
-        return "it has ended before that position"
-    if target.kind != "latest" and not arrival.reason:
-        return "its history does not say that it stopped there"
-    return None

@@ -49,18 +49,16 @@ class StopMember(BaseStep):
 
 @dataclass(frozen=True)
 class ArchiveRest(BaseStep):
-    """Archive what the servers on `hosts` have not, now that they are stopped, in all repositories but those that are `away`.
-    Where nobody has `led` that is all that the archive lacks."""
+    """Archive what the servers on `hosts` have and the archive lacks, now that they are stopped, in all repositories but those
+    that are `away`."""
 
     hosts: tuple[str, ...]
     away: tuple[str, ...] = ()
-    led: bool = True
     kind: ClassVar[str] = "archive-rest"
 
     def __str__(self) -> str:
         but = f", but not in {' and '.join(self.away)}" if self.away else ""
-        whose = "is left" if self.led else "any host has and the archive lacks"
-        return f"archive what write-ahead log {whose}{but}"
+        return f"archive what write-ahead log any host has and the archive lacks{but}"
 
 
 @dataclass(frozen=True)
@@ -158,6 +156,17 @@ class PutBack(BaseStep):
 
 
 @dataclass(frozen=True)
+class Clear(BaseStep):
+    """Delete what was restored on `host`, whose old data is gone."""
+
+    host: str
+    kind: ClassVar[str] = "clear"
+
+    def __str__(self) -> str:
+        return f"delete what was restored on {self.host}: it makes its data anew"
+
+
+@dataclass(frozen=True)
 class PassOver(BaseStep):
     """See to it that nobody begins `timeline`, which the archive may have a history of by now."""
 
@@ -213,6 +222,7 @@ RestoreStep = (
     | AwaitReplicas
     | BeginBackup
     | PutBack
+    | Clear
     | PassOver
     | StartPatroni
 )

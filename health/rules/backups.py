@@ -145,8 +145,10 @@ def restores(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """No restore is half done."""
     notes = [etcd for host in view.hosts.values() if (etcd := host.etcd)]
     best = max(notes, key=lambda etcd: (etcd.quorum, etcd.revision), default=None)
-    if best and best.restore:
-        to, began, host = (best.restore.get(name) for name in ("to", "began", "host"))
+    # etcd that was lost and made anew knows of none; the hosts that are held for one do.
+    on_hosts = [host.restoring for host in view.hosts.values() if host.restoring]
+    if noted := (best.restore if best else {}) or max(on_hosts, key=lambda one: one.get("done", -1), default={}):
+        to, began, host = (noted.get(name) for name in ("to", "began", "host"))
         text = f"a restore to {to} on {host}, begun at {began}, is under way or was interrupted"
         yield finding(
             "restore.unfinished", "restore", f"{text}: `invoke restore --to {to!r}` goes on with it, --cancel calls it off"

@@ -8,6 +8,7 @@ import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import views
@@ -23,6 +24,8 @@ from cluster.layout import layout_of
 from cluster.vault import Vault, password_names
 from day2.commands.backups.keeper import keeper
 from day2.commands.backups.listing import age, as_row, cells
+from day2.hosts.ssh import CommandResult
+from day2.recovery.actions import RestoreActions
 from health.backup_states import BackupRun
 from health.deployed import unmet
 from health.questions import questions
@@ -166,7 +169,26 @@ def test_a_backup_leaves_a_note_until_it_has_come_to_a_good_end() -> None:
     assert [line.partition("=")[0] for line in lines] == ["StateDirectory", "ExecStartPre", "ExecStart", "ExecStartPost"]
     note = f"{questions(WITH, WITH.host('keep1'))['pgbackrest']['begun']}/%i"
     assert lines[0] == "StateDirectory=pgquorum-backup" and note == "/var/lib/pgquorum-backup/%i"
-    assert lines[1].endswith(f"touch {note}") and lines[3].endswith(f"rm -f {note}")
+    assert lines[1].endswith(f"touch {note}") and f"rm -f {note} " in lines[3]
+
+
+def test_what_a_restore_has_begun_expires_nothing_and_the_next_one_does_as_ever() -> None:
+    """Once it has come to a good end; one that failed is made up for by another, which expires nothing either."""
+    unit = render("pgbackrest/pgquorum-backup@.service.j2", cluster=WITH)
+    asked: list[str] = []
+
+    def run(host: str, command: str) -> CommandResult:
+        asked.append(command)
+        return CommandResult(host, 0)
+
+    RestoreActions(SimpleNamespace(run=run), WITH, None, print).begin_backup()  # type: ignore[arg-type]
+    note = "/var/lib/pgquorum-backup/full.expires-none"
+    assert f"runuser -u pgbackrest -- sh -c 'echo PGBACKREST_EXPIRE_AUTO=n >{note}'" in asked[0]
+    assert asked[0].endswith(" && systemctl start --no-block pgquorum-backup@full.service")
+    template = note.replace("full", "%i")
+    assert f"EnvironmentFile=-{template}\n" in unit
+    (removed,) = [line for line in unit.splitlines() if line.startswith("ExecStartPost=")]
+    assert removed.endswith(f" {template}") and "ExecStopPost" not in unit
 
 
 @pytest.mark.parametrize("info", [[], [{"name": "shop"}], [{"name": "shop", "backup": [], "archive": []}]])

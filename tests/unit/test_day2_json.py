@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import proofs
@@ -97,7 +98,7 @@ KEPT = {"keeper": lambda cluster: views.BACKED_UP.host("keep1"), "observe": lamb
 RESTORE = {"to": "latest", "label": None, "timeline": None, "discard": False, "dry": True, "yes": True}
 RESTORED = {
     "keeper": lambda cluster: None, "notes": lambda *asked: {}, "reachable": lambda *asked: (), "unreadable": lambda *asked: {},
-    "resumed": lambda *asked: UNFINISHED, "RestoreActions": lambda *parts: None,
+    "resumed": lambda *asked: UNFINISHED, "RestoreActions": lambda *parts: SimpleNamespace(noted_on_hosts=lambda: None),
 }  # fmt: skip
 UNFINISHED = Restore(
     id="1", to="latest", kind="latest", value="", label="L", host="db1", timeline=1, begins=2, taken=(), hosts=("db1", "db2"),

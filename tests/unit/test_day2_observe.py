@@ -111,6 +111,8 @@ def test_what_a_rewind_has_thrown_away() -> None:
     host = view_of(answer(salvage={"is": [{"path": "/kept/here", **note}]}))
     assert [(one.path, one.timeline, one.commits) for one in host.salvage] == [("/kept/here", 3, 7)]
     assert view_of(answer(old_data={"is": ["/data/shop.before-1"]})).old_data == ("/data/shop.before-1",)
+    assert view_of(answer(restoring={"is": {"to": "latest"}})).restoring == {"to": "latest"}
+    assert view_of(answer(restoring={"is": None})).restoring == {}
     assert view_of(answer(failed_starts={"is": ["/data/shop.failed"]})).failed_starts == ("/data/shop.failed",)
     assert "salvage" in view_of(answer(salvage={"is": [{"path": "/kept/here"}]})).problems
 
@@ -174,7 +176,7 @@ def test_a_host_without_an_answer() -> None:
 
 def test_each_host_is_asked_by_its_roles() -> None:
     always = {"units", "packages", "libraries", "marker", "edited", "operator", "certificates", "disks"}
-    of_databases = {"etcd", "patroni", "postgres", "salvage", "locks", "watchdog", "failed_starts", "old_data"}
+    of_databases = {"etcd", "patroni", "postgres", "salvage", "locks", "watchdog", "failed_starts", "old_data", "restoring"}
     assert set(questions(SHOP, SHOP.host("db1"))) == always | of_databases
     assert set(questions(SHOP, SHOP.host("proxy1"))) == always | {"haproxy", "hold"}
     assert questions(SHOP, SHOP.host("db1"))["postgres"]["pooled"] == []

@@ -33,7 +33,8 @@ from cluster.repository_keys import keys_of
 from cluster.stores import asked_of, wrong
 from cluster.topology import Cluster
 from cluster.vault import Vault
-from day2.recovery.plan import objections, planned, read, steps, unreadable
+from day2.recovery.obstacles import objections, unreadable
+from day2.recovery.plan import planned, read, steps
 from day2.recovery.steps import Fetch
 from day2.recovery.words import reading
 from health.backup_states import BackupRun, Repository

@@ -15,36 +15,37 @@ from offline import RecordingActions, cut_off
 
 import day2.commands.backups.cancel as cancel
 import day2.commands.backups.restore as command
+import day2.recovery.actions as doing
 from cluster.errors import ClusterError
 from cluster.recovery import Mark, Target, archive_of, parse_target
 from cluster.timelines import Base, position, timelines
 from cluster.topology import Cluster
 from day2.commands.backups.outcome import GOES_ON
 from day2.recovery import steps as recovery_steps
+from day2.recovery.actions import RestoreActions
+from day2.recovery.arrival import Arrival, astray
 from day2.recovery.executor import call_off, carry_out
-from day2.recovery.logs import Log
+from day2.recovery.logs import Log, ends
+from day2.recovery.obstacles import Surveyed, objections, reachable, surveyed
 from day2.recovery.plan import (
-    Arrival,
     Restore,
-    Surveyed,
-    astray,
     awaited,
     back,
+    fetching,
     final,
+    furthest_of,
     instead,
     left,
     marks,
     may_lead,
-    objections,
     place,
     planned,
-    reachable,
     read,
     steps,
-    surveyed,
 )
+from day2.recovery.way_back import WayBack, ways_back
 from day2.recovery.words import arrived
-from health.backup_states import BackupRun, Repository
+from health.backup_states import Backup, BackupRun, Repository
 from health.rules import findings
 from health.view import ClusterView
 
@@ -131,7 +132,7 @@ def test_the_steps_of_a_restore() -> None:
         "stop Patroni and PostgreSQL on db2",
         "stop Patroni and PostgreSQL on db3",
         "stop Patroni and PostgreSQL on db1",
-        "archive what write-ahead log is left",
+        "archive what write-ahead log any host has and the archive lacks",
         "move the data on db1 aside (*.before-20261129T080000Z)",
         "move the data on db2 aside (*.before-20261129T080000Z)",
         "move the data on db3 aside (*.before-20261129T080000Z)",
@@ -143,8 +144,34 @@ def test_the_steps_of_a_restore() -> None:
         "wait until all replicas stream and the cluster is healthy",
         "begin a full backup",
     ]
-    assert str(steps(made(keep=False))[6]) == "delete the data on db1"
     assert not isinstance(steps(made(live=False))[0], recovery_steps.EndArchive)
+
+
+def discarding(**differs: Any) -> Restore:
+    """One that keeps no old data: where db1 has led, the backup goes to db2."""
+    assert fetching(SHOP, "db1", keep=False) == "db2" and fetching(SHOP, "db1", keep=True) == "db1"
+    return made(**{"keep": False, "host": "db2", "led": "db1"} | differs)
+
+
+def test_old_data_that_is_not_kept_is_there_until_the_backup_has_come_to_where_it_should_be() -> None:
+    """A damaged file in the repository would else leave nobody with any data: the leader's goes last."""
+    said = [str(step) for step in steps(discarding())]
+    assert said[0] == "write a marker on db1 and wait until it is archived"
+    assert said[2:5] == [f"stop Patroni and PostgreSQL on {name}" for name in ("db2", "db3", "db1")]
+    assert said[6:12] == [
+        "delete the data on db2",
+        "restore backup 20261129-010000F of repository local on db2",
+        "replay timeline 2 on db2 up to time 2026-11-29 07:00:00.000000+00, and begin timeline 3 there",
+        "delete the data on db3",
+        "delete the data on db1",
+        "take out of etcd who led, who could vote, and how far they were",
+    ]
+    assert "start Patroni on db1, db3: each makes its data anew, from a backup or from db2" in said and len(said) == 16
+    alone = discarding(host="db1", led="", hosts=("db1",))
+    assert [str(step) for step in steps(alone)][4:6] == [
+        "delete the data on db1",
+        "restore backup 20261129-010000F of repository local on db1",
+    ]
 
 
 def test_a_timeline_that_nobody_has_begun_is_taken_also_where_the_archive_does_not_know_of_all() -> None:
@@ -173,12 +200,19 @@ class Acting(RecordingActions):
         super().__init__()
         self.noted: list[int] = []
         self._fails = fails
+        self.ends: tuple[int, ...] = (2, 0x5000028)
+        self.last: Restore | None = None
 
     def note(self, restore: Restore) -> None:
         self.noted.append(restore.done)
+        self.last = restore
 
     def noted_done(self, restore: Restore) -> None:
         self.calls.append(f"done {restore.done}")
+
+    def archive_left(self, hosts: tuple[str, ...], away: tuple[str, ...]) -> tuple[int, ...]:
+        self.calls.append("archive_left")
+        return self.ends
 
     def recover(self, host: str, restore: Restore, target: Target) -> Arrival:
         self.calls.append(f"recover {host}")
@@ -209,6 +243,34 @@ def test_a_step_that_failed_is_done_again_by_the_next_call() -> None:
     assert again.calls[0] == "fetch" and "set_aside" not in again.calls
 
 
+def test_where_etcd_knows_of_none_any_more_the_hosts_that_are_held_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that was told last, and nothing that says too little to go on with."""
+    told = [made(done=7).text, made(done=8).text, '{"restore": "20261129T080000Z"}', "", None, "no JSON"]
+    assert furthest_of(told) == made(done=8) and furthest_of([None, '{"restore": "x"}']) is None
+    _, taken = run(monkeypatch, TIME.text, on_hosts=made(done=10))
+    assert taken[0].startswith("replay timeline 2 on db1") and len(taken) == 6
+
+
+def test_status_tells_of_it_then_too() -> None:
+    held = views.backed_up(db2=views.database("db2", restoring={"to": "latest", "host": "db1", "began": "2026", "done": 7}))
+    (found,) = [one for one in findings(held, SHOP) if one.rule == "restore.unfinished"]
+    assert "a restore to latest on db1, begun at 2026, is under way or was interrupted" in found.text
+
+
+def test_what_a_restore_has_come_to_is_noted_in_etcd_and_on_the_hosts_that_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, tuple[str, ...], str]] = []
+    actions = RestoreActions(None, SHOP, None, print)  # type: ignore[arg-type]
+    monkeypatch.setattr(doing, "etcd", lambda fleet, cluster, command: asked.append(("etcd", (), command)))
+
+    def told(deed: str, hosts: tuple[str, ...], *, text: str) -> None:
+        asked.append((deed, hosts, text))
+        raise ClusterError("db3 does not answer: etcd has it")
+
+    monkeypatch.setattr(actions, "_do", told)
+    actions.note(made(done=4))
+    assert [one[0] for one in asked] == ["etcd", "keep_note"] and asked[1][1:] == (("db1", "db2", "db3"), made(done=4).text)
+
+
 def test_another_target_in_place_of_one_that_was_not_finished_never_touches_the_old_data_again() -> None:
     unfinished = made(done=11, host="db2")
     latest = made(id="another", to="latest", kind="latest", value="", label="other", live=False)
@@ -232,8 +294,10 @@ def test_only_what_it_has_made_itself_is_waited_for() -> None:
 
 def test_one_can_be_called_off_until_etcd_forgets_or_data_is_deleted() -> None:
     assert [final(made(done=done)) is None for done in (0, 5, 10, 11, 12)] == [True, True, True, False, False]
-    assert [final(made(done=done, keep=False)) is None for done in (0, 5, 6, 9)] == [True, True, False, False]
-    assert [str(step) for step in back(made(done=9))] == [
+    assert [final(discarding(done=done)) is None for done in (0, 6, 8, 9, 10, 11)] == [True, True, True, False, False, False]
+    alone = discarding(host="db1", led="", hosts=("db1",))
+    assert [final(replace(alone, done=done)) is None for done in (3, 4)] == [True, False]
+    assert [str(step) for step in back(made(done=10))] == [
         "move the old data on db1 back to its place",
         "move the old data on db2 back to its place",
         "move the old data on db3 back to its place",
@@ -242,13 +306,53 @@ def test_one_can_be_called_off_until_etcd_forgets_or_data_is_deleted() -> None:
         "wait until all replicas stream and the cluster is healthy",
     ]
     actions = Acting()
-    call_off(made(done=9), actions, lambda step: None, lambda step: None)  # type: ignore[arg-type]
+    call_off(made(done=10), actions, lambda step: None, lambda step: None)  # type: ignore[arg-type]
     assert actions.calls == ["put_back"] * 3 + ["pass_over", "start", "await_replicas", "noted_off"]
 
 
+def test_a_number_is_passed_over_only_where_the_restored_server_may_have_begun_it() -> None:
+    """Before that another leader may have begun it, or a later one, in earnest."""
+    passing = lambda restore: [step.timeline for step in back(restore) if isinstance(step, recovery_steps.PassOver)]  # noqa: E731
+    assert [passing(made(done=done)) for done in (0, 5, 9, 10)] == [[], [], [], [3]]
+    # Another target in its place has not got so far again; what the first one may have begun is begun.
+    other = made(id="another", to="latest", kind="latest", value="", begins=4, live=False)
+    assert passing(instead(made(done=10), other)) == [3] and passing(instead(made(done=9), other)) == []
+    assert passing(replace(instead(made(done=10), other), done=10)) == [4]
+
+
+@pytest.mark.parametrize(("noted", "put"), [(None, True), (2, True), (3, False), (5, False)])
+def test_what_the_gate_has_noted_of_a_later_timeline_is_not_written_over(
+    monkeypatch: pytest.MonkeyPatch, noted: int | None, put: bool
+) -> None:
+    there = {} if noted is None else {"promoted": json.dumps({"name": "db2", "timeline": noted})}
+    asked: list[str] = []
+    monkeypatch.setattr(doing, "notes", lambda fleet, cluster: there)
+    monkeypatch.setattr(doing, "etcd", lambda fleet, cluster, command: asked.append(command))
+    RestoreActions(None, SHOP, None, print).pass_over(3)  # type: ignore[arg-type]
+    assert [command.partition(" ")[0] for command in asked] == (["put"] if put else [])
+
+
+def test_where_the_old_data_is_not_kept_calling_off_has_only_the_host_copied_anew_to_which_the_backup_went() -> None:
+    off = [str(step) for step in back(discarding(done=7))]
+    assert off[0] == "delete what was restored on db2: it makes its data anew"
+    assert "start Patroni on db1, db2, db3" in off and not any("db1 back" in one for one in off)
+    assert not any(isinstance(step, recovery_steps.Clear) for step in back(discarding(done=5)))
+    actions = Acting()
+    call_off(discarding(done=7), actions, lambda step: None, lambda step: None)  # type: ignore[arg-type]
+    assert actions.calls[0] == "clear" and "put_back" not in actions.calls
+
+
+def test_another_target_does_not_make_one_free_again_that_could_not_be_called_off_any_more() -> None:
+    latest = made(id="another", to="latest", kind="latest", value="", label="other", live=False)
+    for unfinished in (made(done=11), discarding(done=10)):
+        assert final(unfinished) and final(instead(unfinished, latest)) == final(unfinished)
+    assert final(instead(made(done=10), latest)) is None
+
+
 def test_what_can_not_be_called_off_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def cancelled(noted: dict[str, str], **options: Any) -> int:
-        cut_off(monkeypatch, cancel, views.backed_up(), notes=lambda fleet, cluster: noted)
+    def cancelled(noted: dict[str, str], held: Restore | None = None, **options: Any) -> int:
+        actions = SimpleNamespace(noted_on_hosts=lambda: held)
+        cut_off(monkeypatch, cancel, views.backed_up(), notes=lambda fleet, cluster: noted, RestoreActions=lambda *parts: actions)
         return cancel.call_off(SHOP, **{"to": None, "dry": True, "yes": True} | options)
 
     with pytest.raises(ClusterError, match="no restore is under way"):
@@ -258,6 +362,8 @@ def test_what_can_not_be_called_off_is_told(monkeypatch: pytest.MonkeyPatch, cap
     with pytest.raises(ClusterError, match="should be one of them"):
         cancelled({"restore": made(done=3).text}, to="latest")
     assert cancelled({"restore": made(done=3).text}) == 0
+    assert "1. move the old data on db1 back" in capsys.readouterr().out
+    assert cancelled({}, made(done=7)) == 0  # etcd was lost, the hosts know
     assert "1. move the old data on db1 back" in capsys.readouterr().out
 
 
@@ -275,6 +381,66 @@ def test_what_can_not_be_called_off_is_told(monkeypatch: pytest.MonkeyPatch, cap
 )
 def test_the_server_has_to_be_where_it_was_sent(target: Target, arrival: Arrival, why: str | None) -> None:
     assert astray(made(), target, arrival) == why
+
+
+LATEST = parse_target("latest")
+
+
+@pytest.mark.parametrize(
+    ("differs", "fork", "timeline"),
+    [
+        ({}, 0x5000029, 2),  # the last whole record was read
+        ({"ends": ()}, 4, 2),  # nobody could say
+        ({"ends": (1, 0x9000000)}, 4, 2),  # the hosts are behind what the archive has
+        ({"whole": False}, 4, 2),  # the timeline was named
+        ({"away": ("s3",)}, 4, 2),
+    ],
+)
+def test_all_there_is_was_read_or_more_was_not_asked_for(differs: dict[str, Any], fork: int, timeline: int) -> None:
+    going = made(**{"whole": True, "ends": (2, 0x5000028), "timeline": timeline} | differs)
+    assert astray(going, LATEST, Arrival(3, fork, "", 0.0)) is None
+
+
+@pytest.mark.parametrize("ends", [(2, 0x5000028), (3, 1)])
+def test_a_recovery_that_ended_before_the_hosts_log_is_not_the_latest(ends: tuple[int, ...]) -> None:
+    """PostgreSQL ends without a word at the first file that is missing."""
+    why = astray(made(whole=True, ends=ends), LATEST, Arrival(3, 0x5000028, "", 0.0))
+    assert why and why.startswith("it has ended at 0/5000028, and hosts had more, beyond 0/")
+    assert "`invoke restore --to latest --timeline 2` takes what there is" in why
+
+
+def test_where_the_hosts_log_ends_is_noted_once_all_are_stopped_and_a_plan_that_was_outrun_ends_there() -> None:
+    latest = made(to="latest", kind="latest", value="", whole=True)
+    actions = Acting()
+    carry_out(latest, LATEST, actions, lambda step: None, lambda step: None)  # type: ignore[arg-type]
+    assert actions.last and read(actions.last.text).ends == (2, 0x5000028)
+    outrun = Acting()
+    outrun.ends = (3, 1)
+    with pytest.raises(ClusterError, match="hosts have timeline 3, which was begun after this was planned along 2: "):
+        carry_out(latest, LATEST, outrun, lambda step: None, lambda step: None)  # type: ignore[arg-type]
+    assert outrun.noted[-1] == 5 and "set_aside" not in outrun.calls
+    carry_out(replace(latest, whole=False), LATEST, outrun, lambda step: None, lambda step: None)  # type: ignore[arg-type]
+
+
+def test_what_a_recovery_has_to_come_to_is_the_last_whole_record_of_the_log_that_goes_furthest() -> None:
+    logs = {"db1": replace(on_host(3), record=0x60000C8), "db2": on_host(2), "db3": on_host(9, system="another")}
+    assert ends(logs, views.KEYS["initialize"]) == (3, 0x60000C8)
+    assert ends({"db1": on_host(3)}, views.KEYS["initialize"]) == (3, 0x6000000)  # it ends at 0/6000100
+    assert ends({"db1": replace(on_host(3), end=0x6000000)}, views.KEYS["initialize"]) == (3, 0x5000000)
+    assert ends({}, views.KEYS["initialize"]) == ()
+
+
+def test_what_a_leader_that_crashed_has_marked_for_nobody_is_archived_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file in which its log ends has no mark; a restore from a cluster that was led left it out."""
+    asked: list[tuple[str, Any]] = []
+    part = "000000020000000000000006"
+    actions = RestoreActions(None, SHOP, None, print)  # type: ignore[arg-type]
+    monkeypatch.setattr(actions, "archive", lambda **how: archive_of({"local": ARCHIVE}))
+    crashed = Log(views.KEYS["initialize"], 2, 0x6000100, (), part, {}, None, 0x60000C8)
+    monkeypatch.setattr(actions, "logs", lambda hosts: {"db1": crashed})
+    monkeypatch.setattr(actions, "_do", lambda deed, hosts, **how: asked.append((hosts[0], how["also"])))
+    assert actions.archive_left(("db1", "db2")) == (2, 0x60000C8)
+    assert asked == [("db1", [part]), ("db2", [])]
 
 
 def test_a_transaction_from_after_the_time_is_one_too_many() -> None:
@@ -306,7 +472,7 @@ ARCHIVE = {
 def run(
     monkeypatch: pytest.MonkeyPatch, to: str, view: ClusterView | None = None, of: Cluster = SHOP,
     archived: dict[str, Any] | None = None, fails: BaseException | None = None, logs: dict[str, Log] | None = None,
-    last: float | None = None, **options: Any,
+    last: float | None = None, on_hosts: Restore | None = None, **options: Any,
 ) -> tuple[int, list[str]]:  # fmt: skip
     """The command, without a host: its exit code, and the steps that it took. With what is `archived`, and
     `logs` on hosts, and the `last` transaction in the archive; after the first step it `fails`."""
@@ -317,6 +483,7 @@ def run(
         identify=lambda host: {"system": views.KEYS["initialize"]},
         logs=lambda hosts, to_the_end=True: {host: there[host] for host in hosts if host in there},
         last_ended=lambda host, names, options: last,
+        noted_on_hosts=lambda: on_hosts,
         survey=lambda: {name: vars(data()) for name in views.DATABASES},
     )
 
@@ -346,6 +513,75 @@ def test_the_command_says_what_is_lost_and_what_becomes_of_the_old_data(
     assert "hours, 3 transactions, 18.8 kB of write-ahead log" in said
     assert "The old data is kept on each host, in /var/lib/postgresql/18/pgquorum.before-" in said
     assert "`invoke restore --to latest --timeline 3`" in said
+
+
+def test_that_a_backup_was_never_proven_is_told_before_the_question(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(monkeypatch, "latest", dry=True)
+    told = f"backup {BASE.label} was never proven: `invoke backup.drill --set {BASE.label}` does it"
+    assert told in capsys.readouterr().out
+    for passed, word in ((True, ""), (False, "was not proven by the last drill of it")):
+        drilled = views.backups(drills=(replace(views.drill(), backup=BASE.label, passed=passed),))
+        run(monkeypatch, "latest", views.backed_up(keep1=views.keeper(backups=drilled)), dry=True)
+        said = capsys.readouterr().out
+        assert told not in said and (word in said if word else "proven" not in said)
+
+
+def test_where_nothing_is_kept_the_backup_goes_to_another_host_than_the_leader_s(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, taken = run(monkeypatch, "latest", discard=True)
+    assert taken[6:8] == ["delete the data on db2", "restore backup 20261129-010000F of repository local on db2"]
+    assert "on db1 and db3 once the backup has come to where it should be" in capsys.readouterr().out
+    nobody = views.backed_up(**NOBODY)
+    _, taken = run(monkeypatch, "latest", nobody, logs={"db1": on_host(2), "db2": on_host(3)}, discard=True)
+    assert taken[5] == "delete the data on db1" and taken[9] == "delete the data on db2"
+
+
+def way(number: int, kind: str = "full") -> Backup:
+    return replace(views.backup(kind, age=1000.0 - number), label=f"{number}F" if kind == "full" else f"{number}F_1I")
+
+
+@pytest.mark.parametrize(
+    ("keep", "there", "ways", "found"),
+    [
+        # The restore's own is the second: the next backup of any kind has the first expire.
+        (1, [way(1)], ("1F",), [WayBack("local", "1F", 0)]),
+        (2, [way(1)], ("1F",), [WayBack("local", "1F", 1)]),
+        (3, [way(1)], ("1F",), [WayBack("local", "1F", 2)]),
+        (2, [way(1), way(2), way(3)], ("1F", "2F"), [WayBack("local", "2F", 0)]),
+        (4, [way(1), way(1, "incr"), way(2)], ("1F_1I",), [WayBack("local", "1F", 2)]),
+        (4, [way(1)], ("gone",), []),
+        (4, [], ("1F",), []),
+    ],
+)
+def test_how_long_a_restore_can_be_undone(keep: int, there: list[Backup], ways: tuple[str, ...], found: list[WayBack]) -> None:
+    of = cluster(backup=True, backup_keep_full=keep)
+    state = replace(views.backups(), backups=tuple(there))
+    assert [*ways_back(of, made(ways=ways), state, 1_000_000.0)] == found
+    assert [*ways_back(of, made(ways=ways), None, 1_000_000.0)] == []
+
+
+def test_where_days_are_kept_the_backup_after_it_has_to_be_as_old() -> None:
+    of, state = cluster(backup=True, backup_keep_days=2), replace(views.backups(), backups=(way(1), way(2)))
+    (first,) = ways_back(of, made(ways=("1F",)), state, 1_000_000.0)
+    (last,) = ways_back(of, made(ways=("2F",)), state, 1_000_000.0)
+    assert first.until == way(2).ended + 2 * 86_400 and last.until == 1_000_000 + 2 * 86_400
+
+
+def test_until_when_all_can_be_had_back_is_told_in_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = views.backed_up(keep1=views.keeper(backups=views.backups(replace(views.backup(), label=BASE.label))))
+    run(monkeypatch, "2026-11-01 07:00:00Z", view, of=cluster(backup=True, backup_keep_full=1))
+    said = capsys.readouterr().out
+    assert f"For that backup {BASE.label} is needed, which expires with the next scheduled backup, of any kind" in said
+    run(monkeypatch, "2026-11-01 07:00:00Z", view, as_json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert document["ways_back"] == [{"repository": "local", "backup": BASE.label, "fulls": 3, "until": None}]
+    run(monkeypatch, "2026-11-01 07:00:00Z")  # its label is none of those that lead there
+    assert "no backup is known that leads back to where it was" in capsys.readouterr().out
 
 
 def test_dry_prints_the_same_steps_and_takes_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -382,7 +618,7 @@ def test_the_latest_of_a_leader_whose_timeline_is_not_archived_yet_is_on_that_on
     """Else all that was written since the failover would be thrown away without a word."""
     _, taken = run(monkeypatch, "latest", logs={"db1": on_host(3)})
     assert "replay timeline 3 on db1 up to its end, and begin timeline 4 there" in taken
-    assert "archive what write-ahead log is left" in taken
+    assert "archive what write-ahead log any host has and the archive lacks" in taken
     with pytest.raises(ClusterError, match="db1 writes timeline 3, and the newest that the archive and that host tell of is 2: "):
         run(monkeypatch, "latest", logs={})
     _, taken = run(monkeypatch, "latest", logs={}, timeline="2")
@@ -442,6 +678,26 @@ def test_on_a_timeline_that_was_left_no_marker_is_written_so_a_moment_behind_its
         run(monkeypatch, "0/6000001", views.backed_up(**NOBODY), logs={})
 
 
+def test_the_latest_is_not_what_an_unfinished_restore_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was promoted already, and that is in the archive: the newest timeline there, and one that goes back."""
+    begun = {**ARCHIVE, "histories": {**ARCHIVE["histories"], "3": ["1\t0/3000000\tx\n\n2\t0/4000000\tbefore 2026\n", 1e12]}}
+    noted = {"restore": made(done=10, before=2).text}
+    _, taken = run(monkeypatch, "latest", archived={"local": begun}, noted=noted, logs={})
+    assert "replay timeline 2 on db1 up to its end, and begin timeline 4 there" in taken
+    _, taken = run(monkeypatch, "latest", archived={"local": begun}, noted=noted, logs={}, timeline="3")
+    assert "replay timeline 3 on db1 up to its end, and begin timeline 4 there" in taken
+
+
+def test_whoever_names_the_timeline_of_one_that_was_not_finished_takes_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Restore] = []
+    monkeypatch.setattr(command, "show_plan", lambda out, steps: None)
+    monkeypatch.setattr(command, "say_away", lambda out, going, away: seen.append(going))
+    noted = {"restore": made(to="latest", kind="latest", value="", whole=True, ends=(2, 5), done=10).text}
+    for timeline, whole in ((None, True), ("2", False)):
+        run(monkeypatch, "latest", noted=noted, timeline=timeline, dry=True)
+        assert seen[-1].whole is whole and seen[-1].done == 10
+
+
 def test_what_an_unfinished_restore_has_left_on_a_host_is_no_log_of_the_cluster_s(monkeypatch: pytest.MonkeyPatch) -> None:
     _, taken = run(monkeypatch, "latest", logs={"db1": on_host(3)}, noted={"restore": made(done=11).text})
     assert "replay timeline 2 on db1 up to its end, and begin timeline 3 there" in taken
@@ -469,7 +725,7 @@ def test_a_repository_that_is_away_is_told_and_left_out(
     said = capsys.readouterr().out
     assert code == 0 and "repository s3 can't be read (no answer): this goes on with local" in said
     assert taken[0] == "write a marker on db1 and wait until it is archived in local"
-    assert "archive what write-ahead log is left, but not in s3" in taken
+    assert "archive what write-ahead log any host has and the archive lacks, but not in s3" in taken
     with pytest.raises(ClusterError, match=r"no backup leads to .*; repository s3 can't be read, and may have one: no answer"):
         run(monkeypatch, "1970-01-01 00:00:00Z", view, of=TWO, archived=told)
 
@@ -477,10 +733,36 @@ def test_a_repository_that_is_away_is_told_and_left_out(
 def test_one_that_is_taken_up_again_leaves_out_what_is_away_by_then(monkeypatch: pytest.MonkeyPatch) -> None:
     view = views.backed_up(keep1=views.keeper(backups=ONE_AWAY))
     begun = made(repository="local", away=())
+    begun = replace(begun, done=5)
     _, taken = run(monkeypatch, TIME.text, view, of=TWO, noted={"restore": begun.text})
-    assert "archive what write-ahead log is left, but not in s3" in taken
+    assert "archive what write-ahead log any host has and the archive lacks, but not in s3" in taken
     _, taken = run(monkeypatch, TIME.text, of=TWO, noted={"restore": replace(begun, away=("s3",)).text})
-    assert "archive what write-ahead log is left" in taken
+    assert "archive what write-ahead log any host has and the archive lacks" in taken
+
+
+@pytest.mark.parametrize("done", [0, 1, 2, 4])
+def test_one_that_has_not_stopped_the_cluster_is_planned_anew_as_that_is_now(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], done: int
+) -> None:
+    """Hours later another one may lead, on a later timeline: what was planned then would lose more than it said."""
+    to = "2026-11-01 07:00:00Z"
+    old = made(to=to, host="db3", timeline=1, begins=2, done=done)
+    code, taken = run(monkeypatch, to, noted={"restore": old.text}, as_json=True)
+    out, err = capsys.readouterr()
+    assert code == 0 and taken[0] == "write a marker on db1 and wait until it is archived" and len(taken) == 16
+    assert f"(*.before-{old.id})" in taken[6] and json.loads(out)["begins"] == 4 and json.loads(out)["lost"]
+    assert "had not stopped everything: it is planned anew" in " ".join(err.split()) and not json.loads(out)["resumed"]
+
+
+def test_where_nobody_leads_any_more_one_that_was_to_write_a_marker_is_planned_anew_and_another_one_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    to, nobody = "2026-11-01 00:00:00Z", views.backed_up(**NOBODY)
+    for done, first, begins in ((0, "keep Patroni", 4), (1, "keep Patroni", 3), (3, "stop Patroni and PostgreSQL on db3", 3)):
+        noted, last = {"restore": made(to=to, done=done).text}, datetime(2026, 11, 2, tzinfo=UTC).timestamp()
+        _, taken = run(monkeypatch, to, nobody, logs={"db1": on_host(3, last)}, noted=noted)
+        assert taken[0].startswith(first)
+        assert any(one.endswith(f"and begin timeline {begins} there") for one in taken)
 
 
 def test_a_program_is_told_the_plan_and_what_came_of_it(

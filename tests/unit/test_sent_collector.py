@@ -157,6 +157,13 @@ def test_what_a_failed_start_has_left_is_named(tmp_path: Path) -> None:
     assert files.failed_starts({"paths": paths}) == paths[:1]
 
 
+def test_what_a_restore_has_noted_where_it_holds_patroni_is_told(tmp_path: Path) -> None:
+    note = tmp_path / "restoring.json"
+    assert files.restoring({"path": str(note)}) is None
+    note.write_text('{"to": "latest", "done": 7}')
+    assert files.restoring({"path": str(note)}) == {"to": "latest", "done": 7}
+
+
 def test_the_data_of_before_restores_is_found_and_nothing_else(tmp_path: Path) -> None:
     for name in ("shop", "shop.before-2", "shop.before-1", "shop.failed", "other.before-1"):
         (tmp_path / name).mkdir()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,36 @@ def test_a_move_that_was_cut_off_in_the_middle_is_ended_by_the_next(data: Path) 
     assert (data.with_name("main.before-1") / "pg_wal" / "000000010000000000000001").exists()
 
 
+@pytest.mark.parametrize("led", [False, True])
+def test_a_log_that_was_moved_and_its_data_was_not_has_its_name_again_when_all_is_put_back(
+    data: Path, monkeypatch: pytest.MonkeyPatch, led: bool
+) -> None:
+    """A power cut in between, before the link leads there or after: else the log that is in use would be called old data."""
+    monkeypatch.setattr(restore, "end_unit", lambda: None)
+    wal = (data / "pg_wal").resolve()
+    kept = wal.rename(wal.with_name("pg_wal.before-1"))
+    if led:
+        (data / "pg_wal").unlink()
+        (data / "pg_wal").symlink_to(kept)
+    for _ in range(2):
+        restore.put_back(spec(data, suffix=".before-1"))
+        assert (data / "pg_wal").readlink() == wal and (data / "pg_wal" / "000000010000000000000001").read_text() == "log"
+        assert [one.name for one in wal.parent.iterdir()] == ["pg_wal"]
+
+
+def test_nothing_is_left_of_the_server_of_a_restore_that_is_called_off(
+    data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    private = tmp_path / "private"
+    monkeypatch.setattr(restore, "end_unit", lambda: None)
+    monkeypatch.setattr(restore, "PRIVATE", private)
+    private.mkdir()
+    (private / "postgresql.conf").touch()
+    for _ in range(2):
+        restore.put_back(spec(data, suffix=".before-1"))
+        assert not private.exists()
+
+
 def test_what_was_moved_aside_is_never_written_over(data: Path) -> None:
     data.with_name("main.before-1").mkdir()
     with pytest.raises(OSError, match="is there already"):
@@ -108,8 +139,14 @@ def test_patroni_is_held_by_a_condition_and_released(tmp_path: Path, monkeypatch
     restore.hold(held)
     restore.hold(held)
     assert f"ConditionPathExists=!{note}" in drop_in.read_text() and json.loads(note.read_text()) == {"restore": "x"}
+    restore.keep_note(held | {"text": '{"to": "latest"}'})
+    assert json.loads(restore.read_note(held) or "") == {"to": "latest"} and [one.name for one in note.parent.iterdir()] == [
+        note.name
+    ]
     restore.release(held)
     restore.release(held)
+    restore.keep_note(held | {"text": "x"})  # where Patroni is not held any more, nothing holds it again
+    assert restore.read_note(held) is None
     assert not note.exists() and not drop_in.parent.exists()
     assert set(asked) == {("systemctl", "daemon-reload")}
 
@@ -171,7 +208,7 @@ def test_where_the_log_of_a_stopped_server_ends_is_read_from_its_last_checkpoint
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     told = restore.log(spec(data, binaries="/bin", to_the_end=True))
     assert (told["system"], told["timeline"], told["end"]) == ("7", 1, 0x2000128)
-    assert told["last"] == datetime(2026, 11, 29, 7, 0, 0, 500_000, UTC).timestamp()
+    assert told["last"] == datetime(2026, 11, 29, 7, 0, 0, 500_000, UTC).timestamp() and told["record"] == 0x2000100
     asked = f"/bin/pg_waldump --path={data}/pg_wal --rmgr=Transaction --start=0/2000000 {name} {name}"
     assert asked in Path(f"{runuser}.asked").read_text()
     runuser.write_text("#!/bin/sh\nexit 124\n")
@@ -291,6 +328,28 @@ def test_the_archive_is_asked_as_its_own_user(monkeypatch: pytest.MonkeyPatch) -
     assert said["histories"] == {2: (answers["repo-get"], 5.0)}
     assert ("--stanza=shop", "repo-get", "archive/shop/18-1/00000002.history") in asked
     assert said["files"] == {"0000000200000000": [(7, 7, 9.0)]}
+
+
+def test_an_archive_that_takes_too_long_is_left_with_all_that_was_begun_for_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """pgBackRest has processes of its own, which would go on; a large archive elsewhere takes minutes, and is waited for."""
+    assert archive.SECONDS >= 900
+    program, child = tmp_path / "runuser", tmp_path / "child"
+    program.write_text(f"#!/bin/sh\nsleep 60 >/dev/null 2>&1 &\necho $! >{child}\nwait\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(archive, "SECONDS", 0.5)
+    told = archive.look_at_all({"stanza": "shop", "user": "x", "repositories": {"s3": ["--repo=2"]}})
+    assert told == {"s3": {"problem": "what it has could not be listed within 0.5 s"}}
+    pid = int(child.read_text())
+    for _ in range(100):  # until it is reaped
+        state = Path(f"/proc/{pid}/stat")
+        if not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z":
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("what it had begun goes on")
 
 
 def test_recovery_reads_what_it_was_told_and_not_what_the_restore_has_written(

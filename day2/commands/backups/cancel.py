@@ -14,7 +14,8 @@ from day2.hosts.interrupts import Interrupts
 from day2.recovery import executor
 from day2.recovery.actions import RestoreActions
 from day2.recovery.notes import NOTE, notes
-from day2.recovery.plan import back, final, reachable, read
+from day2.recovery.obstacles import reachable
+from day2.recovery.plan import back, final, read
 from day2.ui.console import EXIT_OK, confirm, console
 
 from .keeper import keeper
@@ -32,10 +33,11 @@ def call_off(cluster: Cluster, *, to: str | None, dry: bool, yes: bool, as_json:
         raise ClusterError(f"--to {to!r} and --cancel: should be one of them")
     out = console(as_json=as_json)
     with changing(cluster, "restore --cancel", dry=dry) as (fleet, _, view):
-        noted = notes(fleet, cluster)
-        if NOTE not in noted:
+        noted, interrupts = notes(fleet, cluster), Interrupts(lambda text: out.print(GOES_ON))
+        actions = RestoreActions(fleet, cluster, interrupts, partial(tell, out))
+        unfinished = read(noted[NOTE]) if NOTE in noted else actions.noted_on_hosts()
+        if unfinished is None:
             raise ClusterError("no restore is under way, and none was interrupted")
-        unfinished = read(noted[NOTE])
         against = [*reachable(view, cluster), *filter(None, [final(unfinished)])]
         if against:
             lines = [
@@ -51,8 +53,7 @@ def call_off(cluster: Cluster, *, to: str | None, dry: bool, yes: bool, as_json:
                 outcome.print()
             return EXIT_OK
         confirm(out, yes=yes)
-        with Interrupts(lambda text: out.print(GOES_ON)) as interrupts:
-            actions = RestoreActions(fleet, cluster, interrupts, partial(tell, out))
+        with interrupts:
             done = carried_out(out, outcome, partial(executor.call_off, unfinished, actions))
     if done:
         verified(out, outcome)

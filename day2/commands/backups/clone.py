@@ -18,7 +18,8 @@ from day2.hosts.ssh import Fleet
 from day2.recovery.actions import RestoreActions
 from day2.recovery.clone import Cloning, about_of
 from day2.recovery.notes import notes
-from day2.recovery.plan import numbered, place, unreadable
+from day2.recovery.obstacles import unreadable
+from day2.recovery.plan import numbered, place
 from day2.ui.console import EXIT_OK, console, size
 from health.view import ClusterView
 

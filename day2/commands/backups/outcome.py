@@ -14,8 +14,10 @@ from cluster.errors import ClusterError
 from cluster.timelines import lsn
 from cluster.topology import Cluster
 from day2.commands.look.verify import judge, tell
-from day2.recovery.plan import Arrival, Restore
+from day2.recovery.arrival import Arrival
+from day2.recovery.plan import Restore
 from day2.recovery.steps import RestoreStep
+from day2.recovery.way_back import WayBack
 from day2.ui.console import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM, print_json
 from health.finding import Finding
 from health.rules import healthy
@@ -31,7 +33,8 @@ Work = Callable[[Callable[[RestoreStep], None], Callable[[RestoreStep], None]], 
 @dataclass
 class Outcome:
     """`planned` are the steps that are left of `going`, or of calling it off (`cancels`); `done` of them are done. `resumed`: it
-    was begun before. `away`: repositories that can't be read, each with the reason. `lost`: what agents/sent/lost.py has counted,
+    was begun before. `away`: repositories that can't be read, each with the reason. `proven`: whether the last drill of the
+    backup has passed, None for none. `ways`: the backups by which it can be undone. `lost`: what agents/sent/lost.py has counted,
     None where that can't be seen or nothing is. `findings`: what `verify` has found in the end, None where it has not come to
     that."""
 
@@ -41,6 +44,8 @@ class Outcome:
     cancels: bool = False
     resumed: bool = False
     away: Mapping[str, str] = field(default_factory=dict)
+    proven: bool | None = None
+    ways: Sequence[WayBack] = ()
     lost: Mapping[str, Any] | None = None
     done: list[RestoreStep] = field(default_factory=list)
     stopped_by: str = ""
@@ -61,6 +66,7 @@ class Outcome:
             "cancels": self.cancels,
             "resumed": self.resumed,
             "backup": going.label,
+            "proven": self.proven,
             "repository": going.repository,
             "as_of": going.as_of or None,
             "away": dict(self.away),
@@ -71,6 +77,7 @@ class Outcome:
             "before": going.before,
             "live": going.live,
             "old_data": old_data(self.cluster, going) if going.keep else [],
+            "ways_back": [asdict(way) for way in self.ways],
             "lost": self.lost,
             "planned": [step.document() for step in self.planned],
             "done": [step.document() for step in self.done],

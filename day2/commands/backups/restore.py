@@ -20,31 +20,31 @@ from day2.hosts.interrupts import Interrupts
 from day2.hosts.ssh import Fleet
 from day2.recovery.actions import RestoreActions
 from day2.recovery.executor import carry_out
-from day2.recovery.logs import Log, of_cluster
+from day2.recovery.logs import Log, furthest, of_cluster
 from day2.recovery.notes import NOTE, lost, notes
+from day2.recovery.obstacles import Surveyed, objections, reachable, surveyed, unreadable
 from day2.recovery.plan import (
     Restore,
-    Surveyed,
+    fetching,
     instead,
     left,
     marks,
     may_lead,
+    newest,
     numbered,
-    objections,
+    overtaken,
     place,
     planned,
-    reachable,
     read,
-    surveyed,
-    unreadable,
 )  # fmt: skip
+from day2.recovery.way_back import WayBack, leading, ways_back
 from day2.ui.console import EXIT_OK, confirm, console
 from health.view import ClusterView
 
 from .keeper import keeper
 from .outcome import GOES_ON, Outcome, carried_out, ended, verified
 from .sought import Asked, look_for, refuse_too_late
-from .telling import counted, say_away, say_kept, say_lost, say_unfinished, say_what_is_left, tell, where
+from .telling import counted, say_anew, say_away, say_kept, say_lost, say_unfinished, say_unproven, say_what_is_left, tell, where
 
 
 def restore(
@@ -69,19 +69,29 @@ def restore(
         interrupts = Interrupts(lambda text: out.print(GOES_ON))
         actions = RestoreActions(fleet, cluster, interrupts, partial(tell, out))
         noted = notes(fleet, cluster)
-        unfinished = read(noted[NOTE]) if NOTE in noted else None
+        unfinished = read(noted[NOTE]) if NOTE in noted else actions.noted_on_hosts()
         away = unreadable(view, cluster)
         logs: dict[str, Log] = {}
+        anew = unfinished if unfinished and overtaken(unfinished, led=view.primary is not None) else None
+        unfinished = None if anew else unfinished
         going = resumed(asked, unfinished, away)
         if going is None:
             going, logs = prepared(cluster, view, actions, asked, noted, unfinished, away, keep=not discard)
-        outcome = Outcome(cluster, going, left(going), resumed=unfinished is not None, away=reasons(going, away))
+            # On hosts that are held for it already it goes by that name.
+            going = replace(going, id=anew.id) if anew else going
+        outcome = Outcome(
+            cluster, going, left(going), resumed=unfinished is not None, away=reasons(going, away),
+            proven=proven(view, cluster, going.label), ways=undone_by(view, cluster, going),
+        )  # fmt: skip
+        if anew:
+            say_anew(out, anew)
         if unfinished:
             say_unfinished(out, unfinished, going)
         else:
             outcome.lost = lost_by(fleet, cluster, view, going, asked.target, noted)
             say_lost(out, cluster, view, going, asked.target, outcome.lost, logs)
         say_away(out, going, outcome.away)
+        say_unproven(out, going, outcome.proven)
         say_kept(out, cluster, going)
         show_plan(out, outcome.planned)
         if dry:
@@ -95,13 +105,25 @@ def restore(
             out.print(escape(where(outcome.arrival)), soft_wrap=True)
     if done:
         verified(out, outcome)
-        say_what_is_left(out, cluster, going)
+        say_what_is_left(out, cluster, going, outcome.ways)
     return ended(outcome, as_json=as_json)
 
 
 def reasons(going: Restore, away: Mapping[str, str]) -> dict[str, str]:
     """Why each repository can't be read that a restore goes on without."""
     return {name: away.get(name, "it could not be when this was begun") for name in going.away}
+
+
+def proven(view: ClusterView, cluster: Cluster, label: str) -> bool | None:
+    """Whether the last drill of the backup has passed; None where there was none, or that can't be seen."""
+    states = [view.hosts[host.name].backups for host in cluster.backup_hosts]
+    return next((state.proven[label].passed for state in states if state and label in state.proven), None)
+
+
+def undone_by(view: ClusterView, cluster: Cluster, going: Restore) -> list[WayBack]:
+    """The backups by which this can be undone; none where another cluster runs, whose archive this is not."""
+    state = next((view.hosts[host.name].backups for host in cluster.backup_hosts), None)
+    return [*ways_back(cluster, going, state, datetime.now(UTC).timestamp())] if going.live else []
 
 
 def lost_by(
@@ -131,7 +153,9 @@ def resumed(asked: Asked, unfinished: Restore | None, away: Iterable[str]) -> Re
         return None
     if asked.timeline not in (None, unfinished.timeline):
         return None
-    return replace(unfinished, away=tuple(name for name in away if name != unfinished.repository))
+    # Whoever names the timeline takes what there is of it.
+    whole = unfinished.whole and asked.timeline is None
+    return replace(unfinished, away=tuple(name for name in away if name != unfinished.repository), whole=whole)
 
 
 def prepared(
@@ -142,28 +166,34 @@ def prepared(
     ClusterError where it can't be."""
     now, target = datetime.now(UTC), asked.target
     logs = on_hosts(cluster, view, actions, asked, unfinished)
-    found = look_for(actions, asked, noted, away, logs=logs)
+    found = look_for(actions, asked, noted, away, logs=logs, newest=newest(unfinished))
     logs = of_cluster(logs, found.archive.system)
     known, base, along = found.archive.timelines, found.base, found.along
-    host = place(view, cluster)
-    ours = view.primary is not None and actions.identify(host)["system"] == found.archive.system
+    led = place(view, cluster) if view.primary else furthest(logs) or place(view, cluster)
+    # Where the old data is kept, its host matters only to who leads afterwards.
+    host = fetching(cluster, place(view, cluster) if keep else led, keep=keep)
+    ours = view.primary is not None and actions.identify(led)["system"] == found.archive.system
     live = ours and (unfinished is None or may_lead(unfinished))
     if live and view.primary and target.lsn is not None and target.lsn > (view.primary.lsn or 0):
         raise ClusterError(f"--to {target.text} is after the last of the write-ahead log, {lsn(view.primary.lsn or 0)}")
     # A restore that was called off may have left a newer one in the archive, and the host may not have told of its own.
     if live and view.primary and target.kind == "latest" and not (asked.as_of or asked.timeline):
-        refuse_another(host, view.primary.timeline, along.number)
+        refuse_another(led, view.primary.timeline, along.number)
     # A marker is written on the timeline of whoever leads, and not into an archive that is read as it was before.
     marked = live and not asked.as_of and view.primary and view.primary.timeline == along.number
     if not marked and unfinished is None:
         refuse_too_late(actions, host, asked, found, numbered(cluster, base.repository), logs)
     promoted = view.dcs.configurations.promoted if view.dcs else None
+    before = view.primary.timeline if live and view.primary else max(known)
     made = planned(
         cluster, target, base, along, known, promoted.timeline if promoted else 0, host,
         id=f"{now:%Y%m%dT%H%M%SZ}", began=now.isoformat(timespec="seconds"),
-        before=view.primary.timeline if live and view.primary else max(known), live=live, keep=keep,
-        as_of=asked.as_of, away=(name for name in {**away, **found.archive.silent} if name != base.repository),
+        before=before, live=live, keep=keep,
+        as_of=asked.as_of, led="" if keep else led,
+        whole=target.kind == "latest" and not asked.as_of and asked.timeline is None,
+        away=(name for name in {**away, **found.archive.silent} if name != base.repository),
     )  # fmt: skip
+    made = replace(made, ways=() if asked.as_of else leading(found.archive, before))
     if unfinished and not may_lead(unfinished):
         return instead(unfinished, made), logs
     surveys: dict[str, Surveyed] = {name: surveyed(said) for name, said in actions.survey().items()}

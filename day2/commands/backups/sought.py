@@ -45,10 +45,10 @@ class Sought:
 
 def look_for(
     actions: RestoreActions, asked: Asked, noted: Mapping[str, str], away: Mapping[str, str], *, apart: bool = False,
-    logs: Logs | None = None,
+    logs: Logs | None = None, newest: int | None = None,
 ) -> Sought:  # fmt: skip
-    """`apart`: each repository has to lead there by itself; `logs`: what hosts have, which is archived before. Raises
-    ClusterError where nothing does."""
+    """`apart`: each repository has to lead there by itself; `logs`: what hosts have, which is archived before; `newest`: no later
+    timeline is meant, unless it is named. Raises ClusterError where nothing does."""
     now, target = datetime.now(UTC), asked.target
     if target.time and target.time > now:
         raise ClusterError(
@@ -56,7 +56,8 @@ def look_for(
         )
     archive = completed(replace(actions.archive(asked.repository, asked.as_of, away), apart=apart), logs or {})
     mark = mark_called(target.text, marks(noted)) if target.kind == "name" else None
-    along = timeline_of(archive.timelines, target, mark, asked.timeline)
+    meant = {number: one for number, one in archive.timelines.items() if asked.timeline or newest is None or number <= newest}
+    along = timeline_of(meant, target, mark, asked.timeline)
     return Sought(archive, along, base_for(archive.bases, along, target, mark, asked.label, archive), mark)
 
 

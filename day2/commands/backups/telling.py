@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,8 +13,10 @@ from cluster import paths
 from cluster.recovery import Target, moment
 from cluster.timelines import lsn, position
 from cluster.topology import Cluster
+from day2.recovery.arrival import Arrival
 from day2.recovery.logs import Logs, furthest
-from day2.recovery.plan import Arrival, Restore
+from day2.recovery.plan import Restore
+from day2.recovery.way_back import WayBack
 from day2.report.wording import many
 from day2.ui.console import size
 from health.view import ClusterView
@@ -38,6 +40,15 @@ def say_unfinished(out: Console, unfinished: Restore, going: Restore) -> None:
     )
     same = going.to == unfinished.to and going.label == unfinished.label
     out.print("This goes on with it." if same else f"This goes to {escape(going.to)} in its place.", soft_wrap=True)
+
+
+def say_anew(out: Console, unfinished: Restore) -> None:
+    """That one was begun and had not stopped the cluster."""
+    out.print(
+        f"[yellow]A restore to {escape(unfinished.to)} was begun at {unfinished.began} and had not stopped everything:[/] it is"
+        " planned anew, as the cluster is now.",
+        soft_wrap=True,
+    )
 
 
 def say_lost(
@@ -105,6 +116,17 @@ def say_away(out: Console, going: Restore, away: Mapping[str, str]) -> None:
         )
 
 
+def say_unproven(out: Console, going: Restore, proven: bool | None) -> None:
+    """That nobody knows whether the backup is any good, while there is something to be done about it."""
+    if proven:
+        return
+    what = "was never proven" if proven is None else "was not proven by the last drill of it"
+    out.print(
+        f"[yellow]warning[/]  backup {going.label} {what}: `invoke backup.drill --set {going.label}` does it, beside the cluster",
+        soft_wrap=True,
+    )
+
+
 def old_data(cluster: Cluster, going: Restore) -> list[str]:
     """The directories that it leaves on each host."""
     postgres = cluster.postgres
@@ -116,17 +138,41 @@ def say_kept(out: Console, cluster: Cluster, going: Restore) -> None:
     if going.keep:
         out.print(f"The old data is kept on each host, in {' and '.join(old_data(cluster, going))}.", soft_wrap=True)
     else:
-        out.print("[bold red]The old data is deleted[/] on every host; the archive alone still has it.", soft_wrap=True)
+        others = [name for name in going.hosts if name != going.host]
+        until = f", on {' and '.join(others)} once the backup has come to where it should be" if others else ""
+        out.print(f"[bold red]The old data is deleted[/] on every host{until}; then the archive alone has it.", soft_wrap=True)
 
 
-def say_what_is_left(out: Console, cluster: Cluster, going: Restore) -> None:
+def say_how_back(out: Console, cluster: Cluster, going: Restore, ways: Sequence[WayBack]) -> None:
+    """How this can be undone, and until when."""
+    back = f"`invoke restore --to latest --timeline {going.before}`"
+    if not ways and not going.as_of:
+        out.print(f"[yellow]warning[/]  no backup is known that leads back to where it was: {back} may find none", soft_wrap=True)
+        return
+    out.print(f"{back} goes back to where it was before; docs/runbook.md has what comes after a restore.", soft_wrap=True)
+    for way in ways:
+        where = f" of {way.repository}" if len(cluster.repositories) > 1 else ""
+        out.print(f"For that backup {way.backup}{where} is needed, which expires {until(way)}.", soft_wrap=True)
+
+
+def until(way: WayBack) -> str:
+    """When the backup expires by which a restore can be undone."""
+    if way.until is not None:
+        return f"at {moment(way.until)} at the earliest"
+    if not way.fulls:
+        return "with the next scheduled backup, of any kind, unless more of them are kept (backup_keep_full, and a deploy)"
+    return (
+        "with the next scheduled full backup" if way.fulls == 1 else f"with the last of the next {way.fulls} scheduled full ones"
+    )
+
+
+def say_what_is_left(out: Console, cluster: Cluster, going: Restore, ways: Sequence[WayBack]) -> None:
     """What is for the owner to do."""
     out.print(f"[bold green]The cluster is back at {escape(going.to)}[/], and a full backup is being made.", soft_wrap=True)
     if going.keep:
         remove = f"rm -r {' '.join(old_data(cluster, going))}"
         out.print(f"The old data takes room until you delete it, on {', '.join(going.hosts)}: {remove}", soft_wrap=True)
     if going.live:
-        back = f"invoke restore --to latest --timeline {going.before}"
-        out.print(f"`{back}` goes back to where it was before; docs/runbook.md has what comes after a restore.", soft_wrap=True)
+        say_how_back(out, cluster, going, ways)
     deploy = f"pyinfra {cluster.inventory} deploy.py"
     out.print(f"Roles have the passwords that they had then; a deploy sets those of the settings: `{deploy}`", soft_wrap=True)
