@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agents.drill import NEWEST, PORT, Plan, say
+from agents.drill import NEWEST, PORT, say
+from agents.drill_files import Plan
 from agents.recovery import Place, PrivateServer, RecoveryError, Target, restore_environment, restore_options, run
 
 FORMAT = "pgquorum clone 1"

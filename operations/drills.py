@@ -51,7 +51,7 @@ def files(run: Run) -> list[Managed]:
 
 
 def _plan(run: Run) -> dict[str, object]:
-    """The fields of agents/drill.py's Plan."""
+    """The fields of agents/drill_files.py's Plan."""
     return {
         "cluster": run.cluster.name,
         "host": run.host.name,

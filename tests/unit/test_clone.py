@@ -14,7 +14,7 @@ from drills import backrest
 from offline import cut_off
 
 import day2.commands.backups.clone as command
-from agents import clone, drill
+from agents import clone, drill_files
 from agents.parts import pgbackrest
 from agents.recovery import Target
 from cluster.errors import ClusterError
@@ -59,7 +59,7 @@ class Server:
 
 
 @pytest.fixture
-def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> drill.Plan:
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> drill_files.Plan:
     """With a clone asked for, on a host whose pgbackrest restores."""
     (tmp_path / "clone").mkdir()
     (tmp_path / "run").mkdir()
@@ -67,14 +67,14 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> drill.Plan:
     backrest(tmp_path, monkeypatch, f'echo "$@" >>{tmp_path}/asked')
     about = about_of("2026-11-29 07:00:00Z", "time", TIME, "L1", "s3", 3)
     clone.note(tmp_path / "clone/about.json", about)
-    return drill.Plan("shop", "keep1", "/bin", str(tmp_path), "/c", "/c.d", "/run/drills", {"local": 1, "s3": 2})
+    return drill_files.Plan("shop", "keep1", "/bin", str(tmp_path), "/c", "/c.d", "/run/drills", {"local": 1, "s3": 2})
 
 
-def said(plan: drill.Plan) -> dict[str, Any]:
+def said(plan: drill_files.Plan) -> dict[str, Any]:
     return dict(json.loads((Path(plan.directory) / "clone/about.json").read_text()))
 
 
-def test_it_is_there_until_somebody_ends_it(plan: drill.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_there_until_somebody_ends_it(plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server(KeyboardInterrupt())
     monkeypatch.setattr(clone, "PrivateServer", server)
     assert clone.main(plan) == 0
@@ -87,7 +87,7 @@ def test_it_is_there_until_somebody_ends_it(plan: drill.Plan, monkeypatch: pytes
     assert f"--pg1-path={plan.directory}/clone/data" in asked and f"--lock-path={plan.directory}/run" in asked
 
 
-def test_one_that_comes_to_nothing_says_why(plan: drill.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_comes_to_nothing_says_why(plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server(None)
     monkeypatch.setattr(clone, "PrivateServer", server)
     assert clone.main(plan) == 1
@@ -96,13 +96,13 @@ def test_one_that_comes_to_nothing_says_why(plan: drill.Plan, monkeypatch: pytes
     assert clone.main(plan) == 1 and "File exists" in said(plan)["problem"]
 
 
-def test_a_restore_that_fails_is_told(plan: drill.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restore_that_fails_is_told(plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     backrest(Path(plan.directory), monkeypatch, "echo 'ERROR: [082] no archive' >&2; exit 82")
     assert clone.main(plan) == 1
     assert said(plan)["problem"] == "pgbackrest has failed: ERROR: [082] no archive"
 
 
-def test_what_there_is_is_told_with_the_state_of_its_server(plan: drill.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_there_is_is_told_with_the_state_of_its_server(plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pgbackrest, "_properties", lambda unit, names: {"ActiveState": "active"})
     spec = {"clone": f"{plan.directory}/clone", "clone_unit": "u"}
     told = pgbackrest.clone(spec)

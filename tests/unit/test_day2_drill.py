@@ -11,7 +11,7 @@ import views
 from clusters import cluster
 from drills import RESULT
 
-from agents import drill
+from agents import drill_files
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from day2.commands.backups.listing import proven
@@ -174,7 +174,7 @@ def test_what_came_of_a_drill_is_the_result_of_the_order_that_was_given(monkeypa
         "id": "1", "backup": "label-996400", "repository": "local", "lsn": "0/9000108", "timeline": "1", "marker": "4c2f",
         "replica": "db2", "contents": MOMENT.contents,
     }  # fmt: skip
-    assert drill.Order(**order).backup == "label-996400"
+    assert drill_files.Order(**order).backup == "label-996400"
     assert {host for host, _, _ in fleet.asked} == {"keep1"}
     one.note(RESULT)
     assert "/var/lib/pgbackrest-drill/results/1000000-20261129-070434F.json" in fleet.asked[-1][1]

@@ -15,7 +15,7 @@ from clusters import cluster, problems
 from clusters import hosts as inventory
 from drills import RESULT, backrest
 
-from agents import drill, recovery
+from agents import drill, drill_files, recovery
 from agents.contents import Asked, ContentsError
 from agents.parts import pgbackrest
 from cluster.components import DRILL_TIMER
@@ -111,19 +111,19 @@ def test_the_server_on_the_copy_keeps_to_itself_and_has_what_its_log_asks_for() 
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> drill.Plan:
+def plan(tmp_path: Path) -> drill_files.Plan:
     runtime = tmp_path / "run"
     runtime.mkdir()
-    return drill.Plan("shop", "keep1", str(tmp_path / "bin"), str(tmp_path), "/c", "/c.d", str(runtime))
+    return drill_files.Plan("shop", "keep1", str(tmp_path / "bin"), str(tmp_path), "/c", "/c.d", str(runtime))
 
 
-def kept(plan: drill.Plan) -> dict[str, Any]:
+def kept(plan: drill_files.Plan) -> dict[str, Any]:
     (file,) = plan.results.glob("*.json")
     return dict(json.loads(file.read_text()))
 
 
-def test_a_replica_that_tells_of_no_table_proves_nothing(plan: drill.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = drill.Drill(plan, drill.Order(replica="db3"), drill.Result("shop", "keep1", ""))
+def test_a_replica_that_tells_of_no_table_proves_nothing(plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = drill.Drill(plan, drill_files.Order(replica="db3"), drill_files.Result("shop", "keep1", ""))
     monkeypatch.setattr(drill, "contents", lambda psql, connection, like: {})
     with pytest.raises(drill.ContentsError, match="db3 has told of no table, so nothing was compared"):
         one.compare({})
@@ -132,7 +132,7 @@ def test_a_replica_that_tells_of_no_table_proves_nothing(plan: drill.Plan, monke
 THERE = json.dumps([{"backup": [{"label": "L1", "type": "full", "info": {"size": 100}}]}])
 
 
-def test_a_restore_that_fails_leaves_a_result_that_says_so(plan: drill.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restore_that_fails_leaves_a_result_that_says_so(plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     script = f"case \"$*\" in *info*) echo '{THERE}';; *) echo 'WARN: a' >&2; echo 'ERROR: [029] corrupt' >&2; exit 29;; esac"
     backrest(Path(plan.directory), monkeypatch, script)
     assert drill.main(plan) == 1
@@ -142,7 +142,7 @@ def test_a_restore_that_fails_leaves_a_result_that_says_so(plan: drill.Plan, mon
 
 
 def test_an_order_is_taken_once_and_one_for_a_backup_that_is_gone_fails(
-    plan: drill.Plan, monkeypatch: pytest.MonkeyPatch
+    plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backrest(Path(plan.directory), monkeypatch, f"echo '{THERE}'")
     plan.order.write_text(json.dumps({"id": "mine", "backup": "L0", "contents": HERE}))
@@ -151,10 +151,10 @@ def test_an_order_is_taken_once_and_one_for_a_backup_that_is_gone_fails(
     assert kept(plan)["id"] == "mine" and "there is no backup L0: should be one of L1" in kept(plan)["failures"][0]
 
 
-def test_an_order_that_nobody_waits_for_any_more_is_not_taken(plan: drill.Plan) -> None:
+def test_an_order_that_nobody_waits_for_any_more_is_not_taken(plan: drill_files.Plan) -> None:
     plan.order.write_text(json.dumps({"id": "old"}))
     os.utime(plan.order, (1, 1))
-    assert drill.take_order(plan) == drill.Order()
+    assert drill_files.take_order(plan) == drill_files.Order()
     assert not plan.order.exists()
 
 
@@ -176,11 +176,11 @@ def test_a_query_that_takes_too_long_is_left_out_and_one_that_fails_is_told(tmp_
         assert asked.json("good") == [1]
 
 
-def test_results_that_are_old_go(plan: drill.Plan) -> None:
-    for n in range(drill.MOST_RESULTS + 3):
-        drill.keep(plan, drill.Result("shop", "keep1", str(n), f"L{n}", began=1_000_000.0 + n))
+def test_results_that_are_old_go(plan: drill_files.Plan) -> None:
+    for n in range(drill_files.MOST_RESULTS + 3):
+        drill_files.keep(plan, drill_files.Result("shop", "keep1", str(n), f"L{n}", began=1_000_000.0 + n))
     there = sorted(plan.results.iterdir())
-    assert len(there) == drill.MOST_RESULTS and there[0].name == "1000003-L3.json"
+    assert len(there) == drill_files.MOST_RESULTS and there[0].name == "1000003-L3.json"
 
 
 def told(state: BackupState, of: Cluster = WITH) -> list[Finding]:

@@ -22,7 +22,7 @@ import pytest
 import views
 from clusters import cluster, hosts, problems
 
-from agents import drill
+from agents import drill_files
 from agents.sent import store
 from cluster import paths
 from cluster.dynamic_config import postgres_parameters
@@ -411,14 +411,14 @@ def test_a_moment_as_of_which_nothing_can_be_read_is_refused(as_of: str, reposit
 
 def test_drills_take_each_repository_in_turn(tmp_path: Path) -> None:
     words = dict.fromkeys(("cluster", "host", "binaries", "config", "include", "runtime"), "")
-    plan = drill.Plan(**words, directory=str(tmp_path), repositories={"local": 1, "s3": 2})
-    assert drill.whose_turn(plan) == "local"
+    plan = drill_files.Plan(**words, directory=str(tmp_path), repositories={"local": 1, "s3": 2})
+    assert drill_files.whose_turn(plan) == "local"
     plan.results.mkdir()
     for n, name in enumerate(("s3", "local"), 1):
         (plan.results / f"{n}.json").write_text(json.dumps({"repository": name, "ended": float(n)}))
-    assert drill.whose_turn(plan) == "s3"
+    assert drill_files.whose_turn(plan) == "s3"
     (plan.results / "3.json").write_text(json.dumps({"ended": 3.0}))  # of before there were several
-    assert drill.whose_turn(plan) == "s3"
+    assert drill_files.whose_turn(plan) == "s3"
 
 
 HOST_KEYS = [paramiko.ECDSAKey.generate(), paramiko.RSAKey.generate(2048)]
