@@ -19,7 +19,7 @@ from pathlib import Path
 from agents.contents import ContentsError, contents
 from agents.drill_files import Order, Plan, Result, keep, take_order, whose_turn
 from agents.recovery import Place, PrivateServer, RecoveryError, Target, outcome, restore_environment, restore_options, run
-from cluster.drill import Contents, Marker, Measured, compare, failures, no_room, told
+from cluster.drill import Contents, Marker, Measured, compare, ends_early, failures, last_archived, no_room, told
 
 PORT = 5432  # names the socket, and nothing else: nobody listens on it
 MOST_KEPT = 100  # complaints and differences, in one of them
@@ -76,6 +76,7 @@ class Drill:
         place = Place(plan.copy / "data", plan.copy / "tablespaces", Path(plan.runtime), PORT)
         self.server = PrivateServer(plan.binaries, place)
         self.target = Target(order.lsn, order.timeline)
+        self.last = ""  # of the files in the archive as it is when this begins, where it is to be recovered to its end
         self.processes = max(1, (os.cpu_count() or 1) // 2)
 
     def run(self) -> Measured:
@@ -92,7 +93,8 @@ class Drill:
             self.server.stop()
         bad = self.checksums()
         result.amcheck_complaints = list(complaints[:MOST_KEPT])
-        return Measured("", found, complaints, bad, differences)
+        early = ends_early(result.recovered_to or "", self.last) if self.last else ""
+        return Measured("", found, complaints, bad, differences, early)
 
     @property
     def backrest(self) -> list[str]:
@@ -113,10 +115,20 @@ class Drill:
             raise RecoveryError(f"there is no backup {result.backup}: should be one of {', '.join(there)}")
         chosen = there[result.backup]
         result.type, result.size = chosen["type"], int(chosen["info"]["size"])
+        if not self.order.lsn:
+            self.to_the_end(last_archived(said, chosen))
         about = os.statvfs(plan.directory)
         disk = (about.f_blocks - about.f_bfree + about.f_bavail) * about.f_frsize
         if why := no_room(result.size, about.f_bavail * about.f_frsize, disk):
             raise RecoveryError(f"{plan.directory}: {why}")
+
+    def to_the_end(self, last: str) -> None:
+        """Recovers along the timeline of the last file in the archive. `latest` would not do: to PostgreSQL that is the newest
+        before the first number without a history, and a number that was passed over (timelines.py) has none in the archive."""
+        if not last:
+            raise RecoveryError("there is no write-ahead log in the archive")
+        self.last, self.result.archived_to = last, last
+        self.target = Target(timeline=str(int(last[:8], 16)))
 
     def restore(self) -> None:
         plan, result = self.plan, self.result
@@ -138,7 +150,7 @@ class Drill:
             self.server.await_recovered()
         result.recovery_seconds = took()
         result.rto = round(time.monotonic() - self.restore_began, 3)
-        result.target, result.timeline = self.order.lsn or None, self.order.timeline
+        result.target, result.timeline = self.order.lsn or None, self.target.timeline
         result.recovered_to = self.server.recovered_to() or None
         result.newest_transaction = self.server.ask(NEWEST) or None
 

@@ -94,6 +94,7 @@ class Result:
     rto: float | None = None
     target: str | None = None
     timeline: str | None = None
+    archived_to: str | None = None  # the last file that was archived when this began
     recovered_to: str | None = None
     newest_transaction: str | None = None
     amcheck_seconds: float | None = None

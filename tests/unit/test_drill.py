@@ -19,7 +19,7 @@ from agents import drill, drill_files, recovery
 from agents.contents import Asked, ContentsError
 from agents.parts import pgbackrest
 from cluster.components import DRILL_TIMER
-from cluster.drill import Comparison, Contents, Marker, Measured, compare, contents_of, failures, needed, no_room
+from cluster.drill import Comparison, Contents, Marker, Measured, compare, contents_of, ends_early, failures, needed, no_room
 from cluster.topology import Cluster
 from health.backup_states import BackupRun, BackupState, Drill
 from health.finding import Finding
@@ -44,6 +44,7 @@ def test_a_drill_that_has_seen_nothing_wrong_proves_its_backup() -> None:
         (replace(SEEN, stopped="pgbackrest has failed"), "pgbackrest has failed"),
         (replace(SEEN, marker=Marker("run", before=False, after=False)), "a row is not there that was acknowledged"),
         (replace(SEEN, marker=Marker("run", before=True, after=True)), "a row is there that was written after"),
+        (replace(SEEN, early=ends_early("0/5000108", "000000010000000000000009")), "recovery has ended at 0/5000108, and the"),
         (replace(SEEN, complaints=("index broken",)), "pg_amcheck complains: index broken"),
         (replace(SEEN, bad_pages=2), "2 pages have wrong checksums"),
         (replace(SEEN, differences=("app: t",)), "the copy differs from the replica at the same moment: app: t"),
@@ -129,7 +130,12 @@ def test_a_replica_that_tells_of_no_table_proves_nothing(plan: drill_files.Plan,
         one.compare({})
 
 
-THERE = json.dumps([{"backup": [{"label": "L1", "type": "full", "info": {"size": 100}}]}])
+BACKUP = {"label": "L1", "type": "full", "info": {"size": 100}, "database": {"id": 2}}
+ARCHIVES = [
+    {"database": {"id": 1}, "min": "000000070000000000000001", "max": "0000000900000000000000F0"},  # of PostgreSQL 17
+    {"database": {"id": 2}, "min": "000000010000000000000001", "max": "000000040000000000000009"},
+]
+THERE = json.dumps([{"backup": [BACKUP], "archive": ARCHIVES}])
 
 
 def test_a_restore_that_fails_leaves_a_result_that_says_so(plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,6 +145,68 @@ def test_a_restore_that_fails_leaves_a_result_that_says_so(plan: drill_files.Pla
     result = kept(plan)
     assert result["failures"] == ["pgbackrest has failed: ERROR: [029] corrupt"] and result["passed"] is False
     assert (result["backup"], result["size"], result["format"]) == ("L1", 100, "pgquorum drill 1")
+
+
+class Server:
+    """In place of PostgreSQL on a copy: recovery has ended at `reached`, and nothing is wrong with what is there."""
+
+    def __init__(self, reached: str, binaries: Path) -> None:
+        self._reached, self._binaries = reached, binaries
+        for name, said in (("pg_amcheck", ""), ("pg_checksums", "Blocks scanned: 1\nBad checksums: 0")):
+            binaries.mkdir(exist_ok=True)
+            (binaries / name).write_text(f"#!/bin/sh\necho '{said}'\n")
+            (binaries / name).chmod(0o755)
+
+    def __call__(self, binaries: str, place: recovery.Place) -> Server:
+        self.place = place
+        return self
+
+    def program(self, name: str) -> str:
+        return str(self._binaries / name)
+
+    def connection(self) -> dict[str, str]:
+        return dict(os.environ)
+
+    def recovered_to(self) -> str:
+        return self._reached
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *words: ""
+
+
+@pytest.mark.parametrize(
+    ("reached", "passed"),
+    [
+        ("0/9000028", True),  # in the last file: what goes on in the next one is not there yet
+        ("0/A000000", True),  # that one was ended before it was full
+        ("0/B000028", True),  # more was archived meanwhile
+        ("0/9000000", False),  # nothing of the last file
+        ("0/5000108", False),
+        ("", False),
+    ],
+)
+def test_recovery_to_the_end_proves_nothing_where_it_ends_before_the_last_file_that_is_archived(
+    plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch, reached: str, passed: bool
+) -> None:
+    """To PostgreSQL a file that is missing is the end of the log."""
+    asked = Path(plan.directory) / "asked"
+    script = f'case "$*" in *info*) echo \'{THERE}\';; *) echo "$@" >>{asked};; esac'
+    backrest(Path(plan.directory), monkeypatch, script)
+    plan.copy.parent.mkdir(exist_ok=True)
+    monkeypatch.setattr(drill, "PrivateServer", Server(reached, Path(plan.binaries)))
+    assert drill.main(plan) == (0 if passed else 1)
+    result = kept(plan)
+    assert (result["archived_to"], result["timeline"]) == ("000000040000000000000009", "4")
+    # Not `latest`: a number that was passed over has no history in the archive, and that ends PostgreSQL's own look for it.
+    assert "--type=default --target-timeline=4" in asked.read_text()
+    if not passed:
+        assert "the archive went on to 000000040000000000000009: between them a file is missing in it" in result["failures"][0]
+
+
+def test_where_an_archive_has_nothing_no_drill_is_begun(plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    backrest(Path(plan.directory), monkeypatch, f"echo '{json.dumps([{'backup': [BACKUP], 'archive': ARCHIVES[:1]}])}'")
+    assert drill.main(plan) == 1
+    assert kept(plan)["failures"] == ["there is no write-ahead log in the archive"]
 
 
 def test_an_order_is_taken_once_and_one_for_a_backup_that_is_gone_fails(
