@@ -80,12 +80,13 @@ def _replica(view: ClusterView, cluster: Cluster, where: Host) -> tuple[Host | N
     if not able:
         return None, "no replica streams"
 
-    def missed(host: Host) -> tuple[int, bool, str]:
+    def missed(host: Host) -> tuple[int, bool]:
         state = able[host]
-        rank = SPARED_FIRST.index(state) if state in SPARED_FIRST else len(SPARED_FIRST)
-        return rank, host == where, host.name
+        return SPARED_FIRST.index(state) if state in SPARED_FIRST else len(SPARED_FIRST), host == where
 
-    return min(able, key=missed), ""
+    # Among equals the last: pgBackRest has them in the same order, and copies a backup from the first replica that it finds. What
+    # is wrong with that one's data alone is in the backup, too, and comparing the two would not show it.
+    return min(reversed(able), key=missed), ""
 
 
 def disk_of(said: str) -> tuple[int, int]:

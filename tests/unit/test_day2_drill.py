@@ -45,10 +45,11 @@ def test_without_options_the_newest_backup_is_restored_where_it_lies_and_compare
     both = views.backups(views.backup(age=7200.0), views.backup("incr", age=60.0))
     choice = chosen(view=views.backed_up(keep1=views.keeper(backups=both)))
     assert choice.where == KEEPER and choice.backup == both.backups[-1]
-    assert choice.replica and choice.replica.name == "db2"
-    named = chosen(view=views.backed_up(keep1=views.keeper(backups=both)), backup=both.backups[0].label, host="db2")
-    assert named.backup == both.backups[0] and named.where.name == "db2"
-    assert named.replica and named.replica.name == "db3"  # the other one has nothing else to do
+    # Not db2, from which pgBackRest has copied it.
+    assert choice.replica and choice.replica.name == "db3"
+    named = chosen(view=views.backed_up(keep1=views.keeper(backups=both)), backup=both.backups[0].label, host="db3")
+    assert named.backup == both.backups[0] and named.where.name == "db3"
+    assert named.replica and named.replica.name == "db2"  # the other one has nothing else to do
 
 
 @pytest.mark.parametrize(
