@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from cluster.drill import no_room
 from cluster.errors import ClusterError, did_you_mean
 from cluster.topology import Cluster, Host
+from cluster.weaker_commits import PARAMETER
 from health.backup_states import Backup
+from health.rules.service import confirming
+from health.rules.weaker_commits import whose
+from health.states import PostgresState
 from health.view import ClusterView
 
 # Whose word the primary waits for last: a failover takes it last, too.
@@ -86,7 +90,31 @@ def _replica(view: ClusterView, cluster: Cluster, where: Host) -> tuple[Host | N
 
     # Among equals the last: pgBackRest has them in the same order, and copies a backup from the first replica that it finds. What
     # is wrong with that one's data alone is in the backup, too, and comparing the two would not show it.
-    return min(reversed(able), key=missed), ""
+    chosen = min(reversed(able), key=missed)
+    if (who := _awaits_replay(primary)) and _waited_for(view, cluster, primary, chosen, able[chosen]):
+        return None, f"{who} {PARAMETER} = remote_apply: its commits would wait until the replay of {chosen.name} goes on"
+    return chosen, ""
+
+
+def _awaits_replay(primary: PostgresState) -> str:
+    """Whose commits wait until replicas have replayed them, and not only until they have them on disk; empty for nobody's. What a
+    session sets for itself can't be seen."""
+    if primary.synchronous_commit == "remote_apply":
+        return "the primary has"
+    for one in primary.overrides:
+        if one.setting.partition("=")[2].lower() == "remote_apply":
+            return f"{whose(one)} has"
+    return ""
+
+
+def _waited_for(view: ClusterView, cluster: Cluster, primary: PostgresState, chosen: Host, state: str) -> bool:
+    """Whether a commit can't do without the replay of `chosen`: not as many others confirm writes as it waits for."""
+    if state not in ("quorum", "sync"):
+        return False
+    found = re.match(r"(?:ANY |FIRST )?(\d+) *\(", primary.synchronous_standby_names)
+    others = [name for name in confirming(view, cluster) if name != chosen.name]
+    # By `FIRST` the ones that are named first are waited for, whoever else is there.
+    return state == "sync" or len(others) < (int(found[1]) if found else 1)
 
 
 def disk_of(said: str) -> tuple[int, int]:

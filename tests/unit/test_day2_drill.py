@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import views
@@ -19,6 +20,7 @@ from day2.hosts.ssh import CommandResult
 from day2.recovery.drill import Drilling, Moment
 from day2.recovery.drill_choice import Choice, choose, disk_of, refuse_without_room
 from day2.report import drill as report
+from health.states import Override
 from health.view import ClusterView
 
 WITH = views.BACKED_UP
@@ -93,6 +95,46 @@ def test_where_nobody_can_be_compared_with_it_is_said_why() -> None:
     }
     choice = chosen(view=views.backed_up(**still))
     assert choice.replica is None and choice.uncompared == "no replica streams"
+
+
+def streaming(names: str, *senders: tuple[str, str], **primary: Any) -> ClusterView:
+    """Replicas stream, and confirm writes, in these ways."""
+    before = views.backed_up()
+    postgres = before.hosts["db1"].postgres
+    assert postgres
+    waits = tuple(views.sender(name, sync_state=state) for name, state in senders)
+    changed = replace(postgres, senders=waits, synchronous_standby_names=names, **primary)
+    return ClusterView({**before.hosts, "db1": replace(before.hosts["db1"], postgres=changed)})
+
+
+TWO = (("db2", "quorum"), ("db3", "quorum"))
+
+
+@pytest.mark.parametrize(
+    ("names", "senders", "replica"),
+    [
+        ('ANY 1 ("db2","db3")', TWO, "db3"),
+        ('ANY 1 ("db2","db3")', TWO[:1], None),
+        ('ANY 2 ("db2","db3")', TWO, None),
+        ("db2", (("db2", "sync"), ("db3", "potential")), "db3"),
+        ("db2", (("db2", "sync"),), None),
+        ("", (("db2", "async"),), "db2"),
+    ],
+)
+def test_nobody_s_commits_hang_because_a_replica_s_replay_stands_still(
+    names: str, senders: tuple[tuple[str, str], ...], replica: str | None
+) -> None:
+    """With remote_apply they wait for it, which status does not complain of: it waits for more than the durability asks for."""
+    override = Override("app", "shop", "synchronous_commit=remote_apply")
+    for who, primary in (
+        ("the primary has", {"synchronous_commit": "remote_apply"}),
+        ("role app in database shop has", {"overrides": (override,)}),
+    ):
+        choice = chosen(view=streaming(names, *senders, **primary))
+        assert (choice.replica and choice.replica.name) == replica
+        assert replica or choice.uncompared.startswith(f"{who} synchronous_commit = remote_apply: its commits would wait until")
+    usual = chosen(view=streaming(names, *senders, overrides=(replace(override, setting="synchronous_commit=local"),)))
+    assert usual.replica
 
 
 def test_without_room_the_bytes_are_named_and_the_way_out() -> None:
