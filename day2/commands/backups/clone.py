@@ -99,7 +99,7 @@ def reach(out: Console, cluster: Cluster, view: ClusterView, actions: RestoreAct
 
 def made(cloning: Cloning, asked: Asked, found: Sought, interrupts: Interrupts) -> None:
     """The clone is there, or nothing of it."""
-    target, base = asked.target, found.base
+    target, base = found.told(asked.target), found.base
     cloning.claim()  # what is there after that is its own to remove
     try:
         cloning.begin(about_of(target.text, target.kind, target.value, base.label, base.repository, found.along.number))

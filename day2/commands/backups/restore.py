@@ -159,7 +159,7 @@ def prepared(
         refuse_too_late(actions, host, asked, found, numbered(cluster, base.repository), logs)
     promoted = view.dcs.configurations.promoted if view.dcs else None
     made = planned(
-        cluster, target, base, along, known, promoted.timeline if promoted else 0, host,
+        cluster, found.told(target), base, along, known, promoted.timeline if promoted else 0, host,
         id=f"{now:%Y%m%dT%H%M%SZ}", began=now.isoformat(timespec="seconds"),
         before=view.primary.timeline if live and view.primary else max(known), live=live, keep=keep,
         as_of=asked.as_of, away=(name for name in {**away, **found.archive.silent} if name != base.repository),

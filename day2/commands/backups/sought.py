@@ -37,6 +37,10 @@ class Sought:
     base: Base
     mark: Mark | None
 
+    def told(self, target: Target) -> Target:
+        """The target as PostgreSQL is told of it."""
+        return replace(target, point=self.mark.point) if self.mark else target
+
     @property
     def newest(self) -> bool:
         """Whether it lies on the newest timeline that the archive has."""
