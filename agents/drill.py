@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 import uuid
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agents.contents import ContentsError, contents
-from agents.drill_files import Order, Plan, Result, keep, take_order, whose_turn
+from agents.drill_files import Order, Plan, Result, keep, take_order, turns
 from agents.recovery import Place, PrivateServer, RecoveryError, Target, outcome, restore_environment, restore_options, run
 from cluster.drill import Contents, Marker, Measured, compare, ends_early, failures, last_archived, no_room, told
 
@@ -30,20 +31,48 @@ NEWEST = "select to_char(pg_last_xact_replay_timestamp(), 'YYYY-MM-DD\"T\"HH24:M
 
 
 def main(plan: Plan) -> int:
-    """0 when the backup is proven, 1 when it is not, and the result says why."""
-    result = Result(plan.cluster, plan.host, "", began=time.time())
-    measured = Measured()
+    """0 when each backup is proven that is to be, 1 when one is not, and its result says why."""
+    proven = True
     try:
-        order = take_order(plan)
-        result.id = order.id
-        measured = Drill(plan, order, result).run()
-    except (RecoveryError, ContentsError) as error:
-        measured = Measured(stopped=str(error))
+        for order in asked(plan):
+            if plan.copy.exists():  # the one before has ended
+                shutil.rmtree(plan.copy)
+            proven = one(plan, order) and proven
     except KeyboardInterrupt:
         say("ended from outside, before it came to its end")
         return INTERRUPTED
     except (OSError, ValueError, KeyError, TypeError) as error:
-        measured = Measured(stopped=f"the drill itself has failed: {type(error).__name__}: {error}")
+        ended(plan, Result(plan.cluster, plan.host, "", began=time.time()), itself_failed(error))
+        return 1
+    return 0 if proven else 1
+
+
+def asked(plan: Plan) -> list[Order]:
+    """What `invoke backup.drill` has left; where that is nothing, a drill for each repository whose turn it is."""
+    order = take_order(plan)
+    if order != Order():
+        return [order]
+    return [Order(repository=name) for name in turns(plan, time.time())]
+
+
+def one(plan: Plan, order: Order) -> bool:
+    """Whether the backup is proven."""
+    result = Result(plan.cluster, plan.host, order.id, began=time.time())
+    try:
+        measured = Drill(plan, order, result).run()
+    except (RecoveryError, ContentsError) as error:
+        measured = Measured(stopped=str(error))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        measured = itself_failed(error)
+    return ended(plan, result, measured)
+
+
+def itself_failed(error: Exception) -> Measured:
+    return Measured(stopped=f"the drill itself has failed: {type(error).__name__}: {error}")
+
+
+def ended(plan: Plan, result: Result, measured: Measured) -> bool:
+    """Notes what has come of it, and says whether the backup is proven."""
     result.failures = failures(measured)
     result.passed = not result.failures
     result.ended = time.time()
@@ -51,7 +80,7 @@ def main(plan: Plan) -> int:
     for text in result.failures:
         say(f"ERROR: {text}")
     say(f"{result.backup or 'no backup'} is {'proven' if result.passed else 'not proven'}")
-    return 0 if result.passed else 1
+    return result.passed
 
 
 def say(text: str) -> None:
@@ -105,7 +134,7 @@ class Drill:
     def choose(self) -> None:
         """The backup: the one that is asked for, or the newest. Refuses where there is no room for it."""
         plan, result = self.plan, self.result
-        result.repository = self.order.repository or whose_turn(plan)
+        result.repository = self.order.repository
         said = json.loads(run([*self.backrest, "info", "--output=json"]))
         there = {one["label"]: one for stanza in said for one in stanza.get("backup", [])}
         if not there:

@@ -12,6 +12,7 @@ from cluster.drill import Contents, contents_of
 
 FORMAT = "pgquorum drill 1"
 MOST_RESULTS = 100  # files are kept, the newest
+DAY = 86_400.0
 ORDER_SECONDS = 600  # between an order and its drill lies no more than the time of a command
 
 
@@ -19,7 +20,7 @@ ORDER_SECONDS = 600  # between an order and its drill lies no more than the time
 class Plan:
     """What the deploy has written for this host: `directory` is for the copy and the results, `config` pgBackRest's file and
     `include` the directory of what is read with it, `runtime` a directory that ends with the unit; `repositories`: by name, the
-    number by which pgBackRest knows each."""
+    number by which pgBackRest knows each. `proven_days`: `status` complains of one in which no backup was proven for so long."""
 
     cluster: str
     host: str
@@ -29,6 +30,7 @@ class Plan:
     include: str
     runtime: str
     repositories: dict[str, int] = field(default_factory=dict)
+    proven_days: int | None = None
 
     @property
     def backrest(self) -> list[str]:
@@ -56,8 +58,8 @@ class Plan:
 
 @dataclass(frozen=True)
 class Order:
-    """What is asked for. Without any: the newest backup of the repository whose turn it is, to the end of the archive, compared
-    with nobody.
+    """What is asked for. Without a label: the newest backup of the repository; without a position: to the end of the archive;
+    without contents: compared with nobody.
 
     `replica` is whose `contents` these are, at `lsn` on `timeline`; `marker` the run of two rows of the probe's, the first before
     that moment and the second after it.
@@ -134,12 +136,17 @@ def keep(plan: Plan, result: Result) -> None:
         old.unlink()
 
 
-def whose_turn(plan: Plan) -> str:
-    """The repository of which the last drill is the longest ago; empty where there is but one that needs no name."""
-    last = dict.fromkeys(plan.repositories, 0.0)
+def turns(plan: Plan, now: float) -> list[str]:
+    """The repositories that a drill of the timer's takes, by name: the one of which the last drill is the longest ago, and each
+    other one of which that is so long ago that it would be too long by its turn. An empty name is the only one there is."""
+    last = dict.fromkeys(plan.repositories or {"": 1}, 0.0)
     for file in plan.results.glob("*.json") if plan.results.is_dir() else ():
         said = json.loads(file.read_text(encoding="utf-8"))
         name = said.get("repository", "")
         if name in last:
             last[name] = max(last[name], float(said["ended"]))
-    return min(last, key=lambda name: last[name], default="")
+    first, *others = sorted(last, key=lambda name: last[name])
+    if plan.proven_days is None:
+        return [first]
+    # Half of it: what is younger than that now is drilled in time if there are as many drills in the other half.
+    return [first, *(name for name in others if now - last[name] > plan.proven_days * DAY / 2)]

@@ -160,7 +160,7 @@ CATALOGUE: dict[str, Condition] = {
     "backups.failed": _problem("the last backup of a kind has failed, and none of that kind or a fuller one was made since"),
     "backups.damaged": _problem("the newest backup has pages with wrong checksums"),
     "backups.not-scheduled": _warning("a timer that begins backups does not run"),
-    "backups.drill-failed": _problem("the last drill has not proven its backup, or came to no end"),
+    "backups.drill-failed": _problem("the last drill in a repository has not proven its backup, or came to no end"),
     "backups.not-proven": _warning("no drill has proven a backup for longer than backup_max_proven_days"),
     "backups.clone": _warning("a copy for a look at the past takes room on the host that keeps the backups"),
     "archive.failing": _problem("the primary fails to archive its write-ahead log"),

@@ -57,6 +57,12 @@ def _drills_of(state: BackupState, repository: Repository) -> list[Drill]:
     return [one for one in state.drills if one.repository == repository.name or (only and not one.repository)]
 
 
+def _last_drills(state: BackupState) -> list[Drill]:
+    """The last drill in each repository, and the last of all, which may not have come so far as to say where."""
+    lasts = [drills[-1] for one in state.repositories if (drills := _drills_of(state, one))]
+    return list(dict.fromkeys([*lasts, *state.drills[-1:]]))
+
+
 def _silent(host: HostView, state: BackupState) -> Iterator[Finding]:
     """Each repository can be read."""
     others = [one.name for one in state.repositories if not one.problem]
@@ -92,12 +98,14 @@ def _backups(host: HostView, state: BackupState, hours: int) -> Iterator[Finding
 
 
 def _drills(host: HostView, state: BackupState, days: int | None) -> Iterator[Finding]:
-    """The last drill has proven its backup, and that is not too long ago. A repository that is younger has time to be proven."""
-    last = state.drills[-1] if state.drills else None
-    if last and not last.passed:
-        text = f"the last drill has not proven {last.backup or 'a backup'} (on {last.host}): {last.failures[0]}"
+    """The last drill in each repository has proven its backup, and that is not too long ago. A repository that is younger has
+    time to be proven."""
+    failed = [one for one in _last_drills(state) if not one.passed]
+    for one in failed:
+        which = f" in repository {one.repository}" if one.repository and len(state.repositories) > 1 else ""
+        text = f"the last drill{which} has not proven {one.backup or 'a backup'} (on {one.host}): {one.failures[0]}"
         yield finding("backups.drill-failed", host.name, f"{text}: docs/runbook.md, A drill fails")
-    elif _cut_short(state):
+    if _cut_short(state) and not any(one in failed for one in state.drills[-1:]):
         text = "the last drill came to no end: `invoke logs --component pgbackrest`, then `invoke backup.drill`"
         yield finding("backups.drill-failed", host.name, text)
     for repository in state.repositories if days is not None else ():
@@ -123,6 +131,9 @@ def _cut_short(state: BackupState) -> bool:
     """Whether a drill on that host has failed and left no result, and none has passed since: whoever is killed leaves none."""
     run = state.drilling
     if run is None or not run.failed or run.ended is None:
+        return False
+    # One run may make several, and fails with any of them.
+    if run.began is not None and any(not one.passed and run.began <= one.ended <= run.ended + 1 for one in state.drills):
         return False
     return not any(one.passed and one.ended > run.ended for one in state.drills)
 

@@ -203,6 +203,20 @@ def test_recovery_to_the_end_proves_nothing_where_it_ends_before_the_last_file_t
         assert "the archive went on to 000000040000000000000009: between them a file is missing in it" in result["failures"][0]
 
 
+def test_one_run_of_the_timer_takes_each_repository_whose_turn_it_is(
+    plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has become of one keeps none of the others from its own."""
+    plan = replace(plan, repositories={"local": 1, "s3": 2}, proven_days=15)
+    script = f"case \"$*\" in *repo=1*info*) echo '[]';; *info*) echo '{THERE}';; esac"
+    backrest(Path(plan.directory), monkeypatch, script)
+    monkeypatch.setattr(drill, "PrivateServer", Server("0/9000028", Path(plan.binaries)))
+    plan.copy.mkdir()  # as one before has left it
+    assert drill.main(plan) == 1
+    results = [json.loads(file.read_text()) for file in plan.results.glob("*.json")]
+    assert {one["repository"]: one["failures"] for one in results} == {"local": ["there is no backup"], "s3": []}
+
+
 def test_where_an_archive_has_nothing_no_drill_is_begun(plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     backrest(Path(plan.directory), monkeypatch, f"echo '{json.dumps([{'backup': [BACKUP], 'archive': ARCHIVES[:1]}])}'")
     assert drill.main(plan) == 1
@@ -278,6 +292,34 @@ def test_a_drill_that_failed_is_told_until_one_passes_and_none_for_too_long(
 ) -> None:
     state = views.backups(views.backup(age=oldest), views.backup(age=60.0), drills=drills)
     assert [f.rule for f in told(state, cluster(backup=True, backup_max_proven_days=days))] == rules
+
+
+def test_a_drill_that_failed_in_one_repository_is_told_whatever_becomes_of_those_in_others() -> None:
+    store = {"type": "s3", "bucket": "backups", "endpoint": "s3.example.com", "region": "r"}
+    of = cluster(backup=True, backup_repositories={"local": {"type": "directory"}, "s3": store})
+    s3 = replace(views.ARCHIVED, name="s3")
+    failed = views.drill(2 * DAY, passed=False, failures=("x",), repository="local")
+    both = views.backups(
+        views.backup(), views.backup(repository="s3"), repositories=(views.ARCHIVED, s3),
+        drills=(failed, views.drill(DAY, repository="s3")),
+    )  # fmt: skip
+    (found,) = told(both, of)
+    assert found.rule == "backups.drill-failed" and "the last drill in repository local has not proven" in found.text
+    again = replace(both, drills=(*both.drills, views.drill(5.0, repository="local")))
+    assert told(again, of) == []
+    # What is wrong before it is known in which one it would have been.
+    assert [f.rule for f in told(replace(again, drills=(*again.drills, replace(FAILED, repository=""))), of)] == [
+        "backups.drill-failed"
+    ]
+
+
+def test_a_run_in_which_one_of_several_has_failed_has_come_to_its_end() -> None:
+    """It has left a result for each; the last of them is a good one."""
+    run = BackupRun("drill", running=False, failed=True, ended=999_990, began=999_000)
+    drills = (views.drill(500.0, passed=False, failures=("x",)), views.drill(10.4, repository="local"))
+    assert told(views.backups(drills=drills, drilling=run)) == []
+    killed = replace(run, began=999_800)
+    assert ["came to no end" in f.text for f in told(views.backups(drills=drills, drilling=killed))] == [True]
 
 
 def test_a_drill_that_was_killed_is_told_until_another_comes_to_an_end() -> None:
