@@ -148,7 +148,10 @@ class Drill:
             self.to_the_end(last_archived(said, chosen))
         about = os.statvfs(plan.directory)
         disk = (about.f_blocks - about.f_bfree + about.f_bavail) * about.f_frsize
-        if why := no_room(result.size, about.f_bavail * about.f_frsize, disk):
+        # Replay makes of it what the newest was made of: an old backup of data that has grown since takes as much as a new one.
+        later = list(there)[list(there).index(result.backup) :]
+        most = max(int(there[label]["info"]["size"]) for label in later)
+        if why := no_room(most, about.f_bavail * about.f_frsize, disk):
             raise RecoveryError(f"{plan.directory}: {why}")
 
     def to_the_end(self, last: str) -> None:

@@ -63,6 +63,7 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
         data += [cluster.backup.directory] if any(not place.elsewhere for place in cluster.repositories) else []
     if host in cluster.pgbackrest_hosts:
         directories.append(paths.BACKUP_TLS)
+        data.append(cluster.drill_directory(host))  # which may be on a disk of its own
     asked["disks"] = {"paths": [*data, paths.JOURNALS]}
     asked["certificates"] = {"directories": directories}
     return asked

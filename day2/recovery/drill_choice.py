@@ -21,11 +21,13 @@ SPARED_FIRST = ("async", "potential", "quorum", "sync")
 
 @dataclass(frozen=True)
 class Choice:
-    """`replica`: who is compared with, or, where that is None, `uncompared`: why nobody is."""
+    """`replica`: who is compared with, or, where that is None, `uncompared`: why nobody is. `data`: how many bytes of it there
+    are at most while the log is replayed, by that backup and those after it."""
 
     keeper: Host
     where: Host
     backup: Backup
+    data: int
     replica: Host | None
     uncompared: str = ""
 
@@ -53,7 +55,8 @@ def choose(
     chosen = there[-1] if backup is None else by_label[backup]
     where = keeper if host is None else _named(view, cluster, keeper, host)
     replica, why = _replica(view, cluster, where)
-    return Choice(keeper, where, chosen, replica, why)
+    later = [one for one in state.of(chosen.repository) if one.ended >= chosen.ended]
+    return Choice(keeper, where, chosen, max(one.size for one in later), replica, why)
 
 
 def _named(view: ClusterView, cluster: Cluster, keeper: Host, name: str) -> Host:
@@ -129,5 +132,5 @@ def disk_of(said: str) -> tuple[int, int]:
 def refuse_without_room(choice: Choice, directory: str, said: str) -> None:
     """Raises ClusterError where the copy finds no room; `said` as for disk_of."""
     free, disk = disk_of(said)
-    if why := no_room(choice.backup.size, free, disk):
+    if why := no_room(choice.data, free, disk):
         raise ClusterError(f"{choice.where.name}: {directory}: {why}: make room there, or name another host by --host")

@@ -142,6 +142,18 @@ def test_without_room_the_bytes_are_named_and_the_way_out() -> None:
     refuse_without_room(choice, "/d", f"1 {GB} {GB} {GB}")
     with pytest.raises(ClusterError, match=r"keep1: /d: the drill needs .* bytes .* --host"):
         refuse_without_room(choice, "/d", "1 1000 1000 1000")
+    # The first of two, after which the data has grown; what is in other repositories, or before it, is none of its.
+    old, new = views.backup(age=7200.0), replace(views.backup("incr", age=60.0), size=2 * GB)
+    others = (
+        replace(views.backup(age=9000.0), size=9 * GB),
+        old,
+        new,
+        replace(views.backup(age=30.0, repository="s3"), size=9 * GB),
+    )
+    grown = chosen(view=views.backed_up(keep1=views.keeper(backups=views.backups(*others))), backup=old.label)
+    assert grown.backup == old and grown.data == 2 * GB
+    with pytest.raises(ClusterError, match=f"bytes for {2 * GB:,}"):
+        refuse_without_room(grown, "/d", f"1 {GB} {GB} {GB}")
 
 
 def test_a_listed_backup_says_what_came_of_its_last_drill() -> None:

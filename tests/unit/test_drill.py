@@ -217,6 +217,27 @@ def test_one_run_of_the_timer_takes_each_repository_whose_turn_it_is(
     assert {one["repository"]: one["failures"] for one in results} == {"local": ["there is no backup"], "s3": []}
 
 
+def test_there_has_to_be_room_for_what_replay_makes_of_an_old_backup(
+    plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk may be the repository's own, and archiving stops when that is full."""
+    grown = [BACKUP, {**BACKUP, "label": "L2", "info": {"size": 2**60}}, {**BACKUP, "label": "L3"}]
+    backrest(Path(plan.directory), monkeypatch, f"echo '{json.dumps([{'backup': grown, 'archive': ARCHIVES}])}'")
+    plan.order.write_text(json.dumps({"id": "mine", "backup": "L1"}))
+    assert drill.main(plan) == 1
+    assert f"for {2**60:,} of data" in kept(plan)["failures"][0] and kept(plan)["size"] == 100
+    plan.order.write_text(json.dumps({"id": "mine", "backup": "L3"}))
+    one = drill.Drill(plan, drill_files.Order(backup="L3"), drill_files.Result("shop", "keep1", ""))
+    one.choose()
+    assert one.result.backup == "L3"
+
+
+def test_a_disk_of_its_own_for_drills_is_watched() -> None:
+    assert "/var/lib/pgbackrest-drill" in questions(WITH, KEEPER)["disks"]["paths"]
+    assert WITH.drill_directory(WITH.host("db2")) in questions(WITH, WITH.host("db2"))["disks"]["paths"]
+    assert not any("drill" in path for path in questions(cluster(), cluster().host("db2"))["disks"]["paths"])
+
+
 def test_where_an_archive_has_nothing_no_drill_is_begun(plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     backrest(Path(plan.directory), monkeypatch, f"echo '{json.dumps([{'backup': [BACKUP], 'archive': ARCHIVES[:1]}])}'")
     assert drill.main(plan) == 1
