@@ -167,6 +167,8 @@ CATALOGUE: dict[str, Condition] = {
     "archive.lagging": _problem("write-ahead log waits longer to be archived than backup_max_archive_lag"),
     "archive.fills-disk": _problem("within a day the disk of the write-ahead log is full of what waits to be archived"),
     "archive.dropping": _problem("write-ahead log is given up that could not be archived, as backup_when_stuck says"),
+    "archive.nearly-unkept": _warning("what waits to be archived comes near what replicas keep of it"),
+    "archive.unkept": _problem("no replica has all that waits to be archived: a failover would leave a hole in the archive"),
     "archive.hole": _problem("write-ahead log is missing in the archive since the newest backup"),
     "restore.unfinished": _problem("a restore of the cluster is under way, or was interrupted"),
     # Settings

@@ -128,6 +128,7 @@ def etcd_state(said: dict[str, Any]) -> EtcdState:
         keys=said["keys"],
         configurations=configurations(said["configurations"]),
         restore=json.loads(said["configurations"]["notes"].get("restore", ["{}"])[0]),
+        archived_to=json.loads(said["configurations"]["notes"].get("archived", ["{}"])[0]).get("to"),
     )
 
 
