@@ -92,6 +92,7 @@ def host_view(name: str, output: str, at: float) -> HostView:
         pooler=part("pgbouncer", pooler_state),
         entry=part("keepalived", lambda said: EntryState(tuple(said["interfaces"]))),
         backups=part("pgbackrest", lambda said: backup_state(said, document["time"])),
+        drills=part("drilled", lambda found: tuple(drill(one, document["time"]) for one in found)) or (),
         salvage=part("salvage", lambda found: tuple(salvage(one) for one in found)) or (),
         disks=part("disks", lambda found: tuple(Disk(**one) for one in found)) or (),
         locks=part("locks", lambda said: lock_table(said, document["time"])),

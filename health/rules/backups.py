@@ -20,14 +20,14 @@ def backups(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         if host.reachable and not host.blank and not host.runs("pgbackrest"):
             yield finding("backups.not-serving", host.name, f"{UNIT} is {host.units.get(UNIT, 'unknown')}")
     for host in (view.hosts[one.name] for one in cluster.backup_hosts):
-        if host.backups:
+        if state := view.backups_of(host.name):
             wrong = [
-                *_silent(host, host.backups),
-                *_backups(host, host.backups, cluster.backup.max_age_hours),
-                *_drills(host, host.backups, cluster.backup.max_proven_days),
+                *_silent(host, state),
+                *_backups(host, state, cluster.backup.max_age_hours),
+                *_drills(host, state, cluster.backup.max_proven_days),
             ]
-            yield from _clone(host, host.backups)
-            yield from wrong or [ok("backups", host.name, text) for text in _told(host.backups)]
+            yield from _clone(host, state)
+            yield from wrong or [ok("backups", host.name, text) for text in _told(state)]
         elif "pgbackrest" in host.problems:
             text = f"what backups there are could not be seen: {host.problems['pgbackrest']}"
             yield finding("backups.silent", host.name, text)

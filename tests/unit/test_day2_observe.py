@@ -180,6 +180,8 @@ def test_each_host_is_asked_by_its_roles() -> None:
     assert set(questions(SHOP, SHOP.host("db1"))) == always | of_databases
     assert set(questions(SHOP, SHOP.host("proxy1"))) == always | {"haproxy", "hold"}
     assert questions(SHOP, SHOP.host("db1"))["postgres"]["pooled"] == []
+    kept = cluster(backup=True)
+    assert set(questions(kept, kept.host("db1"))) == always | of_databases | {"drilled"}
 
 
 def test_every_process_of_pgbouncer_is_asked() -> None:

@@ -18,6 +18,7 @@ from drills import RESULT, backrest
 from agents import drill, drill_files, recovery
 from agents.contents import Asked, ContentsError
 from agents.parts import pgbackrest
+from agents.sent import collector
 from cluster.components import DRILL_TIMER
 from cluster.drill import Comparison, Contents, Marker, Measured, compare, contents_of, ends_early, failures, needed, no_room
 from cluster.topology import Cluster
@@ -379,6 +380,26 @@ def test_of_a_drill_so_much_is_collected_as_is_judged(tmp_path: Path) -> None:
     (tmp_path / "3-L.json").symlink_to(tmp_path / "1-L.json")
     with pytest.raises(OSError):  # whose file it is could have put any path there
         pgbackrest.drills(tmp_path)
+
+
+def test_what_came_of_a_drill_on_another_host_is_told_though_nobody_has_noted_it_where_the_backups_are(tmp_path: Path) -> None:
+    asked = questions(WITH, WITH.host("db3"))["drilled"]
+    assert asked == {"path": f"{WITH.drill_directory(WITH.host('db3'))}/results", "cluster": "shop"}
+    assert "drilled" not in questions(WITH, KEEPER) and "drilled" not in questions(cluster(), cluster().host("db3"))
+    bad = {**RESULT, "host": "db3", "passed": False, "failures": ["x"], "ended": 999_990.0}
+    for n, result in enumerate(({**bad, "cluster": "former"}, {**RESULT, "host": "db3", "ended": 999_000.0}, bad)):
+        (tmp_path / f"{n}-L.json").write_text(json.dumps(result))
+    said = collector.collect({"drilled": {**asked, "path": str(tmp_path)}})
+    host = host_view("db3", json.dumps({**said, "time": 1_000_000.0}), 0.0)
+    noted, failed = host.drills
+    assert (failed.host, failed.passed, failed.age) == ("db3", False, 10.0)
+    view = views.backed_up(
+        keep1=views.keeper(backups=views.backups(drills=(noted,))), db3=views.database("db3", drills=host.drills)
+    )
+    (found,) = [one for one in findings(view, WITH) if one.rule == "backups.drill-failed"]
+    assert found.about == "keep1" and "(on db3): x" in found.text
+    state = view.backups_of("keep1")
+    assert state and state.drills == (noted, failed) and state.proven["20261129-070434F"] == failed
 
 
 def test_the_timer_is_asked_for_where_the_settings_have_one() -> None:
