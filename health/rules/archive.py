@@ -59,7 +59,8 @@ def kept(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     if not cluster.backup_hosts or primary is None or primary.lsn is None or archived_to is None:
         return
     name, waiting = view.writable[0], primary.lsn - archived_to
-    if waiting <= ON_ITS_WAY:
+    # PostgreSQL's own word goes first: the note stands still where the program that writes it does not run.
+    if min(waiting, waits(primary.archiver)) <= ON_ITS_WAY:
         return
     replicas = [view.hosts[host.name].postgres for host in cluster.postgres_hosts if host.name != name]
     begins = [keeps_from(state) for state in replicas if state]

@@ -224,6 +224,14 @@ def test_a_cluster_without_a_limit_or_a_note_has_nothing_to_tell() -> None:
     assert kept(views.backed_up()) == []
 
 
+def test_a_note_that_stands_still_while_all_is_archived_is_no_log_that_waits() -> None:
+    view = views.unarchived(9, lost=("db2", "db3"))
+    db1 = view.hosts["db1"].postgres
+    assert db1
+    nothing = replace(db1, archiver=replace(db1.archiver, waiting=1))
+    assert kept(ClusterView(view.hosts | {"db1": replace(view.hosts["db1"], postgres=nothing)})) == []
+
+
 def test_a_hole_since_the_newest_backup_is_told_until_there_is_another_backup() -> None:
     gap = views.archived((5, 7), (10, 12))
     assert told(archived=gap, history=(3, "")).keys() >= {"archive.hole"}

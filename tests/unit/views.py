@@ -237,8 +237,9 @@ def backed_up(archiver: Archiver | None = None, **hosts: HostView) -> ClusterVie
 def unarchived(waiting: float, lost: tuple[str, ...] = (), most: int = 8) -> ClusterView:
     """The same, where so many GiB of log wait to be archived, and hosts keep 8 for that; a new slot is there on those that have
     `lost` what theirs kept."""
-    view, gib = backed_up(), 1024**3
-    now = 100 * gib
+    gib = 1024**3
+    now, archiver = 100 * gib, Archiver("A8", 1.0, None, None, int(waiting * 64), 100.0)
+    view = backed_up(archiver)
     hosts: dict[str, HostView] = {}
     for name in DATABASES:
         state = view.hosts[name].postgres
@@ -249,7 +250,9 @@ def unarchived(waiting: float, lost: tuple[str, ...] = (), most: int = 8) -> Clu
         changed = replace(state, slots=(*state.slots, slot), **position)
         hosts[name] = replace(view.hosts[name], postgres=changed, etcd=etcd(name, archived_to=now - int(waiting * gib)))
     keys = view.hosts["db1"].etcd.keys if view.hosts["db1"].etcd else {}
-    return backed_up(**{name: replace(one, etcd=replace(one.etcd, keys=keys)) for name, one in hosts.items() if one.etcd})
+    return backed_up(
+        archiver, **{name: replace(one, etcd=replace(one.etcd, keys=keys)) for name, one in hosts.items() if one.etcd}
+    )
 
 
 def shared(**hosts: HostView) -> ClusterView:
