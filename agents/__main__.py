@@ -50,13 +50,13 @@ def main(name: str, file: str) -> int:
 
         return one_primary.main(one_primary.Proxy.read(file))
     if name == "drill":
-        from agents import drill
+        from agents import drill, drill_files
 
-        return drill.main(drill.Plan.read(file))
+        return drill.main(drill_files.Plan.read(file))
     if name == "clone":
-        from agents import clone, drill
+        from agents import clone, drill_files
 
-        return clone.main(drill.Plan.read(file))
+        return clone.main(drill_files.Plan.read(file))
     return program(name)(Specification.read(file))
 
 

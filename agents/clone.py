@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from contextlib import suppress
@@ -16,7 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from agents.drill import NEWEST, PORT, Plan, say
+from agents.drill import NEWEST, PORT, say
+from agents.drill_files import Plan
 from agents.recovery import Place, PrivateServer, RecoveryError, Target, restore_environment, restore_options, run
 
 FORMAT = "pgquorum clone 1"
@@ -51,23 +53,34 @@ def main(plan: Plan) -> int:
     file = place_of(plan) / "about.json"
     said = json.loads(file.read_text(encoding="utf-8"))
     said.pop("format")
-    about = About(**said)
+    about = replace(About(**said), problem="")
     with suppress(KeyboardInterrupt):
         try:
             make(plan, about, file)
         except (RecoveryError, OSError) as error:
-            note(file, replace(about, problem=str(error)))
             say(f"ERROR: {error}")
+            note(file, replace(about, problem=str(error)))
             return 1
     return 0
 
 
 def make(plan: Plan, about: About, file: Path) -> None:
-    """Restores and recovers it, and returns when its server has ended. Raises RecoveryError."""
+    """Makes it, and raises RecoveryError when its server has ended, or there is none; then nothing of the data is left."""
     # As systemd has made it for this unit: short, and nobody else's.
     place = Place(file.parent / "data", file.parent / "tablespaces", Path(os.environ["RUNTIME_DIRECTORY"]), PORT)
     for directory in (place.data, place.tablespaces):
         directory.mkdir(mode=0o700)  # what is there already is of one that has ended
+    try:
+        restore(plan, about, file, place)
+    except (RecoveryError, OSError):
+        # Before it is noted: it may have been for want of room, which archiving needs on the same disk.
+        for directory in (place.data, place.tablespaces):
+            shutil.rmtree(directory)
+        raise
+
+
+def restore(plan: Plan, about: About, file: Path, place: Place) -> None:
+    """Restores and recovers it. Raises RecoveryError when its server has ended, or there is none."""
     target = Target(timeline=about.timeline, kind=about.kind, value=about.value)
     number = plan.repositories[about.repository]
     backrest = replace(plan, runtime=str(place.sockets)).backrest

@@ -9,137 +9,70 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from agents.contents import ContentsError, contents
+from agents.drill_files import Order, Plan, Result, keep, take_order, turns
 from agents.recovery import Place, PrivateServer, RecoveryError, Target, outcome, restore_environment, restore_options, run
-from cluster.drill import Contents, Marker, Measured, compare, contents_of, failures, no_room, told
+from cluster.drill import Contents, Marker, Measured, compare, ends_early, failures, last_archived, no_room, told
 
-FORMAT = "pgquorum drill 1"
 PORT = 5432  # names the socket, and nothing else: nobody listens on it
-MOST_RESULTS = 100  # files are kept, the newest
 MOST_KEPT = 100  # complaints and differences, in one of them
 INTERRUPTED = 130
-ORDER_SECONDS = 600  # between an order and its drill lies no more than the time of a command
 PROBE_DATABASE = "pgquorum"
 # When the last transaction was committed that recovery has replayed.
 NEWEST = "select to_char(pg_last_xact_replay_timestamp(), 'YYYY-MM-DD\"T\"HH24:MI:SS.US+00:00')"
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What the deploy has written for this host: `directory` is for the copy and the results, `config` pgBackRest's file and
-    `include` the directory of what is read with it, `runtime` a directory that ends with the unit; `repositories`: by name, the
-    number by which pgBackRest knows each."""
-
-    cluster: str
-    host: str
-    binaries: str
-    directory: str
-    config: str
-    include: str
-    runtime: str
-    repositories: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def backrest(self) -> list[str]:
-        """pgBackRest, which is not to be in the way of a backup's lock."""
-        named = [f"--config={self.config}", f"--config-include-path={self.include}", f"--lock-path={self.runtime}"]
-        return ["pgbackrest", f"--stanza={self.cluster}", *named, "--log-level-console=off", "--log-level-stderr=warn"]
-
-    @classmethod
-    def read(cls, file: str) -> Plan:
-        """Raises OSError, and ValueError or TypeError for a file that is none of the deploy's."""
-        return cls(**json.loads(Path(file).read_text(encoding="utf-8")))
-
-    @property
-    def copy(self) -> Path:
-        return Path(self.directory) / "copy"
-
-    @property
-    def results(self) -> Path:
-        return Path(self.directory) / "results"
-
-    @property
-    def order(self) -> Path:
-        return Path(self.directory) / "order.json"
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is asked for. Without any: the newest backup of the repository whose turn it is, to the end of the archive, compared
-    with nobody.
-
-    `replica` is whose `contents` these are, at `lsn` on `timeline`; `marker` the run of two rows of the probe's, the first before
-    that moment and the second after it.
-    """
-
-    id: str = ""
-    backup: str = ""
-    repository: str = ""
-    lsn: str = ""
-    timeline: str = "latest"
-    replica: str = ""
-    contents: Contents | None = None
-    marker: str = ""
-
-
-@dataclass
-class Result:
-    """What came of a drill: moments are seconds since 1970, durations seconds, sizes bytes. docs/json.md explains each."""
-
-    cluster: str
-    host: str
-    id: str
-    backup: str = ""
-    type: str = ""
-    repository: str = ""
-    began: float = 0.0
-    ended: float = 0.0
-    passed: bool = False
-    failures: list[str] = field(default_factory=list)
-    size: int | None = None
-    restore_seconds: float | None = None
-    rate: float | None = None
-    recovery_seconds: float | None = None
-    rto: float | None = None
-    target: str | None = None
-    timeline: str | None = None
-    recovered_to: str | None = None
-    newest_transaction: str | None = None
-    amcheck_seconds: float | None = None
-    amcheck_complaints: list[str] | None = None
-    checksums_seconds: float | None = None
-    blocks: int | None = None
-    bad_blocks: int | None = None
-    compared: dict[str, Any] | None = None
-    # What `invoke backup.drill` knows of the cluster's side, and adds.
-    paused_seconds: float | None = None
-    exposed_seconds: float | None = None
-
-
 def main(plan: Plan) -> int:
-    """0 when the backup is proven, 1 when it is not, and the result says why."""
-    result = Result(plan.cluster, plan.host, "", began=time.time())
-    measured = Measured()
+    """0 when each backup is proven that is to be, 1 when one is not, and its result says why."""
+    proven = True
     try:
-        order = take_order(plan)
-        result.id = order.id
-        measured = Drill(plan, order, result).run()
-    except (RecoveryError, ContentsError) as error:
-        measured = Measured(stopped=str(error))
+        for order in asked(plan):
+            if plan.copy.exists():  # the one before has ended
+                shutil.rmtree(plan.copy)
+            proven = one(plan, order) and proven
     except KeyboardInterrupt:
         say("ended from outside, before it came to its end")
         return INTERRUPTED
     except (OSError, ValueError, KeyError, TypeError) as error:
-        measured = Measured(stopped=f"the drill itself has failed: {type(error).__name__}: {error}")
+        ended(plan, Result(plan.cluster, plan.host, "", began=time.time()), itself_failed(error))
+        return 1
+    return 0 if proven else 1
+
+
+def asked(plan: Plan) -> list[Order]:
+    """What `invoke backup.drill` has left; where that is nothing, a drill for each repository whose turn it is."""
+    order = take_order(plan)
+    if order != Order():
+        return [order]
+    return [Order(repository=name) for name in turns(plan, time.time())]
+
+
+def one(plan: Plan, order: Order) -> bool:
+    """Whether the backup is proven."""
+    result = Result(plan.cluster, plan.host, order.id, began=time.time())
+    try:
+        measured = Drill(plan, order, result).run()
+    except (RecoveryError, ContentsError) as error:
+        measured = Measured(stopped=str(error))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        measured = itself_failed(error)
+    return ended(plan, result, measured)
+
+
+def itself_failed(error: Exception) -> Measured:
+    return Measured(stopped=f"the drill itself has failed: {type(error).__name__}: {error}")
+
+
+def ended(plan: Plan, result: Result, measured: Measured) -> bool:
+    """Notes what has come of it, and says whether the backup is proven."""
     result.failures = failures(measured)
     result.passed = not result.failures
     result.ended = time.time()
@@ -147,44 +80,7 @@ def main(plan: Plan) -> int:
     for text in result.failures:
         say(f"ERROR: {text}")
     say(f"{result.backup or 'no backup'} is {'proven' if result.passed else 'not proven'}")
-    return 0 if result.passed else 1
-
-
-def take_order(plan: Plan) -> Order:
-    """What `invoke backup.drill` has left, once. One that nobody has begun a drill for is no order any more."""
-    try:
-        age = time.time() - plan.order.stat().st_mtime
-        text = plan.order.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return Order()
-    plan.order.unlink()
-    if age > ORDER_SECONDS:
-        return Order()
-    said = json.loads(text)
-    contents = None if said.get("contents") is None else contents_of(said["contents"])
-    return Order(**{**said, "contents": contents})
-
-
-def keep(plan: Plan, result: Result) -> None:
-    """Writes the result in one step, and lets go of the oldest."""
-    plan.results.mkdir(mode=0o700, exist_ok=True)
-    file = plan.results / f"{int(result.began)}-{result.backup or 'none'}.json"
-    half = file.with_suffix(".half")
-    half.write_text(json.dumps({"format": FORMAT, **asdict(result)}, indent=2) + "\n", encoding="utf-8")
-    half.replace(file)
-    for old in sorted(plan.results.glob("*.json"))[:-MOST_RESULTS]:
-        old.unlink()
-
-
-def whose_turn(plan: Plan) -> str:
-    """The repository of which the last drill is the longest ago; empty where there is but one that needs no name."""
-    last = dict.fromkeys(plan.repositories, 0.0)
-    for file in plan.results.glob("*.json") if plan.results.is_dir() else ():
-        said = json.loads(file.read_text(encoding="utf-8"))
-        name = said.get("repository", "")
-        if name in last:
-            last[name] = max(last[name], float(said["ended"]))
-    return min(last, key=lambda name: last[name], default="")
+    return result.passed
 
 
 def say(text: str) -> None:
@@ -209,6 +105,7 @@ class Drill:
         place = Place(plan.copy / "data", plan.copy / "tablespaces", Path(plan.runtime), PORT)
         self.server = PrivateServer(plan.binaries, place)
         self.target = Target(order.lsn, order.timeline)
+        self.last = ""  # of the files in the archive as it is when this begins, where it is to be recovered to its end
         self.processes = max(1, (os.cpu_count() or 1) // 2)
 
     def run(self) -> Measured:
@@ -225,7 +122,8 @@ class Drill:
             self.server.stop()
         bad = self.checksums()
         result.amcheck_complaints = list(complaints[:MOST_KEPT])
-        return Measured("", found, complaints, bad, differences)
+        early = ends_early(result.recovered_to or "", self.last) if self.last else ""
+        return Measured("", found, complaints, bad, differences, early)
 
     @property
     def backrest(self) -> list[str]:
@@ -236,7 +134,7 @@ class Drill:
     def choose(self) -> None:
         """The backup: the one that is asked for, or the newest. Refuses where there is no room for it."""
         plan, result = self.plan, self.result
-        result.repository = self.order.repository or whose_turn(plan)
+        result.repository = self.order.repository
         said = json.loads(run([*self.backrest, "info", "--output=json"]))
         there = {one["label"]: one for stanza in said for one in stanza.get("backup", [])}
         if not there:
@@ -246,10 +144,23 @@ class Drill:
             raise RecoveryError(f"there is no backup {result.backup}: should be one of {', '.join(there)}")
         chosen = there[result.backup]
         result.type, result.size = chosen["type"], int(chosen["info"]["size"])
+        if not self.order.lsn:
+            self.to_the_end(last_archived(said, chosen))
         about = os.statvfs(plan.directory)
         disk = (about.f_blocks - about.f_bfree + about.f_bavail) * about.f_frsize
-        if why := no_room(result.size, about.f_bavail * about.f_frsize, disk):
+        # Replay makes of it what the newest was made of: an old backup of data that has grown since takes as much as a new one.
+        later = list(there)[list(there).index(result.backup) :]
+        most = max(int(there[label]["info"]["size"]) for label in later)
+        if why := no_room(most, about.f_bavail * about.f_frsize, disk):
             raise RecoveryError(f"{plan.directory}: {why}")
+
+    def to_the_end(self, last: str) -> None:
+        """Recovers along the timeline of the last file in the archive. `latest` would not do: to PostgreSQL that is the newest
+        before the first number without a history, and a number that was passed over (timelines.py) has none in the archive."""
+        if not last:
+            raise RecoveryError("there is no write-ahead log in the archive")
+        self.last, self.result.archived_to = last, last
+        self.target = Target(timeline=str(int(last[:8], 16)))
 
     def restore(self) -> None:
         plan, result = self.plan, self.result
@@ -271,7 +182,7 @@ class Drill:
             self.server.await_recovered()
         result.recovery_seconds = took()
         result.rto = round(time.monotonic() - self.restore_began, 3)
-        result.target, result.timeline = self.order.lsn or None, self.order.timeline
+        result.target, result.timeline = self.order.lsn or None, self.target.timeline
         result.recovered_to = self.server.recovered_to() or None
         result.newest_transaction = self.server.ask(NEWEST) or None
 

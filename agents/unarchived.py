@@ -98,7 +98,10 @@ def mark(pg_wal: Path) -> int:
     done = [file.stem for file in status.iterdir() if file.suffix == ".done"]
     marked = on_the_line(done, log.timeline, log.left, log.size)
     for name in marked:
-        (status / f"{name}.done").rename(status / f"{name}.ready")
+        ready = (status / f"{name}.done").rename(status / f"{name}.ready")
+        # It waits from now on: by the time of its mark it is judged how long it does, and at what rate log piles up. Not before
+        # the rename: of a history that still counts as archived, a newer time says that the repositories of now have it.
+        os.utime(ready)
     directory = os.open(status, os.O_RDONLY)
     try:
         os.fsync(directory)

@@ -6,8 +6,12 @@ too (agents/drill.py): the standard library alone, for Python 3.10.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+from cluster.archive import SEGMENT_BYTES, segment_of
+from cluster.timelines import position
 
 # By database, by table: how many rows there are, and the sum of their hashes; None for a table that there was no time for.
 Contents = dict[str, dict[str, tuple[int, str] | None]]
@@ -49,13 +53,36 @@ class Marker:
 class Measured:
     """What a drill has seen. `stopped`: why it came to no end. `complaints`: what pg_amcheck has said. `bad_pages`: pages with
     wrong checksums, None where the cluster has no checksums, or that was not reached. `differences`: from the replica, None
-    where nothing was compared."""
+    where nothing was compared. `early`: that recovery did not come to the end of the archive, where it should have."""
 
     stopped: str = ""
     marker: Marker | None = None
     complaints: tuple[str, ...] = ()
     bad_pages: int | None = None
     differences: tuple[str, ...] | None = None
+    early: str = ""
+
+
+def last_archived(info: Sequence[Mapping[str, Any]], backup: Mapping[str, Any]) -> str:
+    """The last file of the write-ahead log in the archive that a backup belongs to, by `pgbackrest info --output=json`; empty for
+    none. Of a version of PostgreSQL that was left there is another archive beside it."""
+    whose = backup.get("database", {}).get("id")
+    archives = [one for stanza in info for one in stanza.get("archive", ()) if one.get("max")]
+    return str(max((one["max"] for one in archives if one.get("database", {}).get("id") == whose), default=""))
+
+
+def ends_early(reached: str, last: str) -> str:
+    """Why a recovery that came to an end at the position `reached` did not read the log as far as the file `last` of the archive,
+    along whose timeline it went; empty where it did.
+
+    PostgreSQL takes a file that is missing for the end of the log. Of the last one, which is whole, it has read something, or it
+    has ended before: no more is asked, since a record that goes on in the next file is not there yet. (One that is so large that
+    it begins before the last file, and does not end in it, is taken for a gap.)
+    """
+    if reached and position(reached) > segment_of(last) * SEGMENT_BYTES:
+        return ""
+    where = f"recovery has ended at {reached}" if reached else "it can't be seen where recovery has ended"
+    return f"{where}, and the archive went on to {last}: between them a file is missing in it, or can't be read"
 
 
 def failures(measured: Measured) -> list[str]:
@@ -70,6 +97,8 @@ def _failures(measured: Measured) -> Iterator[str]:
         yield "a row is not there that was acknowledged before the moment that the copy was recovered to"
     if measured.marker and measured.marker.after:
         yield "a row is there that was written after the moment that the copy was recovered to"
+    if measured.early:
+        yield measured.early
     if measured.complaints:
         yield f"pg_amcheck complains: {told(measured.complaints)}"
     if measured.bad_pages:

@@ -31,21 +31,22 @@ FORMS = (
 
 @dataclass(frozen=True)
 class Target:
-    """What was asked for: `text` as it was typed, and what of it its kind has."""
+    """What was asked for: `text` as it was typed, and what of it its kind has; `point`: what a mark is called in the log."""
 
     kind: Kind
     text: str
     time: datetime | None = None
     lsn: int | None = None
+    point: str = ""
 
     @property
     def value(self) -> str:
-        """What PostgreSQL is told; for a name that itself, for `latest` nothing."""
+        """What PostgreSQL is told; for a name that of its point, for `latest` nothing."""
         if self.time:
             return f"{self.time.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00"
         if self.kind == "lsn" and self.lsn is not None:
             return lsn(self.lsn)
-        return self.text if self.kind == "name" else ""
+        return (self.point or self.text) if self.kind == "name" else ""
 
 
 def parse_target(text: str) -> Target:
@@ -98,12 +99,14 @@ def parse_timeline(text: str | None) -> int | None:
 
 @dataclass(frozen=True)
 class Mark:
-    """A named place in the write-ahead log (`invoke backup.mark`)."""
+    """A named place in the write-ahead log (`invoke backup.mark`). `point`: what the restore point there is called, and no other
+    one is: a recovery stops at the first of a name, and a name can be given again. Empty for one that is called like the mark."""
 
     name: str
     timeline: int
     lsn: int
     at: str
+    point: str = ""
 
 
 @dataclass(frozen=True)

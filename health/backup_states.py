@@ -5,7 +5,8 @@ Sizes are bytes, durations seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from cluster.archive import SEGMENT_BYTES, Archived, segment_of
 
@@ -122,6 +123,12 @@ class BackupState:
     def of(self, repository: str) -> tuple[Backup, ...]:
         """The backups in one repository, oldest first."""
         return tuple(one for one in self.backups if one.repository == repository)
+
+    def with_drills(self, more: Iterable[Drill]) -> BackupState:
+        """The same with further drills, some of which may be among those that it has."""
+        there = {(one.backup, one.host, one.ended) for one in self.drills}
+        others = [one for one in more if (one.backup, one.host, one.ended) not in there]
+        return replace(self, drills=tuple(sorted((*self.drills, *others), key=lambda one: one.ended)))
 
     @property
     def proven(self) -> dict[str, Drill]:

@@ -34,6 +34,7 @@ OF_BACKUPS = frozenset(
         "archive.lagging",
         "archive.fills-disk",
         "archive.dropping",
+        "archive.unkept",
         "archive.hole",
     }
 )

@@ -64,6 +64,9 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
         data += [cluster.backup.directory] if any(not place.elsewhere for place in cluster.repositories) else []
     if host in cluster.pgbackrest_hosts:
         directories.append(paths.BACKUP_TLS)
+        if host not in cluster.backup_hosts:
+            asked["drilled"] = {"path": f"{cluster.drill_directory(host)}/results", "cluster": cluster.name}
+        data.append(cluster.drill_directory(host))  # which may be on a disk of its own
     asked["disks"] = {"paths": [*data, paths.JOURNALS]}
     asked["certificates"] = {"directories": directories}
     return asked

@@ -92,6 +92,7 @@ def host_view(name: str, output: str, at: float) -> HostView:
         pooler=part("pgbouncer", pooler_state),
         entry=part("keepalived", lambda said: EntryState(tuple(said["interfaces"]))),
         backups=part("pgbackrest", lambda said: backup_state(said, document["time"])),
+        drills=part("drilled", lambda found: tuple(drill(one, document["time"]) for one in found)) or (),
         salvage=part("salvage", lambda found: tuple(salvage(one) for one in found)) or (),
         disks=part("disks", lambda found: tuple(Disk(**one) for one in found)) or (),
         locks=part("locks", lambda said: lock_table(said, document["time"])),
@@ -129,6 +130,7 @@ def etcd_state(said: dict[str, Any]) -> EtcdState:
         keys=said["keys"],
         configurations=configurations(said["configurations"]),
         restore=json.loads(said["configurations"]["notes"].get("restore", ["{}"])[0]),
+        archived_to=json.loads(said["configurations"]["notes"].get("archived", ["{}"])[0]).get("to"),
     )
 
 

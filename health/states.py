@@ -30,6 +30,7 @@ class EtcdState:
     configurations: Configurations = NONE_KNOWN
     compaction: str = ""  # how much history it keeps, such as 1h; empty: all of it
     restore: dict[str, Any] = field(default_factory=dict)  # the note of one that is under way; empty for none
+    archived_to: int | None = None  # all before this position is in the archive, as whoever leads has noted it
 
     @property
     def leads(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 from cluster.components import COMPONENTS, GUARD_UNIT, ONE_PRIMARY_UNIT
 
-from .backup_states import BackupState
+from .backup_states import BackupState, Drill
 from .dcs import Dcs, parse_dcs
 from .states import (
     Disk,
@@ -51,6 +51,7 @@ class HostView:
     pooler: PoolerState | None = None
     entry: EntryState | None = None
     backups: BackupState | None = None
+    drills: tuple[Drill, ...] = ()  # of backups, that were done there, where the backups are kept elsewhere
     edited: tuple[str, ...] = ()  # files that are not as the deploy wrote them
     salvage: tuple[Salvage, ...] = ()
     packages: dict[str, Package] = field(default_factory=dict)  # of the components, those that are installed
@@ -133,6 +134,11 @@ class ClusterView:
     def sender(self, replica: str) -> Sender | None:
         """The primary's row about a replica."""
         return next((s for s in self.primary.senders if s.name == replica), None) if self.primary else None
+
+    def backups_of(self, keeper: str) -> BackupState | None:
+        """What the host says of the backups that it keeps, with the drills of which others tell."""
+        state = self.hosts[keeper].backups
+        return state.with_drills(one for host in self.hosts.values() for one in host.drills) if state else None
 
     def servers_up(self, proxy: str, backend: str) -> tuple[str, ...]:
         """The servers a HAProxy sends to from the port of `backend`, write or read. Where no replica is fit to be read,

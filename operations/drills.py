@@ -51,7 +51,7 @@ def files(run: Run) -> list[Managed]:
 
 
 def _plan(run: Run) -> dict[str, object]:
-    """The fields of agents/drill.py's Plan."""
+    """The fields of agents/drill_files.py's Plan."""
     return {
         "cluster": run.cluster.name,
         "host": run.host.name,
@@ -60,6 +60,7 @@ def _plan(run: Run) -> dict[str, object]:
         "config": config_of(run.host, run.cluster.backup_hosts),
         "include": paths.BACKUP_INCLUDED,
         "runtime": paths.DRILL_RUNTIME,
+        "proven_days": run.cluster.backup.max_proven_days,
         "repositories": {place.name: place.number for place in run.cluster.repositories},
     }
 

@@ -19,6 +19,7 @@ from agents import archived
 from agents.parts.asking import note, run
 
 MOST_DRILLS = 100
+MOST_BESIDE = 20  # on a host that does not keep the backups
 # Beyond what there is for the first answers, for what is asked after them. All has to be told within the collector's own limit.
 MORE_SECONDS = 1.0
 # Of an archive elsewhere that are looked into, the newest: they have 32 GiB of the log.
@@ -138,9 +139,15 @@ def first_line(text: str) -> str:
     return lines[0] if lines else "pgBackRest says nothing"
 
 
-def drills(directory: Path) -> list[dict[str, Any]]:
+def drilled(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """What came of drills on a host that was named for them and does not keep the backups: the operator who asked for one may not
+    have been there any more to note it where they are kept. What is left of another cluster's is none of this one's."""
+    return drills(Path(spec["path"]), MOST_BESIDE, spec["cluster"])
+
+
+def drills(directory: Path, most: int = MOST_DRILLS, cluster: str = "") -> list[dict[str, Any]]:
     """What came of the last drills of backups (agents/drill.py), the newest last: of each what is judged."""
-    files = sorted(directory.glob("*.json"))[-MOST_DRILLS:] if directory.is_dir() else []
+    files = sorted(directory.glob("*.json"))[-most:] if directory.is_dir() else []
     wanted = ("backup", "host", "passed", "ended", "failures", "rto")
     return [
         {
@@ -149,6 +156,7 @@ def drills(directory: Path) -> list[dict[str, Any]]:
             "repository": said.get("repository", ""),
         }
         for said in map(note, files)
+        if not cluster or said["cluster"] == cluster
     ]
 
 

@@ -21,14 +21,16 @@ from agents.parts.keepalived import keepalived
 from agents.parts.libraries import libraries
 from agents.parts.machine import disks, firewall, packages, units, watchdog
 from agents.parts.patroni import patroni
-from agents.parts.pgbackrest import pgbackrest
+from agents.parts.pgbackrest import drilled, pgbackrest
 from agents.parts.pgbouncer import pgbouncer
 from agents.parts.postgres import locks, postgres
 
 MOST_SECONDS = 5.0  # for all parts together, some of which ask several times
 OF_SERVERS = (etcd, patroni, postgres, haproxy, pgbouncer, keepalived, pgbackrest)
 OF_MACHINES = (units, packages, libraries, watchdog, firewall)
-OF_FILES = (certificates, disks, marker, edited, salvage, failed_starts, old_data, restoring, locks, operator, hold)
+OF_FILES = (
+    certificates, disks, marker, edited, salvage, failed_starts, old_data, restoring, locks, operator, hold, drilled,
+)  # fmt: skip
 PARTS: dict[str, Any] = {f.__name__: f for f in (*OF_SERVERS, *OF_MACHINES, *OF_FILES)}
 
 

@@ -5,6 +5,7 @@ Each inserts rows with ids of its own and never sends an id twice, so afterwards
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 import time
@@ -22,6 +23,8 @@ from day2.history.writes import Id, Row, Write, WriteCheck, WriteOutcome, check_
 from .sessions import RECONNECT_SECONDS, Sessions
 
 CONNECT_SECONDS = 10
+EVIDENCE_DAYS = 90  # so long a table is kept in which something was wrong
+TABLES = "SELECT relname FROM pg_class WHERE relname ~ '^(write|evidence)_' AND relkind = 'r'"
 # The name of a WAL file begins with the timeline.
 HERE = "host(inet_server_addr()), ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int"
 WHERE_AM_I = f"SELECT {HERE}"
@@ -72,9 +75,10 @@ class Workload:
 
     def __enter__(self) -> Self:
         with self._session() as session:
-            # What an interrupted test could not remove. Two tests at once can't be: the operator lock sees to that.
-            for (left,) in session.execute("SELECT relname FROM pg_class WHERE relname ~ '^write_' AND relkind = 'r'"):
-                session.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(left)))
+            # Two tests at once can't be: the operator lock sees to that.
+            for (left,) in session.execute(TABLES).fetchall():
+                if is_left(left, time.time()):
+                    session.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(left)))
         self._execute(*CREATE)
         for thread in self._threads:
             thread.start()
@@ -121,7 +125,7 @@ class Workload:
         self._execute("DROP TABLE IF EXISTS {}")
 
     def keep(self) -> str:
-        """Keeps the table as evidence, under a name that no later test removes: returns that. Raises ClusterError."""
+        """Keeps the table as evidence, under a name that no test removes for EVIDENCE_DAYS: returns that. Raises ClusterError."""
         kept = self.table.replace("write_", "evidence_")
         self._execute(f"ALTER TABLE {{}} RENAME TO {kept}")
         return kept
@@ -197,6 +201,15 @@ def _collect_warnings(connection: psycopg.Connection[Any]) -> list[str]:
 
     connection.add_notice_handler(note)
     return warnings
+
+
+def is_left(table: str, now: float) -> bool:
+    """Whether nobody needs a table of writers any more, by its name: one that an interrupted test could not remove, or evidence
+    of long ago. `now`: seconds since 1970."""
+    if table.startswith("write_"):
+        return True
+    made = re.match(r"evidence_(\d{8})_", table)
+    return made is not None and made[1] < time.strftime("%Y%m%d", time.gmtime(now - EVIDENCE_DAYS * 86_400))
 
 
 def row_of(line: str) -> Row:

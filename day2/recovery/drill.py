@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from agents.drill import FORMAT, Result
+from agents.drill_files import FORMAT, Result
 from cluster import paths
 from cluster.components import DRILL_UNIT
 from cluster.drill import contents_of

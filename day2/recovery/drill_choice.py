@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from cluster.drill import no_room
 from cluster.errors import ClusterError, did_you_mean
 from cluster.topology import Cluster, Host
+from cluster.weaker_commits import PARAMETER
 from health.backup_states import Backup
+from health.rules.service import confirming
+from health.rules.weaker_commits import whose
+from health.states import PostgresState
 from health.view import ClusterView
 
 # Whose word the primary waits for last: a failover takes it last, too.
@@ -17,11 +21,13 @@ SPARED_FIRST = ("async", "potential", "quorum", "sync")
 
 @dataclass(frozen=True)
 class Choice:
-    """`replica`: who is compared with, or, where that is None, `uncompared`: why nobody is."""
+    """`replica`: who is compared with, or, where that is None, `uncompared`: why nobody is. `data`: how many bytes of it there
+    are at most while the log is replayed, by that backup and those after it."""
 
     keeper: Host
     where: Host
     backup: Backup
+    data: int
     replica: Host | None
     uncompared: str = ""
 
@@ -49,7 +55,8 @@ def choose(
     chosen = there[-1] if backup is None else by_label[backup]
     where = keeper if host is None else _named(view, cluster, keeper, host)
     replica, why = _replica(view, cluster, where)
-    return Choice(keeper, where, chosen, replica, why)
+    later = [one for one in state.of(chosen.repository) if one.ended >= chosen.ended]
+    return Choice(keeper, where, chosen, max(one.size for one in later), replica, why)
 
 
 def _named(view: ClusterView, cluster: Cluster, keeper: Host, name: str) -> Host:
@@ -80,12 +87,37 @@ def _replica(view: ClusterView, cluster: Cluster, where: Host) -> tuple[Host | N
     if not able:
         return None, "no replica streams"
 
-    def missed(host: Host) -> tuple[int, bool, str]:
+    def missed(host: Host) -> tuple[int, bool]:
         state = able[host]
-        rank = SPARED_FIRST.index(state) if state in SPARED_FIRST else len(SPARED_FIRST)
-        return rank, host == where, host.name
+        return SPARED_FIRST.index(state) if state in SPARED_FIRST else len(SPARED_FIRST), host == where
 
-    return min(able, key=missed), ""
+    # Among equals the last: pgBackRest has them in the same order, and copies a backup from the first replica that it finds. What
+    # is wrong with that one's data alone is in the backup, too, and comparing the two would not show it.
+    chosen = min(reversed(able), key=missed)
+    if (who := _awaits_replay(primary)) and _waited_for(view, cluster, primary, chosen, able[chosen]):
+        return None, f"{who} {PARAMETER} = remote_apply: its commits would wait until the replay of {chosen.name} goes on"
+    return chosen, ""
+
+
+def _awaits_replay(primary: PostgresState) -> str:
+    """Whose commits wait until replicas have replayed them, and not only until they have them on disk; empty for nobody's. What a
+    session sets for itself can't be seen."""
+    if primary.synchronous_commit == "remote_apply":
+        return "the primary has"
+    for one in primary.overrides:
+        if one.setting.partition("=")[2].lower() == "remote_apply":
+            return f"{whose(one)} has"
+    return ""
+
+
+def _waited_for(view: ClusterView, cluster: Cluster, primary: PostgresState, chosen: Host, state: str) -> bool:
+    """Whether a commit can't do without the replay of `chosen`: not as many others confirm writes as it waits for."""
+    if state not in ("quorum", "sync"):
+        return False
+    found = re.match(r"(?:ANY |FIRST )?(\d+) *\(", primary.synchronous_standby_names)
+    others = [name for name in confirming(view, cluster) if name != chosen.name]
+    # By `FIRST` the ones that are named first are waited for, whoever else is there.
+    return state == "sync" or len(others) < (int(found[1]) if found else 1)
 
 
 def disk_of(said: str) -> tuple[int, int]:
@@ -100,5 +132,5 @@ def disk_of(said: str) -> tuple[int, int]:
 def refuse_without_room(choice: Choice, directory: str, said: str) -> None:
     """Raises ClusterError where the copy finds no room; `said` as for disk_of."""
     free, disk = disk_of(said)
-    if why := no_room(choice.backup.size, free, disk):
+    if why := no_room(choice.data, free, disk):
         raise ClusterError(f"{choice.where.name}: {directory}: {why}: make room there, or name another host by --host")

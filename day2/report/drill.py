@@ -1,6 +1,6 @@
 """What came of a drill of a backup, for a person: lines, a text, and a page. Pure but for `write`.
 
-A result is the JSON document that the drill has left (agents/drill.py; docs/json.md has its keys).
+A result is the JSON document that the drill has left (agents/drill_files.py; docs/json.md has its keys).
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from day2.hosts.patroni_api import PatroniApi
 from day2.hosts.ssh import Fleet
 from day2.hosts.tunnel import probe_through
 from day2.load.profile import Endpoints, LoadProfile
+from day2.load.workload import EVIDENCE_DAYS
 from day2.ui.findings import show_findings
 from health.rules import findings
 from health.view import ClusterView
@@ -151,7 +152,8 @@ class TrialRunner:
 
     def _keep(self, run: TrialRun) -> None:
         try:
-            self._say(f"the table {run.workload.keep()} in database pgquorum is kept as evidence")
+            kept = f"the table {run.workload.keep()} in database pgquorum is kept as evidence"
+            self._say(f"{kept}; a test after {EVIDENCE_DAYS} days removes it")
         except ClusterError as error:
             self._say(f"the table {run.workload.table} in database pgquorum is evidence; rename it before the next test: {error}")
 

@@ -65,6 +65,7 @@ RULES: tuple[Rule, ...] = (
     service.pending_restart,
     backups.backups,
     archive.archive,
+    archive.kept,
     archive.holes,
     backups.restores,
     settings.drift,

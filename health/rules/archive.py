@@ -6,16 +6,21 @@ from collections.abc import Iterator
 
 from cluster.archive import SEGMENT_BYTES
 from cluster.recovery import moment
+from cluster.slots import ARCHIVE
 from cluster.timelines import timelines
 from cluster.topology import Cluster
 
 from ..backup_states import BackupState, Repository
 from ..finding import Finding, finding, ok
-from ..states import Archiver
+from ..states import Archiver, PostgresState
 from ..view import ClusterView
 
 # When less time than this is left until the disk of the write-ahead log is full, it is told by itself.
 SOON_SECONDS = 86_400
+# What is on its way to the archive, and no concern: the file that is being written, and the one before it.
+ON_ITS_WAY = 2 * SEGMENT_BYTES
+# Where so much of what a replica keeps for the archive is taken, it is told.
+NEARLY_ALL_KEPT = 0.75
 RUNBOOK = "docs/runbook.md, Write-ahead log piles up"
 
 
@@ -43,6 +48,39 @@ def archive(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         yield finding("archive.dropping", name, f"{text}: nothing goes back to a moment since, until a backup is made: {RUNBOOK}")
     elif not (failing or late):
         yield ok("archive", name, f"{archiver.waiting} files wait to be archived; {last}")
+
+
+def kept(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """What is not archived yet is on a replica, too: whoever takes over archives it. A slot there keeps it, no more than
+    max_slot_wal_keep_size; beyond that PostgreSQL ends the slot, and a new one begins later (agents/archive_slot.py)."""
+    notes = [etcd for host in view.hosts.values() if (etcd := host.etcd)]
+    best = max(notes, key=lambda etcd: (etcd.quorum, etcd.revision), default=None)
+    primary, archived_to = view.primary, best.archived_to if best else None
+    if not cluster.backup_hosts or primary is None or primary.lsn is None or archived_to is None:
+        return
+    name, waiting = view.writable[0], primary.lsn - archived_to
+    # PostgreSQL's own word goes first: the note stands still where the program that writes it does not run.
+    if min(waiting, waits(primary.archiver)) <= ON_ITS_WAY:
+        return
+    replicas = [view.hosts[host.name].postgres for host in cluster.postgres_hosts if host.name != name]
+    begins = [keeps_from(state) for state in replicas if state]
+    if begins and not any(begin is not None and begin <= archived_to + ON_ITS_WAY for begin in begins):
+        text = f"no replica has all of the {gib(waiting)} of write-ahead log that are not archived (max_slot_wal_keep_size)"
+        yield finding("archive.unkept", name, f"{text}: if {name} were lost now, the archive would have a hole: {RUNBOOK}")
+        return
+    slot = next((one for one in primary.slots if one.name == ARCHIVE), None)
+    # The same limit holds on replicas, whose own PostgreSQL does not say how near it is.
+    if slot and slot.room is not None and slot.retained > NEARLY_ALL_KEPT * (most := slot.retained + slot.room):
+        text = f"{gib(waiting)} of write-ahead log are not archived, and replicas keep {gib(most)} (max_slot_wal_keep_size)"
+        yield finding("archive.nearly-unkept", name, f"{text}: beyond that a failover leaves a hole in the archive: {RUNBOOK}")
+
+
+def keeps_from(replica: PostgresState) -> int | None:
+    """From which position on a replica keeps what may have to be archived; None where it keeps nothing for that."""
+    slot = next((one for one in replica.slots if one.name == ARCHIVE), None)
+    if slot is None or replica.replayed is None or slot.wal_status in ("lost", "unreserved"):
+        return None
+    return replica.replayed - slot.retained
 
 
 def waits(archiver: Archiver) -> int:

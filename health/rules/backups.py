@@ -20,14 +20,14 @@ def backups(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         if host.reachable and not host.blank and not host.runs("pgbackrest"):
             yield finding("backups.not-serving", host.name, f"{UNIT} is {host.units.get(UNIT, 'unknown')}")
     for host in (view.hosts[one.name] for one in cluster.backup_hosts):
-        if host.backups:
+        if state := view.backups_of(host.name):
             wrong = [
-                *_silent(host, host.backups),
-                *_backups(host, host.backups, cluster.backup.max_age_hours),
-                *_drills(host, host.backups, cluster.backup.max_proven_days),
+                *_silent(host, state),
+                *_backups(host, state, cluster.backup.max_age_hours),
+                *_drills(host, state, cluster.backup.max_proven_days),
             ]
-            yield from _clone(host, host.backups)
-            yield from wrong or [ok("backups", host.name, text) for text in _told(host.backups)]
+            yield from _clone(host, state)
+            yield from wrong or [ok("backups", host.name, text) for text in _told(state)]
         elif "pgbackrest" in host.problems:
             text = f"what backups there are could not be seen: {host.problems['pgbackrest']}"
             yield finding("backups.silent", host.name, text)
@@ -55,6 +55,12 @@ def _drills_of(state: BackupState, repository: Repository) -> list[Drill]:
     """The drills of backups in a repository, the oldest first; those that do not say were of the only one there was."""
     only = len(state.repositories) == 1
     return [one for one in state.drills if one.repository == repository.name or (only and not one.repository)]
+
+
+def _last_drills(state: BackupState) -> list[Drill]:
+    """The last drill in each repository, and the last of all, which may not have come so far as to say where."""
+    lasts = [drills[-1] for one in state.repositories if (drills := _drills_of(state, one))]
+    return list(dict.fromkeys([*lasts, *state.drills[-1:]]))
 
 
 def _silent(host: HostView, state: BackupState) -> Iterator[Finding]:
@@ -92,12 +98,14 @@ def _backups(host: HostView, state: BackupState, hours: int) -> Iterator[Finding
 
 
 def _drills(host: HostView, state: BackupState, days: int | None) -> Iterator[Finding]:
-    """The last drill has proven its backup, and that is not too long ago. A repository that is younger has time to be proven."""
-    last = state.drills[-1] if state.drills else None
-    if last and not last.passed:
-        text = f"the last drill has not proven {last.backup or 'a backup'} (on {last.host}): {last.failures[0]}"
+    """The last drill in each repository has proven its backup, and that is not too long ago. A repository that is younger has
+    time to be proven."""
+    failed = [one for one in _last_drills(state) if not one.passed]
+    for one in failed:
+        which = f" in repository {one.repository}" if one.repository and len(state.repositories) > 1 else ""
+        text = f"the last drill{which} has not proven {one.backup or 'a backup'} (on {one.host}): {one.failures[0]}"
         yield finding("backups.drill-failed", host.name, f"{text}: docs/runbook.md, A drill fails")
-    elif _cut_short(state):
+    if _cut_short(state) and not any(one in failed for one in state.drills[-1:]):
         text = "the last drill came to no end: `invoke logs --component pgbackrest`, then `invoke backup.drill`"
         yield finding("backups.drill-failed", host.name, text)
     for repository in state.repositories if days is not None else ():
@@ -123,6 +131,9 @@ def _cut_short(state: BackupState) -> bool:
     """Whether a drill on that host has failed and left no result, and none has passed since: whoever is killed leaves none."""
     run = state.drilling
     if run is None or not run.failed or run.ended is None:
+        return False
+    # One run may make several, and fails with any of them.
+    if run.began is not None and any(not one.passed and run.began <= one.ended <= run.ended + 1 for one in state.drills):
         return False
     return not any(one.passed and one.ended > run.ended for one in state.drills)
 

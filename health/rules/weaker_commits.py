@@ -27,7 +27,7 @@ def weaker_commits(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     for one in loose(view.primary):
         meanwhile = "new sessions are refused" if refuses else "what it writes may be lost in a failover"
         mended = " or a deploy" if cluster.weaker_commits == "mend" else ""
-        text = f"{_whose(one)} has {one.setting.replace('=', ' = ')}: {meanwhile} (`{reset(one.role, one.database)}`{mended})"
+        text = f"{whose(one)} has {one.setting.replace('=', ' = ')}: {meanwhile} (`{reset(one.role, one.database)}`{mended})"
         yield finding("settings.overridden", "settings", text)
     for sub in view.primary.subscriptions:
         if weaker(sub.synchronous_commit):
@@ -62,7 +62,8 @@ def keeps_promise(view: ClusterView, cluster: Cluster) -> bool:
     return not any(found.rule == "settings.overridden" for found in weaker_commits(view, cluster))
 
 
-def _whose(one: Override) -> str:
+def whose(one: Override) -> str:
+    """Who it is that has a setting of its own."""
     match one.role, one.database:
         case None, None:
             return "everybody"

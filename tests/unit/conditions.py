@@ -132,6 +132,10 @@ BROKEN = {
         views.backed_up(Archiver("A8", 1.0, None, None, 256, 200.0)),
         "db1: 4.0 GiB of write-ahead log wait, and the oldest is given up (backup_when_stuck is drop): nothing goes back",
     ),
+    "log that no replica keeps for the archive": (
+        views.unarchived(9, lost=("db2", "db3")),
+        "db1: no replica has all of the 9.0 GiB of write-ahead log that are not archived (max_slot_wal_keep_size): if db1",
+    ),
     "a hole in the archive": (
         views.backed_up(keep1=views.keeper(backups=views.backups(archived=views.archived((5, 7), (10, 12)), history=(3, "")))),
         "keep1: 000000030000000000000008 to 000000030000000000000009 is missing in the archive: nothing goes back to a moment",
@@ -314,6 +318,10 @@ BROKEN = {
 }
 
 WORTH_KNOWING = {
+    "log that replicas keep for the archive no longer than a while": (
+        views.unarchived(7),
+        "db1: 7.0 GiB of write-ahead log are not archived, and replicas keep 8.0 GiB (max_slot_wal_keep_size): beyond",
+    ),
     "a proxy that does not say whether it has the address": (
         views.shared(proxy2=views.sharer("proxy2", entry=None, problems={"keepalived": "no answer within 2.2 s"})),
         "proxy2: whether it has 10.0.0.77 could not be seen: no answer within 2.2 s",

@@ -26,6 +26,7 @@ from health.reading import backup_state
 from health.rules import findings
 from health.rules.archive import duration
 from health.states import Archiver
+from health.view import ClusterView
 from operations.managed import render
 
 SUM = "0123456789abcdef0123456789abcdef01234567"
@@ -187,6 +188,48 @@ def test_where_it_is_given_up_it_is_told_when_that_begins_and_that_it_goes_on() 
 def test_a_limit_that_the_disk_has_no_room_for_saves_nothing() -> None:
     assert "archive.fills-disk" in told(stuck(room=2 * GB), views.DROPPING)
     assert "archive.fills-disk" not in told(stuck(room=4 * GB), views.DROPPING)
+
+
+def kept(view: ClusterView) -> list[str]:
+    return [f.rule for f in findings(view, views.BACKED_UP) if f.rule.startswith("archive.")]
+
+
+def test_what_waits_longer_than_a_replica_s_slot_keeps_it_is_told_before_and_after() -> None:
+    assert kept(views.unarchived(0.03)) == kept(views.unarchived(5.9)) == []
+    assert kept(views.unarchived(6.1)) == ["archive.nearly-unkept"]
+    # A slot that was lost is dropped and made anew, and shows nothing of that itself.
+    assert kept(views.unarchived(9, lost=("db2", "db3"))) == ["archive.unkept"]
+    assert kept(views.unarchived(5, lost=("db2",))) == []  # the other one has it, and archives it for whoever leads
+    assert kept(views.unarchived(0.03, lost=("db2", "db3"))) == []  # what is on its way
+
+
+def test_a_replica_without_a_slot_keeps_nothing_and_one_that_is_not_seen_has_no_part() -> None:
+    view = views.unarchived(5, lost=("db2",))
+    db3 = view.hosts["db3"].postgres
+    assert db3
+    for slots in ((), (replace(db3.slots[-1], wal_status="unreserved"),)):
+        hosts = view.hosts | {"db3": replace(view.hosts["db3"], postgres=replace(db3, slots=slots))}
+        assert kept(ClusterView(hosts)) == ["archive.unkept"]
+    unseen = view.hosts | {name: views.database(name, postgres=None) for name in ("db2", "db3")}
+    assert "archive.unkept" not in kept(ClusterView(unseen))
+
+
+def test_a_cluster_without_a_limit_or_a_note_has_nothing_to_tell() -> None:
+    view = views.unarchived(7)
+    for host in view.hosts.values():
+        if host.postgres:
+            slots = tuple(replace(one, room=None) for one in host.postgres.slots)
+            view = ClusterView(view.hosts | {host.name: replace(host, postgres=replace(host.postgres, slots=slots))})
+    assert kept(view) == []
+    assert kept(views.backed_up()) == []
+
+
+def test_a_note_that_stands_still_while_all_is_archived_is_no_log_that_waits() -> None:
+    view = views.unarchived(9, lost=("db2", "db3"))
+    db1 = view.hosts["db1"].postgres
+    assert db1
+    nothing = replace(db1, archiver=replace(db1.archiver, waiting=1))
+    assert kept(ClusterView(view.hosts | {"db1": replace(view.hosts["db1"], postgres=nothing)})) == []
 
 
 def test_a_hole_since_the_newest_backup_is_told_until_there_is_another_backup() -> None:

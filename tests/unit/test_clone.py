@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,11 +15,11 @@ from drills import backrest
 from offline import cut_off
 
 import day2.commands.backups.clone as command
-from agents import clone, drill
+from agents import clone, drill_files
 from agents.parts import pgbackrest
 from agents.recovery import Target
 from cluster.errors import ClusterError
-from cluster.recovery import archive_of
+from cluster.recovery import Mark, archive_of, parse_target
 from cluster.timelines import Base
 from day2.commands.backups.sought import Sought
 from day2.recovery.clone import Cloning, about_of
@@ -59,7 +60,7 @@ class Server:
 
 
 @pytest.fixture
-def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> drill.Plan:
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> drill_files.Plan:
     """With a clone asked for, on a host whose pgbackrest restores."""
     (tmp_path / "clone").mkdir()
     (tmp_path / "run").mkdir()
@@ -67,14 +68,14 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> drill.Plan:
     backrest(tmp_path, monkeypatch, f'echo "$@" >>{tmp_path}/asked')
     about = about_of("2026-11-29 07:00:00Z", "time", TIME, "L1", "s3", 3)
     clone.note(tmp_path / "clone/about.json", about)
-    return drill.Plan("shop", "keep1", "/bin", str(tmp_path), "/c", "/c.d", "/run/drills", {"local": 1, "s3": 2})
+    return drill_files.Plan("shop", "keep1", "/bin", str(tmp_path), "/c", "/c.d", "/run/drills", {"local": 1, "s3": 2})
 
 
-def said(plan: drill.Plan) -> dict[str, Any]:
+def said(plan: drill_files.Plan) -> dict[str, Any]:
     return dict(json.loads((Path(plan.directory) / "clone/about.json").read_text()))
 
 
-def test_it_is_there_until_somebody_ends_it(plan: drill.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_there_until_somebody_ends_it(plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server(KeyboardInterrupt())
     monkeypatch.setattr(clone, "PrivateServer", server)
     assert clone.main(plan) == 0
@@ -87,22 +88,34 @@ def test_it_is_there_until_somebody_ends_it(plan: drill.Plan, monkeypatch: pytes
     assert f"--pg1-path={plan.directory}/clone/data" in asked and f"--lock-path={plan.directory}/run" in asked
 
 
-def test_one_that_comes_to_nothing_says_why(plan: drill.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_comes_to_nothing_says_why(plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     server = Server(None)
     monkeypatch.setattr(clone, "PrivateServer", server)
     assert clone.main(plan) == 1
     assert said(plan)["problem"] == "its PostgreSQL has ended: PANIC: it is gone" and server.calls[-1] == "stop"
-    # Once more, as after a reboot: what is there is of one that has ended, and is not written over.
+    left = {file.name for file in (Path(plan.directory) / "clone").iterdir()}
+    assert left == {"about.json"}, "its data takes room that archiving may need"
+
+
+def test_what_is_there_of_one_that_was_stopped_is_neither_written_over_nor_removed(
+    plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a reboot."""
+    data = Path(plan.directory) / "clone/data"
+    data.mkdir()
+    (data / "PG_VERSION").touch()
     assert clone.main(plan) == 1 and "File exists" in said(plan)["problem"]
+    assert (data / "PG_VERSION").exists()
 
 
-def test_a_restore_that_fails_is_told(plan: drill.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restore_that_fails_is_told(plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     backrest(Path(plan.directory), monkeypatch, "echo 'ERROR: [082] no archive' >&2; exit 82")
     assert clone.main(plan) == 1
     assert said(plan)["problem"] == "pgbackrest has failed: ERROR: [082] no archive"
+    assert not (Path(plan.directory) / "clone/data").exists() and not (Path(plan.directory) / "clone/tablespaces").exists()
 
 
-def test_what_there_is_is_told_with_the_state_of_its_server(plan: drill.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_there_is_is_told_with_the_state_of_its_server(plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pgbackrest, "_properties", lambda unit, names: {"ActiveState": "active"})
     spec = {"clone": f"{plan.directory}/clone", "clone_unit": "u"}
     told = pgbackrest.clone(spec)
@@ -264,6 +277,26 @@ def test_it_is_begun_as_the_user_whose_the_backups_are_and_nobody_else_reads_it(
     Cloning(fleet, SHOP, KEEPER, print).claim()  # type: ignore[arg-type]
     assert fleet.commands[-1] == "runuser -u pgbackrest -- sh -c 'mkdir -m 700 /var/lib/pgbackrest-drill/clone'"
     assert write.startswith("runuser -u pgbackrest -- sh -c 'umask 077;") and start.endswith("pgquorum-backup-clone.service")
+
+
+@pytest.mark.parametrize(
+    ("to", "mark", "size"),
+    [
+        ("latest", None, 90),
+        ("0/2800000", None, 30),  # as large as it may have been by the next one
+        ("0/3800000", None, 90),
+        ("1970-01-01 00:08:30Z", None, 30),
+        ("m", 0x2800000, 30),
+        ("0/5000000", None, 90),
+    ],
+)
+def test_a_clone_needs_room_for_what_the_data_had_become_by_its_moment(to: str, mark: int | None, size: int) -> None:
+    sizes = [("L1", 500.0, 0x2000000, 10, "local"), ("L2", 600.0, 0x3000000, 30, "local"), ("L3", 700.0, 0x4000000, 90, "local")]
+    others = [("L0", 400.0, 0x1000000, 900, "local"), ("S3", 650.0, 0x3500000, 900, "s3")]
+    found = [Base(label, "full", at, 1, where, size, False, name) for label, at, where, size, name in sizes + others]
+    archive = replace(archive_of({"local": ARCHIVE}), bases=tuple(found))
+    sought = Sought(archive, archive.timelines[1], found[0], None if mark is None else Mark("m", 1, mark, ""))
+    assert sought.data(parse_target(to)) == size
 
 
 def test_what_is_sought_knows_whether_it_is_on_the_newest_timeline() -> None:

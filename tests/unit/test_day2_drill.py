@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import views
 from clusters import cluster
 from drills import RESULT
 
-from agents import drill
+from agents import drill_files
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from day2.commands.backups.listing import proven
@@ -19,6 +20,7 @@ from day2.hosts.ssh import CommandResult
 from day2.recovery.drill import Drilling, Moment
 from day2.recovery.drill_choice import Choice, choose, disk_of, refuse_without_room
 from day2.report import drill as report
+from health.states import Override
 from health.view import ClusterView
 
 WITH = views.BACKED_UP
@@ -45,10 +47,11 @@ def test_without_options_the_newest_backup_is_restored_where_it_lies_and_compare
     both = views.backups(views.backup(age=7200.0), views.backup("incr", age=60.0))
     choice = chosen(view=views.backed_up(keep1=views.keeper(backups=both)))
     assert choice.where == KEEPER and choice.backup == both.backups[-1]
-    assert choice.replica and choice.replica.name == "db2"
-    named = chosen(view=views.backed_up(keep1=views.keeper(backups=both)), backup=both.backups[0].label, host="db2")
-    assert named.backup == both.backups[0] and named.where.name == "db2"
-    assert named.replica and named.replica.name == "db3"  # the other one has nothing else to do
+    # Not db2, from which pgBackRest has copied it.
+    assert choice.replica and choice.replica.name == "db3"
+    named = chosen(view=views.backed_up(keep1=views.keeper(backups=both)), backup=both.backups[0].label, host="db3")
+    assert named.backup == both.backups[0] and named.where.name == "db3"
+    assert named.replica and named.replica.name == "db2"  # the other one has nothing else to do
 
 
 @pytest.mark.parametrize(
@@ -94,11 +97,63 @@ def test_where_nobody_can_be_compared_with_it_is_said_why() -> None:
     assert choice.replica is None and choice.uncompared == "no replica streams"
 
 
+def streaming(names: str, *senders: tuple[str, str], **primary: Any) -> ClusterView:
+    """Replicas stream, and confirm writes, in these ways."""
+    before = views.backed_up()
+    postgres = before.hosts["db1"].postgres
+    assert postgres
+    waits = tuple(views.sender(name, sync_state=state) for name, state in senders)
+    changed = replace(postgres, senders=waits, synchronous_standby_names=names, **primary)
+    return ClusterView({**before.hosts, "db1": replace(before.hosts["db1"], postgres=changed)})
+
+
+TWO = (("db2", "quorum"), ("db3", "quorum"))
+
+
+@pytest.mark.parametrize(
+    ("names", "senders", "replica"),
+    [
+        ('ANY 1 ("db2","db3")', TWO, "db3"),
+        ('ANY 1 ("db2","db3")', TWO[:1], None),
+        ('ANY 2 ("db2","db3")', TWO, None),
+        ("db2", (("db2", "sync"), ("db3", "potential")), "db3"),
+        ("db2", (("db2", "sync"),), None),
+        ("", (("db2", "async"),), "db2"),
+    ],
+)
+def test_nobody_s_commits_hang_because_a_replica_s_replay_stands_still(
+    names: str, senders: tuple[tuple[str, str], ...], replica: str | None
+) -> None:
+    """With remote_apply they wait for it, which status does not complain of: it waits for more than the durability asks for."""
+    override = Override("app", "shop", "synchronous_commit=remote_apply")
+    for who, primary in (
+        ("the primary has", {"synchronous_commit": "remote_apply"}),
+        ("role app in database shop has", {"overrides": (override,)}),
+    ):
+        choice = chosen(view=streaming(names, *senders, **primary))
+        assert (choice.replica and choice.replica.name) == replica
+        assert replica or choice.uncompared.startswith(f"{who} synchronous_commit = remote_apply: its commits would wait until")
+    usual = chosen(view=streaming(names, *senders, overrides=(replace(override, setting="synchronous_commit=local"),)))
+    assert usual.replica
+
+
 def test_without_room_the_bytes_are_named_and_the_way_out() -> None:
     choice = chosen()
     refuse_without_room(choice, "/d", f"1 {GB} {GB} {GB}")
     with pytest.raises(ClusterError, match=r"keep1: /d: the drill needs .* bytes .* --host"):
         refuse_without_room(choice, "/d", "1 1000 1000 1000")
+    # The first of two, after which the data has grown; what is in other repositories, or before it, is none of its.
+    old, new = views.backup(age=7200.0), replace(views.backup("incr", age=60.0), size=2 * GB)
+    others = (
+        replace(views.backup(age=9000.0), size=9 * GB),
+        old,
+        new,
+        replace(views.backup(age=30.0, repository="s3"), size=9 * GB),
+    )
+    grown = chosen(view=views.backed_up(keep1=views.keeper(backups=views.backups(*others))), backup=old.label)
+    assert grown.backup == old and grown.data == 2 * GB
+    with pytest.raises(ClusterError, match=f"bytes for {2 * GB:,}"):
+        refuse_without_room(grown, "/d", f"1 {GB} {GB} {GB}")
 
 
 def test_a_listed_backup_says_what_came_of_its_last_drill() -> None:
@@ -174,7 +229,7 @@ def test_what_came_of_a_drill_is_the_result_of_the_order_that_was_given(monkeypa
         "id": "1", "backup": "label-996400", "repository": "local", "lsn": "0/9000108", "timeline": "1", "marker": "4c2f",
         "replica": "db2", "contents": MOMENT.contents,
     }  # fmt: skip
-    assert drill.Order(**order).backup == "label-996400"
+    assert drill_files.Order(**order).backup == "label-996400"
     assert {host for host, _, _ in fleet.asked} == {"keep1"}
     one.note(RESULT)
     assert "/var/lib/pgbackrest-drill/results/1000000-20261129-070434F.json" in fleet.asked[-1][1]

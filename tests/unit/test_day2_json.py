@@ -36,7 +36,7 @@ import day2.commands.look.verify as verify
 import day2.commands.look.wal_lag as wal_lag
 import day2.commands.prove.failover_test as failover_test
 import tasks
-from agents.drill import FORMAT, Result
+from agents.drill_files import FORMAT, Result
 from day2.faults.fault import FaultContext
 from day2.procedures.steps import Step
 from day2.recovery.drill import Moment

@@ -45,7 +45,8 @@ ETCD: dict[str, Any] = {
     "keys": {"leader": "db1", "config": '{"ttl": 20, "pause": true}', "members/db1": '{"state": "running"}',
              "sync": '{"leader": "db1", "sync_standby": "db2,db3", "quorum": 1}', "status": '{"optime": 500}'},
     "configurations": {
-        "notes": {"confirmed": ['{"revision": 30, "by": "db1"}', 31], "promoted": ['{"name": "db1"}', 20]},
+        "notes": {"confirmed": ['{"revision": 30, "by": "db1"}', 31], "promoted": ['{"name": "db1"}', 20],
+                  "archived": ['{"to": 83886080, "timeline": 1, "by": "db1"}', 21]},
         "values": [['{"leader": "db1", "sync_standby": "db2", "quorum": 0}', 40],
                    ['{"leader": "db1", "sync_standby": "db2,db3", "quorum": 1}', 30]],
         "complete": True,
@@ -86,6 +87,7 @@ def test_a_database_host() -> None:
     )
     assert host.problems == {}
     assert host.etcd and host.etcd.leads and host.etcd.alarms == ("memberID:11 alarm:NOSPACE ",)
+    assert host.etcd.archived_to == 83886080
     configurations = host.etcd.configurations
     assert [(one.revision, sorted(one.voters), one.quorum) for one in configurations.known] == [
         (40, ["db2"], 0),
@@ -180,6 +182,8 @@ def test_each_host_is_asked_by_its_roles() -> None:
     assert set(questions(SHOP, SHOP.host("db1"))) == always | of_databases
     assert set(questions(SHOP, SHOP.host("proxy1"))) == always | {"haproxy", "hold"}
     assert questions(SHOP, SHOP.host("db1"))["postgres"]["pooled"] == []
+    kept = cluster(backup=True)
+    assert set(questions(kept, kept.host("db1"))) == always | of_databases | {"drilled"}
 
 
 def test_every_process_of_pgbouncer_is_asked() -> None:

@@ -15,11 +15,12 @@ from clusters import cluster, problems
 from clusters import hosts as inventory
 from drills import RESULT, backrest
 
-from agents import drill, recovery
+from agents import drill, drill_files, recovery
 from agents.contents import Asked, ContentsError
 from agents.parts import pgbackrest
+from agents.sent import collector
 from cluster.components import DRILL_TIMER
-from cluster.drill import Comparison, Contents, Marker, Measured, compare, contents_of, failures, needed, no_room
+from cluster.drill import Comparison, Contents, Marker, Measured, compare, contents_of, ends_early, failures, needed, no_room
 from cluster.topology import Cluster
 from health.backup_states import BackupRun, BackupState, Drill
 from health.finding import Finding
@@ -44,6 +45,7 @@ def test_a_drill_that_has_seen_nothing_wrong_proves_its_backup() -> None:
         (replace(SEEN, stopped="pgbackrest has failed"), "pgbackrest has failed"),
         (replace(SEEN, marker=Marker("run", before=False, after=False)), "a row is not there that was acknowledged"),
         (replace(SEEN, marker=Marker("run", before=True, after=True)), "a row is there that was written after"),
+        (replace(SEEN, early=ends_early("0/5000108", "000000010000000000000009")), "recovery has ended at 0/5000108, and the"),
         (replace(SEEN, complaints=("index broken",)), "pg_amcheck complains: index broken"),
         (replace(SEEN, bad_pages=2), "2 pages have wrong checksums"),
         (replace(SEEN, differences=("app: t",)), "the copy differs from the replica at the same moment: app: t"),
@@ -111,28 +113,33 @@ def test_the_server_on_the_copy_keeps_to_itself_and_has_what_its_log_asks_for() 
 
 
 @pytest.fixture
-def plan(tmp_path: Path) -> drill.Plan:
+def plan(tmp_path: Path) -> drill_files.Plan:
     runtime = tmp_path / "run"
     runtime.mkdir()
-    return drill.Plan("shop", "keep1", str(tmp_path / "bin"), str(tmp_path), "/c", "/c.d", str(runtime))
+    return drill_files.Plan("shop", "keep1", str(tmp_path / "bin"), str(tmp_path), "/c", "/c.d", str(runtime))
 
 
-def kept(plan: drill.Plan) -> dict[str, Any]:
+def kept(plan: drill_files.Plan) -> dict[str, Any]:
     (file,) = plan.results.glob("*.json")
     return dict(json.loads(file.read_text()))
 
 
-def test_a_replica_that_tells_of_no_table_proves_nothing(plan: drill.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = drill.Drill(plan, drill.Order(replica="db3"), drill.Result("shop", "keep1", ""))
+def test_a_replica_that_tells_of_no_table_proves_nothing(plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = drill.Drill(plan, drill_files.Order(replica="db3"), drill_files.Result("shop", "keep1", ""))
     monkeypatch.setattr(drill, "contents", lambda psql, connection, like: {})
     with pytest.raises(drill.ContentsError, match="db3 has told of no table, so nothing was compared"):
         one.compare({})
 
 
-THERE = json.dumps([{"backup": [{"label": "L1", "type": "full", "info": {"size": 100}}]}])
+BACKUP = {"label": "L1", "type": "full", "info": {"size": 100}, "database": {"id": 2}}
+ARCHIVES = [
+    {"database": {"id": 1}, "min": "000000070000000000000001", "max": "0000000900000000000000F0"},  # of PostgreSQL 17
+    {"database": {"id": 2}, "min": "000000010000000000000001", "max": "000000040000000000000009"},
+]
+THERE = json.dumps([{"backup": [BACKUP], "archive": ARCHIVES}])
 
 
-def test_a_restore_that_fails_leaves_a_result_that_says_so(plan: drill.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restore_that_fails_leaves_a_result_that_says_so(plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     script = f"case \"$*\" in *info*) echo '{THERE}';; *) echo 'WARN: a' >&2; echo 'ERROR: [029] corrupt' >&2; exit 29;; esac"
     backrest(Path(plan.directory), monkeypatch, script)
     assert drill.main(plan) == 1
@@ -141,8 +148,105 @@ def test_a_restore_that_fails_leaves_a_result_that_says_so(plan: drill.Plan, mon
     assert (result["backup"], result["size"], result["format"]) == ("L1", 100, "pgquorum drill 1")
 
 
+class Server:
+    """In place of PostgreSQL on a copy: recovery has ended at `reached`, and nothing is wrong with what is there."""
+
+    def __init__(self, reached: str, binaries: Path) -> None:
+        self._reached, self._binaries = reached, binaries
+        for name, said in (("pg_amcheck", ""), ("pg_checksums", "Blocks scanned: 1\nBad checksums: 0")):
+            binaries.mkdir(exist_ok=True)
+            (binaries / name).write_text(f"#!/bin/sh\necho '{said}'\n")
+            (binaries / name).chmod(0o755)
+
+    def __call__(self, binaries: str, place: recovery.Place) -> Server:
+        self.place = place
+        return self
+
+    def program(self, name: str) -> str:
+        return str(self._binaries / name)
+
+    def connection(self) -> dict[str, str]:
+        return dict(os.environ)
+
+    def recovered_to(self) -> str:
+        return self._reached
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *words: ""
+
+
+@pytest.mark.parametrize(
+    ("reached", "passed"),
+    [
+        ("0/9000028", True),  # in the last file: what goes on in the next one is not there yet
+        ("0/A000000", True),  # that one was ended before it was full
+        ("0/B000028", True),  # more was archived meanwhile
+        ("0/9000000", False),  # nothing of the last file
+        ("0/5000108", False),
+        ("", False),
+    ],
+)
+def test_recovery_to_the_end_proves_nothing_where_it_ends_before_the_last_file_that_is_archived(
+    plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch, reached: str, passed: bool
+) -> None:
+    """To PostgreSQL a file that is missing is the end of the log."""
+    asked = Path(plan.directory) / "asked"
+    script = f'case "$*" in *info*) echo \'{THERE}\';; *) echo "$@" >>{asked};; esac'
+    backrest(Path(plan.directory), monkeypatch, script)
+    plan.copy.parent.mkdir(exist_ok=True)
+    monkeypatch.setattr(drill, "PrivateServer", Server(reached, Path(plan.binaries)))
+    assert drill.main(plan) == (0 if passed else 1)
+    result = kept(plan)
+    assert (result["archived_to"], result["timeline"]) == ("000000040000000000000009", "4")
+    # Not `latest`: a number that was passed over has no history in the archive, and that ends PostgreSQL's own look for it.
+    assert "--type=default --target-timeline=4" in asked.read_text()
+    if not passed:
+        assert "the archive went on to 000000040000000000000009: between them a file is missing in it" in result["failures"][0]
+
+
+def test_one_run_of_the_timer_takes_each_repository_whose_turn_it_is(
+    plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has become of one keeps none of the others from its own."""
+    plan = replace(plan, repositories={"local": 1, "s3": 2}, proven_days=15)
+    script = f"case \"$*\" in *repo=1*info*) echo '[]';; *info*) echo '{THERE}';; esac"
+    backrest(Path(plan.directory), monkeypatch, script)
+    monkeypatch.setattr(drill, "PrivateServer", Server("0/9000028", Path(plan.binaries)))
+    plan.copy.mkdir()  # as one before has left it
+    assert drill.main(plan) == 1
+    results = [json.loads(file.read_text()) for file in plan.results.glob("*.json")]
+    assert {one["repository"]: one["failures"] for one in results} == {"local": ["there is no backup"], "s3": []}
+
+
+def test_there_has_to_be_room_for_what_replay_makes_of_an_old_backup(
+    plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk may be the repository's own, and archiving stops when that is full."""
+    grown = [BACKUP, {**BACKUP, "label": "L2", "info": {"size": 2**60}}, {**BACKUP, "label": "L3"}]
+    backrest(Path(plan.directory), monkeypatch, f"echo '{json.dumps([{'backup': grown, 'archive': ARCHIVES}])}'")
+    plan.order.write_text(json.dumps({"id": "mine", "backup": "L1"}))
+    assert drill.main(plan) == 1
+    assert f"for {2**60:,} of data" in kept(plan)["failures"][0] and kept(plan)["size"] == 100
+    plan.order.write_text(json.dumps({"id": "mine", "backup": "L3"}))
+    one = drill.Drill(plan, drill_files.Order(backup="L3"), drill_files.Result("shop", "keep1", ""))
+    one.choose()
+    assert one.result.backup == "L3"
+
+
+def test_a_disk_of_its_own_for_drills_is_watched() -> None:
+    assert "/var/lib/pgbackrest-drill" in questions(WITH, KEEPER)["disks"]["paths"]
+    assert WITH.drill_directory(WITH.host("db2")) in questions(WITH, WITH.host("db2"))["disks"]["paths"]
+    assert not any("drill" in path for path in questions(cluster(), cluster().host("db2"))["disks"]["paths"])
+
+
+def test_where_an_archive_has_nothing_no_drill_is_begun(plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    backrest(Path(plan.directory), monkeypatch, f"echo '{json.dumps([{'backup': [BACKUP], 'archive': ARCHIVES[:1]}])}'")
+    assert drill.main(plan) == 1
+    assert kept(plan)["failures"] == ["there is no write-ahead log in the archive"]
+
+
 def test_an_order_is_taken_once_and_one_for_a_backup_that_is_gone_fails(
-    plan: drill.Plan, monkeypatch: pytest.MonkeyPatch
+    plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backrest(Path(plan.directory), monkeypatch, f"echo '{THERE}'")
     plan.order.write_text(json.dumps({"id": "mine", "backup": "L0", "contents": HERE}))
@@ -151,10 +255,10 @@ def test_an_order_is_taken_once_and_one_for_a_backup_that_is_gone_fails(
     assert kept(plan)["id"] == "mine" and "there is no backup L0: should be one of L1" in kept(plan)["failures"][0]
 
 
-def test_an_order_that_nobody_waits_for_any_more_is_not_taken(plan: drill.Plan) -> None:
+def test_an_order_that_nobody_waits_for_any_more_is_not_taken(plan: drill_files.Plan) -> None:
     plan.order.write_text(json.dumps({"id": "old"}))
     os.utime(plan.order, (1, 1))
-    assert drill.take_order(plan) == drill.Order()
+    assert drill_files.take_order(plan) == drill_files.Order()
     assert not plan.order.exists()
 
 
@@ -176,11 +280,11 @@ def test_a_query_that_takes_too_long_is_left_out_and_one_that_fails_is_told(tmp_
         assert asked.json("good") == [1]
 
 
-def test_results_that_are_old_go(plan: drill.Plan) -> None:
-    for n in range(drill.MOST_RESULTS + 3):
-        drill.keep(plan, drill.Result("shop", "keep1", str(n), f"L{n}", began=1_000_000.0 + n))
+def test_results_that_are_old_go(plan: drill_files.Plan) -> None:
+    for n in range(drill_files.MOST_RESULTS + 3):
+        drill_files.keep(plan, drill_files.Result("shop", "keep1", str(n), f"L{n}", began=1_000_000.0 + n))
     there = sorted(plan.results.iterdir())
-    assert len(there) == drill.MOST_RESULTS and there[0].name == "1000003-L3.json"
+    assert len(there) == drill_files.MOST_RESULTS and there[0].name == "1000003-L3.json"
 
 
 def told(state: BackupState, of: Cluster = WITH) -> list[Finding]:
@@ -210,6 +314,34 @@ def test_a_drill_that_failed_is_told_until_one_passes_and_none_for_too_long(
 ) -> None:
     state = views.backups(views.backup(age=oldest), views.backup(age=60.0), drills=drills)
     assert [f.rule for f in told(state, cluster(backup=True, backup_max_proven_days=days))] == rules
+
+
+def test_a_drill_that_failed_in_one_repository_is_told_whatever_becomes_of_those_in_others() -> None:
+    store = {"type": "s3", "bucket": "backups", "endpoint": "s3.example.com", "region": "r"}
+    of = cluster(backup=True, backup_repositories={"local": {"type": "directory"}, "s3": store})
+    s3 = replace(views.ARCHIVED, name="s3")
+    failed = views.drill(2 * DAY, passed=False, failures=("x",), repository="local")
+    both = views.backups(
+        views.backup(), views.backup(repository="s3"), repositories=(views.ARCHIVED, s3),
+        drills=(failed, views.drill(DAY, repository="s3")),
+    )  # fmt: skip
+    (found,) = told(both, of)
+    assert found.rule == "backups.drill-failed" and "the last drill in repository local has not proven" in found.text
+    again = replace(both, drills=(*both.drills, views.drill(5.0, repository="local")))
+    assert told(again, of) == []
+    # What is wrong before it is known in which one it would have been.
+    assert [f.rule for f in told(replace(again, drills=(*again.drills, replace(FAILED, repository=""))), of)] == [
+        "backups.drill-failed"
+    ]
+
+
+def test_a_run_in_which_one_of_several_has_failed_has_come_to_its_end() -> None:
+    """It has left a result for each; the last of them is a good one."""
+    run = BackupRun("drill", running=False, failed=True, ended=999_990, began=999_000)
+    drills = (views.drill(500.0, passed=False, failures=("x",)), views.drill(10.4, repository="local"))
+    assert told(views.backups(drills=drills, drilling=run)) == []
+    killed = replace(run, began=999_800)
+    assert ["came to no end" in f.text for f in told(views.backups(drills=drills, drilling=killed))] == [True]
 
 
 def test_a_drill_that_was_killed_is_told_until_another_comes_to_an_end() -> None:
@@ -248,6 +380,26 @@ def test_of_a_drill_so_much_is_collected_as_is_judged(tmp_path: Path) -> None:
     (tmp_path / "3-L.json").symlink_to(tmp_path / "1-L.json")
     with pytest.raises(OSError):  # whose file it is could have put any path there
         pgbackrest.drills(tmp_path)
+
+
+def test_what_came_of_a_drill_on_another_host_is_told_though_nobody_has_noted_it_where_the_backups_are(tmp_path: Path) -> None:
+    asked = questions(WITH, WITH.host("db3"))["drilled"]
+    assert asked == {"path": f"{WITH.drill_directory(WITH.host('db3'))}/results", "cluster": "shop"}
+    assert "drilled" not in questions(WITH, KEEPER) and "drilled" not in questions(cluster(), cluster().host("db3"))
+    bad = {**RESULT, "host": "db3", "passed": False, "failures": ["x"], "ended": 999_990.0}
+    for n, result in enumerate(({**bad, "cluster": "former"}, {**RESULT, "host": "db3", "ended": 999_000.0}, bad)):
+        (tmp_path / f"{n}-L.json").write_text(json.dumps(result))
+    said = collector.collect({"drilled": {**asked, "path": str(tmp_path)}})
+    host = host_view("db3", json.dumps({**said, "time": 1_000_000.0}), 0.0)
+    noted, failed = host.drills
+    assert (failed.host, failed.passed, failed.age) == ("db3", False, 10.0)
+    view = views.backed_up(
+        keep1=views.keeper(backups=views.backups(drills=(noted,))), db3=views.database("db3", drills=host.drills)
+    )
+    (found,) = [one for one in findings(view, WITH) if one.rule == "backups.drill-failed"]
+    assert found.about == "keep1" and "(on db3): x" in found.text
+    state = view.backups_of("keep1")
+    assert state and state.drills == (noted, failed) and state.proven["20261129-070434F"] == failed
 
 
 def test_the_timer_is_asked_for_where_the_settings_have_one() -> None:

@@ -22,7 +22,7 @@ import pytest
 import views
 from clusters import cluster, hosts, problems
 
-from agents import drill
+from agents import drill_files
 from agents.sent import store
 from cluster import paths
 from cluster.dynamic_config import postgres_parameters
@@ -49,6 +49,7 @@ S3 = {"type": "s3", "bucket": "shop-backups", "endpoint": "s3.example.com", "reg
 PRINT = "SHA256:" + "A" * 43
 SFTP = {"type": "sftp", "host": "files.example.com", "user": "shop", "host_key": PRINT, "path": "/backups"}
 LOCAL = {"type": "directory"}
+DAY = 86_400.0
 KEYS = {"PGQUORUM_REPOSITORY_S3_KEY": "owner", "PGQUORUM_REPOSITORY_S3_KEY_SECRET": "not-to-be-seen"}
 TWO = cluster(backup=True, backup_repositories={"local": LOCAL, "s3": S3})
 SSH = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
@@ -412,14 +413,34 @@ def test_a_moment_as_of_which_nothing_can_be_read_is_refused(as_of: str, reposit
 
 def test_drills_take_each_repository_in_turn(tmp_path: Path) -> None:
     words = dict.fromkeys(("cluster", "host", "binaries", "config", "include", "runtime"), "")
-    plan = drill.Plan(**words, directory=str(tmp_path), repositories={"local": 1, "s3": 2})
-    assert drill.whose_turn(plan) == "local"
+    plan = drill_files.Plan(**words, directory=str(tmp_path), repositories={"local": 1, "s3": 2})
+    assert drill_files.turns(plan, 10.0) == ["local"]
     plan.results.mkdir()
     for n, name in enumerate(("s3", "local"), 1):
         (plan.results / f"{n}.json").write_text(json.dumps({"repository": name, "ended": float(n)}))
-    assert drill.whose_turn(plan) == "s3"
+    assert drill_files.turns(plan, 10.0) == ["s3"]
     (plan.results / "3.json").write_text(json.dumps({"ended": 3.0}))  # of before there were several
-    assert drill.whose_turn(plan) == "s3"
+    assert drill_files.turns(plan, 10.0) == ["s3"]
+    assert drill_files.turns(replace(plan, repositories={}), 10.0) == [""]
+
+
+@pytest.mark.parametrize(("names", "most"), [("a", 1), ("ab", 1), ("abc", 2), ("abcde", 4)])
+def test_however_many_there_are_a_drill_each_week_proves_each_within_the_days_after_which_status_complains(
+    tmp_path: Path, names: str, most: int
+) -> None:
+    words = dict.fromkeys(("cluster", "host", "binaries", "config", "include", "runtime"), "")
+    plan = drill_files.Plan(**words, directory=str(tmp_path), repositories=dict.fromkeys(names, 1), proven_days=15)
+    plan.results.mkdir()
+    last: dict[str, float] = {}
+    for week in range(12):
+        now = 1_800_000_000.0 + week * 7 * DAY + week % 3 * 600
+        due = drill_files.turns(plan, now)
+        assert len(due) == len(names) if week == 0 else len(due) <= most
+        for name in due:
+            last[name] = now + 3600
+            (plan.results / f"{week}-{name}.json").write_text(json.dumps({"repository": name, "ended": last[name]}))
+        # Just before the next one.
+        assert all(now + 7 * DAY - ended <= 15 * DAY for ended in last.values()) and last.keys() == set(names)
 
 
 HOST_KEYS = [paramiko.ECDSAKey.generate(), paramiko.RSAKey.generate(2048)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,15 @@ def test_on_the_first_timeline_all_that_was_received_waits(tmp_path: Path) -> No
     assert mark(tmp_path) == 4
     assert marks(tmp_path) == {f"{name}.ready" for name in received}
     assert mark(tmp_path) == 0
+
+
+def test_what_waits_from_now_on_has_not_waited_since_it_was_received(tmp_path: Path) -> None:
+    """`status` says by the age of the mark how long a file has waited."""
+    write(tmp_path, [segment(1, 4), segment(1, 5)])
+    done = tmp_path / "archive_status" / f"{segment(1, 4)}.done"
+    os.utime(done, (1000.0, 1000.0))
+    mark(tmp_path)
+    assert time.time() - done.with_suffix(".ready").stat().st_mtime < 600
 
 
 def test_of_a_timeline_that_was_left_in_the_middle_of_a_file_that_file_is_left_alone(tmp_path: Path) -> None:

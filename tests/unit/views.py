@@ -12,6 +12,7 @@ from cluster import own_roles
 from cluster.archive import Archived
 from cluster.dynamic_config import postgres_parameters, wanted_config
 from cluster.quorum import parse
+from cluster.slots import ARCHIVE
 from cluster.version import own
 from health.backup_states import Backup, BackupRun, BackupState, Drill, Repository
 from health.dcs import Configurations
@@ -231,6 +232,27 @@ def backed_up(archiver: Archiver | None = None, **hosts: HostView) -> ClusterVie
         host = database(name, postgres=state, etcd=etcd(name, keys=keys))
         well[name] = replace(host, units=host.units | {"pgbackrest.service": "active"})
     return ClusterView(well | {"proxy1": pooler(), "keep1": keeper()} | hosts)
+
+
+def unarchived(waiting: float, lost: tuple[str, ...] = (), most: int = 8) -> ClusterView:
+    """The same, where so many GiB of log wait to be archived, and hosts keep 8 for that; a new slot is there on those that have
+    `lost` what theirs kept."""
+    gib = 1024**3
+    now, archiver = 100 * gib, Archiver("A8", 1.0, None, None, int(waiting * 64), 100.0)
+    view = backed_up(archiver)
+    hosts: dict[str, HostView] = {}
+    for name in DATABASES:
+        state = view.hosts[name].postgres
+        assert state
+        retained = 0 if name in lost else int(waiting * gib)
+        slot = Slot(ARCHIVE, "physical", False, "reserved", retained, most * gib - retained)
+        position = {"lsn": now} if name == "db1" else {"received": now, "replayed": now}
+        changed = replace(state, slots=(*state.slots, slot), **position)
+        hosts[name] = replace(view.hosts[name], postgres=changed, etcd=etcd(name, archived_to=now - int(waiting * gib)))
+    keys = view.hosts["db1"].etcd.keys if view.hosts["db1"].etcd else {}
+    return backed_up(
+        archiver, **{name: replace(one, etcd=replace(one.etcd, keys=keys)) for name, one in hosts.items() if one.etcd}
+    )
 
 
 def shared(**hosts: HostView) -> ClusterView:

@@ -31,12 +31,12 @@ def _check(c: Context) -> None:
     on_cluster(c, check)
 
 
-@command(help={"name": "letters, digits, _, . and -, a letter first"})
-def _mark(c: Context, name: str) -> None:
+@command(help={"name": "letters, digits, _, . and -, a letter first", "remove": "take that name back, so that it is free again"})
+def _mark(c: Context, name: str, remove: bool = False) -> None:
     """Give this moment a name, to which `restore` can go back."""
     from day2.commands.backups.mark import mark
 
-    on_cluster(c, mark, name=name)
+    on_cluster(c, mark, name=name, remove=remove)
 
 
 @command(

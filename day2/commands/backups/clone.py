@@ -53,8 +53,9 @@ def clone(
         # Whoever leads may have begun a timeline that no archive has yet: that is waited for.
         logs = actions.logs(view.writable[:1], to_the_end=False) if view.primary else {}
         found = look_for(actions, asked, notes(fleet, cluster), unreadable(view, cluster), apart=True, logs=logs)
-        cloning.refuse_without_room(found.base.size)
-        room = f"{size(needed(found.base.size))} are needed there"
+        data = found.data(asked.target)
+        cloning.refuse_without_room(data)
+        room = f"{size(needed(data))} are needed there"
         out.print(
             f"{found.base.label} (of {found.base.repository}) is restored on {host.name}, and recovered to {escape(to)}: {room}",
             soft_wrap=True,
@@ -100,7 +101,7 @@ def reach(out: Console, cluster: Cluster, view: ClusterView, actions: RestoreAct
 
 def made(cloning: Cloning, asked: Asked, found: Sought, interrupts: Interrupts) -> None:
     """The clone is there, or nothing of it."""
-    target, base = asked.target, found.base
+    target, base = found.told(asked.target), found.base
     cloning.claim()  # what is there after that is its own to remove
     try:
         cloning.begin(about_of(target.text, target.kind, target.value, base.label, base.repository, found.along.number))

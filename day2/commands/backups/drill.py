@@ -52,7 +52,7 @@ def drill(
 def announce(out: Console, choice: Choice) -> None:
     """What is about to be done."""
     one = choice.backup
-    room = f"{size(needed(one.size))} are needed there while it goes on"
+    room = f"{size(needed(choice.data))} are needed there while it goes on"
     out.print(
         f"{one.label} ({one.kind}, in {one.repository}, {size(one.size)} of data) is restored on {choice.where.name}: {room}",
         soft_wrap=True,

@@ -25,13 +25,14 @@ FORMAT = "pgquorum backups 1"
 def listing(cluster: Cluster, *, as_json: bool) -> int:
     """0 when there is a backup, 1 when there is none, or it could not be seen."""
     host = keeper(cluster)
-    with Fleet([host], CONNECT_SECONDS) as fleet:
-        seen = observe(fleet, cluster, [host]).hosts[host.name]
-    if seen.backups is None:
+    # The others for drills that were done there.
+    with Fleet(cluster.pgbackrest_hosts, CONNECT_SECONDS) as fleet:
+        view = observe(fleet, cluster, cluster.pgbackrest_hosts)
+    seen, state = view.hosts[host.name], view.backups_of(host.name)
+    if state is None:
         raise ClusterError(
             f"{host.name}: {seen.problems.get('host') or seen.problems.get('pgbackrest', 'nothing is deployed there')}"
         )
-    state = seen.backups
     if as_json:
         running = [run.kind for run in state.runs if run.running]
         rows = [as_row(one, state.proven.get(one.label)) for one in state.backups]

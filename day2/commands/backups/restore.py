@@ -186,7 +186,7 @@ def prepared(
     promoted = view.dcs.configurations.promoted if view.dcs else None
     before = view.primary.timeline if live and view.primary else max(known)
     made = planned(
-        cluster, target, base, along, known, promoted.timeline if promoted else 0, host,
+        cluster, found.told(target), base, along, known, promoted.timeline if promoted else 0, host,
         id=f"{now:%Y%m%dT%H%M%SZ}", began=now.isoformat(timespec="seconds"),
         before=before, live=live, keep=keep,
         as_of=asked.as_of, led="" if keep else led,

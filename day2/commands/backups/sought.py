@@ -37,6 +37,22 @@ class Sought:
     base: Base
     mark: Mark | None
 
+    def told(self, target: Target) -> Target:
+        """The target as PostgreSQL is told of it."""
+        return replace(target, point=self.mark.point) if self.mark else target
+
+    def data(self, target: Target) -> int:
+        """How many bytes of data there are at most between the backup and the moment, by the backups in between and the first one
+        after it: replay makes of the data what it was then."""
+        ours = [one for one in self.archive.bases if one.repository == self.base.repository and one.ended >= self.base.ended]
+        later = sorted(ours, key=lambda one: one.ended)
+        until = next((n for n, one in enumerate(later) if self._after(one, target)), len(later))
+        return max(one.size for one in (self.base, *later[: until + 1]))
+
+    def _after(self, base: Base, target: Target) -> bool:
+        where = self.mark.lsn if self.mark else target.lsn
+        return base.lsn > where if where is not None else target.time is not None and base.ended > target.time.timestamp()
+
     @property
     def newest(self) -> bool:
         """Whether it lies on the newest timeline that the archive has."""
