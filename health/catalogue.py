@@ -101,7 +101,10 @@ CATALOGUE: dict[str, Condition] = {
     "replication.paused": _problem("the replay of a replica is paused"),
     "replication.lagging": _problem("a replica has more to replay than haproxy_read_max_lag"),
     "collations.differ": _warning("hosts sort text of a database by different versions of a library: `verify` alone looks"),
-    "slots.lost": _problem("a replication slot has lost write-ahead log, or is about to"),
+    "slots.lost": _problem("a replica's slot has lost write-ahead log, or is about to"),
+    "slots.consumer-lost": _warning(
+        "the slot of a consumer, no replica of the cluster's, has lost write-ahead log, or is about to"
+    ),
     "slots.stranger": _warning("a slot is not in use, belongs to no host of the inventory, and holds back write-ahead log"),
     "slots.idle": _warning("a replication slot is not in use and holds back write-ahead log"),
     "slots.missing": _warning("a logical slot of the settings is not there"),

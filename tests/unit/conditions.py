@@ -378,6 +378,14 @@ WORTH_KNOWING = {
         ),
         "slots: slot cdc is not in use and holds back 77 bytes of WAL",
     ),
+    "a slot whose consumer has lost changes": (
+        primary(slots=(Slot("cdc", "logical", False, "lost", 0, None, database="app", failover=True),)),
+        "slots: slot cdc is lost: its consumer has lost changes: `select pg_drop_replication_slot('cdc')`, then its",
+    ),
+    "a slot whose consumer is about to lose write-ahead log": (
+        primary(slots=(Slot("receiver", "physical", True, "unreserved", 77, None),)),
+        "slots: slot receiver is unreserved: its consumer is about to lose changes: get it going, at once",
+    ),
     "a slot of nobody's": (
         views.view(
             db1=views.database(

@@ -195,5 +195,23 @@ def test_a_slot_that_postgresql_would_not_copy_keeps_everybody_from_taking_over(
     assert "pg_drop_replication_slot('orders')" in text and "postgres_slots" in text and "failover = true" in text
 
 
+def test_one_that_its_consumer_has_lost_holds_nobody_up() -> None:
+    view = seen(replace(LOGICAL, wal_status="lost"), db2=replace(COPY, wal_status="lost"))
+    assert told(view) == [("slots.consumer-lost", "slots")]
+    (text,) = (f.text for f in findings(view, cluster(**BASE, postgres_slots=ORDERS)) if f.rule == "slots.consumer-lost")
+    assert text.endswith(
+        "`select pg_drop_replication_slot('orders')`, then a deploy makes it anew, and its consumer begins with a copy"
+    )
+    assert list(lost_with(view, "db2")) == []
+
+
+def test_a_replica_that_has_lost_its_own_slot_is_a_problem() -> None:
+    for state in ("lost", "unreserved"):
+        slots = (Slot("db2", "physical", False, state, 0, None), Slot("receiver", "physical", False, state, 0, None))
+        view = views.view(db1=views.database("db1", postgres=views.postgres("db1", slots=slots)))
+        found = [(f.rule, f.level) for f in findings(view, cluster()) if f.rule.startswith("slots.")]
+        assert found == [("slots.lost", "problem"), ("slots.consumer-lost", "warning")]
+
+
 def test_one_of_a_session_is_nobody_s_loss() -> None:
     assert list(lost_with(seen(replace(LOGICAL, failover=False, temporary=True)), "db2")) == []
