@@ -21,7 +21,7 @@ from cluster.vault import Vault
 from cluster.version import own
 from health.preflight import few_sessions, judge
 
-from . import slots, stores
+from . import sessions, slots, stores
 from .changes import tell_changes
 from .connections import logged_in_as, tune
 from .context import Run, warn
@@ -72,6 +72,7 @@ def _begin(state: State) -> Run:
         problems = problems or judge_hosts(state, cluster, _living(cluster, surveys))
     if problems:
         raise refusal("this deploy can't go on, nothing was changed:", problems)
+    cluster = sessions.as_it_runs(state, cluster, _living(cluster, surveys))
     run = Run(cluster, vault, surveys, version, _shared(state, cluster, vault, surveys))
     _refuse_what_is_there(state, run)
     for line in announcement(notes(cluster, surveys), version, read()):

@@ -11,7 +11,6 @@ from ..finding import Finding, finding
 from ..states import Slot
 from ..view import ClusterView
 
-
 # What PostgreSQL says of a slot that keeps no more what whoever it is for has not had, or only by chance (wal_status).
 GIVEN_UP = ("lost", "unreserved")
 
