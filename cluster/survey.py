@@ -7,12 +7,16 @@ import json
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from . import paths
 from .releases import RELEASES, Release, release
 from .topology import Cluster
+from .values import directory
 
 DISK_FREE_BYTES = 1024**3
+# Among the places of the data, what is no setting: where the write-ahead log is.
+LOG = "pg_wal"
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,21 @@ def _asked_for_mirror(cluster: Cluster) -> str:
 def _places(cluster: Cluster) -> dict[str, str]:
     """The directories of the data, by setting."""
     settings = [setting for component in cluster.used_components for setting in component.directories]
-    return {setting: path for setting in settings if (path := cluster.setting(setting))}
+    places = {setting: path for setting in settings if (path := cluster.setting(setting))}
+    return {**places, LOG: f"{cluster.postgres.data_directory}/pg_wal"}
+
+
+def log_directories(cluster: Cluster, survey: HostSurvey) -> tuple[str, ...]:
+    """The directories, beside that of the data, in which a host has the write-ahead log: the one of the settings, and the one
+    where it still is, until the data is made anew."""
+    wanted = (cluster.postgres.wal_directory,) if cluster.postgres.wal_directory else ()
+    places = dict(survey.places)
+    try:  # what PostgreSQL's user has made of its link is no line of a unit
+        found = directory(str(PurePosixPath(places.get(LOG, "")).parent))
+    except ValueError:
+        return wanted
+    known = (places.get("postgres_data_directory"), places.get("postgres_wal_directory"))
+    return wanted if found in known else (*wanted, found)
 
 
 def parse_survey(lines: list[str], now: float) -> HostSurvey:

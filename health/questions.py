@@ -46,6 +46,7 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
         asked["old_data"] = {"paths": paths.of_data(cluster.postgres.data_directory, cluster.postgres.wal_directory)}
         directories.append(paths.PATRONI_TLS)
         data += [one for one in (cluster.postgres.data_directory, cluster.postgres.wal_directory) if one]
+        data.append(f"{cluster.postgres.data_directory}/pg_wal")  # where the settings had it, until the data is made anew
     if host in cluster.haproxy_hosts:
         asked["haproxy"] = {"socket": paths.HAPROXY_SOCKET}
         asked["hold"] = {"path": paths.HOLD_NOTE}

@@ -14,7 +14,7 @@ from pyinfra import host
 
 from cluster.package_files import PackageFile, package_files
 from cluster.sources import Source, sources
-from cluster.survey import HostSurvey
+from cluster.survey import HostSurvey, log_directories
 from cluster.topology import Cluster, Host
 from cluster.vault import Vault
 from cluster.version import Version
@@ -48,6 +48,11 @@ class Run:
         if marker.get("version") == str(self.version):
             return None
         return json.dumps({**marker, "version": str(self.version)}) + "\n"
+
+    @property
+    def log_directories(self) -> tuple[str, ...]:
+        """The directories of the host's in which the write-ahead log is or will be, beside that of its data."""
+        return log_directories(self.cluster, self.surveys[host.name])
 
     @property
     def sources(self) -> tuple[Source, ...]:

@@ -198,6 +198,11 @@ def test_a_host_is_asked_for_what_patroni_moves_away() -> None:
     assert questions(SHOP, SHOP.host("db1"))["failed_starts"] == {"paths": [f"{SHOP.postgres.data_directory}.failed"]}
 
 
+def test_the_disk_of_the_log_is_watched_wherever_it_is() -> None:
+    of = cluster(postgres_data_directory="/data/shop", postgres_wal_directory="/disk/wal")
+    assert {"/data/shop", "/disk/wal", "/data/shop/pg_wal"} <= {*questions(of, of.host("db1"))["disks"]["paths"]}
+
+
 def test_a_program_is_sent_as_input_and_its_argument_is_quoted() -> None:
     command, source = shipped("collector", {"it's": "{}"})
     assert command.endswith(""" '{"it'"'"'s": "{}"}'""")

@@ -11,9 +11,10 @@ from clusters import cluster
 
 from cluster.fitness import CLOCK_SKEW_SECONDS, notes, refusals
 from cluster.layout import Note, layout_of
-from cluster.survey import DISK_FREE_BYTES, HostSurvey, parse_survey, survey_command
+from cluster.survey import DISK_FREE_BYTES, HostSurvey, log_directories, parse_survey, survey_command
 from cluster.topology import Cluster
 from cluster.version import Version
+from operations.managed import render
 
 SHOP = cluster()
 ID = "11111111-2222"
@@ -198,6 +199,33 @@ def test_a_link_that_leads_where_no_data_can_lie_is_refused_where_the_data_would
         "host db1: postgres_data_directory = '/var/lib/postgresql/18/pgquorum' leads to /home/pg/18/shop, which is"
     )
     assert found.endswith("from which systemd keeps the services: should lie elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("setting", "found", "directories"),
+    [
+        (None, "/data/shop/pg_wal", ()),
+        ("/wal/shop", "/data/shop/pg_wal", ("/wal/shop",)),
+        ("/wal/shop", "/disk/shop/pg_wal", ("/wal/shop",)),  # a link leads there
+        ("/wal/shop", "/old/shop/pg_wal", ("/wal/shop", "/old/shop")),
+        (None, "/old/shop/pg_wal", ("/old/shop",)),
+        (None, "/old/pg_wal", ()),  # all of a disk, and what PostgreSQL's user may say beside
+        (None, "/etc/shop/pg_wal", ()),
+        (None, "/old/sh op/pg_wal", ()),
+        (None, "", ()),
+    ],
+)
+def test_where_the_write_ahead_log_is_until_the_data_is_made_anew(
+    setting: str | None, found: str, directories: tuple[str, ...]
+) -> None:
+    of = cluster(postgres_wal_directory=setting)
+    places = {"postgres_data_directory": "/data/shop", "pg_wal": found} | (
+        {"postgres_wal_directory": "/disk/shop"} if setting else {}
+    )
+    survey = replace(BLANK, places=tuple(places.items()))
+    assert log_directories(of, survey) == directories
+    unit = render("patroni/pgquorum-confirm-quorum.service.j2", cluster=of, log_directories=directories)
+    assert [line.partition("=-")[2] for line in unit.splitlines() if line.startswith("ReadWritePaths")][1:] == [*directories]
 
 
 def test_a_host_that_is_another_of_the_same_cluster_is_refused() -> None:
