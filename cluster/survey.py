@@ -48,6 +48,7 @@ class HostSurvey:
     ipv6: bool = True  # the kernel has it
     networks: tuple[tuple[str, str], ...] = ()  # its addresses: the interface, and the address with its network's prefix
     listeners: tuple[tuple[int, str, str], ...] = ()  # on ports of the cluster's: the port, systemd's unit, the program
+    ssh_port: int | None = None  # of its sshd, at which this run is connected; None where that is not known
     ssh_sessions: int | None = None  # sshd's MaxSessions; None where it can't be asked
     no_times: tuple[str, ...] = ()  # settings of timers that systemd there does not take
     answered: bool = False  # another host of a proxy's network has the address that the proxies are to have
@@ -167,9 +168,10 @@ def survey_command(cluster: Cluster) -> str:
     quoted = shlex.quote(script)
     as_root = f'if [ "$(id -u)" = 0 ]; then sh -c {quoted}; elif sudo -n true 2>/dev/null; then sudo -n sh -c {quoted};'
     who = 'echo "uid $(id -u)"; echo "user $(id -un)"; echo "sudo $(sudo -n true 2>&1 | grep sudo: | tail -n 1)"'
-    return (
-        f'{as_root} else {who}; . /etc/os-release; echo "system $ID"; echo "codename $VERSION_CODENAME"; echo "init systemd"; fi'
-    )
+    # Asked here, because sudo keeps it from whom it starts: the client's address and port, and the host's own.
+    port = 'echo "ssh_port ${SSH_CONNECTION##* }"'
+    what = '. /etc/os-release; echo "system $ID"; echo "codename $VERSION_CODENAME"; echo "init systemd"'
+    return f"{port}; {as_root} else {who}; {what}; fi"
 
 
 def _timers(cluster: Cluster) -> Iterator[str]:
@@ -235,6 +237,7 @@ def parse_survey(lines: list[str], now: float) -> HostSurvey:
         places=tuple(_each("place", lines)),
         ipv6=said.get("ipv6") == "yes",
         networks=tuple(_each("network", lines)),
+        ssh_port=int(port) if (port := said.get("ssh_port", "")).isdecimal() else None,
         ssh_sessions=int(said["ssh_sessions"].split()[-1]) if said.get("ssh_sessions") else None,
         no_times=tuple(setting for setting, _ in _each("no_time", lines)),
         listeners=tuple(
