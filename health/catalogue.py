@@ -177,6 +177,7 @@ CATALOGUE: dict[str, Condition] = {
     "settings.not-in-etcd": _warning("Patroni's configuration in etcd is not what the settings say"),
     "settings.refused": _problem("PostgreSQL does not take a line of its configuration, and may not start with it"),
     "settings.altered": _warning("ALTER SYSTEM has set a parameter on a host"),
+    "settings.without-replica": _warning("a PostgreSQL that is started without a replica would not do what without_replica says"),
     "settings.overridden": _warning("a role, database, host or subscription acknowledges sooner than the durability promises"),
     "settings.unguarded": _warning("a database does not refuse sessions with a weaker synchronous_commit, as the settings say"),
     "settings.not-running": _warning("PostgreSQL runs with another value than the settings say"),

@@ -41,6 +41,8 @@ SELECT json_build_object(
   'pending_restart', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_settings WHERE pending_restart),
   'synchronous_standby_names', current_setting('synchronous_standby_names'),
   'synchronous_commit', current_setting('synchronous_commit'),
+  'base_standbys', (SELECT setting FROM pg_file_settings WHERE lower(name) = 'synchronous_standby_names'
+      AND sourcefile LIKE '%/postgresql.base.conf' ORDER BY seqno DESC LIMIT 1),
   'senders', (SELECT coalesce(json_agg(json_build_object(
       'name', application_name, 'state', state, 'sync_state', sync_state,
       'received_lag', coalesce(now.lsn - flush_lsn, 0), 'replayed_lag', coalesce(now.lsn - replay_lsn, 0),

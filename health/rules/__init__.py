@@ -69,6 +69,7 @@ RULES: tuple[Rule, ...] = (
     backups.restores,
     settings.drift,
     settings.by_hand,
+    settings.without_replica,
     weaker_commits.weaker_commits,
     settings.files,
     service.durability,

@@ -98,6 +98,17 @@ def by_hand(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
             yield finding("settings.altered", name, text)
 
 
+def without_replica(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """A PostgreSQL that Patroni has not told whom to wait for does what the settings choose (operations/without_replica.py). A
+    restore of an older backup brings back what was chosen then."""
+    wanted = "*" if cluster.waits_without_replica else None
+    would = "would acknowledge" if cluster.waits_without_replica else "would wait for a replica"
+    for name, host in view.hosts.items():
+        if host.postgres and host.postgres.base_standbys != wanted:
+            text = f"started while no replica is there it {would}, and durability and without_replica say otherwise: deploy"
+            yield finding("settings.without-replica", name, text)
+
+
 def files(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """Nobody has edited what the deploy wrote."""
     found = [(name, path) for name, host in view.hosts.items() for path in host.edited]

@@ -398,6 +398,10 @@ WORTH_KNOWING = {
         primary(altered={"log_checkpoints": "off"}, parameters=views.RUNNING | {"log_checkpoints": "off"}),
         "db1: log_checkpoints is off by ALTER SYSTEM, over the settings: `alter system reset log_checkpoints` there",
     ),
+    "a host that would go on alone": (
+        views.view(db3=views.database("db3", postgres=views.postgres("db3", base_standbys=None))),
+        "db3: started while no replica is there it would acknowledge, and durability and without_replica say otherwise: deploy",
+    ),
     "a parameter set by hand": (
         views.view(db2=views.database("db2", postgres=views.postgres("db2", altered={"jit": "off"}))),
         "db2: jit is off by ALTER SYSTEM, on this host alone",

@@ -29,7 +29,7 @@ POSTGRES: dict[str, Any] = {
     "oldest_transaction": 0.0, "base_backups": 0, "backup_bytes": 0,
     "oldest_ids": {"database": "app", "transactions": 1814, "multixacts": 0, "reclaimed_at": 400000000},
     "horizon": {"what": "replication slot cdc", "age": 12},
-    "synchronous_standby_names": "", "synchronous_commit": "on", "subscriptions": [], "unguarded": [],
+    "synchronous_standby_names": "", "synchronous_commit": "on", "base_standbys": "*", "subscriptions": [], "unguarded": [],
     "own_roles": {"rewinder": {"may": ["login", "superuser"], "connection_limit": -1, "expires": False,
                                "member_of": [["pg_monitor", "postgres"]], "members": [], "settings": []}},
     "archiver": {"archived_wal": "A8", "archived": 5.0, "failed_wal": None, "failed": None, "waiting": 1, "oldest": 2.0},
@@ -94,7 +94,7 @@ def test_a_database_host() -> None:
     assert configurations.confirmed == 30 and not configurations.settled
     assert configurations.promoted == Promotion("db1", 20)
     assert host.patroni and 1 < host.patroni.dcs_age < 60
-    assert host.postgres and host.postgres.senders[0].replayed_lag == 8
+    assert host.postgres and host.postgres.senders[0].replayed_lag == 8 and host.postgres.base_standbys == "*"
     assert host.postgres.own_roles["rewinder"] == OwnRole(("login", "superuser"), member_of=(("pg_monitor", "postgres"),))
     assert host.certificates == {"/etc/etcd/tls/ca.crt": 3649}
     assert (host.cluster_name, host.deployed_by) == ("shop", "0.3.0")

@@ -105,6 +105,7 @@ def postgres(name: str, **differs: Any) -> PostgresState:
         backup_bytes=0,
         synchronous_standby_names='ANY 1 ("db2","db3")',
         synchronous_commit="on",
+        base_standbys="*",
         archiver=Archiver(None, None, None, None, 0, None),
         senders=tuple(sender(other) for other in others) if primary else (),
         slots=tuple(Slot(other, "physical", True, "reserved", 0, None) for other in others) if primary else (),
