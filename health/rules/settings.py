@@ -88,9 +88,10 @@ def by_hand(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
             what = f"{one.name} = {one.value!r}" if one.name else "a line"
             text = f"PostgreSQL does not take {what} in {one.file}: {one.error}. It may not start with that"
             yield finding("settings.refused", name, text)
-        undermining = undermined(host.postgres, cluster)  # a rule of its own names those
+        # A rule of its own names those; and where the settings have slots, for whom they wait is set by a program of ours.
+        not_by_hand = {*undermined(host.postgres, cluster), *([STANDBYS_FIRST] if cluster.postgres.slots else [])}
         for parameter, value in sorted(host.postgres.altered.items()):
-            if parameter in undermining:
+            if parameter in not_by_hand:
                 continue
             over = ", over the settings" if parameter in postgres_parameters(cluster) else ", on this host alone"
             reset = f"`alter system reset {parameter}` there, then `select pg_reload_conf()`"

@@ -10,7 +10,7 @@ import views
 from clusters import cluster
 
 from agents.keys import Keys, Value
-from agents.standby_slots import DROP_FORMER, StandbySlots
+from agents.standby_slots import DROP_FORMER, StandbySlots, take_back
 from cluster.dynamic_config import postgres_parameters
 from cluster.errors import SettingsError
 from cluster.quorum import Configuration
@@ -88,6 +88,22 @@ def test_with_asynchronous_replication_consumers_wait_for_nobody_whatever_was_se
     psql = Psql(recovering=recovering, flushed={}, now=NOT_YET)
     StandbySlots("db1", psql).settle(keys("db1", "off"))  # type: ignore[arg-type]
     assert psql.sent[0] == f"ALTER SYSTEM SET {STANDBYS_FIRST} = '';"
+
+
+@pytest.mark.parametrize(
+    ("now", "ours"),
+    [(NOT_YET, True), ("pg_sv02", True), ('pg_sv01, "pg_sv02"', True), ("", True), (None, False), ("pg_sv02,mine", False)],
+)
+def test_without_slots_in_the_settings_what_was_set_for_them_is_taken_back(now: str | None, ours: bool) -> None:
+    psql = Psql(recovering=False, flushed={}, now=now)
+    take_back(psql, ("pg-sv01", "pg-sv02"))  # type: ignore[arg-type]
+    assert psql.sent == [f"ALTER SYSTEM RESET {STANDBYS_FIRST};"] * ours
+
+
+def test_for_whom_consumers_wait_is_said_by_hand_only_without_slots_in_the_settings() -> None:
+    view = views.view(db1=views.database("db1", postgres=views.postgres("db1", altered={STANDBYS_FIRST: "db2"})))
+    altered = [[f.rule for f in findings(view, of)].count("settings.altered") for of in (shop(), cluster(**BASE))]
+    assert altered == [0, 1]
 
 
 def test_what_is_set_already_is_not_set_again() -> None:
