@@ -34,6 +34,7 @@ class HostSurvey:
     init: str = "systemd"
     marker: str = ""  # the content of paths.MARKER, empty when there is none
     layout: str = ""  # the same of paths.LAYOUT
+    last_deploy: str = ""  # and of paths.LAST_DEPLOY
     restoring: bool = False  # a restore of the cluster is under way, or was interrupted
     postgres_data: str = "absent"  # absent, empty, cluster, foreign
     postgres_wal: bool = False  # the directory for the write-ahead log is not empty
@@ -92,6 +93,7 @@ echo "uid $(id -u)"
 echo "init $(cat /proc/1/comm)"
 [ -e {marker} ] && echo "marker $(cat {marker} | tr -d '\\n')"
 [ -e {layout} ] && echo "layout $(cat {layout} | tr -d '\\n')"
+[ -e {last_deploy} ] && echo "last_deploy $(cat {last_deploy} | tr -d '\\n')"
 for f in {authorities}; do [ -e "${{f#*=}}" ] && echo "authority ${{f%%=*}} $(base64 -w0 "${{f#*=}}")"; done
 [ -e {restoring} ] && echo "restoring yes"
 if [ -e {data}/PG_VERSION ]; then echo "postgres_data cluster"
@@ -148,6 +150,7 @@ def survey_command(cluster: Cluster) -> str:
     script = _SURVEY.format(
         marker=paths.MARKER,
         layout=paths.LAYOUT,
+        last_deploy=paths.LAST_DEPLOY,
         restoring=paths.RESTORING,
         authorities=" ".join(f"{name}={path}" for name, path in paths.AUTHORITIES),
         data=cluster.postgres.data_directory,
@@ -224,6 +227,7 @@ def parse_survey(lines: list[str], now: float) -> HostSurvey:
         init=said.get("init", ""),
         marker=said.get("marker", ""),
         layout=said.get("layout", ""),
+        last_deploy=said.get("last_deploy", ""),
         restoring=said.get("restoring") == "yes",
         postgres_data=said.get("postgres_data", "absent"),
         postgres_wal=said.get("postgres_wal") == "yes",

@@ -32,6 +32,7 @@ CATALOGUE: dict[str, Condition] = {
     "host.other-cluster": _problem("a host belongs to another cluster than the inventory's"),
     "host.unseen": _warning("a host could not say something that it was asked for"),
     "deploy.unfinished": _problem("a deploy has begun on a host and has never come to its end there"),
+    "deploy.missed": _warning("a host was off, or left out, when settings were deployed to others"),
     "deploy.missing": _problem("no host that answers has been deployed to"),
     "clocks.apart": _warning("the clocks of the hosts differ"),
     "services.not-active": _problem("a unit of the cluster's does not run: etcd, Patroni, HAProxy, PgBouncer or keepalived"),

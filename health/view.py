@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from cluster.components import COMPONENTS, GUARD_UNIT, ONE_PRIMARY_UNIT
+from cluster.last_deploy import LastDeploy
 
 from .backup_states import BackupState
 from .dcs import Dcs, parse_dcs
@@ -60,6 +61,7 @@ class HostView:
     filtered: bool | None = None  # the kernel has the packet filter as it was loaded; None where the settings have none
     old_data: tuple[str, ...] = ()  # directories with the data of before a restore
     hold: str | None = None  # the line of who lets clients wait at this proxy
+    last_deploy: LastDeploy | None = None  # None for one of a version that noted none, too
     failed_starts: tuple[str, ...] = ()  # directories that Patroni has moved away after a first start that failed
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import weakref
 from typing import Any
 
@@ -14,6 +15,7 @@ from cluster.building import RawHost, build
 from cluster.changelog import announcement, read
 from cluster.errors import ClusterError
 from cluster.fitness import noted_layout, notes, refusals
+from cluster.last_deploy import digest, note_for
 from cluster.sources import announced, origins
 from cluster.survey import HostSurvey
 from cluster.topology import Cluster
@@ -73,7 +75,8 @@ def _begin(state: State) -> Run:
     if problems:
         raise refusal("this deploy can't go on, nothing was changed:", problems)
     cluster = sessions.as_it_runs(state, cluster, _living(cluster, surveys))
-    run = Run(cluster, vault, surveys, version, _shared(state, cluster, vault, surveys))
+    noted = _shared(state, cluster, vault, surveys)
+    run = Run(cluster, vault, surveys, version, noted, note_for(digest(cluster, noted), surveys.values(), time.time()))
     _refuse_what_is_there(state, run)
     for line in announcement(notes(cluster, surveys), version, read()):
         warn(line)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pyinfra import host
 
+from cluster.last_deploy import LastDeploy
 from cluster.package_files import PackageFile, package_files
 from cluster.sources import Source, sources
 from cluster.survey import HostSurvey, log_directories
@@ -29,6 +30,7 @@ class Run:
     surveys: dict[str, HostSurvey]
     version: Version  # of this checkout
     shared: dict[str, str]  # what is to be noted of what holds for all hosts
+    last_deploy: LastDeploy  # and of this deploy
 
     @property
     def host(self) -> Host:

@@ -38,6 +38,7 @@ Rule = Callable[[ClusterView, Cluster], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
     machines.hosts,
     machines.unfinished,
+    machines.missed,
     machines.unseen,
     machines.clocks,
     machines.services,

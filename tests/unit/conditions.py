@@ -402,6 +402,10 @@ WORTH_KNOWING = {
         views.view(db3=views.database("db3", postgres=views.postgres("db3", base_standbys=None))),
         "db3: started while no replica is there it would acknowledge, and durability and without_replica say otherwise: deploy",
     ),
+    "a host that was off when something was deployed": (
+        views.view(proxy1=views.proxy(last_deploy=replace(views.DEPLOYED, at=views.DEPLOYED.at - 60, settings="others"))),
+        "deploy: that of 2026-11-30 19:00 (UTC) has left out proxy1: `pyinfra inventory.py deploy.py` brings what is missing",
+    ),
     "a parameter set by hand": (
         views.view(db2=views.database("db2", postgres=views.postgres("db2", altered={"jit": "off"}))),
         "db2: jit is off by ALTER SYSTEM, on this host alone",

@@ -11,6 +11,7 @@ from clusters import cluster
 
 from agents.sent import shipped
 from cluster.certificates import make_authority
+from cluster.last_deploy import LastDeploy
 from cluster.own_roles import OwnRole
 from cluster.quorum import Promotion
 from day2.hosts.observe import view_of
@@ -82,6 +83,7 @@ def test_a_database_host() -> None:
             certificates={"is": {"/etc/etcd/tls/ca.crt": pem}},
             marker={"is": {"cluster": "shop", "id": "1", "deployed_from": "x", "version": "0.3.0"}},
             operator={"is": None},
+            last_deploy={"is": {"at": 17, "settings": "ab"}},
         )
     )
     assert host.problems == {}
@@ -97,7 +99,7 @@ def test_a_database_host() -> None:
     assert host.postgres and host.postgres.senders[0].replayed_lag == 8 and host.postgres.base_standbys == "*"
     assert host.postgres.own_roles["rewinder"] == OwnRole(("login", "superuser"), member_of=(("pg_monitor", "postgres"),))
     assert host.certificates == {"/etc/etcd/tls/ca.crt": 3649}
-    assert (host.cluster_name, host.deployed_by) == ("shop", "0.3.0")
+    assert (host.cluster_name, host.deployed_by, host.last_deploy) == ("shop", "0.3.0", LastDeploy(17, "ab"))
     assert host.clock is not None and abs(host.clock) < 30
 
 
@@ -173,7 +175,7 @@ def test_a_host_without_an_answer() -> None:
 
 
 def test_each_host_is_asked_by_its_roles() -> None:
-    always = {"units", "packages", "libraries", "marker", "edited", "operator", "certificates", "disks"}
+    always = {"units", "packages", "libraries", "marker", "last_deploy", "edited", "operator", "certificates", "disks"}
     of_databases = {"etcd", "patroni", "postgres", "salvage", "locks", "watchdog", "failed_starts", "old_data"}
     assert set(questions(SHOP, SHOP.host("db1"))) == always | of_databases
     assert set(questions(SHOP, SHOP.host("proxy1"))) == always | {"haproxy", "hold"}
