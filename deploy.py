@@ -27,7 +27,7 @@ from operations import (
 )
 from operations.beginning import current_run
 from operations.managed import manage
-from operations.manifest import layout, manifest
+from operations.manifest import last_deploy, layout, manifest
 from operations.phases import barrier, confirm, take_lock
 
 run = current_run()
@@ -140,7 +140,7 @@ if me in cluster.entry_hosts:
     keepalived.start_or_reload(name="Start or reload keepalived")
 elif me in cluster.haproxy_hosts:
     keepalived.leave(name="Have no virtual address")
-manage(name="Note what was written", wanted=[manifest(run), layout(run)])
+manage(name="Note what was written", wanted=[manifest(run), layout(run), last_deploy(run)])
 barrier(name="HAProxy runs")
 
 if me == run.first(cluster.postgres_hosts):

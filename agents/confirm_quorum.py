@@ -23,7 +23,7 @@ from agents.etcd import Etcd, EtcdError
 from agents.keys import ClusterKeys, Keys
 from agents.session import Session
 from agents.specification import Specification
-from agents.standby_slots import StandbySlots
+from agents.standby_slots import StandbySlots, take_back
 from agents.timelines import Timelines
 from cluster.quorum import confirms
 
@@ -132,8 +132,14 @@ def main(specification: Specification) -> int:
     session = Session(specification)
     standbys = StandbySlots(specification.name, session) if specification.logical_slots else None
     confirmer = Confirmer(specification.name, keys, Primary(session), standbys, timelines)
+    left = standbys is None  # something of the time when there were logical slots, as far as is known
     told = ""
     while True:
+        if left:
+            with suppress(OSError):  # as long as there is no PostgreSQL
+                take_back(session, specification.patroni)
+                session.leave()
+                left = False
         try:
             confirmer.step()
             told = ""

@@ -38,6 +38,8 @@ ASK_SECONDS = 60
 MISSING = 1  # how archive-get says that the archive has no such file
 CONTROL = Path("global/pg_control")
 LABEL = "backup_label"
+BASE = Path("postgresql.base.conf")
+STANDBYS = b"synchronous_standby_names"
 ASIDE = Path("pgquorum-control")  # in the data directory, where archive-get finds the control file meanwhile
 
 
@@ -95,6 +97,20 @@ def too_much(size: int, log: int, free: int) -> str | None:
     return None
 
 
+def choose(file: Path, waits: bool) -> None:
+    """Has PostgreSQL's base configuration say whether it waits for a replica where Patroni has told it nothing, as the deploy has
+    it (operations/without_replica.py)."""
+    if not file.exists():  # Patroni makes it of another one
+        return
+    lines = [line for line in file.read_bytes().splitlines() if not line.startswith(STANDBYS)]
+    beside = file.with_suffix(".new")
+    with beside.open("wb") as text:
+        text.writelines(line + b"\n" for line in (*lines, *([STANDBYS + b" = '*'"] if waits else [])))
+        os.fsync(text.fileno())
+    shutil.copymode(file, beside)
+    beside.replace(file)
+
+
 class Maker:
     """`directory`: the data directory; `connection`: how libpq comes to the primary for replication."""
 
@@ -137,7 +153,9 @@ class Maker:
             *link,
         ]
         self._backrest(*words, "restore", seconds=None)
-        (self._directory / "patroni.dynamic.json").unlink(missing_ok=True)  # of the time of the backup
+        # Both are of the time of the backup.
+        (self._directory / "patroni.dynamic.json").unlink(missing_ok=True)
+        choose(self._directory / BASE, self._specification.waits_alone)
 
     def _move(self, old: Path, new: Path) -> None:
         """Within the data directory; on disk when it returns."""

@@ -20,7 +20,8 @@ class Specification:
     PostgreSQL, and where its write-ahead log is. `logical_slots`: whether there are consumers of logical slots. `archives`:
     whether write-ahead log is archived; `archive_command`: the program that archives a file of it, which reads
     `archive_config`. `wal_disk`: where the log is when it is not in the data directory. `addresses`: of each member, where there
-    are guards (guard.py), else empty; `knock`: ports of theirs that a guard may try. `file`: where this was read.
+    are guards (guard.py), else empty; `knock`: ports of theirs that a guard may try. `waits_alone`: whether a server that Patroni
+    has told nothing waits for a replica (operations/without_replica.py). `file`: where this was read.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Specification:
     wal_disk: str = ""
     addresses: dict[str, str] = field(default_factory=dict)
     knock: tuple[int, ...] = ()
+    waits_alone: bool = False
     file: str = ""
 
     @classmethod

@@ -2,6 +2,9 @@
 
 On the primary's host that follows /sync. Everywhere else consumers are to wait, until it is known whom a new primary waits for.
 
+Where the settings have no such slots any more, what it has said is taken back: consumers of slots that were made by hand would
+wait for replicas that nobody brings up to date.
+
 A former primary still has the slots that were its own. PostgreSQL copies none as long as one is there, so they are dropped:
 whoever leads now has them.
 """
@@ -10,6 +13,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterable
 
 from agents.keys import Keys
 from agents.session import Session
@@ -22,11 +26,26 @@ QUERY = (
     " flush_lsn - '0/0'), '{}') FROM pg_stat_replication WHERE flush_lsn IS NOT NULL), 'set', (SELECT setting FROM"
     " pg_file_settings WHERE name = 'synchronized_standby_slots' AND sourcefile LIKE '%/postgresql.auto.conf'));"
 )
+LEFT = (
+    "SELECT json_build_object('set', (SELECT setting FROM pg_file_settings WHERE name = 'synchronized_standby_slots'"
+    " AND sourcefile LIKE '%/postgresql.auto.conf' ORDER BY seqno DESC LIMIT 1));"
+)
+READ_AGAIN = "SELECT to_json(pg_reload_conf());"
 DROP_FORMER = (
     "SELECT coalesce(json_agg(slot_name || pg_drop_replication_slot(slot_name)::text), '[]') FROM pg_replication_slots"
     " WHERE slot_type = 'logical' AND failover AND NOT synced AND NOT active AND pg_is_in_recovery()"
     " AND EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming');"
 )
+
+
+def take_back(session: Session, members: Iterable[str]) -> None:
+    """Resets the parameter where it has nothing but what is set here: that of somebody else, who names other slots, stays. Raises
+    OSError when PostgreSQL does not answer."""
+    found = session.ask(LEFT)["set"]
+    if found is None or {name.strip(' "') for name in found.split(",")} - {"", NOT_YET, *map(slot_name, members)}:
+        return
+    session.ask(f"ALTER SYSTEM RESET {STANDBYS_FIRST};", READ_AGAIN)
+    print(f"{STANDBYS_FIRST} = '{found}' is taken back: the settings have no logical slots", file=sys.stderr, flush=True)
 
 
 class StandbySlots:
@@ -54,7 +73,7 @@ class StandbySlots:
             self._chosen, wanted = frozenset(), NOT_YET
         if found["set"] != wanted:
             # ALTER SYSTEM, because no file of Patroni's may name this: it writes the same to all hosts.
-            self._session.ask(f"ALTER SYSTEM SET {STANDBYS_FIRST} = '{wanted}';", "SELECT to_json(pg_reload_conf());")
+            self._session.ask(f"ALTER SYSTEM SET {STANDBYS_FIRST} = '{wanted}';", READ_AGAIN)
         if found["recovering"] and leader not in (None, self._name):
             for name in self._session.ask(DROP_FORMER):
                 print(f"slot {name} of the time when this server led is dropped", file=sys.stderr, flush=True)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -80,11 +79,7 @@ def _fill(lab: Lab, gigabytes: int) -> None:
 
 def _writes(lab: Lab) -> float:
     """How many transactions of pgbench there are in a second."""
-    said = rig.pgbench(lab, (), f"-n -N -c 8 -T {SECONDS}")
-    found = re.search(r"^tps = ([\d.]+)", said, re.MULTILINE)
-    if not found:
-        sys.exit(f"pgbench does not say how many there were:\n{said}")
-    return float(found[1])
+    return rig.figure(rig.pgbench(lab, (), f"-n -N -c 8 -T {SECONDS}"))
 
 
 @contextmanager

@@ -6,7 +6,6 @@ connections as they would have of the 200 that are shipped.
 
 from __future__ import annotations
 
-import re
 import statistics
 import subprocess
 import sys
@@ -33,7 +32,7 @@ SETTINGS = {
 }
 # Memory of the primary's Patroni and PostgreSQL that is neither shared nor a cache, in bytes.
 MEMORY = "sed -n 's/^anon //p' /sys/fs/cgroup/system.slice/patroni.service/memory.stat"
-FOUND = {what: re.compile(rf"^{what} = ([\d.]+)", re.MULTILINE) for what in ("tps", "latency average")}
+FOUND = ("tps", "latency average")
 
 
 def main(rounds: int = ROUNDS) -> None:
@@ -48,11 +47,8 @@ def main(rounds: int = ROUNDS) -> None:
                 for way, words in WAYS.items():
                     with _halfway(lab, figures.setdefault((load, way, "memory"), [])):
                         said = rig.pgbench(lab, words, f"-n -j 2 -T {SECONDS} {switches}")
-                    for what, pattern in FOUND.items():
-                        found = pattern.search(said)
-                        if not found:
-                            sys.exit(f"pgbench says no {what}, so there is nothing to say:\n{said}")
-                        figures.setdefault((load, way, what), []).append(float(found[1]))
+                    for what in FOUND:
+                        figures.setdefault((load, way, what), []).append(rig.figure(said, what))
                     print(f"{load} {way}: {figures[load, way, 'tps'][-1]:.0f} a second", file=sys.stderr, flush=True)
     for load in LOADS:
         medians = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -55,6 +56,14 @@ def answered(*command: str) -> str:
 def pgbench(lab: Lab, words: Sequence[str], switches: str) -> str:
     """What pgbench says that runs on the last database host, as the application, by the way of `invoke dsn WORDS`."""
     return as_application(lab, words, f"/usr/lib/postgresql/*/bin/pgbench {switches}")
+
+
+def figure(said: str, what: str = "tps") -> float:
+    """A figure of those that pgbench has said: `tps`, or `latency average`."""
+    found = re.search(rf"^{what} = ([\d.]+)", said, re.MULTILINE)
+    if not found:
+        sys.exit(f"pgbench says no {what}, so there is nothing to say:\n{said}")
+    return float(found[1])
 
 
 def as_application(lab: Lab, words: Sequence[str], command: str) -> str:

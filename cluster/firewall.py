@@ -48,11 +48,12 @@ class Door:
     together: int | None = None
 
 
-def doors(cluster: Cluster, host: Host) -> tuple[Door, ...]:
-    """The doors of a host, by port."""
+def doors(cluster: Cluster, host: Host, ssh_port: int | None = None) -> tuple[Door, ...]:
+    """The doors of a host, by port. `ssh_port` is that of its sshd, as the host itself says: the one that the operator dials may
+    be in the configuration of SSH alone, or be another than the host's."""
     found = [_door(cluster, setting, sources) for setting, sources in _dialled(cluster, host).items()]
     if cluster.all.operator_networks:
-        port = host.settings.ssh_port or SSH_PORT
+        port = ssh_port or host.settings.ssh_port or SSH_PORT
         members = Networks.of(member.address for member in cluster.hosts)
         found.append(Door(port, members, Networks.of(cluster.all.operator_networks)))
     return tuple(sorted(found, key=lambda door: door.port))

@@ -10,6 +10,7 @@ REMOVED = "/etc/pgquorum/removed.json"  # what that is called on a host that was
 RESTORING = "/etc/pgquorum/restoring.json"  # while a restore is under way: Patroni is not started then
 HOLD_PATRONI = "/etc/systemd/system/patroni.service.d/pgquorum-restoring.conf"  # what sees to that
 LAYOUT = "/etc/pgquorum/layout.json"  # where everything of the cluster is, as it was deployed (cluster/layout.py)
+LAST_DEPLOY = "/etc/pgquorum/last-deploy.json"  # with which settings it was deployed to last (cluster/last_deploy.py)
 LOCK = "/run/pgquorum.lock"  # held by whoever is changing the cluster
 PACKAGE_FILES = "/var/cache/pgquorum"  # packages that are files, while they are installed
 REPLACED_PACKAGES = "/var/lib/pgquorum/replaced"  # what `invoke upgrade` has replaced, and by what: the way back

@@ -67,10 +67,11 @@ def behind(cluster: Cluster, route: Route) -> int:
 
 def pool_size(cluster: Cluster) -> int:
     """How many connections one process may have to one database of the settings, whoever's they are. Where the settings do not
-    say: so many that all together take SHARE of what applications have. Less than one where that is not enough."""
-    if cluster.haproxy.pooling_pool_size is not None:
-        return cluster.haproxy.pooling_pool_size
-    return _largest(cluster, int(cluster.for_applications * SHARE))
+    say: so many that all together take SHARE of what applications have. Less than one where that is not enough, but for the time
+    until PostgreSQL has been restarted with what is."""
+    given = cluster.haproxy.pooling_pool_size
+    size = _largest(cluster, int(cluster.for_applications * SHARE)) if given is None else given
+    return size if cluster.running is None else max(1, min(size, _largest(cluster, cluster.for_applications)))
 
 
 def clients(cluster: Cluster) -> int:
@@ -94,6 +95,8 @@ def most_of_role(cluster: Cluster, role: Role) -> int | None:
     are. Less than one where its limit is too low for that."""
     limit = cluster.share_of_sessions if role.connection_limit is None else role.connection_limit
     share = limit // _count(cluster)
+    if cluster.running and limit > 0:
+        share = max(1, share)  # in the settings it is enough for that
     return None if limit < 0 or share >= pool_size(cluster) * len(cluster.postgres.databases) else share
 
 

@@ -7,12 +7,16 @@ import json
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from . import paths
 from .releases import RELEASES, Release, release
 from .topology import Cluster
+from .values import directory
 
 DISK_FREE_BYTES = 1024**3
+# Among the places of the data, what is no setting: where the write-ahead log is.
+LOG = "pg_wal"
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class HostSurvey:
     init: str = "systemd"
     marker: str = ""  # the content of paths.MARKER, empty when there is none
     layout: str = ""  # the same of paths.LAYOUT
+    last_deploy: str = ""  # and of paths.LAST_DEPLOY
     restoring: bool = False  # a restore of the cluster is under way, or was interrupted
     postgres_data: str = "absent"  # absent, empty, cluster, foreign
     postgres_wal: bool = False  # the directory for the write-ahead log is not empty
@@ -44,6 +49,7 @@ class HostSurvey:
     ipv6: bool = True  # the kernel has it
     networks: tuple[tuple[str, str], ...] = ()  # its addresses: the interface, and the address with its network's prefix
     listeners: tuple[tuple[int, str, str], ...] = ()  # on ports of the cluster's: the port, systemd's unit, the program
+    ssh_port: int | None = None  # of its sshd, at which this run is connected; None where that is not known
     ssh_sessions: int | None = None  # sshd's MaxSessions; None where it can't be asked
     no_times: tuple[str, ...] = ()  # settings of timers that systemd there does not take
     answered: bool = False  # another host of a proxy's network has the address that the proxies are to have
@@ -87,6 +93,7 @@ echo "uid $(id -u)"
 echo "init $(cat /proc/1/comm)"
 [ -e {marker} ] && echo "marker $(cat {marker} | tr -d '\\n')"
 [ -e {layout} ] && echo "layout $(cat {layout} | tr -d '\\n')"
+[ -e {last_deploy} ] && echo "last_deploy $(cat {last_deploy} | tr -d '\\n')"
 for f in {authorities}; do [ -e "${{f#*=}}" ] && echo "authority ${{f%%=*}} $(base64 -w0 "${{f#*=}}")"; done
 [ -e {restoring} ] && echo "restoring yes"
 if [ -e {data}/PG_VERSION ]; then echo "postgres_data cluster"
@@ -143,6 +150,7 @@ def survey_command(cluster: Cluster) -> str:
     script = _SURVEY.format(
         marker=paths.MARKER,
         layout=paths.LAYOUT,
+        last_deploy=paths.LAST_DEPLOY,
         restoring=paths.RESTORING,
         authorities=" ".join(f"{name}={path}" for name, path in paths.AUTHORITIES),
         data=cluster.postgres.data_directory,
@@ -163,9 +171,10 @@ def survey_command(cluster: Cluster) -> str:
     quoted = shlex.quote(script)
     as_root = f'if [ "$(id -u)" = 0 ]; then sh -c {quoted}; elif sudo -n true 2>/dev/null; then sudo -n sh -c {quoted};'
     who = 'echo "uid $(id -u)"; echo "user $(id -un)"; echo "sudo $(sudo -n true 2>&1 | grep sudo: | tail -n 1)"'
-    return (
-        f'{as_root} else {who}; . /etc/os-release; echo "system $ID"; echo "codename $VERSION_CODENAME"; echo "init systemd"; fi'
-    )
+    # Asked here, because sudo keeps it from whom it starts: the client's address and port, and the host's own.
+    port = 'echo "ssh_port ${SSH_CONNECTION##* }"'
+    what = '. /etc/os-release; echo "system $ID"; echo "codename $VERSION_CODENAME"; echo "init systemd"'
+    return f"{port}; {as_root} else {who}; {what}; fi"
 
 
 def _timers(cluster: Cluster) -> Iterator[str]:
@@ -186,7 +195,21 @@ def _asked_for_mirror(cluster: Cluster) -> str:
 def _places(cluster: Cluster) -> dict[str, str]:
     """The directories of the data, by setting."""
     settings = [setting for component in cluster.used_components for setting in component.directories]
-    return {setting: path for setting in settings if (path := cluster.setting(setting))}
+    places = {setting: path for setting in settings if (path := cluster.setting(setting))}
+    return {**places, LOG: f"{cluster.postgres.data_directory}/pg_wal"}
+
+
+def log_directories(cluster: Cluster, survey: HostSurvey) -> tuple[str, ...]:
+    """The directories, beside that of the data, in which a host has the write-ahead log: the one of the settings, and the one
+    where it still is, until the data is made anew."""
+    wanted = (cluster.postgres.wal_directory,) if cluster.postgres.wal_directory else ()
+    places = dict(survey.places)
+    try:  # what PostgreSQL's user has made of its link is no line of a unit
+        found = directory(str(PurePosixPath(places.get(LOG, "")).parent))
+    except ValueError:
+        return wanted
+    known = (places.get("postgres_data_directory"), places.get("postgres_wal_directory"))
+    return wanted if found in known else (*wanted, found)
 
 
 def parse_survey(lines: list[str], now: float) -> HostSurvey:
@@ -204,6 +227,7 @@ def parse_survey(lines: list[str], now: float) -> HostSurvey:
         init=said.get("init", ""),
         marker=said.get("marker", ""),
         layout=said.get("layout", ""),
+        last_deploy=said.get("last_deploy", ""),
         restoring=said.get("restoring") == "yes",
         postgres_data=said.get("postgres_data", "absent"),
         postgres_wal=said.get("postgres_wal") == "yes",
@@ -217,6 +241,7 @@ def parse_survey(lines: list[str], now: float) -> HostSurvey:
         places=tuple(_each("place", lines)),
         ipv6=said.get("ipv6") == "yes",
         networks=tuple(_each("network", lines)),
+        ssh_port=int(port) if (port := said.get("ssh_port", "")).isdecimal() else None,
         ssh_sessions=int(said["ssh_sessions"].split()[-1]) if said.get("ssh_sessions") else None,
         no_times=tuple(setting for setting, _ in _each("no_time", lines)),
         listeners=tuple(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import paths
 from . import settings as s
@@ -17,6 +17,13 @@ from .timing import Timing
 
 # PostgreSQL's connections for the roles that must get in even where applications have taken all others.
 RESERVED_CONNECTIONS = 5
+
+
+class Sessions(NamedTuple):
+    """How many sessions a PostgreSQL takes at a time, and how many of them are for applications."""
+
+    all: int
+    for_applications: int
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,8 @@ class Cluster:
     backup_hosts: tuple[Host, ...] = ()  # one, or none: then nobody keeps backups
     # For messages: the file that describes it, as pyinfra is given it.
     inventory: str = "inventory.py"
+    # What there is until PostgreSQL has been restarted, where that is less than the settings say (operations/sessions.py).
+    running: Sessions | None = None
 
     @property
     def hosts(self) -> tuple[Host, ...]:
@@ -114,13 +123,15 @@ class Cluster:
     @property
     def sessions(self) -> int:
         """How many sessions one PostgreSQL takes at a time."""
-        return self._count("max_connections", 100)
+        wanted = self._count("max_connections", 100)
+        return min(wanted, self.running.all) if self.running else wanted
 
     @property
     def for_applications(self) -> int:
         """How many of them are not kept for the superuser and the system's roles."""
         kept = self._count("superuser_reserved_connections", 3) + self._count("reserved_connections", RESERVED_CONNECTIONS)
-        return self.sessions - kept
+        wanted = self._count("max_connections", 100) - kept
+        return min(wanted, self.running.for_applications) if self.running else wanted
 
     @property
     def share_of_sessions(self) -> int:

@@ -72,7 +72,8 @@ def _interface(value: str) -> str:
     return value
 
 
-def _directory(value: str) -> str:
+def directory(value: str) -> str:
+    """A directory that data may lie in. Raises ValueError for what is none."""
     path = PurePosixPath(value)
     if not path.is_absolute() or ".." in path.parts or len(path.parts) < 3 or not re.fullmatch(r"[\w./-]+", value):
         raise ValueError("should be an absolute path at least two levels deep, of letters, digits and . _ - /")
@@ -119,7 +120,7 @@ Port = Annotated[StrictInt, Field(ge=1, le=65535)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Identifier = Annotated[str, AfterValidator(_identifier)]
 ClusterName = Annotated[str, AfterValidator(_cluster_name)]
-Directory = Annotated[str, AfterValidator(_directory)]
+Directory = Annotated[str, AfterValidator(directory)]
 Url = Annotated[str, AfterValidator(_url)]
 PackageFile = Annotated[str, AfterValidator(_package_file)]
 Sha256 = Annotated[str, AfterValidator(_sha256)]

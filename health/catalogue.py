@@ -32,6 +32,7 @@ CATALOGUE: dict[str, Condition] = {
     "host.other-cluster": _problem("a host belongs to another cluster than the inventory's"),
     "host.unseen": _warning("a host could not say something that it was asked for"),
     "deploy.unfinished": _problem("a deploy has begun on a host and has never come to its end there"),
+    "deploy.missed": _warning("a host was off, or left out, when settings were deployed to others"),
     "deploy.missing": _problem("no host that answers has been deployed to"),
     "clocks.apart": _warning("the clocks of the hosts differ"),
     "services.not-active": _problem("a unit of the cluster's does not run: etcd, Patroni, HAProxy, PgBouncer or keepalived"),
@@ -101,7 +102,10 @@ CATALOGUE: dict[str, Condition] = {
     "replication.paused": _problem("the replay of a replica is paused"),
     "replication.lagging": _problem("a replica has more to replay than haproxy_read_max_lag"),
     "collations.differ": _warning("hosts sort text of a database by different versions of a library: `verify` alone looks"),
-    "slots.lost": _problem("a replication slot has lost write-ahead log, or is about to"),
+    "slots.lost": _problem("a replica's slot has lost write-ahead log, or is about to"),
+    "slots.consumer-lost": _warning(
+        "the slot of a consumer, no replica of the cluster's, has lost write-ahead log, or is about to"
+    ),
     "slots.stranger": _warning("a slot is not in use, belongs to no host of the inventory, and holds back write-ahead log"),
     "slots.idle": _warning("a replication slot is not in use and holds back write-ahead log"),
     "slots.missing": _warning("a logical slot of the settings is not there"),
@@ -176,6 +180,7 @@ CATALOGUE: dict[str, Condition] = {
     "settings.not-in-etcd": _warning("Patroni's configuration in etcd is not what the settings say"),
     "settings.refused": _problem("PostgreSQL does not take a line of its configuration, and may not start with it"),
     "settings.altered": _warning("ALTER SYSTEM has set a parameter on a host"),
+    "settings.without-replica": _warning("a PostgreSQL that is started without a replica would not do what without_replica says"),
     "settings.overridden": _warning("a role, database, host or subscription acknowledges sooner than the durability promises"),
     "settings.unguarded": _warning("a database does not refuse sessions with a weaker synchronous_commit, as the settings say"),
     "settings.not-running": _warning("PostgreSQL runs with another value than the settings say"),

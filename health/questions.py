@@ -25,6 +25,7 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
         "packages": {"names": list(cluster.packages(host))},
         "libraries": {"units": list(UNITS)},
         "marker": {"path": paths.MARKER},
+        "last_deploy": {"path": paths.LAST_DEPLOY},
         "edited": {"path": paths.MANIFEST},
         "operator": {"path": paths.LOCK},
     }
@@ -47,6 +48,7 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
         asked["old_data"] = {"paths": paths.of_data(cluster.postgres.data_directory, cluster.postgres.wal_directory)}
         directories.append(paths.PATRONI_TLS)
         data += [one for one in (cluster.postgres.data_directory, cluster.postgres.wal_directory) if one]
+        data.append(f"{cluster.postgres.data_directory}/pg_wal")  # where the settings had it, until the data is made anew
     if host in cluster.haproxy_hosts:
         asked["haproxy"] = {"socket": paths.HAPROXY_SOCKET}
         asked["hold"] = {"path": paths.HOLD_NOTE}

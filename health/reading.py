@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from cluster import own_roles
+from cluster import last_deploy, own_roles
 from cluster.archive import SEGMENT_BYTES, archived, segment_of
 from cluster.certificates import days_left
 from cluster.quorum import parse, promotion
@@ -79,6 +79,7 @@ def host_view(name: str, output: str, at: float) -> HostView:
         clock=document["time"] - at,
         cluster_name=part("marker", lambda marker: marker["cluster"]),
         deployed_by=part("marker", lambda marker: marker.get("version")),
+        last_deploy=part("last_deploy", last_deploy.parse),
         edited=tuple(part("edited", list) or ()),
         operator=part("operator", str),
         units=part("units", dict) or {},

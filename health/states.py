@@ -228,6 +228,7 @@ class PostgresState:
     backup_bytes: int  # how much of them has been sent
     synchronous_standby_names: str
     synchronous_commit: str
+    base_standbys: str | None  # whom it would wait for where Patroni has not said so: its base configuration's word
     archiver: Archiver
     senders: tuple[Sender, ...]
     slots: tuple[Slot, ...]

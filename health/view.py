@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cluster.components import COMPONENTS, GUARD_UNIT, ONE_PRIMARY_UNIT
+from cluster.last_deploy import LastDeploy
 
 from .backup_states import BackupState, Drill
 from .dcs import Dcs, parse_dcs
@@ -63,6 +64,7 @@ class HostView:
     restoring: dict[str, Any] = field(default_factory=dict)  # the note of a restore for which Patroni is held there
     old_data: tuple[str, ...] = ()  # directories with the data of before a restore
     hold: str | None = None  # the line of who lets clients wait at this proxy
+    last_deploy: LastDeploy | None = None  # None for one of a version that noted none, too
     failed_starts: tuple[str, ...] = ()  # directories that Patroni has moved away after a first start that failed
 
     @property

@@ -62,6 +62,7 @@ def _specification(run: Run) -> dict[str, object]:
         "wal": f"{cluster.postgres.data_directory}/pg_wal",
         "logical_slots": bool(cluster.postgres.slots),
         "archives": bool(cluster.backup_hosts),
+        "waits_alone": cluster.waits_without_replica,
         "wal_disk": f"{cluster.postgres.wal_directory}/pg_wal" if cluster.postgres.wal_directory else "",
         "archive_command": paths.ARCHIVE_PUSH if cluster.backup_hosts else "",
         "archive_config": paths.BACKUP_CONFIG if cluster.backup_hosts else "",

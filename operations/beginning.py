@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import weakref
 from typing import Any
 
@@ -14,6 +15,7 @@ from cluster.building import RawHost, build
 from cluster.changelog import announcement, read
 from cluster.errors import ClusterError
 from cluster.fitness import noted_layout, notes, refusals
+from cluster.last_deploy import digest, note_for
 from cluster.sources import announced, origins
 from cluster.survey import HostSurvey
 from cluster.topology import Cluster
@@ -21,7 +23,7 @@ from cluster.vault import Vault
 from cluster.version import own
 from health.preflight import few_sessions, judge
 
-from . import slots, stores
+from . import sessions, slots, stores
 from .changes import tell_changes
 from .connections import logged_in_as, tune
 from .context import Run, warn
@@ -72,7 +74,9 @@ def _begin(state: State) -> Run:
         problems = problems or judge_hosts(state, cluster, _living(cluster, surveys))
     if problems:
         raise refusal("this deploy can't go on, nothing was changed:", problems)
-    run = Run(cluster, vault, surveys, version, _shared(state, cluster, vault, surveys))
+    cluster = sessions.as_it_runs(state, cluster, _living(cluster, surveys))
+    noted = _shared(state, cluster, vault, surveys)
+    run = Run(cluster, vault, surveys, version, noted, note_for(digest(cluster, noted), surveys.values(), time.time()))
     _refuse_what_is_there(state, run)
     for line in announcement(notes(cluster, surveys), version, read()):
         warn(line)

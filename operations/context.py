@@ -12,9 +12,10 @@ from pathlib import Path
 
 from pyinfra import host
 
+from cluster.last_deploy import LastDeploy
 from cluster.package_files import PackageFile, package_files
 from cluster.sources import Source, sources
-from cluster.survey import HostSurvey
+from cluster.survey import HostSurvey, log_directories
 from cluster.topology import Cluster, Host
 from cluster.vault import Vault
 from cluster.version import Version
@@ -29,6 +30,7 @@ class Run:
     surveys: dict[str, HostSurvey]
     version: Version  # of this checkout
     shared: dict[str, str]  # what is to be noted of what holds for all hosts
+    last_deploy: LastDeploy  # and of this deploy
 
     @property
     def host(self) -> Host:
@@ -48,6 +50,11 @@ class Run:
         if marker.get("version") == str(self.version):
             return None
         return json.dumps({**marker, "version": str(self.version)}) + "\n"
+
+    @property
+    def log_directories(self) -> tuple[str, ...]:
+        """The directories of the host's in which the write-ahead log is or will be, beside that of its data."""
+        return log_directories(self.cluster, self.surveys[host.name])
 
     @property
     def sources(self) -> tuple[Source, ...]:

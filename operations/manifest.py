@@ -53,3 +53,8 @@ def manifest(run: Run) -> Managed:
 def layout(run: Run) -> Managed:
     """Where everything of the cluster is, which a later deploy can't change: the same text on all hosts."""
     return Managed(paths.LAYOUT, note_for(layout_of(run.cluster, run.shared), noted_layout(run.cluster, run.surveys)).text)
+
+
+def last_deploy(run: Run) -> Managed:
+    """Which deploy the host has had: what one that was off meanwhile is known by."""
+    return Managed(paths.LAST_DEPLOY, run.last_deploy.text)

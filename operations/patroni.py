@@ -73,7 +73,7 @@ def files(run: Run) -> list[Managed]:
         Managed(APART_FILES[0], render("patroni/pgquorum-leaders-apart.service.j2", cluster=cluster, host=run.host)),
         Managed(APART_FILES[1], file_text("systemd/pgquorum-leaders-apart.timer")),
         Managed(WAKE_FILE, render(f"patroni/{WAKE_UNIT}.j2")),
-        Managed(CONFIRM_FILE, render(f"patroni/{CONFIRM_UNIT}.j2", cluster=cluster)),
+        Managed(CONFIRM_FILE, render(f"patroni/{CONFIRM_UNIT}.j2", cluster=cluster, log_directories=run.log_directories)),
     ]
 
 

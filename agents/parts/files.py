@@ -30,6 +30,11 @@ def marker(spec: dict[str, Any]) -> Any:
     return json.loads(path.read_text()) if path.exists() else None
 
 
+def last_deploy(spec: dict[str, Any]) -> Any:
+    """Which deploy this host has had last; None for one that notes none."""
+    return marker(spec)
+
+
 def edited(spec: dict[str, Any]) -> list[str]:
     """The files that are not (any more) as the deploy wrote them."""
     listed = [line.split("  ", 1) for line in Path(spec["path"]).read_text().splitlines()]

@@ -41,6 +41,8 @@ SELECT json_build_object(
   'pending_restart', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_settings WHERE pending_restart),
   'synchronous_standby_names', current_setting('synchronous_standby_names'),
   'synchronous_commit', current_setting('synchronous_commit'),
+  'base_standbys', (SELECT setting FROM pg_file_settings WHERE lower(name) = 'synchronous_standby_names'
+      AND sourcefile LIKE '%/postgresql.base.conf' ORDER BY seqno DESC LIMIT 1),
   'senders', (SELECT coalesce(json_agg(json_build_object(
       'name', application_name, 'state', state, 'sync_state', sync_state,
       'received_lag', coalesce(now.lsn - flush_lsn, 0), 'replayed_lag', coalesce(now.lsn - replay_lsn, 0),
@@ -57,7 +59,7 @@ SELECT json_build_object(
       'holders', (SELECT coalesce(json_agg(h), '[]') FROM (SELECT role, address, count(*) AS connections FROM clients
           GROUP BY role, address ORDER BY connections DESC, role, address LIMIT 3) h)),
   'altered', (SELECT coalesce(json_object_agg(name, setting), '{}') FROM pg_settings
-      WHERE sourcefile LIKE '%/postgresql.auto.conf' AND name <> 'synchronized_standby_slots'),
+      WHERE sourcefile LIKE '%/postgresql.auto.conf'),
   'refused', (SELECT coalesce(json_agg(json_build_object('name', f.name, 'value', f.setting, 'file', f.sourcefile,
       'error', f.error) ORDER BY f.seqno), '[]') FROM pg_file_settings f LEFT JOIN pg_settings s ON s.name = f.name
       WHERE f.error IS NOT NULL AND f.sourcefile IS NOT NULL AND coalesce(s.context, '') <> 'postmaster'),

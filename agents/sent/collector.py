@@ -15,7 +15,18 @@ import time
 from typing import Any
 
 from agents.parts.etcd import etcd
-from agents.parts.files import certificates, edited, failed_starts, hold, marker, old_data, operator, restoring, salvage
+from agents.parts.files import (
+    certificates,
+    edited,
+    failed_starts,
+    hold,
+    last_deploy,
+    marker,
+    old_data,
+    operator,
+    restoring,
+    salvage,
+)
 from agents.parts.haproxy import haproxy
 from agents.parts.keepalived import keepalived
 from agents.parts.libraries import libraries
@@ -29,7 +40,7 @@ MOST_SECONDS = 5.0  # for all parts together, some of which ask several times
 OF_SERVERS = (etcd, patroni, postgres, haproxy, pgbouncer, keepalived, pgbackrest)
 OF_MACHINES = (units, packages, libraries, watchdog, firewall)
 OF_FILES = (
-    certificates, disks, marker, edited, salvage, failed_starts, old_data, restoring, locks, operator, hold, drilled,
+    certificates, disks, marker, last_deploy, edited, salvage, failed_starts, old_data, restoring, locks, operator, hold, drilled,
 )  # fmt: skip
 PARTS: dict[str, Any] = {f.__name__: f for f in (*OF_SERVERS, *OF_MACHINES, *OF_FILES)}
 

@@ -38,6 +38,7 @@ Rule = Callable[[ClusterView, Cluster], Iterator[Finding]]
 RULES: tuple[Rule, ...] = (
     machines.hosts,
     machines.unfinished,
+    machines.missed,
     machines.unseen,
     machines.clocks,
     machines.services,
@@ -70,6 +71,7 @@ RULES: tuple[Rule, ...] = (
     backups.restores,
     settings.drift,
     settings.by_hand,
+    settings.without_replica,
     weaker_commits.weaker_commits,
     settings.files,
     service.durability,

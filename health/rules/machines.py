@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from statistics import median
 
+from cluster import last_deploy
 from cluster.certificates import RENEW_DAYS
 from cluster.components import COMPONENTS, GUARD_UNIT, ONE_PRIMARY_UNIT, OPTIONAL_GROUPS
 from cluster.paths import WATCHDOG
@@ -43,6 +45,24 @@ def unfinished(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     if names := [name for name, host in view.hosts.items() if host.deployed_by is not None and "edited" in host.problems]:
         text = f"has never come to its end on {', '.join(names)}: `pyinfra {cluster.inventory} deploy.py` goes on from there"
         yield finding("deploy.unfinished", "deploy", text)
+
+
+def missed(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """No host was off, or left out, when settings were deployed to others. Of one that a deploy has left half done, a rule of its
+    own tells; where none notes anything, an older version has deployed all of them."""
+    known = {
+        name: host.last_deploy
+        for name, host in view.hosts.items()
+        if host.cluster_name == cluster.name
+        and host.deployed_by is not None
+        and not {"edited", "last_deploy"} & host.problems.keys()
+    }
+    if found := last_deploy.missed(known):
+        last, names = found
+        when = datetime.fromtimestamp(last.at, UTC).strftime("%Y-%m-%d %H:%M")
+        bring = f"`pyinfra {cluster.inventory} deploy.py` brings what is missing there"
+        text = f"that of {when} (UTC) has left out {', '.join(names)}: {bring}"
+        yield finding("deploy.missed", "deploy", text)
 
 
 # What a host is asked for that has a rule of its own which says that there was no answer.

@@ -17,6 +17,8 @@ from .weaker_commits import keeps_promise
 CONFIRMING = {"quorum": "quorum", "all": "quorum", "synchronous": "sync", "asynchronous": ""}
 
 FULL_SHARE = 0.9
+# What says how many sessions there are for applications.
+SESSIONS = {"max_connections", "superuser_reserved_connections", "reserved_connections"}
 # Patroni's states of a PostgreSQL that does what it should.
 RUNNING = ("running", "streaming")
 
@@ -147,7 +149,11 @@ def pending_restart(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     waiting = [host for host in view.hosts.values() if host.patroni and host.patroni.pending_restart]
     for host in waiting:
         names = ", ".join(host.waiting_for_restart)
-        yield finding("restart.pending", host.name, f"{names or 'a setting'} waits for `invoke rolling-restart`")
+        fewer = host.postgres and host.postgres.connections.limit < cluster.for_applications
+        again = (
+            ", and limits that are made of it for a deploy after that" if fewer and SESSIONS & {*host.waiting_for_restart} else ""
+        )
+        yield finding("restart.pending", host.name, f"{names or 'a setting'} waits for `invoke rolling-restart`{again}")
     if not waiting and any(host.patroni for host in view.hosts.values()):
         yield ok("restart", "restart", "no setting waits for one")
 

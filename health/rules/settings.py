@@ -88,14 +88,26 @@ def by_hand(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
             what = f"{one.name} = {one.value!r}" if one.name else "a line"
             text = f"PostgreSQL does not take {what} in {one.file}: {one.error}. It may not start with that"
             yield finding("settings.refused", name, text)
-        undermining = undermined(host.postgres, cluster)  # a rule of its own names those
+        # A rule of its own names those; and where the settings have slots, for whom they wait is set by a program of ours.
+        not_by_hand = {*undermined(host.postgres, cluster), *([STANDBYS_FIRST] if cluster.postgres.slots else [])}
         for parameter, value in sorted(host.postgres.altered.items()):
-            if parameter in undermining:
+            if parameter in not_by_hand:
                 continue
             over = ", over the settings" if parameter in postgres_parameters(cluster) else ", on this host alone"
             reset = f"`alter system reset {parameter}` there, then `select pg_reload_conf()`"
             text = f"{parameter} is {value} by ALTER SYSTEM{over}: {reset}"
             yield finding("settings.altered", name, text)
+
+
+def without_replica(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """A PostgreSQL that Patroni has not told whom to wait for does what the settings choose (operations/without_replica.py). A
+    restore of an older backup brings back what was chosen then."""
+    wanted = "*" if cluster.waits_without_replica else None
+    would = "would acknowledge" if cluster.waits_without_replica else "would wait for a replica"
+    for name, host in view.hosts.items():
+        if host.postgres and host.postgres.base_standbys != wanted:
+            text = f"started while no replica is there it {would}, and durability and without_replica say otherwise: deploy"
+            yield finding("settings.without-replica", name, text)
 
 
 def files(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

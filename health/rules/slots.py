@@ -11,6 +11,9 @@ from ..finding import Finding, finding
 from ..states import Slot
 from ..view import ClusterView
 
+# What PostgreSQL says of a slot that keeps no more what whoever it is for has not had, or only by chance (wal_status).
+GIVEN_UP = ("lost", "unreserved")
+
 
 def physical(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """The primary's slots are in use and have lost nothing. Those on replicas are Patroni's reserve, idle by nature."""
@@ -19,9 +22,11 @@ def physical(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     for slot in view.primary.slots if view.primary else ():
         if slot.name in left_out or slot.name == ARCHIVE:  # that is idle by nature, and made anew when it has lost something
             continue
-        if slot.wal_status in ("lost", "unreserved"):
+        if slot.wal_status in GIVEN_UP and slot.name in ours:
             text = f"slot {slot.name} is {slot.wal_status}: its replica needs `invoke reinit`"
             yield finding("slots.lost", "slots", text)
+        elif slot.wal_status in GIVEN_UP:
+            yield finding("slots.consumer-lost", "slots", _of_consumer(slot, cluster))
         elif not slot.active:
             text = f"slot {slot.name} is not in use and holds back {slot.retained} bytes of WAL"
             if slot.name in ours or slot.type != "physical":
@@ -29,6 +34,17 @@ def physical(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
             else:
                 drop = f"drop it when nobody needs it: select pg_drop_replication_slot('{slot.name}')"
                 yield finding("slots.stranger", "slots", f"{text}, for no host of the inventory; {drop}")
+
+
+def _of_consumer(slot: Slot, cluster: Cluster) -> str:
+    """What is told of a slot that keeps no more what its consumer, which is no replica of the cluster's, has not had yet."""
+    if slot.wal_status != "lost":
+        return f"slot {slot.name} is {slot.wal_status}: its consumer is about to lose changes: get it going, at once"
+    declared = slot.name in (one.name for one in cluster.postgres.slots)
+    then = "a deploy makes it anew, and its consumer begins with a copy" if declared else "its consumer begins anew, with a copy"
+    return (
+        f"slot {slot.name} is lost: its consumer has lost changes: `select pg_drop_replication_slot('{slot.name}')`, then {then}"
+    )
 
 
 def logical(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
@@ -67,7 +83,8 @@ def lost_with(view: ClusterView, to: str) -> Iterator[str]:
 
 
 def _lasting(slots: tuple[Slot, ...]) -> Iterator[Slot]:
-    return (slot for slot in slots if slot.type == "logical" and not slot.temporary)
+    """The logical slots that stay and have something to lose, which one that is lost has not."""
+    return (slot for slot in slots if slot.type == "logical" and not slot.temporary and slot.wal_status != "lost")
 
 
 def _undeclared(slot: Slot) -> str | None:

@@ -176,6 +176,11 @@ def test_a_host_that_is_dead_is_named_and_the_others_are_left_alone(site: Site) 
     wait_until(site.healthy, "the host is back")
 
 
+def missed(site: Site) -> list[str]:
+    """What status says of hosts that have missed a deploy."""
+    return [one["text"] for one in json.loads(invoke(site, "status", "--json")[1])["findings"] if one["rule"] == "deploy.missed"]
+
+
 def test_a_dead_host_may_be_left_out_and_gets_later_what_it_has_missed(site: Site) -> None:
     dead, network = site.replicas()[1], "10.99.0.0/16"
     on_it = f"grep -qF {network} /etc/patroni/conf.d/patroni.yml && echo yes || echo no"
@@ -194,8 +199,9 @@ def test_a_dead_host_may_be_left_out_and_gets_later_what_it_has_missed(site: Sit
         wait_until(site.healthy, "the host is back")
         wait_until(lambda: site.psql(dead, "show work_mem") == "7MB", "Patroni there has what holds for all hosts")
         assert site.on_all(on_it, [*others, dead]) == {**dict.fromkeys(others, "yes"), dead: "no"}
+        assert [f"has left out {dead}:" in text for text in missed(site)] == [True]
         site.deployed()
-        assert site.on(dead, on_it) == "yes"
+        assert site.on(dead, on_it) == "yes" and missed(site) == []
     site.deployed()
     assert site.on_all(on_it, DATABASES) == dict.fromkeys(DATABASES, "no")
     assert site.changes() == 0

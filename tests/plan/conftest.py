@@ -136,6 +136,7 @@ def postgres_part(cluster: Cluster, name: str) -> dict[str, Any]:
         "replay_paused": False, "receiver": "streaming" if replica else None, "pending_restart": [],
         "parameters": {key: str(value) for key, value in postgres_parameters(cluster).items()},
         "oldest_transaction": 0.0, "base_backups": 0, "backup_bytes": 0, "synchronous_commit": "on",
+        "base_standbys": "*" if cluster.waits_without_replica else None,
         "oldest_ids": {"database": "app", "transactions": 1814, "multixacts": 0, "reclaimed_at": 400000000}, "horizon": None,
         "connections": {"used": 9, "limit": 92, "holders": []}, "altered": {}, "refused": [], "overrides": [],
         "subscriptions": [], "unguarded": [],

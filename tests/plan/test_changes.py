@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 
-from conftest import DATABASES, HOSTS, PROXIES, Rehearsal, Stage
+from conftest import DATABASES, HOSTS, NO_DATABASES, PROXIES, SURVEY, Answers, Rehearsal, Stage, living
 
+from cluster import paths
+from cluster.dynamic_config import wanted_config
 from operations.changes import changes, proposed
 
 NOISE = ("Starting operation", "No changes", "Skipped", "Success", "Connected", "Grand total")
@@ -65,6 +69,47 @@ def test_dry_says_what_would_be_changed_where(stage: Stage) -> None:
     assert f"would be changed:\n  Configure apt: {', '.join(HOSTS)}\n" in run.output
     assert "The cluster is locked" not in run.output
     assert [word for word in (*NOISE, "\nchanged:") if word in run.output] == []
+
+
+def test_the_log_stays_writable_where_it_is_until_the_data_is_made_anew(stage: Stage) -> None:
+    vault = stage.deployed_before()
+    said = [*living(vault), "place postgres_data_directory /data/shop", "place pg_wal /old/wal/pg_wal"]
+    config = json.dumps(wanted_config(stage.cluster()))
+    answers: Answers = [
+        ("db2", SURVEY, said), (".", SURVEY, living(vault)), ("db1", "dathasloginevt", [NO_DATABASES]),
+        ("db1", "/config --fail", [config]),
+    ]  # fmt: skip
+    run = stage.rehearse("-y", answers=answers)
+    assert run.exit_code == 0, run.output
+    units = {
+        run.commands[n].host: run.commands[n].stdin for n in run.executed("mktemp /etc/systemd/system/pgquorum-confirm-quorum")
+    }
+    assert {host for host, unit in units.items() if "ReadWritePaths=-/old/wal\n" in unit} == {DATABASES[1]}
+
+
+def test_which_deploy_it_was_is_noted_on_all_and_anew_only_where_that_is_missing(stage: Stage) -> None:
+    there = living(stage.deployed_before())
+    asked: Answers = [
+        ("db1", "dathasloginevt", [NO_DATABASES]),
+        ("db1", "/config --fail", [json.dumps(wanted_config(stage.cluster()))]),
+    ]
+
+    def noted(*surveys: tuple[str, str, list[str]]) -> dict[str, str]:
+        run = stage.rehearse("-y", answers=[*surveys, *asked])
+        assert run.exit_code == 0, run.output
+        return {run.commands[n].host: run.commands[n].stdin for n in run.executed(f"mktemp {paths.LAST_DEPLOY}")}
+
+    first = noted((".", SURVEY, there))
+    assert first.keys() == HOSTS.keys() and len({*first.values()}) == 1
+    (note,) = {*first.values()}
+    on_disk = [
+        f"owner {paths.LAST_DEPLOY} root:root 644",
+        f"hash {paths.LAST_DEPLOY} {hashlib.sha256(note.encode()).hexdigest()}",
+    ]
+    had: Answers = [(f"db|{PROXIES[0]}", f"managed .*{paths.LAST_DEPLOY}", on_disk)]
+    asked += had
+    later = noted((PROXIES[1], SURVEY, there), (".", SURVEY, [*there, f"last_deploy {note.strip()}"]))
+    assert later == {PROXIES[1]: note}
 
 
 def test_dry_and_yes_together_would_show_nothing(stage: Stage) -> None:

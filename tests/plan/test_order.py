@@ -82,11 +82,12 @@ def test_the_marker_is_the_first_file_that_a_host_gets(first_deploy: Rehearsal) 
         assert first_deploy.first("cluster.json.XXXX", host) == first_deploy.first("mktemp", host)
 
 
-UNLISTED = (paths.MANIFEST, paths.MARKER, paths.LAYOUT, paths.ETCD_BOOTSTRAP)
+UNLISTED = (paths.MANIFEST, paths.MARKER, paths.LAYOUT, paths.LAST_DEPLOY, paths.ETCD_BOOTSTRAP)
 
 
 def test_the_list_of_files_has_all_that_was_written(first_deploy: Rehearsal) -> None:
-    """But for itself, the marker, what `invoke host.remove` writes, too, and what etcd reads once in its life."""
+    """But for itself, the marker, what `invoke host.remove` writes, too, which deploy it was, and what etcd reads once in its
+    life."""
     for host in {command.host for command in first_deploy.commands}:
         commands = [command for command in first_deploy.commands if command.host == host]
         written = {found[1]: c.stdin for c in commands if (found := re.search(r"t=\$\(mktemp (\S+)\.XXXXXX", c.command))}

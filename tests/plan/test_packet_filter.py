@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import DATABASES, HOSTS, SETTINGS, Rehearsal, Stage
+from conftest import BLANK_HOST, DATABASES, HOSTS, SETTINGS, SURVEY, Rehearsal, Stage
 
 RULES = "/etc/pgquorum/firewall.nft"
 
@@ -33,6 +33,15 @@ def test_it_is_there_before_anything_listens(filtered: Rehearsal) -> None:
     kept = max(filtered.last(f"mv -f {RULES}.new", host) for host in HOSTS)
     assert kept < min(filtered.first("mktemp /etc/etcd", host) for host in DATABASES)
     assert filtered.first("nftables", DATABASES[0]) < filtered.first(f"mktemp {RULES}.new", DATABASES[0])
+
+
+def test_ssh_is_filtered_at_the_port_at_which_the_run_is_connected(stage: Stage) -> None:
+    stage.write("group_data/all.py", f"{SETTINGS}firewall = True\noperator_networks = ['192.0.2.0/24']\n")
+    run = stage.rehearse("-y", answers=[("db1", SURVEY, [*BLANK_HOST, "ssh_port 2222"])])
+    assert run.exit_code == 0, run.output
+    tables = {host: run.commands[run.first(f"mktemp {RULES}.new", host)].stdin for host in DATABASES[:2]}
+    assert ["chain to_22 {" in table for table in tables.values()] == [False, True]
+    assert ["chain to_2222 {" in table for table in tables.values()] == [True, False]
 
 
 def test_rules_that_the_kernel_does_not_take_are_not_tried(stage: Stage) -> None:

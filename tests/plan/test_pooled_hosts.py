@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from conftest import DATABASES, NO_DATABASES, PROXIES, SURVEY, Answers, Rehearsal, Stage, living
+from conftest import DATABASES, NO_DATABASES, PROXIES, ROLES, SURVEY, Answers, Rehearsal, Stage, living
 
 from cluster import paths, pooled_roles
 from cluster.databases import RESERVED
@@ -131,6 +131,30 @@ def test_a_process_that_is_too_many_is_ended(stage: Stage) -> None:
         "disable --now --quiet pgquorum-pool@write-2.service; rm -f /etc/pgquorum/pgbouncer/write-2.ini", "proxy1"
     )
     assert not run.executed("disable --now", "proxy2")
+
+
+@pytest.mark.parametrize(
+    ("running", "haproxy", "role", "size"), [("100 92", 100, 82, 1), ("500 492", 500, 442, 51), ("", 500, 442, 51)]
+)
+def test_limits_follow_max_connections_when_postgresql_has_it(
+    stage: Stage, running: str, haproxy: int, role: int, size: int
+) -> None:
+    """One that does not answer will start with the settings."""
+    pool(stage)
+    stage.settings["postgres_parameters"] = {"max_connections": 500}
+    stage.write("group_data/postgres.py", f"{ROLES}postgres_parameters = {{'max_connections': 500}}\n")
+    answers: Answers = [("db", "superuser_reserved_connections", [running]), *living_cluster(stage, NO_DATABASES)]
+    run = stage.rehearse("-y", answers=answers)
+    assert run.exit_code == 0, run.output
+    assert ("has 92 connections for applications until `invoke rolling-restart`, and 492 after it" in run.output) is (
+        haproxy == 100
+    )
+    proxies = "".join(run.commands[n].stdin for n in run.executed("mktemp /etc/haproxy/haproxy.cfg"))
+    assert f"fe_conn gt {haproxy} }}" in proxies
+    sql = "".join(run.commands[n].stdin for n in run.executed("psql"))
+    assert f"connection limit {role}" in sql
+    pools = "".join(run.commands[n].stdin for n in run.executed("mktemp /etc/pgquorum/pgbouncer/write.ini"))
+    assert f"pool_size={size} " in pools
 
 
 def test_pools_that_do_not_fit_are_refused_before_anything_is_touched(stage: Stage) -> None:

@@ -36,9 +36,9 @@ def checkout(stage: Stage, version: str) -> None:
     stage.write("CHANGELOG.md", CHANGELOG)
 
 
-def deployed(vault: Vault, version: str | None) -> Answers:
-    """Hosts of the cluster that a version has deployed, with etcd at work."""
-    return [(".", SURVEY, living(vault, version)), (".", MEMBERS, ["data", member_list(*DATABASES)])]
+def deployed(vault: Vault, version: str | None, *more: str) -> Answers:
+    """Hosts of the cluster that a version has deployed, with etcd at work; `more` is what else their survey says."""
+    return [(".", SURVEY, [*living(vault, version), *more]), (".", MEMBERS, ["data", member_list(*DATABASES)])]
 
 
 def files(run: Rehearsal) -> dict[str, dict[str, tuple[str, str]]]:
@@ -108,8 +108,9 @@ def test_an_upgrade_that_changes_only_the_version_changes_only_the_note_of_it(st
     assert before.exit_code == 0, before.output
     there: Answers = [(host, "sha256sum", [line for path, state in found.items() for line in on_disk(path, *state)])
                       for host, found in files(before).items()]  # fmt: skip
+    had = f"last_deploy {before.commands[before.first(f'mktemp {paths.LAST_DEPLOY}')].stdin.strip()}"
     for noted, changed in ((str(own()), set()), (None, {paths.MARKER}), ("0.0.1", {paths.MARKER})):
-        run = stage.rehearse("-y", answers=[*there, *deployed(vault, noted)])
+        run = stage.rehearse("-y", answers=[*there, *deployed(vault, noted, had)])
         assert run.exit_code == 0, run.output
         assert {host: set(found) for host, found in files(run).items()} == dict.fromkeys(HOSTS, changed)
     note = json.loads(run.commands[run.first("cluster.json.XXXX")].stdin)

@@ -386,6 +386,14 @@ WORTH_KNOWING = {
         ),
         "slots: slot cdc is not in use and holds back 77 bytes of WAL",
     ),
+    "a slot whose consumer has lost changes": (
+        primary(slots=(Slot("cdc", "logical", False, "lost", 0, None, database="app", failover=True),)),
+        "slots: slot cdc is lost: its consumer has lost changes: `select pg_drop_replication_slot('cdc')`, then its",
+    ),
+    "a slot whose consumer is about to lose write-ahead log": (
+        primary(slots=(Slot("receiver", "physical", True, "unreserved", 77, None),)),
+        "slots: slot receiver is unreserved: its consumer is about to lose changes: get it going, at once",
+    ),
     "a slot of nobody's": (
         views.view(
             db1=views.database(
@@ -397,6 +405,14 @@ WORTH_KNOWING = {
     "a parameter set by hand over the settings": (
         primary(altered={"log_checkpoints": "off"}, parameters=views.RUNNING | {"log_checkpoints": "off"}),
         "db1: log_checkpoints is off by ALTER SYSTEM, over the settings: `alter system reset log_checkpoints` there",
+    ),
+    "a host that would go on alone": (
+        views.view(db3=views.database("db3", postgres=views.postgres("db3", base_standbys=None))),
+        "db3: started while no replica is there it would acknowledge, and durability and without_replica say otherwise: deploy",
+    ),
+    "a host that was off when something was deployed": (
+        views.view(proxy1=views.proxy(last_deploy=replace(views.DEPLOYED, at=views.DEPLOYED.at - 60, settings="others"))),
+        "deploy: that of 2026-11-30 19:00 (UTC) has left out proxy1: `pyinfra inventory.py deploy.py` brings what is missing",
     ),
     "a parameter set by hand": (
         views.view(db2=views.database("db2", postgres=views.postgres("db2", altered={"jit": "off"}))),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from stores import Store, sync
 
+from agents import confirm_quorum
 from agents.confirm_quorum import Confirmer, Look
 from agents.keys import ClusterKeys
+from agents.specification import Specification
 
 
 class Primary:
@@ -95,3 +99,35 @@ def test_who_has_lost_the_leader_key_meanwhile_confirms_nothing() -> None:
     before = keys.read()
     kept.put(leader="db2")
     assert not keys.confirm(before, "db1")
+
+
+@pytest.mark.parametrize(("logical_slots", "asked"), [(False, 2), (True, 0)])
+def test_what_is_left_of_logical_slots_is_taken_back_once_as_soon_as_there_is_a_server(
+    monkeypatch: pytest.MonkeyPatch, logical_slots: bool, asked: int
+) -> None:
+    """What it is there for it does all the same."""
+    steps, tries = list[int](), list[tuple[str, ...]]()
+
+    def step() -> None:
+        steps.append(1)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+
+    def take_back(session: object, members: Any) -> None:
+        tries.append(tuple(members))
+        if len(tries) == 1:
+            raise OSError("no server")
+
+    for module in ("lock_table", "log_end"):
+        monkeypatch.setattr(f"agents.{module}.watch", lambda specification: None)
+    monkeypatch.setattr("agents.gate_server.start", lambda specification: None)
+    monkeypatch.setattr(Specification, "etcd_tls", lambda self: None)
+    for name, value in (("Etcd", object), ("ClusterKeys", object), ("StandbySlots", object), ("Timelines", object)):
+        monkeypatch.setattr(confirm_quorum, name, lambda *given, made=value: made())
+    monkeypatch.setattr(confirm_quorum, "Session", lambda specification: SimpleNamespace(leave=lambda: None))
+    monkeypatch.setattr(confirm_quorum, "Confirmer", lambda *given: SimpleNamespace(step=step))
+    monkeypatch.setattr(confirm_quorum, "take_back", take_back)
+    of = Specification("db1", "shop", (), {"db1": "x", "db2": "y"}, "", "", "", 5432, "", logical_slots=logical_slots)
+    with pytest.raises(KeyboardInterrupt):
+        confirm_quorum.main(of)
+    assert tries == [("db1", "db2")] * asked

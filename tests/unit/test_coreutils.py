@@ -65,10 +65,12 @@ def test_what_the_survey_measures(path: str, tmp_path: Path) -> None:
         (data / "pg_replslot" / slot).mkdir(parents=True)
         (data / "pg_replslot" / slot / "state").write_bytes(bytes(80) + database.to_bytes(4, "little") + bytes(100))
     (tmp_path / "link").symlink_to(data)
+    (data / "pg_wal").symlink_to(tmp_path / "wal")
     words = shlex.split(survey_command(cluster()))
     script = words[words.index("-c") + 1].rstrip(";").replace(DATA, f"{tmp_path}/link/../link")
     said: HostSurvey = parse_survey(run(["sh", "-c", script], path), time.time())
     assert dict(said.places)["postgres_data_directory"] == str(data)
+    assert dict(said.places)["pg_wal"] == str(tmp_path / "wal")
     assert dict(said.places)["etcd_data_directory"].startswith("/")  # which is not there
     assert said.logical_slots == ("logical",)
     assert said.postgres_data == "foreign"

@@ -12,8 +12,9 @@ from clusters import cluster
 
 from cluster import paths
 from cluster.databases import QUERY, REWIND_FUNCTIONS, remarks, slot_problems, statements, wanted_databases, wanted_roles
+from cluster.dynamic_config import postgres_parameters
 from cluster.settings import Slot
-from cluster.topology import Cluster
+from cluster.topology import Cluster, Sessions
 from cluster.vault import Vault
 
 ROLES = [{"name": "app", "connection_limit": 20}, {"name": "reports", "member_of": ["app", "pg_monitor"]}]
@@ -136,6 +137,14 @@ def test_a_role_without_a_limit_leaves_others_some_connections(tmp_path: Path, p
     shop = cluster(secrets_directory=str(tmp_path), postgres_roles=roles, postgres_parameters=parameters)
     limits = {role.name: role.connection_limit for role in wanted_roles(shop, Vault(shop, {}))}
     assert (limits["app"], limits["reports"], limits["rewinder"]) == (limit, -1, -1)
+
+
+def test_a_role_gets_no_more_than_there_is_until_the_restart(tmp_path: Path) -> None:
+    settings = {"postgres_roles": [{"name": "app"}], "postgres_parameters": {"max_connections": 500}}
+    shop = replace(cluster(secrets_directory=str(tmp_path), **settings), running=Sessions(100, 92))
+    assert {role.name: role.connection_limit for role in wanted_roles(shop, Vault(shop, {}))}["app"] == 82
+    assert (shop.sessions, replace(shop, running=None).sessions) == (100, 500)
+    assert postgres_parameters(shop)["max_connections"] == 500
 
 
 def test_a_membership_is_granted_once_and_others_are_left(shop: Cluster, vault: Vault) -> None:

@@ -11,6 +11,7 @@ from clusters import cluster
 
 from agents.sent import shipped
 from cluster.certificates import make_authority
+from cluster.last_deploy import LastDeploy
 from cluster.own_roles import OwnRole
 from cluster.quorum import Promotion
 from day2.hosts.observe import view_of
@@ -29,7 +30,7 @@ POSTGRES: dict[str, Any] = {
     "oldest_transaction": 0.0, "base_backups": 0, "backup_bytes": 0,
     "oldest_ids": {"database": "app", "transactions": 1814, "multixacts": 0, "reclaimed_at": 400000000},
     "horizon": {"what": "replication slot cdc", "age": 12},
-    "synchronous_standby_names": "", "synchronous_commit": "on", "subscriptions": [], "unguarded": [],
+    "synchronous_standby_names": "", "synchronous_commit": "on", "base_standbys": "*", "subscriptions": [], "unguarded": [],
     "own_roles": {"rewinder": {"may": ["login", "superuser"], "connection_limit": -1, "expires": False,
                                "member_of": [["pg_monitor", "postgres"]], "members": [], "settings": []}},
     "archiver": {"archived_wal": "A8", "archived": 5.0, "failed_wal": None, "failed": None, "waiting": 1, "oldest": 2.0},
@@ -83,6 +84,7 @@ def test_a_database_host() -> None:
             certificates={"is": {"/etc/etcd/tls/ca.crt": pem}},
             marker={"is": {"cluster": "shop", "id": "1", "deployed_from": "x", "version": "0.3.0"}},
             operator={"is": None},
+            last_deploy={"is": {"at": 17, "settings": "ab"}},
         )
     )
     assert host.problems == {}
@@ -96,10 +98,10 @@ def test_a_database_host() -> None:
     assert configurations.confirmed == 30 and not configurations.settled
     assert configurations.promoted == Promotion("db1", 20)
     assert host.patroni and 1 < host.patroni.dcs_age < 60
-    assert host.postgres and host.postgres.senders[0].replayed_lag == 8
+    assert host.postgres and host.postgres.senders[0].replayed_lag == 8 and host.postgres.base_standbys == "*"
     assert host.postgres.own_roles["rewinder"] == OwnRole(("login", "superuser"), member_of=(("pg_monitor", "postgres"),))
     assert host.certificates == {"/etc/etcd/tls/ca.crt": 3649}
-    assert (host.cluster_name, host.deployed_by) == ("shop", "0.3.0")
+    assert (host.cluster_name, host.deployed_by, host.last_deploy) == ("shop", "0.3.0", LastDeploy(17, "ab"))
     assert host.clock is not None and abs(host.clock) < 30
 
 
@@ -177,7 +179,7 @@ def test_a_host_without_an_answer() -> None:
 
 
 def test_each_host_is_asked_by_its_roles() -> None:
-    always = {"units", "packages", "libraries", "marker", "edited", "operator", "certificates", "disks"}
+    always = {"units", "packages", "libraries", "marker", "last_deploy", "edited", "operator", "certificates", "disks"}
     of_databases = {"etcd", "patroni", "postgres", "salvage", "locks", "watchdog", "failed_starts", "old_data", "restoring"}
     assert set(questions(SHOP, SHOP.host("db1"))) == always | of_databases
     assert set(questions(SHOP, SHOP.host("proxy1"))) == always | {"haproxy", "hold"}
@@ -202,6 +204,11 @@ def test_a_host_is_asked_for_what_patroni_moves_away() -> None:
     of = cluster(postgres_data_directory="/data/shop", postgres_wal_directory="/disk/wal")
     assert questions(of, of.host("db1"))["failed_starts"] == {"paths": ["/data/shop.failed", "/disk/wal/pg_wal.failed"]}
     assert questions(SHOP, SHOP.host("db1"))["failed_starts"] == {"paths": [f"{SHOP.postgres.data_directory}.failed"]}
+
+
+def test_the_disk_of_the_log_is_watched_wherever_it_is() -> None:
+    of = cluster(postgres_data_directory="/data/shop", postgres_wal_directory="/disk/wal")
+    assert {"/data/shop", "/disk/wal", "/data/shop/pg_wal"} <= {*questions(of, of.host("db1"))["disks"]["paths"]}
 
 
 def test_a_program_is_sent_as_input_and_its_argument_is_quoted() -> None:

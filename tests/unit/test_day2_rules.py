@@ -78,8 +78,10 @@ def test_asynchronous_is_said_in_every_report() -> None:
     shop = cluster(durability="asynchronous")
     alone = tuple(views.sender(name, sync_state="async") for name in ("db2", "db3"))
     view = views.with_keys(config=config(synchronous_mode=False, maximum_lag_on_failover=16 * 1024**2), sync=None)
-    primary = replace(view.hosts["db1"], postgres=views.postgres("db1", synchronous_standby_names="", senders=alone))
-    found = findings(replace(view, hosts=view.hosts | {"db1": primary}), shop)
+    primary = views.postgres("db1", synchronous_standby_names="", senders=alone)
+    states = {"db1": primary, "db2": views.postgres("db2"), "db3": views.postgres("db3")}
+    databases = {name: replace(view.hosts[name], postgres=replace(state, base_standbys=None)) for name, state in states.items()}
+    found = findings(replace(view, hosts=view.hosts | databases), shop)
     assert [f.text for f in found if f.level == "warning"] == [
         "asynchronous: losing the primary can lose the last acknowledged writes"
     ]
@@ -175,6 +177,14 @@ def test_what_is_done_about_a_weaker_commit_is_told_with_it() -> None:
         f"{whose}: new sessions are refused (`{command}`)",
         "database shop does not refuse sessions with a weaker synchronous_commit, as the settings say: deploy",
     ]
+
+
+def test_a_choice_to_go_on_without_a_replica_is_held_likewise() -> None:
+    alone, waits = primary(base_standbys=None), views.view()
+    for choice in ({"without_replica": "continue"}, {"durability": "asynchronous"}):
+        said = [f.text for f in findings(waits, cluster(**choice)) if f.rule == "settings.without-replica"]
+        assert len(said) == 3 and said[0].startswith("started while no replica is there it would wait for a replica, and")
+        assert [f.about for f in findings(alone, cluster(**choice)) if f.rule == "settings.without-replica"] == ["db2", "db3"]
 
 
 def test_what_alter_system_has_set_does_not_keep_a_deploy_from_its_end() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +12,10 @@ from clusters import cluster
 
 from cluster.fitness import CLOCK_SKEW_SECONDS, notes, refusals
 from cluster.layout import Note, layout_of
-from cluster.survey import DISK_FREE_BYTES, HostSurvey, parse_survey, survey_command
+from cluster.survey import DISK_FREE_BYTES, HostSurvey, log_directories, parse_survey, survey_command
 from cluster.topology import Cluster
 from cluster.version import Version
+from operations.managed import render
 
 SHOP = cluster()
 ID = "11111111-2222"
@@ -181,6 +183,16 @@ def test_the_survey_of_a_host() -> None:
         patroni_scope="shop", postgres_service=True, free_bytes=123456789, clock_offset=0.5,
     )  # fmt: skip
     assert survey.belongs_to["id"] == ID
+    assert [parse_survey([line], 0.0).ssh_port for line in ("ssh_port 2222", "ssh_port ", "uid 0")] == [2222, None, None]
+
+
+@pytest.mark.parametrize(
+    ("connection", "port"), [("192.0.2.1 40000 10.0.0.1 2222", 2222), ("fd00::1 40000 fd00::2 22", 22), ("", None)]
+)
+def test_the_port_at_which_a_run_is_connected_is_the_hosts_own(connection: str, port: int | None) -> None:
+    asked = survey_command(SHOP).partition(";")[0]
+    said = subprocess.run(["sh", "-c", asked], env={"SSH_CONNECTION": connection}, capture_output=True, text=True, check=True)
+    assert parse_survey(said.stdout.splitlines(), 0.0).ssh_port == port
 
 
 def test_a_proxy_that_can_not_listen_where_clients_come_from_is_refused() -> None:
@@ -198,6 +210,33 @@ def test_a_link_that_leads_where_no_data_can_lie_is_refused_where_the_data_would
         "host db1: postgres_data_directory = '/var/lib/postgresql/18/pgquorum' leads to /home/pg/18/shop, which is"
     )
     assert found.endswith("from which systemd keeps the services: should lie elsewhere")
+
+
+@pytest.mark.parametrize(
+    ("setting", "found", "directories"),
+    [
+        (None, "/data/shop/pg_wal", ()),
+        ("/wal/shop", "/data/shop/pg_wal", ("/wal/shop",)),
+        ("/wal/shop", "/disk/shop/pg_wal", ("/wal/shop",)),  # a link leads there
+        ("/wal/shop", "/old/shop/pg_wal", ("/wal/shop", "/old/shop")),
+        (None, "/old/shop/pg_wal", ("/old/shop",)),
+        (None, "/old/pg_wal", ()),  # all of a disk, and what PostgreSQL's user may say beside
+        (None, "/etc/shop/pg_wal", ()),
+        (None, "/old/sh op/pg_wal", ()),
+        (None, "", ()),
+    ],
+)
+def test_where_the_write_ahead_log_is_until_the_data_is_made_anew(
+    setting: str | None, found: str, directories: tuple[str, ...]
+) -> None:
+    of = cluster(postgres_wal_directory=setting)
+    places = {"postgres_data_directory": "/data/shop", "pg_wal": found} | (
+        {"postgres_wal_directory": "/disk/shop"} if setting else {}
+    )
+    survey = replace(BLANK, places=tuple(places.items()))
+    assert log_directories(of, survey) == directories
+    unit = render("patroni/pgquorum-confirm-quorum.service.j2", cluster=of, log_directories=directories)
+    assert [line.partition("=-")[2] for line in unit.splitlines() if line.startswith("ReadWritePaths")][1:] == [*directories]
 
 
 def test_a_host_that_is_another_of_the_same_cluster_is_refused() -> None:

@@ -14,10 +14,11 @@ from stores import Store, sync
 from agents import guard as module
 from agents.etcd import EtcdError
 from agents.fence import Kept, table
-from agents.guard import Guard, Terms
+from agents.guard import Guard
 from agents.log_position import Look, understood
 from agents.promises import Notes
 from agents.specification import Specification
+from agents.terms import Terms
 from cluster.fencing import Fence, Sighting
 
 HOSTS = ("db1", "db2", "db3")
@@ -124,7 +125,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    monkeypatch.setattr(module, "YOUNG_SECONDS", 0.0)
+    monkeypatch.setattr("agents.terms.YOUNG_SECONDS", 0.0)
     return Site(tmp_path)
 
 
@@ -190,7 +191,7 @@ def test_a_switchover_under_way_is_left_alone(site: Site) -> None:
 
 
 def test_a_leader_that_is_new_is_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "YOUNG_SECONDS", 1000.0)
+    monkeypatch.setattr("agents.terms.YOUNG_SECONDS", 1000.0)
     site.lose("db1")
     site.steps("db2", "db3")
     assert site.leader == "db1"

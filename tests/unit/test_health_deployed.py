@@ -256,6 +256,12 @@ def test_what_waits_for_a_restart_is_not_broken_but_pending(by: str) -> None:
     assert [*remarks(seen(flagged), bigger, ())] == [
         f"{name} waits for a restart: max_connections (invoke rolling-restart)" for name in views.DATABASES
     ]
+    (text,) = {
+        f.text for f in findings(seen({"patroni": {"pending_restart": True, "waiting": waits}}), bigger) if f.level == "warning"
+    }
+    assert text.endswith(
+        "max_connections waits for `invoke rolling-restart`, and limits that are made of it for a deploy after that"
+    )
     assert {line.split(":")[0] for line in told(seen({}), bigger)} == {"settings.not-running"}
     assert pending_restarts(views.view(), SHOP) == {}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -15,7 +16,7 @@ from cluster.components import COMPONENTS
 from cluster.connections import used
 from cluster.databases import RESERVED, wanted_roles
 from cluster.errors import ClusterError
-from cluster.topology import Cluster
+from cluster.topology import Cluster, Sessions
 from cluster.vault import Vault
 from day2.commands.connect.clients import UNBOUND, dsn
 from day2.hosts.dsn import application
@@ -55,6 +56,24 @@ def test_pools_take_half_of_what_applications_have(settings: dict[str, Any], siz
     assert pooling.pool_size(of) == size
     databases, processes = len(of.postgres.databases), 2 * of.haproxy.pooling_processes
     assert pooling.taken(of) == processes * (size * databases + 10) <= of.for_applications
+
+
+@pytest.mark.parametrize(
+    ("settings", "running", "size", "of_role"),
+    [
+        ({}, Sessions(100, 92), 13, None),
+        ({"pooling_pool_size": 60}, Sessions(100, 92), 36, None),
+        ({"pooling_processes": 8}, Sessions(100, 92), 1, None),
+        ({"pooling_processes": 8, "postgres_databases": [{"name": n, "owner": "app"} for n in "abcdef"]}, Sessions(30, 15), 1, 1),
+    ],
+)
+def test_pools_keep_to_what_there_is_until_the_restart(
+    settings: dict[str, Any], running: Sessions, size: int, of_role: int | None
+) -> None:
+    """PgBouncer takes a zero for no limit at all."""
+    of = replace(pooled(**connections(2000) | settings), running=running)
+    assert pooling.pool_size(of) == size
+    assert pooling.most_of_role(of, of.postgres.roles[0]) == of_role
 
 
 def test_a_size_that_does_not_fit_is_refused_with_the_largest_that_does() -> None:

@@ -125,14 +125,14 @@ class Programs:
         return subprocess.CompletedProcess(command, code, out, "what it says")
 
 
-def made(monkeypatch: pytest.MonkeyPatch, programs: Programs, **fields: str) -> str:
+def made(monkeypatch: pytest.MonkeyPatch, programs: Programs, **fields: Any) -> str:
     monkeypatch.setattr(subprocess, "run", programs)
     monkeypatch.setattr(replica.time, "sleep", lambda seconds: None)
     (programs.data / "pg_wal").mkdir()
     return Maker(specification(**fields), programs.data, "host=db1 user=replicator").make()
 
 
-def specification(**fields: str) -> Specification:
+def specification(**fields: Any) -> Specification:
     given: dict[str, Any] = {
         "name": "pg-sv02", "cluster": "shop", "etcd": (), "patroni": {}, "tls": "", "psql": "/bin/psql", "sockets": "",
         "port": 5432, "wal": "",
@@ -155,6 +155,17 @@ def test_what_is_missing_up_to_what_the_primary_keeps_is_fetched_before_it_is_st
     assert (tmp_path / "global/pg_control").exists() and not (tmp_path / "pgquorum-control").exists()
     assert (tmp_path / "backup_label").exists()
     assert '/bin/psql -XAtq host=db1 user=replicator replication=1 -c READ_REPLICATION_SLOT "pg_sv02"' in programs.ran
+
+
+@pytest.mark.parametrize(("waits", "line"), [(True, "synchronous_standby_names = '*'\n"), (False, "")])
+@pytest.mark.parametrize("before", ["synchronous_standby_names = '*'\n", ""])
+def test_whether_it_waits_alone_is_not_as_it_was_at_the_backup(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, before: str, waits: bool, line: str
+) -> None:
+    base = tmp_path / "postgresql.base.conf"
+    base.write_text(f"port = 5432\n{before}max_connections = 100\n")
+    made(monkeypatch, Programs(tmp_path), waits_alone=waits)
+    assert base.read_text() == f"port = 5432\nmax_connections = 100\n{line}"
 
 
 def test_the_log_on_a_disk_of_its_own_stays_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from cluster.recovery import archive_of, parse_as_of, parse_target
 from cluster.repositories import file_problems
 from cluster.repository_keys import keys_of
 from cluster.stores import asked_of, wrong
+from cluster.tls import OPENSSL_SUITES
 from cluster.topology import Cluster
 from cluster.vault import Vault
 from day2.recovery.obstacles import objections, unreadable
@@ -184,6 +185,7 @@ def test_each_has_a_file_of_its_own_for_that() -> None:
     for place, text in zip(TWO.repositories, texts, strict=True):
         assert f"repo{place.number}-host=10.0.0.8" in text and text.count("-host=") == 1
         assert f"lock-path=/run/pgbackrest/{place.name}\n" in text and f"spool-path=/var/spool/pgbackrest/{place.name}\n" in text
+        assert f"\ntls-cipher-12={OPENSSL_SUITES}\n" in text
         wait = dict(line.split("=") for line in text.splitlines() if "timeout=" in line)
         assert int(wait["archive-timeout"]) > int(wait["io-timeout"])
 

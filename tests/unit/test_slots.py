@@ -10,7 +10,7 @@ import views
 from clusters import cluster
 
 from agents.keys import Keys, Value
-from agents.standby_slots import DROP_FORMER, StandbySlots
+from agents.standby_slots import DROP_FORMER, StandbySlots, take_back
 from cluster.dynamic_config import postgres_parameters
 from cluster.errors import SettingsError
 from cluster.quorum import Configuration
@@ -88,6 +88,22 @@ def test_with_asynchronous_replication_consumers_wait_for_nobody_whatever_was_se
     psql = Psql(recovering=recovering, flushed={}, now=NOT_YET)
     StandbySlots("db1", psql).settle(keys("db1", "off"))  # type: ignore[arg-type]
     assert psql.sent[0] == f"ALTER SYSTEM SET {STANDBYS_FIRST} = '';"
+
+
+@pytest.mark.parametrize(
+    ("now", "ours"),
+    [(NOT_YET, True), ("pg_sv02", True), ('pg_sv01, "pg_sv02"', True), ("", True), (None, False), ("pg_sv02,mine", False)],
+)
+def test_without_slots_in_the_settings_what_was_set_for_them_is_taken_back(now: str | None, ours: bool) -> None:
+    psql = Psql(recovering=False, flushed={}, now=now)
+    take_back(psql, ("pg-sv01", "pg-sv02"))  # type: ignore[arg-type]
+    assert psql.sent == [f"ALTER SYSTEM RESET {STANDBYS_FIRST};"] * ours
+
+
+def test_for_whom_consumers_wait_is_said_by_hand_only_without_slots_in_the_settings() -> None:
+    view = views.view(db1=views.database("db1", postgres=views.postgres("db1", altered={STANDBYS_FIRST: "db2"})))
+    altered = [[f.rule for f in findings(view, of)].count("settings.altered") for of in (shop(), cluster(**BASE))]
+    assert altered == [0, 1]
 
 
 def test_what_is_set_already_is_not_set_again() -> None:
@@ -193,6 +209,24 @@ def test_a_slot_that_postgresql_would_not_copy_keeps_everybody_from_taking_over(
     assert told(view) == [("slots.undeclared", "slots")]
     (text,) = lost_with(view, "db2")
     assert "pg_drop_replication_slot('orders')" in text and "postgres_slots" in text and "failover = true" in text
+
+
+def test_one_that_its_consumer_has_lost_holds_nobody_up() -> None:
+    view = seen(replace(LOGICAL, wal_status="lost"), db2=replace(COPY, wal_status="lost"))
+    assert told(view) == [("slots.consumer-lost", "slots")]
+    (text,) = (f.text for f in findings(view, cluster(**BASE, postgres_slots=ORDERS)) if f.rule == "slots.consumer-lost")
+    assert text.endswith(
+        "`select pg_drop_replication_slot('orders')`, then a deploy makes it anew, and its consumer begins with a copy"
+    )
+    assert list(lost_with(view, "db2")) == []
+
+
+def test_a_replica_that_has_lost_its_own_slot_is_a_problem() -> None:
+    for state in ("lost", "unreserved"):
+        slots = (Slot("db2", "physical", False, state, 0, None), Slot("receiver", "physical", False, state, 0, None))
+        view = views.view(db1=views.database("db1", postgres=views.postgres("db1", slots=slots)))
+        found = [(f.rule, f.level) for f in findings(view, cluster()) if f.rule.startswith("slots.")]
+        assert found == [("slots.lost", "problem"), ("slots.consumer-lost", "warning")]
 
 
 def test_one_of_a_session_is_nobody_s_loss() -> None:

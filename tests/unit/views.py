@@ -11,6 +11,7 @@ from clusters import cluster
 from cluster import own_roles
 from cluster.archive import Archived
 from cluster.dynamic_config import postgres_parameters, wanted_config
+from cluster.last_deploy import LastDeploy
 from cluster.quorum import parse
 from cluster.slots import ARCHIVE
 from cluster.version import own
@@ -39,6 +40,7 @@ BACKED_UP = cluster(backup=True, pooling=True)
 SHARED = cluster(backup=True, pooling=True, two=True, proxy_address="10.0.0.77")  # with all that a cluster may have
 DROPPING = cluster(backup=True, backup_when_stuck="drop")
 VERSION = str(own())
+DEPLOYED = LastDeploy(1_796_065_200, "0123456789abcdef")
 DATABASES = ("db1", "db2", "db3")
 RUNNING = {name: str(value) for name, value in postgres_parameters(SHOP).items()}
 IDS = {"11": "db1", "22": "db2", "33": "db3"}
@@ -106,6 +108,7 @@ def postgres(name: str, **differs: Any) -> PostgresState:
         backup_bytes=0,
         synchronous_standby_names='ANY 1 ("db2","db3")',
         synchronous_commit="on",
+        base_standbys="*",
         archiver=Archiver(None, None, None, None, 0, None),
         senders=tuple(sender(other) for other in others) if primary else (),
         slots=tuple(Slot(other, "physical", True, "reserved", 0, None) for other in others) if primary else (),
@@ -127,8 +130,9 @@ def database(name: str, **differs: Any) -> HostView:
     active = dict.fromkeys([unit for unit in UNITS if not unit.startswith(NOT_ON_DATABASES)], "active")
     units = UNITS | active | {"postgresql.service": "masked"}
     view = HostView(
-        name, {}, 0.0, "shop", VERSION, None, units, {"/etc/etcd/tls/server.crt": 700}, etcd(name), patroni(name), postgres(name)
-    )
+        name, {}, 0.0, "shop", VERSION, None, units, {"/etc/etcd/tls/server.crt": 700}, etcd(name), patroni(name), postgres(name),
+        last_deploy=DEPLOYED,
+    )  # fmt: skip
     return replace(view, **differs)
 
 
@@ -144,6 +148,7 @@ def proxy(write: tuple[str, ...] = ("db1",), read: tuple[str, ...] = ("db2", "db
         clock=0.0,
         cluster_name="shop",
         deployed_by=VERSION,
+        last_deploy=DEPLOYED,
         units=UNITS | {"haproxy.service": "active"},
         proxy=ProxyState("3.2.5", {"write": servers(write), "read": servers(read)}),
     )
@@ -217,7 +222,7 @@ def drill(age: float = 3600.0, **differs: Any) -> Drill:
 def keeper(**differs: Any) -> HostView:
     """The host that keeps the backups, in good health."""
     units = UNITS | {"pgbackrest.service": "active"}
-    view = HostView("keep1", {}, 0.0, "shop", VERSION, units=units, backups=backups())
+    view = HostView("keep1", {}, 0.0, "shop", VERSION, units=units, backups=backups(), last_deploy=DEPLOYED)
     return replace(view, **differs)
 
 
