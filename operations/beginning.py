@@ -15,6 +15,7 @@ from cluster.changelog import announcement, read
 from cluster.errors import ClusterError
 from cluster.fitness import noted_layout, notes, refusals
 from cluster.sources import announced, origins
+from cluster.stores import CIPHER
 from cluster.survey import HostSurvey
 from cluster.topology import Cluster
 from cluster.vault import Vault
@@ -85,6 +86,8 @@ def _shared(state: State, cluster: Cluster, vault: Vault, surveys: dict[str, Hos
     left_out = {h.name for h in cluster.hosts} - surveys.keys()
     before = noted.layout.shared if noted else {}
     changes = shared.changed(before, now)
+    if CIPHER in changes and (unreadable := stores.encrypted_otherwise(state, cluster, str(vault.directory))):
+        raise refusal("this deploy can't go on, nothing was changed:", unreadable)
     if not left_out:
         for line in shared.passwords(changes, str(vault.directory)):
             warn(line)

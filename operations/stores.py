@@ -1,4 +1,4 @@
-"""Asks for repositories that lie elsewhere before anything is changed: do they answer, and take the key?"""
+"""Asks for repositories before anything is changed: do those elsewhere answer, and take the key, and can all be read on?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 from pyinfra.api import State, StringCommand
 
 from agents.sent import shipped
-from cluster.stores import asked_of, wrong
+from cluster.stores import asked_of, cipher_problems, used_command, wrong
+from cluster.topology import Cluster
 
 from . import pgbackrest
 from .context import Run
@@ -35,3 +36,16 @@ def store_problems(state: State, run: Run) -> list[str]:
     keepers = {host.name for host in run.cluster.backup_hosts}
     answers = ask_all(state, [one for one in state.active_hosts if one.name in keepers], ask)
     return [f"{name}: {sentence}" for name, sentences in answers.items() for sentence in sentences]
+
+
+def encrypted_otherwise(state: State, cluster: Cluster, directory: str) -> list[str]:
+    """Why the password of backups, which is another one now, can't be; nothing where nothing is encrypted with the former one."""
+    command = used_command(cluster)
+
+    def ask(one: Any) -> list[str]:
+        _, output = one.run_shell_command(StringCommand(command), _sudo=one.data.get("_sudo", False))
+        return output.stdout_lines  # type: ignore[no-any-return]
+
+    keepers = {host.name for host in cluster.backup_hosts}
+    answers = ask_all(state, [one for one in state.active_hosts if one.name in keepers], ask)
+    return list(cipher_problems(cluster, directory, answers))

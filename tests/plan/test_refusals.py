@@ -6,7 +6,7 @@ import base64
 import json
 
 import pytest
-from conftest import BLANK_HOST, DATABASES, GIVEN, PROXIES, ROLES, SETTINGS, SURVEY, Rehearsal, Stage, living
+from conftest import BLANK_HOST, CIPHER, DATABASES, GIVEN, KEEPER, PROXIES, ROLES, SETTINGS, SURVEY, Rehearsal, Stage, living
 
 from cluster.certificates import make_authority
 from cluster.layout import Layout, Note, layout_of
@@ -196,3 +196,17 @@ def test_an_sshd_that_was_narrowed_on_a_living_host_is_refused(stage: Stage) -> 
     lived = living(stage.deployed_before())
     run = stage.rehearse("-y", answers=[(DATABASES[2], SURVEY, [*lived, "ssh_sessions 2"]), (".", SURVEY, lived)])
     refused(run, f"{DATABASES[2]}: MaxSessions 2 in its sshd's configuration: should be at least 10")
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_another_password_for_backups_is_refused_where_there_are_any(stage: Stage, used: bool) -> None:
+    stage.keep_backups()
+    lived = shared(stage, **(CIPHER | {"PGQUORUM_PASSWORD_BACKUP_CIPHER": "another-password-before"}))
+    answers = [(".", SURVEY, lived), (KEEPER, "find /var/lib/pgbackrest/archive/shop", ["used"] if used else [])]
+    run = stage.rehearse("--dry", answers=answers)
+    if used:
+        refused(run, "the password of backup_cipher in ", "bring the old value back")
+        assert "this deploy changes it on all hosts" not in run.output
+    else:
+        assert run.exit_code == 0, run.output
+        assert "this deploy changes it on all hosts" in run.output
