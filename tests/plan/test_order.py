@@ -7,7 +7,7 @@ import json
 import re
 
 import pytest
-from conftest import DATABASES, HOSTS, INVENTORY, PROXIES, SETTINGS, SURVEY, Rehearsal, Stage, living, on_disk
+from conftest import BLANK_HOST, DATABASES, HOSTS, INVENTORY, PROXIES, SETTINGS, SURVEY, Rehearsal, Stage, living, on_disk
 
 from cluster import paths
 from cluster.certificates import make_authority
@@ -193,6 +193,27 @@ def test_a_second_authority_is_read_by_all_that_run(stage: Stage) -> None:
         trusted = run.commands[run.first(f"{WRITE}/etc/patroni/tls/{file}")].stdin
         assert trusted.count("BEGIN CERTIFICATE") == 2
     assert "cafile: /etc/patroni/tls/several-ca.crt" in run.commands[run.first(f"{WRITE}/etc/patroni/conf.d/patroni.yml")].stdin
+
+
+def test_whoever_runs_lets_a_new_host_in_before_that_one_asks_for_a_copy(stage: Stage) -> None:
+    """Also where it is the first by name; and a copy that takes long is waited for, and told of."""
+    new, *there = DATABASES
+    lived = living(stage.deployed_before())
+    answers = [
+        (new, SURVEY, BLANK_HOST),
+        (".", SURVEY, lived),
+        (new, MEMBERS, [member_list(*there)]),
+        (".", MEMBERS, ["data", member_list(*there)]),
+        *((host, "systemctl show .*patroni.service.*patroni.yml", OUTDATED) for host in there),
+        (new, "^curl .*creating replica", ['"state": "creating replica"'], True),
+    ]
+    run = stage.rehearse("-y", answers=answers)
+    assert run.exit_code == 0, run.output
+    reloads, starts = run.executed("systemctl reload patroni.service"), run.executed(f"{START} patroni.service")
+    assert sorted(run.commands[n].host for n in reloads) == there
+    assert {run.commands[n].host for n in starts} == {new} and max(reloads) < min(starts)
+    assert [n for n in run.executed("/readiness", new) if n not in starts]
+    assert f"{new}: its data is being copied, and the deploy waits for that" in run.output
 
 
 @pytest.mark.parametrize("trusts", [False, True])
