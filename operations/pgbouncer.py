@@ -23,7 +23,6 @@ USER = paths.POOL_USER  # as whom it runs, who may read its keys: nobody else's
 UNIT_FILE = "/etc/systemd/system/pgquorum-pool@.service"
 ANY_UNIT = "pgquorum-pool@*.service"
 TLS_FILES = tuple(f"{paths.POOL_TLS}/{name}" for name in ("server.key", "server.crt", "ca.crt"))
-ADDRESSES = {4: "0.0.0.0", 6: "::"}  # noqa: S104 - as HAProxy; who may come in is in hba.conf
 
 
 def files(run: Run) -> list[Managed]:
@@ -66,9 +65,8 @@ def _route(run: Run, route: pooling.Route) -> str:
 
 
 def _process(run: Run, process: pooling.Process) -> str:
-    addresses = [ADDRESSES[version] for version in run.cluster.address_versions]
     port = pooling.port(run.cluster, process.route)
-    return render("pgbouncer/process.ini.j2", cluster=run.cluster, process=process, port=port, addresses=addresses)
+    return render("pgbouncer/process.ini.j2", cluster=run.cluster, process=process, port=port)
 
 
 def _own(process: pooling.Process) -> str:
