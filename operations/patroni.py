@@ -42,6 +42,7 @@ START_SECONDS = 120
 COPY_BEGINS_SECONDS, COPY_SECONDS = 300, 4 * 3600
 COPY_TOLD_SECONDS = 30  # a copy that takes longer is told of
 SALVAGE_SECONDS = 120  # so long a rewind waits at most for what it throws away to be copied
+ROUND_SECONDS = 5  # by which a round of Patroni's is longer than loop_wait at most
 RESTARTS = 3  # by systemd, while waiting: more won't help
 
 
@@ -222,6 +223,17 @@ def apply_dynamic_config(run: Run) -> Generator[StringCommand]:
     for line in described(patch, live):
         host.log(line)
     # The password goes through curl's standard input, as a configuration; the patch holds no secret.
-    request = "--fail-with-body --request PATCH --config - --output /dev/null"
-    script = f"{_rest(run, '/config')} {request} --data {shlex.quote(json.dumps(patch))}"
+    script = sending(_rest(run, "/config"), patch, run.cluster.timing.loop_wait)
     yield StringCommand(script, _stdin=f'user = "patroni:{run.vault.password("rest_api")}"')
+
+
+def sending(asked: str, patch: dict[str, Any], loop_wait: int) -> str:
+    """A command that sends a patch of the dynamic configuration, with the password in its input. Patroni, which was told to read
+    its files a moment ago, does so in its next round: until then it refuses a password that this deploy has changed."""
+    tries = loop_wait + ROUND_SECONDS
+    request = f"--fail-with-body --request PATCH --config - --output /dev/null --retry {tries} --retry-delay 1 --retry-all-errors"
+    why = (
+        f"Patroni does not take the dynamic configuration, tried again for {tries} s. Status 401: it has another password of"
+        f" rest_api than the secrets; it reads a new one after a reload (journalctl -u {UNIT})"
+    )
+    return f"{asked} {request} --data {shlex.quote(json.dumps(patch))} || {{ echo {shlex.quote(why)} >&2; exit 1; }}"

@@ -1,7 +1,10 @@
-"""How long a deploy waits for a PostgreSQL that it has started, and for the copy that it may need before."""
+"""How long a deploy waits for Patroni: for a PostgreSQL that was started, the copy that it may need before, a password that was
+changed."""
 
 from __future__ import annotations
 
+import base64
+import http.server
 import os
 import subprocess
 import threading
@@ -90,3 +93,33 @@ def test_one_that_takes_long_is_to_be_told_of(tmp_path: Path) -> None:
     (host.data / "PG_VERSION").touch()
     code, said, seconds = host.wait(1)
     assert (code, said) == (0, "") and seconds < 30
+
+
+@pytest.mark.parametrize(("until", "code"), [(0, 0), (2, 0), (99, 1)])
+def test_a_password_that_patroni_has_not_read_yet_is_tried_again(until: int, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patroni, "ROUND_SECONDS", 1)
+    right = f"Basic {base64.b64encode(b'patroni:new-password').decode()}"
+    asked: list[tuple[str, str, int]] = []
+
+    class Patroni(http.server.BaseHTTPRequestHandler):
+        def do_PATCH(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            status = 200 if self.headers["Authorization"] == right and len(asked) >= until else 401
+            asked.append((self.path, body, status))
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Patroni)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    command = patroni.sending(f"curl -sS --max-time 10 http://127.0.0.1:{server.server_port}/config", {"ttl": 30}, 2)
+    done = subprocess.run(
+        ["sh", "-c", command], input='user = "patroni:new-password"', capture_output=True, text=True, check=False, timeout=60
+    )
+    server.shutdown()
+    assert done.returncode == code
+    assert asked == [("/config", '{"ttl": 30}', 200 if n == until else 401) for n in range(min(until, 3) + 1)]
+    assert ("401" in done.stderr and "another password of rest_api" in done.stderr) == bool(code)
