@@ -102,7 +102,8 @@ def _shared(state: State, cluster: Cluster, vault: Vault, surveys: dict[str, Hos
 def _refuse_what_is_there(state: State, run: Run) -> None:
     """Raises Refusal where backups are to lie in a place that can't be used as the settings say, or a slot's name is taken."""
     try:
-        problems = [*stores.store_problems(state, run), *slots.problems(state, run.cluster, _living(run.cluster, run.surveys))]
+        problems = stores.store_problems(state, run) + stores.broken_off(state, run.cluster, run.surveys)
+        problems += slots.problems(state, run.cluster, _living(run.cluster, run.surveys))
     except ClusterError as error:
         problems = [str(error)]
     if problems:

@@ -1,14 +1,17 @@
-"""Asks for repositories before anything is changed: do those elsewhere answer, and take the key, and can all be read on?"""
+"""Asks before anything is changed: do repositories elsewhere answer, and take the key; could all be read on, and is none in use?"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pyinfra.api import State, StringCommand
 
 from agents.sent import shipped
+from cluster import backup_port
 from cluster.stores import asked_of, cipher_problems, used_command, wrong
+from cluster.survey import HostSurvey
 from cluster.topology import Cluster
 
 from . import pgbackrest
@@ -36,6 +39,19 @@ def store_problems(state: State, run: Run) -> list[str]:
     keepers = {host.name for host in run.cluster.backup_hosts}
     answers = ask_all(state, [one for one in state.active_hosts if one.name in keepers], ask)
     return [f"{name}: {sentence}" for name, sentences in answers.items() for sentence in sentences]
+
+
+def broken_off(state: State, cluster: Cluster, surveys: Mapping[str, HostSurvey]) -> list[str]:
+    """Which backups and drills of hosts that live a restart of pgBackRest would break off, for which the settings ask."""
+    command = backup_port.command(cluster.backup.port)
+    living = {host.name for host in cluster.pgbackrest_hosts if surveys.get(host.name, HostSurvey()).belongs_to}
+
+    def ask(one: Any) -> list[str]:
+        _, output = one.run_shell_command(StringCommand(command), _sudo=one.data.get("_sudo", False))
+        return output.stdout_lines  # type: ignore[no-any-return]
+
+    answers = ask_all(state, [one for one in state.active_hosts if one.name in living], ask)
+    return list(backup_port.problems(cluster.backup.port, answers))
 
 
 def encrypted_otherwise(state: State, cluster: Cluster, directory: str) -> list[str]:

@@ -210,3 +210,18 @@ def test_another_password_for_backups_is_refused_where_there_are_any(stage: Stag
     else:
         assert run.exit_code == 0, run.output
         assert "this deploy changes it on all hosts" in run.output
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_another_port_of_pgbackrests_is_refused_while_a_backup_is_being_made(stage: Stage, made: bool) -> None:
+    stage.keep_backups()
+    lived = living(stage.deployed_before())
+    answers = [
+        (".", SURVEY, lived),
+        (KEEPER, "^case .*tls-server-port", ["restarts", *["a backup is being made (incr)"] * made]),
+    ]
+    run = stage.rehearse("--dry", answers=answers)
+    if made:
+        refused(run, "backup_port = 8432: pgBackRest's servers restart for it, and @fake/keep1: a backup is being made (incr)")
+    else:
+        assert run.exit_code == 0, run.output
