@@ -1,4 +1,4 @@
-"""Asks before anything is changed: do repositories elsewhere answer, and take the key; could all be read on, and is none in use?"""
+"""Asks before anything is changed: do repositories elsewhere answer and take the key, can all be read on, is none in use?"""
 
 from __future__ import annotations
 

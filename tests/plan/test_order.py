@@ -7,7 +7,20 @@ import json
 import re
 
 import pytest
-from conftest import BLANK_HOST, DATABASES, HOSTS, INVENTORY, PROXIES, SETTINGS, SURVEY, Rehearsal, Stage, living, on_disk
+from conftest import (
+    BLANK_HOST,
+    DATABASES,
+    HOSTS,
+    INVENTORY,
+    NO_DATABASES,
+    PROXIES,
+    SETTINGS,
+    SURVEY,
+    Rehearsal,
+    Stage,
+    living,
+    on_disk,
+)
 
 from cluster import paths
 from cluster.certificates import make_authority
@@ -214,6 +227,21 @@ def test_whoever_runs_lets_a_new_host_in_before_that_one_asks_for_a_copy(stage: 
     assert {run.commands[n].host for n in starts} == {new} and max(reloads) < min(starts)
     assert [n for n in run.executed("/readiness", new) if n not in starts]
     assert f"{new}: its data is being copied, and the deploy waits for that" in run.output
+
+
+@pytest.mark.parametrize(("says", "made"), [(["owner "], True), (["owner pgquorum_probe"], False), ([], False)])
+def test_the_table_of_the_clients_test_is_made_where_it_is_gone(stage: Stage, says: list[str], made: bool) -> None:
+    there = json.dumps(json.loads(NO_DATABASES) | {"databases": {"pgquorum": "pgquorum_probe"}})
+    answers = [
+        (".", SURVEY, living(stage.deployed_before())),
+        (".", MEMBERS, ["data", member_list(*DATABASES)]),
+        (DATABASES[0], "dathasloginevt", [there]),
+        (DATABASES[0], "psql.*connect .*pgquorum.*public.probe", says),
+    ]
+    run = stage.rehearse("-y", answers=answers)
+    assert run.exit_code == 0, run.output
+    (sql,) = (run.commands[n].stdin for n in run.executed("psql") if "create role" in run.commands[n].stdin)
+    assert ("create table if not exists probe" in sql) == made
 
 
 @pytest.mark.parametrize("trusts", [False, True])
