@@ -96,6 +96,10 @@ def _shared(state: State, cluster: Cluster, vault: Vault, surveys: dict[str, Hos
         return before
     if running := answering(state, cluster, left_out):
         raise refusal("this deploy can't go on, nothing was changed:", [shared.refusal(changes, surveys, running)])
+    if kept := shared.slots_left(cluster, changes, left_out):
+        raise refusal("this deploy can't go on, nothing was changed:", kept)
+    for line in shared.unasked(cluster, changes, left_out):
+        warn(line)
     return now  # a host that is down is brought what it has missed when it is back
 
 

@@ -150,7 +150,7 @@ DIAL = "/dev/tcp/10.0.0.3/"
 
 def shared(stage: Stage, **environment: str) -> list[str]:
     """The survey of a host that was deployed to before, with what held for all hosts then."""
-    stage.settings = {"postgres_roles": [{"name": "app"}], "postgres_databases": [{"name": "app", "owner": "app"}]}
+    stage.settings |= {"postgres_roles": [{"name": "app"}], "postgres_databases": [{"name": "app", "owner": "app"}]}
     cluster, vault = stage.cluster(), stage.deployed_before()
     layout = layout_of(cluster, digests(cluster, Vault(cluster, GIVEN | environment)))
     return [*living(vault), f"layout {Note(3, layout).text.strip()}"]
@@ -174,6 +174,14 @@ def test_hosts_that_are_down_may_be_left_out_and_those_that_run_where_nothing_di
     run = stage.rehearse("--dry", "--limit", DATABASES[0], answers=answers)
     assert run.exit_code == 0, run.output
     assert differs == any(DIAL in command.command for command in run.commands)
+    assert differs == ("not asked whether PostgreSQL would start there" in run.output)
+
+
+def test_the_last_slot_is_not_taken_while_a_host_is_down_that_has_a_copy(stage: Stage) -> None:
+    stage.settings["postgres_slots"] = [{"name": "orders", "database": "app"}]
+    lived = shared(stage)
+    run = stage.rehearse("--dry", "--exclude", DATABASES[2], answers=[(".", SURVEY, lived)])
+    refused(run, f"postgres_slots is empty, but was not, and {DATABASES[2]} may have copies of the slots")
 
 
 def test_a_library_that_a_host_lacks_is_refused_with_the_host(stage: Stage) -> None:
