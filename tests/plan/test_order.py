@@ -262,6 +262,19 @@ def test_no_etcd_member_restarts_while_another_is_ill(stage: Stage, trusts: bool
     assert bool(run.executed(f"{WRITE}/etc/haproxy/haproxy.cfg")) != trusts
 
 
+def test_where_a_member_is_left_out_nobody_waits_long_for_it_to_be_healthy(stage: Stage) -> None:
+    answers = [
+        (".", SURVEY, living(stage.deployed_before())),
+        (".", MEMBERS, ["data", member_list(*DATABASES)]),
+        (".", "systemctl show .*etcd.service.* /etc/etcd/etcd.env ", OUTDATED),
+        (".", HEALTH, None),
+    ]
+    run = stage.rehearse("-y", "--exclude", DATABASES[2], answers=answers)
+    assert run.exit_code == 0, run.output
+    asked = [run.commands[n].command for n in run.executed(HEALTH)]
+    assert len(asked) == 2 and all("[ $i -lt 3 ]" in command for command in asked)
+
+
 @pytest.mark.parametrize(
     ("broken", "step", "never"),
     [
