@@ -86,13 +86,16 @@ if me in cluster.pgbackrest_hosts:
     manage(name="Configure pgBackRest", wanted=pgbackrest.files(run), remove=pgbackrest.not_needed(run))
     pgbackrest.start(name="Start pgBackRest", run=run)
 barrier(name="PostgreSQL would start")
+# Who runs lets in who is new, before that one asks for a copy of the data.
+if me in cluster.postgres_hosts:
+    patroni.reload_if_outdated(name="Reload Patroni if outdated", run=run)
+barrier(name="New members are let in")
 # An empty cluster begins on its first host by name. Later this order means nothing: whoever runs is left running.
 if me == cluster.postgres_hosts[0]:
     patroni.start(name="Start the first PostgreSQL", run=run)
 barrier(name="The first PostgreSQL runs")
 if me in cluster.postgres_hosts:
     patroni.start(name="Start PostgreSQL", run=run)
-    patroni.reload_if_outdated(name="Reload Patroni if outdated", run=run)
 # There has to be a place for the archive before PostgreSQL is told to archive.
 if cluster.backup_hosts:
     barrier(name="PostgreSQL can be backed up")

@@ -66,8 +66,11 @@ PROBE_TABLE = """\
 create table if not exists probe (writer int not null, seq bigint not null, at timestamptz not null default clock_timestamp(),
   run uuid not null, primary key (run, writer, seq));
 """
-
-
+# What the tool's own database is asked: whose its table is. Nobody's where it is not there.
+PROBE_OWNER = (
+    "select 'owner ' || coalesce(max(pg_get_userbyid(relowner)), '') from pg_class where oid = to_regclass('public.probe')"
+)
+_MAKE_PROBE = f"\\connect {paths.PROBE_DATABASE}\nset role {paths.PROBE_ROLE};\n{PROBE_TABLE}reset role;\n\\connect postgres"
 # An owner's right to make tables in public comes from the membership in pg_database_owner. In a session that took a reserved
 # connection it is missing: PostgreSQL has asked what the role is a member of before it knew the database (InitPostgres, and
 # roles_is_member_of, which keeps the answer; seen with 18.6).
@@ -105,16 +108,20 @@ def wanted_databases(cluster: Cluster) -> dict[str, str]:
     return {paths.PROBE_DATABASE: paths.PROBE_ROLE} | {d.name: d.owner for d in cluster.postgres.databases}
 
 
-def statements(cluster: Cluster, vault: Vault, live: dict[str, Any], guarded: Collection[str] = ()) -> list[str]:
+def statements(
+    cluster: Cluster, vault: Vault, live: dict[str, Any], guarded: Collection[str] = (), probe: str | None = None
+) -> list[str]:
     """The SQL that brings `live` (the answer to QUERY) to what is wanted; empty when nothing is to do. Drops nothing.
 
-    `guarded` are the databases that refuse sessions with a weaker synchronous_commit."""
+    `guarded` are the databases that refuse sessions with a weaker synchronous_commit; `probe` is whose the tool's own table is,
+    nobody's where it is gone, None where that was not asked."""
     return [
         *_role_statements(wanted_roles(cluster, vault), live["roles"]),
         *own_roles.statements(cluster, own_roles.read(live["own_roles"])),
         *_grant_statements(set(live["rewind"])),
         *_weaker_commit_statements(cluster, live, guarded),
         *_database_statements(cluster, live["databases"]),
+        *_probe_statements(live["databases"], probe),
         *_closing_statements(live["open"]),
         *(f'grant connect on database postgres to "{role}";' for role in live["shut_out"]),
         *_schema_statements(live),
@@ -179,6 +186,15 @@ def _schema_statements(live: dict[str, Any]) -> Iterator[str]:
         yield PROBE_SCHEMA
 
 
+def _probe_statements(live: dict[str, str], owner: str | None) -> Iterator[str]:
+    """The table that a client's test writes into, where it was lost beside its database, or given to somebody."""
+    if paths.PROBE_DATABASE in live and owner == "":
+        yield _MAKE_PROBE
+    elif paths.PROBE_DATABASE in live and owner not in (None, paths.PROBE_ROLE):
+        change = f'alter table public.probe owner to "{paths.PROBE_ROLE}";'
+        yield f"\\connect {paths.PROBE_DATABASE}\n{change}\n\\connect postgres"
+
+
 def _slot_statements(cluster: Cluster, live: dict[str, Any]) -> Iterator[str]:
     """Only a server that has been restarted with its wal_level can make any."""
     for slot in cluster.postgres.slots if live["logical"] else ():
@@ -206,6 +222,6 @@ def _database_statements(cluster: Cluster, live: dict[str, str]) -> Iterator[str
             yield f'create database "{name}" owner "{owner}";'
             if name == paths.PROBE_DATABASE:
                 yield f"revoke connect on database {name} from public;"
-                yield f"\\connect {name}\nset role {owner};\n{PROBE_TABLE}reset role;\n\\connect postgres"
+                yield _MAKE_PROBE
         elif live[name] != owner:
             yield f'alter database "{name}" owner to "{owner}";'

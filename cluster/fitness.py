@@ -34,6 +34,7 @@ def refusals(
     for name, survey in sorted(surveys.items()):
         problems = [
             *_unfit(survey),
+            *_cramped(cluster, name, survey),
             *_foreign(cluster, name, survey),
             *_misplaced(cluster, name, survey),
             *_without_ipv6(cluster, name, survey),
@@ -76,7 +77,16 @@ def _unfit(survey: HostSurvey) -> Iterator[str]:
         yield "a restore of the cluster is under way or was interrupted: `invoke status` says how it goes on"
     if survey.init != "systemd":
         yield f"is run by {survey.init!r}: should be systemd"
-    if survey.free_bytes < DISK_FREE_BYTES:
+
+
+def _cramped(cluster: Cluster, name: str, survey: HostSurvey) -> Iterator[str]:
+    """A disk without room for data that is still to come there. Once it is there the rules tell (disks.full), and what mends a
+    full disk may be a deploy."""
+    host = cluster.host(name)
+    to_come = (host in cluster.postgres_hosts and survey.postgres_data != "cluster") or (
+        host in cluster.etcd_hosts and not survey.etcd_data and not survey.belongs_to
+    )
+    if survey.uid == 0 and to_come and survey.free_bytes < DISK_FREE_BYTES:
         yield f"has {survey.free_bytes // 1024**2} MiB free for data: should be at least {DISK_FREE_BYTES // 1024**2} MiB"
 
 

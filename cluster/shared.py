@@ -87,3 +87,30 @@ def refusal(changes: list[str], hosts: Collection[str], left_out: Collection[str
         f"{', '.join(changes)}: not as {', '.join(sorted(hosts))} were deployed with, and the same for all hosts; but"
         f" {', '.join(sorted(left_out))} run and are left out by --limit or --exclude: deploy to all"
     )
+
+
+def slots_left(cluster: Cluster, changes: Collection[str], left_out: Collection[str]) -> list[str]:
+    """Why the last logical slots can't go while a database host is away: its PostgreSQL, with copies of them, would not start any
+    more, and a server that does not start drops none."""
+    away = _databases(cluster, left_out)
+    if cluster.decodes or "postgres_slots" not in changes or not away:
+        return []
+    return [
+        f"postgres_slots is empty, but was not, and {away} may have copies of the slots, with which PostgreSQL would not start"
+        f" any more: bring {away} back and deploy to all, or take it out for good first (`invoke host.remove`)"
+    ]
+
+
+def unasked(cluster: Cluster, changes: Collection[str], left_out: Collection[str]) -> list[str]:
+    """What to say of parameters that change while a database host is away."""
+    away = _databases(cluster, left_out)
+    if "postgres_parameters" not in changes or not away:
+        return []
+    return [
+        f"{away}: not asked whether PostgreSQL would start there with postgres_parameters as they are now: look when it is back,"
+        " and deploy to all"
+    ]
+
+
+def _databases(cluster: Cluster, names: Collection[str]) -> str:
+    return ", ".join(host.name for host in cluster.postgres_hosts if host.name in names)

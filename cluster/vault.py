@@ -26,7 +26,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from . import certificates, entry
+from . import certificates, entry, paths
 from .certificates import Pair
 from .components import COMPONENTS, Certificate
 from .errors import ClusterError
@@ -73,9 +73,15 @@ class Vault:
                 self._passwords[name] = _checked(variable, environment[variable])
                 stored.setdefault(name, FROM_ENVIRONMENT)
             elif stored.get(name) == FROM_ENVIRONMENT:
+                # Another one would be of no use: backups can be read with that one alone (stores.py).
+                otherwise = (
+                    f"without it nobody can read the backups (the host that keeps them has it in {paths.BACKUP_CIPHER})"
+                    if name == "backup_cipher"
+                    else f"or take {name!r} out of {self.directory}/passwords.json to have a new one made"
+                )
                 raise ClusterError(
                     f"{variable} is not in the environment: the cluster was deployed with a password from there, and it is"
-                    f" kept nowhere else. Set it, or take {name!r} out of {self.directory}/passwords.json to have a new one made"
+                    f" kept nowhere else. Set it, {otherwise}"
                 )
             else:
                 self._passwords[name] = stored[name] = stored.get(name) or secrets.token_urlsafe(24)

@@ -38,7 +38,9 @@ OF_BACKUPS = frozenset(
         "archive.hole",
     }
 )
-ACCEPTED = frozenset({"patroni.paused", "failover.paused", "failover.no-majority", "transactions.nearly-used-up"}) | OF_BACKUPS
+ACCEPTED = OF_BACKUPS | {
+    "patroni.paused", "failover.paused", "failover.no-majority", "transactions.nearly-used-up", "disks.full",
+}  # fmt: skip
 
 
 def unmet(found: Iterable[Finding]) -> tuple[Finding, ...]:

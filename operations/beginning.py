@@ -17,6 +17,7 @@ from cluster.errors import ClusterError
 from cluster.fitness import noted_layout, notes, refusals
 from cluster.last_deploy import digest, note_for
 from cluster.sources import announced, origins
+from cluster.stores import CIPHER
 from cluster.survey import HostSurvey
 from cluster.topology import Cluster
 from cluster.vault import Vault
@@ -89,6 +90,8 @@ def _shared(state: State, cluster: Cluster, vault: Vault, surveys: dict[str, Hos
     left_out = {h.name for h in cluster.hosts} - surveys.keys()
     before = noted.layout.shared if noted else {}
     changes = shared.changed(before, now)
+    if CIPHER in changes and (unreadable := stores.encrypted_otherwise(state, cluster, str(vault.directory))):
+        raise refusal("this deploy can't go on, nothing was changed:", unreadable)
     if not left_out:
         for line in shared.passwords(changes, str(vault.directory)):
             warn(line)
@@ -97,13 +100,18 @@ def _shared(state: State, cluster: Cluster, vault: Vault, surveys: dict[str, Hos
         return before
     if running := answering(state, cluster, left_out):
         raise refusal("this deploy can't go on, nothing was changed:", [shared.refusal(changes, surveys, running)])
+    if kept := shared.slots_left(cluster, changes, left_out):
+        raise refusal("this deploy can't go on, nothing was changed:", kept)
+    for line in shared.unasked(cluster, changes, left_out):
+        warn(line)
     return now  # a host that is down is brought what it has missed when it is back
 
 
 def _refuse_what_is_there(state: State, run: Run) -> None:
     """Raises Refusal where backups are to lie in a place that can't be used as the settings say, or a slot's name is taken."""
     try:
-        problems = [*stores.store_problems(state, run), *slots.problems(state, run.cluster, _living(run.cluster, run.surveys))]
+        problems = stores.store_problems(state, run) + stores.broken_off(state, run.cluster, run.surveys)
+        problems += slots.problems(state, run.cluster, _living(run.cluster, run.surveys))
     except ClusterError as error:
         problems = [str(error)]
     if problems:

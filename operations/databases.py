@@ -11,7 +11,7 @@ from pyinfra import host, state
 from pyinfra.api import FactBase, StringCommand, operation
 
 from cluster import paths
-from cluster.databases import QUERY, remarks, statements
+from cluster.databases import PROBE_OWNER, QUERY, remarks, statements
 from cluster.weaker_commits import GUARDED, plain, quoted
 
 from .context import Run, warn
@@ -49,6 +49,17 @@ class Guarded(FactBase[list[str]]):
         return output
 
 
+class ProbeOwner(FactBase[str | None]):
+    """Whose the table is that the tool writes to; empty where it is gone, None where its database can't be asked."""
+
+    def command(self, port: int) -> str:
+        asked = psql(port, "-At", "-c", f"\\connect {quoted(paths.PROBE_DATABASE)}", "-c", PROBE_OWNER)
+        return f"env PGOPTIONS='-c search_path=pg_catalog' {asked} 2>/dev/null || true"
+
+    def process(self, output: list[str]) -> str | None:
+        return next((line.removeprefix("owner ") for line in output if line.startswith("owner ")), None)
+
+
 @operation()
 def ensure(run: Run) -> Generator[StringCommand]:
     """Makes what is missing and mends what differs; drops nothing. Does nothing on a replica."""
@@ -60,7 +71,8 @@ def ensure(run: Run) -> Generator[StringCommand]:
         return
     suspected = tuple(filter(plain, live["with_login_trigger"]))
     guarded = host.get_fact(Guarded, port=port, names=suspected) if suspected else None
-    sql = statements(run.cluster, run.vault, live, guarded or ())
+    probe = host.get_fact(ProbeOwner, port=port) if paths.PROBE_DATABASE in live["databases"] else None
+    sql = statements(run.cluster, run.vault, live, guarded or (), probe)
     for statement in sql:
         if not statement.startswith("\\"):
             said = statement.partition("\n")[0].partition(" login")[0]  # never the verifier, which comes after

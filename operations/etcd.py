@@ -6,20 +6,22 @@ import shlex
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from pyinfra import host
+from pyinfra import host, state
 from pyinfra.api import FactBase, StringCommand, operation
 
 from cluster import paths
 from cluster.etcd_membership import Member, join_plan, parse_members
 
-from .context import Run
+from .context import Run, warn
 from .managed import Managed, data_directory, directory, render, secret, write
 from .refusal import stop
 from .services import Unit, UnitFact, first_start, or_journal
 
 UNIT = "etcd.service"
 HEALTHY_TRIES = 15  # a second apart: an election after the last restart must have time to end
+WITHOUT_TRIES = 3  # where a member is left out of the run, most often because it is down: each takes 5 s then
 UNIT_FILE = f"/etc/systemd/system/{UNIT}"
+TRUSTED = f"{paths.ETCD_TLS}/ca.crt"
 
 
 def files(run: Run) -> list[Managed]:
@@ -31,7 +33,7 @@ def files(run: Run) -> list[Managed]:
         data_directory(run.cluster.etcd.data_directory, "etcd"),
         secret(f"{paths.ETCD_TLS}/server.key", pair.key, "etcd"),
         Managed(f"{paths.ETCD_TLS}/server.crt", pair.certificate.decode()),
-        Managed(f"{paths.ETCD_TLS}/ca.crt", run.vault.authorities["etcd"].certificate.decode()),
+        Managed(TRUSTED, run.vault.authorities["etcd"].certificate.decode()),
         Managed(paths.ETCD_CONFIG, render("etcd/etcd.env.j2", cluster=run.cluster, host=run.host)),
         Managed(UNIT_FILE, render("etcd/etcd.service.j2", cluster=run.cluster)),
     ]
@@ -79,9 +81,9 @@ def _membership(run: Run) -> Membership:
     return found or Membership()
 
 
-def _unit() -> Unit:
+def _unit(*files: str) -> Unit:
     # It reads its own certificate with each connection, but whom it trusts when it starts.
-    return host.get_fact(UnitFact, unit=UNIT, files=(paths.ETCD_CONFIG, f"{paths.ETCD_TLS}/ca.crt", UNIT_FILE)) or Unit()
+    return host.get_fact(UnitFact, unit=UNIT, files=files or (paths.ETCD_CONFIG, TRUSTED, UNIT_FILE)) or Unit()
 
 
 def _bootstrap_file(run: Run, state: str) -> Managed:
@@ -130,19 +132,37 @@ def join(run: Run) -> Generator[StringCommand]:
 def restart_if_outdated(run: Run) -> Generator[StringCommand]:
     """Restarts the member when its settings were written after it started. For one host at a time.
 
-    Refused while any member is unhealthy: with one of three down, a restart would take the majority. A member that stops
-    in order hands over the leadership first.
+    Not while any member is unhealthy: with one of three down, a restart would take the majority. Then the member goes on with
+    what it has, and the deploy, too: the restart stays due. Whom it trusts does not wait: each step to another authority counts
+    on the one before. A member that stops in order hands over the leadership first.
     """
     if not _unit().restart_due:
         return
-    yield or_journal(_all_healthy(run, "an etcd member is unhealthy, so this one is not restarted"), UNIT)
+    if state.is_executing and not _becomes_healthy(run):
+        if _unit(TRUSTED).restart_due:
+            yield from stop(
+                "a member of etcd is unhealthy, so this one is not restarted, which has to read whom it trusts: bring that one"
+                " back, and deploy again"
+            )
+        else:
+            warn(
+                f"{run.host.name}: etcd waits for a restart, and goes on with its former settings: not all of its members are"
+                " healthy. Deploy again when they are"
+            )
+        return
     yield or_journal(f"systemctl restart {UNIT}", UNIT)
-    yield or_journal(_all_healthy(run, "etcd is not healthy after the restart"), UNIT)
+    complaint = "{ echo 'etcd is not healthy after the restart' >&2; exit 1; }"
+    yield or_journal(f"{_healthy_soon(run)} || {complaint}", UNIT)
 
 
-def _all_healthy(run: Run, complaint: str) -> str:
-    """A command that waits until every member is healthy, and fails with the complaint when that takes too long."""
+def _becomes_healthy(run: Run) -> bool:
+    whole = all(member.name in run.surveys for member in run.cluster.etcd_hosts)
+    command = StringCommand(f"sh -c {shlex.quote(_healthy_soon(run, HEALTHY_TRIES if whole else WITHOUT_TRIES))}")
+    worked, _ = host.run_shell_command(command, _sudo=host.data.get("_sudo", False))
+    return worked
+
+
+def _healthy_soon(run: Run, tries: int = HEALTHY_TRIES) -> str:
+    """A command that waits until every member is healthy, and fails when that takes too long."""
     healthy = f"{paths.etcdctl(_endpoints(run))} endpoint health --command-timeout=5s >/dev/null 2>&1"
-    return (
-        f"i=0; until {healthy}; do i=$((i+1)); [ $i -lt {HEALTHY_TRIES} ] || {{ echo '{complaint}' >&2; exit 1; }}; sleep 1; done"
-    )
+    return f"( i=0; until {healthy}; do i=$((i+1)); [ $i -lt {tries} ] || exit 1; sleep 1; done )"

@@ -6,13 +6,14 @@ The package's own unit never runs: one process, as PostgreSQL's user, that upgra
 from __future__ import annotations
 
 import shlex
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 
 from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
 from cluster import paths, pooled_roles, pooling
 from cluster.databases import wanted_roles
+from cluster.topology import Cluster
 
 from .context import Run
 from .managed import Managed, directory, render, secret
@@ -22,7 +23,6 @@ USER = paths.POOL_USER  # as whom it runs, who may read its keys: nobody else's
 UNIT_FILE = "/etc/systemd/system/pgquorum-pool@.service"
 ANY_UNIT = "pgquorum-pool@*.service"
 TLS_FILES = tuple(f"{paths.POOL_TLS}/{name}" for name in ("server.key", "server.crt", "ca.crt"))
-ADDRESSES = {4: "0.0.0.0", 6: "::"}  # noqa: S104 - as HAProxy; who may come in is in hba.conf
 
 
 def files(run: Run) -> list[Managed]:
@@ -65,9 +65,8 @@ def _route(run: Run, route: pooling.Route) -> str:
 
 
 def _process(run: Run, process: pooling.Process) -> str:
-    addresses = [ADDRESSES[version] for version in run.cluster.address_versions]
     port = pooling.port(run.cluster, process.route)
-    return render("pgbouncer/process.ini.j2", cluster=run.cluster, process=process, port=port, addresses=addresses)
+    return render("pgbouncer/process.ini.j2", cluster=run.cluster, process=process, port=port)
 
 
 def _own(process: pooling.Process) -> str:
@@ -87,10 +86,21 @@ class Processes(FactBase[list[str]]):
         return [line for line in output if line and not line.endswith("@.service")]
 
 
+def in_the_way_of_others(cluster: Cluster, listeners: Iterable[tuple[int, str]]) -> list[pooling.Process]:
+    """The processes that listen, by `listeners` (port and unit), where the settings now have the pools of the other route."""
+    there = set(listeners)
+    ports = {route: pooling.port(cluster, route) for route in pooling.ROUTES}
+    return [
+        one
+        for one in pooling.processes(cluster)
+        if any((number, one.unit) in there for route, number in ports.items() if route != one.route)
+    ]
+
+
 @operation()
 def start(run: Run) -> Generator[StringCommand]:
     """Starts each process where it does not run, lets it read files that are newer than what it runs with, and starts it anew for
-    those that it only reads then. Ends those that are too many."""
+    those that it only reads then. Ends those that are too many, and stops those that listen where another one is to."""
     shared = (f"{paths.POOL}/hba.conf", paths.POOL_USERS, *TLS_FILES)
     wanted = pooling.processes(run.cluster)
     units = {
@@ -100,16 +110,21 @@ def start(run: Run) -> Generator[StringCommand]:
     surplus = [unit for unit in host.get_fact(Processes) or () if unit not in {one.unit for one in wanted}]
     if any(unit.stale for unit in units.values()):
         yield StringCommand("systemctl daemon-reload")
-    for one, unit in units.items():
-        if not (unit.active and unit.enabled):  # also where it runs, and was masked as packages were installed
-            yield or_journal(first_start(one.unit), one.unit)
-        if own[one].restart_due:
-            yield or_journal(f"systemctl restart {one.unit}", one.unit)
-        elif unit.reload_due:
-            yield or_journal(f"systemctl reload {one.unit}", one.unit)
+    # Before any is started: two may have a port together only where both say so, and none while another route's is still there.
     if surplus:
         gone = [f"{paths.POOL}/{unit.partition('@')[2].removesuffix('.service')}.ini" for unit in surplus]
         yield StringCommand(f"systemctl disable --now --quiet {' '.join(surplus)}; rm -f {' '.join(gone)}")
+    listeners = ((number, unit) for number, unit, _ in run.surveys[run.host.name].listeners)
+    in_the_way = in_the_way_of_others(run.cluster, listeners)
+    if in_the_way:
+        yield StringCommand(f"systemctl stop {' '.join(one.unit for one in in_the_way)}")
+    for one, unit in units.items():
+        if not (unit.active and unit.enabled):  # also where it runs, and was masked as packages were installed
+            yield or_journal(first_start(one.unit), one.unit)
+        if own[one].restart_due or one in in_the_way:
+            yield or_journal(f"systemctl restart {one.unit}", one.unit)
+        elif unit.reload_due:
+            yield or_journal(f"systemctl reload {one.unit}", one.unit)
 
 
 class Written(FactBase[bool]):

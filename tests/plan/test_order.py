@@ -7,7 +7,20 @@ import json
 import re
 
 import pytest
-from conftest import DATABASES, HOSTS, INVENTORY, PROXIES, SETTINGS, SURVEY, Rehearsal, Stage, living, on_disk
+from conftest import (
+    BLANK_HOST,
+    DATABASES,
+    HOSTS,
+    INVENTORY,
+    NO_DATABASES,
+    PROXIES,
+    SETTINGS,
+    SURVEY,
+    Rehearsal,
+    Stage,
+    living,
+    on_disk,
+)
 
 from cluster import paths
 from cluster.certificates import make_authority
@@ -196,16 +209,71 @@ def test_a_second_authority_is_read_by_all_that_run(stage: Stage) -> None:
     assert "cafile: /etc/patroni/tls/several-ca.crt" in run.commands[run.first(f"{WRITE}/etc/patroni/conf.d/patroni.yml")].stdin
 
 
-def test_no_etcd_member_restarts_while_another_is_ill(stage: Stage) -> None:
+def test_whoever_runs_lets_a_new_host_in_before_that_one_asks_for_a_copy(stage: Stage) -> None:
+    """Also where it is the first by name; and a copy that takes long is waited for, and told of."""
+    new, *there = DATABASES
+    lived = living(stage.deployed_before())
+    answers = [
+        (new, SURVEY, BLANK_HOST),
+        (".", SURVEY, lived),
+        (new, MEMBERS, [member_list(*there)]),
+        (".", MEMBERS, ["data", member_list(*there)]),
+        *((host, "systemctl show .*patroni.service.*patroni.yml", OUTDATED) for host in there),
+        (new, "^curl .*creating replica", ['"state": "creating replica"'], True),
+    ]
+    run = stage.rehearse("-y", answers=answers)
+    assert run.exit_code == 0, run.output
+    reloads, starts = run.executed("systemctl reload patroni.service"), run.executed(f"{START} patroni.service")
+    assert sorted(run.commands[n].host for n in reloads) == there
+    assert {run.commands[n].host for n in starts} == {new} and max(reloads) < min(starts)
+    assert [n for n in run.executed("/readiness", new) if n not in starts]
+    assert f"{new}: its data is being copied, and the deploy waits for that" in run.output
+
+
+@pytest.mark.parametrize(("says", "made"), [(["owner "], True), (["owner pgquorum_probe"], False), ([], False)])
+def test_the_table_of_the_clients_test_is_made_where_it_is_gone(stage: Stage, says: list[str], made: bool) -> None:
+    there = json.dumps(json.loads(NO_DATABASES) | {"databases": {"pgquorum": "pgquorum_probe"}})
     answers = [
         (".", SURVEY, living(stage.deployed_before())),
         (".", MEMBERS, ["data", member_list(*DATABASES)]),
-        (".", "systemctl show .*etcd.service", OUTDATED),
-        (".", HEALTH, None),
+        (DATABASES[0], "dathasloginevt", [there]),
+        (DATABASES[0], "psql.*connect .*pgquorum.*public.probe", says),
     ]
     run = stage.rehearse("-y", answers=answers)
-    assert run.exit_code != 0
+    assert run.exit_code == 0, run.output
+    (sql,) = (run.commands[n].stdin for n in run.executed("psql") if "create role" in run.commands[n].stdin)
+    assert ("create table if not exists probe" in sql) == made
+
+
+@pytest.mark.parametrize("trusts", [False, True])
+def test_no_etcd_member_restarts_while_another_is_ill(stage: Stage, trusts: bool) -> None:
+    """The deploy goes on all the same, even for one that takes back what made the restart due: unless another authority waits."""
+    answers = [
+        (".", SURVEY, living(stage.deployed_before())),
+        (".", MEMBERS, ["data", member_list(*DATABASES)]),
+        (".", "systemctl show .*etcd.service.* /etc/etcd/" + ("tls/ca.crt " if trusts else "etcd.env "), OUTDATED),
+        (".", HEALTH, None),
+        (".", "^false$", None),
+    ]
+    run = stage.rehearse("-y", answers=answers)
+    assert (run.exit_code != 0) == trusts, run.output
     assert run.executed("systemctl restart") == []
+    assert [run.output.count(f"{host}: etcd waits for a restart") for host in DATABASES] == [int(not trusts)] * 3
+    assert ("which has to read whom it trusts: bring that one back" in run.output) == trusts
+    assert bool(run.executed(f"{WRITE}/etc/haproxy/haproxy.cfg")) != trusts
+
+
+def test_where_a_member_is_left_out_nobody_waits_long_for_it_to_be_healthy(stage: Stage) -> None:
+    answers = [
+        (".", SURVEY, living(stage.deployed_before())),
+        (".", MEMBERS, ["data", member_list(*DATABASES)]),
+        (".", "systemctl show .*etcd.service.* /etc/etcd/etcd.env ", OUTDATED),
+        (".", HEALTH, None),
+    ]
+    run = stage.rehearse("-y", "--exclude", DATABASES[2], answers=answers)
+    assert run.exit_code == 0, run.output
+    asked = [run.commands[n].command for n in run.executed(HEALTH)]
+    assert len(asked) == 2 and all("[ $i -lt 3 ]" in command for command in asked)
 
 
 @pytest.mark.parametrize(

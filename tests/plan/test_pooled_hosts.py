@@ -157,6 +157,62 @@ def test_limits_follow_max_connections_when_postgresql_has_it(
     assert f"pool_size={size} " in pools
 
 
+SINCE = "Tue 2026-11-24 13:10:24.123456 UTC"
+RUNS = [
+    "ActiveState=active", "UnitFileState=enabled", "NeedDaemonReload=no", "FilesWritten=1.0",
+    f"StateChangeTimestamp={SINCE}", f"ExecMainStartTimestamp={SINCE}",
+]  # fmt: skip
+DUE = [*RUNS[:3], "FilesWritten=4000000000.0", *RUNS[4:]]
+
+
+def test_what_is_too_many_ends_before_one_is_started_that_shares_its_port_no_more(stage: Stage) -> None:
+    pool(stage)
+    answers: Answers = [
+        *living_cluster(stage, NO_DATABASES),
+        ("proxy1", "systemctl list-units --all", [*UNITS, "pgquorum-pool@write-2.service", "pgquorum-pool@read-2.service"]),
+        ("proxy1", "systemctl show .*pgquorum-pool@(write|read)-1.* /etc/pgquorum/pgbouncer/(write|read)-1.ini ", DUE),
+        ("proxy1", "systemctl show .*pgquorum-pool@", RUNS),
+    ]
+    run = stage.rehearse("-y", answers=answers)
+    assert run.exit_code == 0, run.output
+    ended = run.first("disable --now --quiet pgquorum-pool@write-2.service pgquorum-pool@read-2.service", "proxy1")
+    restarts = [run.first(f"systemctl restart {unit}", "proxy1") for unit in UNITS]
+    assert ended < min(restarts)
+
+
+@pytest.mark.parametrize(
+    ("write", "read", "stopped"),
+    [
+        (6433, 6432, UNITS),  # each where the other one was
+        (6433, 6434, UNITS[1:]),
+        (6431, 6432, UNITS[:1]),
+        (6532, 6533, ()),
+    ],
+)
+def test_who_listens_where_another_one_is_to_is_stopped_before_any_is_started(
+    stage: Stage, write: int, read: int, stopped: tuple[str, ...]
+) -> None:
+    stage.settings |= {"pooling_write_port": write, "pooling_read_port": read}
+    pool(stage, f"pooling_write_port = {write}\npooling_read_port = {read}\n")
+    (_, _, lived), *others = living_cluster(stage, NO_DATABASES)  # type: ignore[misc]
+    # The survey tells of the ports that the settings have.
+    listens = [
+        f"listener {port} {unit} pgbouncer" for port, unit in zip((6432, 6433), UNITS, strict=True) if port in (write, read)
+    ]
+    answers: Answers = [
+        ("proxy1", SURVEY, [*lived, *listens]), (".", SURVEY, lived), *others,
+        ("proxy1", "systemctl show .*pgquorum-pool@(write|read)-1.* /etc/pgquorum/pgbouncer/(write|read)-1.ini ", DUE),
+        ("proxy1", "systemctl show .*pgquorum-pool@", RUNS),
+    ]  # fmt: skip
+    run = stage.rehearse("-y", answers=answers)
+    assert run.exit_code == 0, run.output
+    restarts = [run.first(f"systemctl restart {unit}", "proxy1") for unit in UNITS]
+    stops = run.executed("systemctl stop pgquorum-pool@", "proxy1")
+    assert [run.commands[n].command for n in stops if n < min(restarts)] == [
+        f"systemctl stop {' '.join(stopped)}" for _ in stopped[:1]
+    ]
+
+
 def test_pools_that_do_not_fit_are_refused_before_anything_is_touched(stage: Stage) -> None:
     pool(stage)
     stage.write("group_data/haproxy.py", f"{POOLING}pooling_pool_size = 90\n")

@@ -6,7 +6,7 @@ import base64
 import json
 
 import pytest
-from conftest import BLANK_HOST, DATABASES, GIVEN, PROXIES, ROLES, SETTINGS, SURVEY, Rehearsal, Stage, living
+from conftest import BLANK_HOST, CIPHER, DATABASES, GIVEN, KEEPER, PROXIES, ROLES, SETTINGS, SURVEY, Rehearsal, Stage, living
 
 from cluster.certificates import make_authority
 from cluster.layout import Layout, Note, layout_of
@@ -150,7 +150,7 @@ DIAL = "/dev/tcp/10.0.0.3/"
 
 def shared(stage: Stage, **environment: str) -> list[str]:
     """The survey of a host that was deployed to before, with what held for all hosts then."""
-    stage.settings = {"postgres_roles": [{"name": "app"}], "postgres_databases": [{"name": "app", "owner": "app"}]}
+    stage.settings |= {"postgres_roles": [{"name": "app"}], "postgres_databases": [{"name": "app", "owner": "app"}]}
     cluster, vault = stage.cluster(), stage.deployed_before()
     layout = layout_of(cluster, digests(cluster, Vault(cluster, GIVEN | environment)))
     return [*living(vault), f"layout {Note(3, layout).text.strip()}"]
@@ -174,6 +174,14 @@ def test_hosts_that_are_down_may_be_left_out_and_those_that_run_where_nothing_di
     run = stage.rehearse("--dry", "--limit", DATABASES[0], answers=answers)
     assert run.exit_code == 0, run.output
     assert differs == any(DIAL in command.command for command in run.commands)
+    assert differs == ("not asked whether PostgreSQL would start there" in run.output)
+
+
+def test_the_last_slot_is_not_taken_while_a_host_is_down_that_has_a_copy(stage: Stage) -> None:
+    stage.settings["postgres_slots"] = [{"name": "orders", "database": "app"}]
+    lived = shared(stage)
+    run = stage.rehearse("--dry", "--exclude", DATABASES[2], answers=[(".", SURVEY, lived)])
+    refused(run, f"postgres_slots is empty, but was not, and {DATABASES[2]} may have copies of the slots")
 
 
 def test_a_library_that_a_host_lacks_is_refused_with_the_host(stage: Stage) -> None:
@@ -196,3 +204,32 @@ def test_an_sshd_that_was_narrowed_on_a_living_host_is_refused(stage: Stage) -> 
     lived = living(stage.deployed_before())
     run = stage.rehearse("-y", answers=[(DATABASES[2], SURVEY, [*lived, "ssh_sessions 2"]), (".", SURVEY, lived)])
     refused(run, f"{DATABASES[2]}: MaxSessions 2 in its sshd's configuration: should be at least 10")
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_another_password_for_backups_is_refused_where_there_are_any(stage: Stage, used: bool) -> None:
+    stage.keep_backups()
+    lived = shared(stage, **(CIPHER | {"PGQUORUM_PASSWORD_BACKUP_CIPHER": "another-password-before"}))
+    answers = [(".", SURVEY, lived), (KEEPER, "find /var/lib/pgbackrest/archive/shop", ["used"] if used else [])]
+    run = stage.rehearse("--dry", answers=answers)
+    if used:
+        refused(run, "the password of backup_cipher in ", "bring the old value back")
+        assert "this deploy changes it on all hosts" not in run.output
+    else:
+        assert run.exit_code == 0, run.output
+        assert "this deploy changes it on all hosts" in run.output
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_another_port_of_pgbackrests_is_refused_while_a_backup_is_being_made(stage: Stage, made: bool) -> None:
+    stage.keep_backups()
+    lived = living(stage.deployed_before())
+    answers = [
+        (".", SURVEY, lived),
+        (KEEPER, "^case .*tls-server-port", ["restarts", *["a backup is being made (incr)"] * made]),
+    ]
+    run = stage.rehearse("--dry", answers=answers)
+    if made:
+        refused(run, "backup_port = 8432: pgBackRest's servers restart for it, and @fake/keep1: a backup is being made (incr)")
+    else:
+        assert run.exit_code == 0, run.output

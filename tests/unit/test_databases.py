@@ -84,6 +84,19 @@ def test_a_role_that_differs_is_mended(shop: Cluster, vault: Vault, what: str, v
     assert line.startswith('alter role "app" login connection limit 20 password \'SCRAM-SHA-256$')
 
 
+def test_the_probes_table_is_made_wherever_it_is_not_and_is_its_own(shop: Cluster, vault: Vault) -> None:
+    """Dropped by hand, or lost between its database and itself: no client's test would ever pass again."""
+    live = as_wanted(shop, vault)
+    for known in ("pgquorum_probe", None):
+        assert statements(shop, vault, live, probe=known) == []
+    (made,) = statements(shop, vault, live, probe="")
+    assert made in statements(shop, vault, EMPTY)
+    assert made.startswith("\\connect pgquorum\nset role pgquorum_probe;\ncreate table if not exists probe (")
+    (given,) = statements(shop, vault, live, probe="postgres")
+    assert given == '\\connect pgquorum\nalter table public.probe owner to "pgquorum_probe";\n\\connect postgres'
+    assert sum("create table" in line for line in statements(shop, vault, EMPTY, probe="")) == 1
+
+
 @pytest.mark.parametrize("lacks", ["the database", "the membership"])
 def test_the_probe_may_make_tables_over_a_reserved_connection_too(shop: Cluster, vault: Vault, lacks: str) -> None:
     live = as_wanted(shop, vault)

@@ -116,6 +116,17 @@ def test_an_unfit_host_is_named_with_the_reason(is_: dict[str, Any], sentence: s
     assert found.startswith(sentence)
 
 
+def test_room_is_asked_for_where_data_is_still_to_be_made_and_nowhere_else() -> None:
+    """A living host whose disk is full can be deployed to: what mends that may be a setting."""
+    full = {"free_bytes": 5 * 1024**2}
+    assert judged({"db2": replace(LIVE, **full)}, LIVE) == []
+    assert judged({"proxy1": replace(BLANK, **full)}) == []
+    known = replace(LIVE, postgres_data="absent", etcd_data=True, **full)  # one that belongs to the cluster, and lost its data
+    for empty in (known, replace(known, postgres_data="empty")):
+        (found,) = judged({"db2": empty}, LIVE)
+        assert found.startswith("host db2: has 5 MiB free for data")
+
+
 def test_a_write_ahead_log_without_its_data_would_keep_a_copy_from_being_made() -> None:
     apart = cluster(postgres_wal_directory="/wal/shop")
     [found] = judged({"db2": replace(BLANK, postgres_wal=True)}, shop=apart)

@@ -17,6 +17,7 @@ from health.finding import Finding
 from health.reading import no_answer
 from health.rules import findings
 from health.rules.settings import pending_restarts
+from health.states import Disk
 from health.view import ClusterView, HostView
 
 SHOP = cluster()
@@ -269,6 +270,12 @@ def test_what_waits_for_a_restart_is_not_broken_but_pending(by: str) -> None:
 def test_a_flag_that_lags_behind_is_no_restart_that_is_needed() -> None:
     view = views.view(db2=views.database("db2", patroni=views.patroni("db2", pending_restart=True, waiting=("work_mem",))))
     assert pending_restarts(view, SHOP) == {}
+
+
+def test_a_full_disk_is_said_and_does_not_fail_the_deploy_that_may_mend_it() -> None:
+    full = views.view(db1=views.database("db1", disks=(Disk("/data", 100 * 1024**3, 1024**3),)))
+    assert told(full) == []
+    assert [line.rpartition(" ")[2] for line in remarks(full, SHOP, findings(full, SHOP))] == ["(disks.full)"]
 
 
 def test_what_the_owner_has_chosen_is_said_and_does_not_fail_a_deploy() -> None:

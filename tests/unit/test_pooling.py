@@ -238,6 +238,15 @@ def test_each_process_has_a_socket_and_a_number_of_its_own(run: Run) -> None:
     assert "app = host=10.0.0.9 port=5000 dbname=app" in written(run, "write.ini")
 
 
+def test_clients_by_another_kind_of_address_restart_no_process(run: Run) -> None:
+    """Where it listens is read at a start alone; who may come in at any time."""
+    of = pooled(client_networks=["10.0.0.0/24", "fd00::/64"], pooling_processes=2)
+    both = cast(Run, SimpleNamespace(cluster=of, vault=run.vault, host=of.host("proxy1")))
+    assert written(both, "write-1.ini") == written(run, "write-1.ini")
+    assert "\nlisten_addr = 0.0.0.0,::\n" in written(run, "write-1.ini")
+    assert "hostssl all all fd00::/64 scram-sha-256" in written(both, "hba.conf")
+
+
 def test_haproxy_lets_its_own_host_in_and_takes_it_for_many() -> None:
     """It would else give it the share of one client."""
     text = render("haproxy/haproxy.cfg.j2", cluster=pooled(), host=pooled().host("proxy1"))

@@ -30,7 +30,7 @@ from cluster.errors import ClusterError
 from cluster.recovery import archive_of, parse_as_of, parse_target
 from cluster.repositories import file_problems
 from cluster.repository_keys import keys_of
-from cluster.stores import asked_of, wrong
+from cluster.stores import asked_of, cipher_problems, used_command, wrong
 from cluster.tls import OPENSSL_SUITES
 from cluster.topology import Cluster
 from cluster.vault import Vault
@@ -550,3 +550,35 @@ def test_a_restore_goes_on_without_one_that_can_not_be_read_and_asks_it_for_noth
     assert reading(made) == " --repo=1" and read(made.text) == made and made.away == ("s3",)
     noted = {key: value for key, value in json.loads(made.text).items() if key != "away"}
     assert read(json.dumps(noted)).away == ()  # of one that an older version has begun
+
+
+@pytest.mark.parametrize("there", [None, "archive/shop/18-1", "backup/shop"])
+def test_a_directory_is_in_use_where_it_has_a_file_of_this_cluster_s(tmp_path: Path, there: str | None) -> None:
+    of = cluster(backup=True)
+    (tmp_path / "kept/archive/shop").mkdir(parents=True)
+    if there:
+        (tmp_path / "kept" / there).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "kept" / there / "file").write_text("")
+    command = used_command(of).replace(of.backup.directory, str(tmp_path / "kept"))
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert ("used" in lines) == bool(there)
+    assert bool(list(cipher_problems(of, "secrets/shop", {"keep1": lines}))) == bool(there)
+
+
+def test_another_password_for_backups_is_taken_for_new_places_alone() -> None:
+    def configured(of: Cluster) -> list[str]:
+        keeper = of.host("keep1")
+        return render("pgbackrest/pgbackrest.conf.j2", cluster=of, host=keeper).splitlines()
+
+    for name, entry, elsewhere in (("s3", S3, {"bucket": "another"}), ("away", SFTP, {"path": "/another"})):
+        deployed = cluster(backup=True, backup_repositories={name: entry})
+        moved = cluster(backup=True, backup_repositories={name: {**entry, **elsewhere}})
+        (said,) = cipher_problems(deployed, "secrets/shop", {"keep1": configured(deployed)})
+        assert f"nobody could read what lies in {name} (backup_repositories): bring the old value back" in said
+        assert "/etc/pgbackrest/conf.d/cipher.conf on keep1" in said
+        assert list(cipher_problems(moved, "secrets/shop", {"keep1": configured(deployed)})) == []
+        # Of whom nobody can tell: a host that is left out, or a new one that is to go on with the same place.
+        assert list(cipher_problems(moved, "secrets/shop", {})) and list(cipher_problems(moved, "secrets/shop", {"keep1": []}))
+    local = cluster(backup=True)
+    assert list(cipher_problems(local, "secrets/shop", {})) and not list(cipher_problems(local, "secrets/shop", {"keep1": []}))

@@ -12,7 +12,7 @@ import pytest
 from clusters import cluster
 
 from cluster.layout import Layout, layout_of, note_for, parse_note
-from cluster.shared import SETTINGS, changed, dial_command, digests, passwords, refusal
+from cluster.shared import SETTINGS, changed, dial_command, digests, passwords, refusal, slots_left, unasked
 from cluster.topology import Cluster
 from cluster.vault import Vault
 
@@ -117,3 +117,21 @@ def test_the_refusal_names_what_who_and_the_way() -> None:
         "durability, password rewind: not as db1 were deployed with, and the same for all hosts; but db2, proxy1 run and are left"
         " out by --limit or --exclude: deploy to all"
     )
+
+
+def test_the_last_slots_stay_while_a_host_is_away_that_would_not_start_with_its_copies(tmp_path: Path) -> None:
+    none = shop(tmp_path)
+    (said,) = slots_left(none, ["postgres_slots"], {"db3", "proxy1"})
+    assert said.startswith("postgres_slots is empty, but was not, and db3 may have copies of the slots") and "host.remove" in said
+    assert slots_left(none, ["postgres_slots"], {"proxy1"}) == []
+    assert slots_left(none, ["durability"], {"db3"}) == []
+    fewer = shop(tmp_path, postgres_slots=[{"name": "orders", "database": "app"}])
+    assert slots_left(fewer, ["postgres_slots"], {"db3"}) == []
+    assert slots_left(shop(tmp_path, postgres_parameters={"wal_level": "logical"}), ["postgres_slots"], {"db3"}) == []
+
+
+def test_who_was_not_asked_about_parameters_is_told(tmp_path: Path) -> None:
+    of = shop(tmp_path)
+    (said,) = unasked(of, ["postgres_parameters"], {"db3", "proxy1"})
+    assert said.startswith("db3: not asked whether PostgreSQL would start there")
+    assert unasked(of, ["postgres_parameters"], {"proxy1"}) == unasked(of, ["durability"], {"db3"}) == []

@@ -153,6 +153,14 @@ def test_a_password_that_came_from_the_environment_is_not_made_anew_when_it_is_m
     assert contents(found) == before
 
 
+def test_no_other_password_is_offered_for_the_one_that_alone_opens_the_backups(tmp_path: Path) -> None:
+    of = cluster(backup=True, secrets_directory=str(tmp_path))
+    saved(of, {"PGQUORUM_PASSWORD_BACKUP_CIPHER": "x" * 20})
+    with pytest.raises(ClusterError, match="without it nobody can read the backups") as refused:
+        saved(of)
+    assert "have a new one made" not in str(refused.value)
+
+
 UNUSABLE = ["", "elevenchars", "with a space in it", 'with"quote-in-it', "with'quote-in-it", "a\\backslash-x", "línea-acentuada"]
 
 
