@@ -191,7 +191,8 @@ class Guard:
 
     def _give_up(self, board: Board, leader: Value) -> None:
         sync = parse(board.sync.text, board.sync.revision) if board.sync else None
-        why = refusal(leader.text, sync, board.config.text if board.config else None, planned=board.failover is not None)
+        config, failover = (one.text if one else None for one in (board.config, board.failover))
+        why = refusal(leader.text, sync, config, failover)
         why = why or self._terms.refusal(time.monotonic())
         hosts = list(self._addresses)
         if not why and sync:

@@ -113,16 +113,16 @@ class Notes:
         return self._lease != 0
 
     def take_away(self, board: Board, silent: Sequence[str]) -> bool:
-        """Ends the leader's term, if all is as on the board: the leader key and its term, /sync, Patroni's configuration, that
-        no switchover is under way, and what each of those who are `silent` about the leader has said. Raises EtcdError, and
-        ValueError for what can't be understood."""
+        """Ends the leader's term, if all is as on the board: the leader key and its term, /sync, Patroni's configuration, the
+        switchover that may be asked for, and what each of those who are `silent` about the leader has said. Raises EtcdError,
+        and ValueError for what can't be understood."""
         assert board.leader and board.sync and board.config
         leader = f"{self._patroni}/leader"
         conditions = [
             Compare(leader, text=board.leader.text, created=board.leader.created),
             Compare(f"{self._patroni}/sync", revision=board.sync.revision),
             Compare(f"{self._patroni}/config", revision=board.config.revision),
-            Compare(f"{self._patroni}/failover", revision=0),
+            Compare(f"{self._patroni}/failover", revision=board.failover.revision if board.failover else 0),
             *(Compare(self._sightings[name], revision=board.revisions[name]) for name in silent),
         ]
         note = written(Yielded(board.leader.created, board.leader.text, board.leader.lease))

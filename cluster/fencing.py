@@ -101,9 +101,9 @@ def agreed(leader: str, term: int, sync: Configuration, hosts: Collection[str], 
     return ""
 
 
-def refusal(leader: str, sync: Configuration | None, config: str | None, planned: bool) -> str:
+def refusal(leader: str, sync: Configuration | None, config: str | None, failover: str | None) -> str:
     """Why a leader that is gone has to be waited for; empty where its key may be taken away. `config` is Patroni's dynamic
-    configuration, `planned` whether a failover or switchover was asked for. Raises ValueError for what can't be understood."""
+    configuration, `failover` what stands in its key of that name. Raises ValueError for what can't be understood."""
     settings: dict[str, Any] = json.loads(config or "{}")
     if settings.get("pause"):
         return "the cluster is paused"
@@ -111,9 +111,16 @@ def refusal(leader: str, sync: Configuration | None, config: str | None, planned
         return "replication is not synchronous by quorum"
     if sync.leader != leader:
         return f"/sync is of {sync.leader}'s time yet"
-    if planned:
+    if _asked_for(failover):
         return "a switchover is under way"
     return ""
+
+
+def _asked_for(failover: str | None) -> bool:
+    """Whether a failover or switchover was asked for. Patroni never deletes the key: it has `{}` in it ever after the first one
+    (patroni/dcs/__init__.py, manual_failover). Raises ValueError."""
+    asked = json.loads(failover or "{}")
+    return not isinstance(asked, dict) or bool(asked.get("leader") or asked.get("member"))
 
 
 def holds(term: int, promoted: Promotion | None, timeline: int | None) -> bool:

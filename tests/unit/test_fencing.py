@@ -46,27 +46,33 @@ def test_a_leader_does_not_judge_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "planned", "why"),
+    ("config", "failover", "why"),
     [
-        (QUORUM, False, ""),
-        (QUORUM, True, "a switchover is under way"),
-        (json.dumps({"synchronous_mode": "quorum", "pause": True}), False, "the cluster is paused"),
-        (json.dumps({"synchronous_mode": True}), False, "replication is not synchronous by quorum"),
-        (json.dumps({}), False, "replication is not synchronous by quorum"),
-        (None, False, "replication is not synchronous by quorum"),
+        (QUORUM, None, ""),
+        (QUORUM, "{}", ""),
+        (QUORUM, '{"leader":"db1","member":"db2"}', "a switchover is under way"),
+        (QUORUM, '{"leader":"db1"}', "a switchover is under way"),
+        (QUORUM, '{"member":"db2","scheduled_at":"2026-12-24T03:00:00+00:00"}', "a switchover is under way"),
+        (QUORUM, '"db1:db2"', "a switchover is under way"),
+        (json.dumps({"synchronous_mode": "quorum", "pause": True}), None, "the cluster is paused"),
+        (json.dumps({"synchronous_mode": True}), None, "replication is not synchronous by quorum"),
+        (json.dumps({}), None, "replication is not synchronous by quorum"),
+        (None, None, "replication is not synchronous by quorum"),
     ],
 )
-def test_what_is_left_to_the_lease(config: str | None, planned: bool, why: str) -> None:
-    assert refusal("db1", BOTH, config, planned=planned) == why
+def test_what_is_left_to_the_lease(config: str | None, failover: str | None, why: str) -> None:
+    assert refusal("db1", BOTH, config, failover) == why
 
 
 def test_a_sync_of_another_time_is_waited_for() -> None:
-    assert refusal("db2", BOTH, QUORUM, planned=False) == "/sync is of db1's time yet"
+    assert refusal("db2", BOTH, QUORUM, None) == "/sync is of db1's time yet"
 
 
 def test_a_configuration_that_says_nothing_is_no_permission() -> None:
     with pytest.raises(ValueError, match=r"Expecting"):
-        refusal("db1", BOTH, "{", planned=False)
+        refusal("db1", BOTH, "{", None)
+    with pytest.raises(ValueError, match=r"Expecting"):
+        refusal("db1", BOTH, QUORUM, "db1:db2")
 
 
 FENCE = Fence(20, "db2", ("db1",))

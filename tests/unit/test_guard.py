@@ -184,10 +184,18 @@ def test_what_is_left_to_the_lease(site: Site, differs: dict[str, Any]) -> None:
 
 
 def test_a_switchover_under_way_is_left_alone(site: Site) -> None:
-    site.etcd.put_if((), {"/service/shop/failover": "{}"})
+    site.etcd.put_if((), {"/service/shop/failover": '{"leader":"db1","member":"db2"}'})
     site.lose("db1")
     site.steps("db2", "db3")
     assert site.leader == "db1"
+
+
+def test_one_that_was_done_once_is_none_under_way(site: Site) -> None:
+    """Patroni leaves its key there, with nothing in it."""
+    site.etcd.put_if((), {"/service/shop/failover": "{}"})
+    site.lose("db1")
+    site.steps("db2", "db3")
+    assert site.leader is None
 
 
 def test_a_leader_that_is_new_is_waited_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
