@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from cluster.components import APART_TIMER
 from cluster.dynamic_config import described, difference, wanted_config
 
 from . import agents
+from .await_postgres import COPY_SECONDS, COPY_TOLD_SECONDS, await_postgres
 from .context import Run, warn
 from .managed import Managed, data_directory, directory, file_text, render, secret
 from .refusal import stop
@@ -37,13 +39,8 @@ CONFIRM_FILE = f"/etc/systemd/system/{CONFIRM_UNIT}"
 BESIDE = {WAKE_UNIT: (WAKE_FILE, *agents.written()), CONFIRM_UNIT: (CONFIRM_FILE, *agents.written(), *ETCD_TLS_FILES)}
 SEVERAL_TRUSTED = f"{paths.PATRONI_TLS}/several-ca.crt"
 FORMER = ("/usr/local/lib/pgquorum/wake-patroni.py",)  # what 0.1.0 has written, and nobody starts any more
-START_SECONDS = 120
-# A replica's data: until its first file is there, for which a backup may be looked for in vain before; and until all of it is.
-COPY_BEGINS_SECONDS, COPY_SECONDS = 300, 4 * 3600
-COPY_TOLD_SECONDS = 30  # a copy that takes longer is told of
 SALVAGE_SECONDS = 120  # so long a rewind waits at most for what it throws away to be copied
 ROUND_SECONDS = 5  # by which a round of Patroni's is longer than loop_wait at most
-RESTARTS = 3  # by systemd, while waiting: more won't help
 
 
 def files(run: Run) -> list[Managed]:
@@ -132,44 +129,22 @@ def start(run: Run) -> Generator[StringCommand]:
         yield StringCommand("systemctl daemon-reload")
     if unit.active and unit.enabled:
         return
-    asked = f"{_rest(run, '/readiness')} --fail --output /dev/null 2>/dev/null"
-    copied = f"""{_rest(run, "/patroni")} 2>/dev/null | grep -o '"state": "creating replica"'"""
-    data = run.cluster.postgres.data_directory
-    yield or_journal(f"{first_start(UNIT)} && {{ {waiting(asked, copied, data, COPY_TOLD_SECONDS)}; }}", UNIT)
-    if state.is_executing and _says(copied):
-        warn(
-            f"{run.host.name}: its data is being copied, and the deploy waits for that, {COPY_SECONDS // 3600} h at most: `invoke"
-            " status` shows how far it is. Ctrl-C ends the deploy and not the copy: deploy again when it is done"
-        )
-        yield or_journal(waiting(asked, copied, data), UNIT)
+    ready = f"{_rest(run, '/readiness')} --fail --output /dev/null 2>/dev/null"
+    copying = f"""{_rest(run, "/patroni")} 2>/dev/null | grep -q '"state": "creating replica"'"""
+    wait = partial(await_postgres, UNIT, ready, copying, run.cluster.postgres.data_directory)
+    yield or_journal(f"{first_start(UNIT)} && {{ {wait(COPY_TOLD_SECONDS)} }}", UNIT)
+    if state.is_executing:
+        if _succeeds(copying):
+            warn(
+                f"{run.host.name}: its data is being copied, and the deploy waits for that, {COPY_SECONDS // 3600} h at most:"
+                " `invoke status` shows how far it is. Ctrl-C ends the deploy and not the copy: deploy again when it is done"
+            )
+        yield or_journal(wait(), UNIT)  # at once where it is ready
 
 
-def _says(command: str) -> bool:
-    """Whether a command on this host prints anything."""
-    _, output = host.run_shell_command(StringCommand(command), _sudo=host.data.get("_sudo", False))
-    return bool(output.stdout.strip())
-
-
-def waiting(ready: str, copied: str, data: str, copied_for: int | None = None) -> str:
-    """A command that waits until PostgreSQL is `ready`, and fails where that takes too long. How long a copy to the directory
-    `data` takes, while `copied` succeeds, is bounded by COPY_SECONDS alone; after `copied_for` seconds of it the command ends."""
-    uptime = "$(cut -d. -f1 /proc/uptime)"  # a clock that nobody sets
-    restarts = f"$(systemctl show -P NRestarts {UNIT})"
-    copied = f"{copied} >/dev/null"
-    enough = "" if copied_for is None else f" || {{ [ $(({uptime} - begun)) -ge {copied_for} ] && {copied}; }}"
-    begins = f'if {copied}; then t={COPY_BEGINS_SECONDS}; [ -z "$(ls -A {shlex.quote(data)} 2>/dev/null)" ] || seen={uptime}; fi'
-    still = f"its data is still being copied after {COPY_SECONDS // 3600} h, and goes on to be: deploy again when it is done"
-
-    def fails(unless: str, why: str) -> str:
-        return f'[ {unless} ] || {{ echo "{why}" >&2; exit 1; }}; '
-
-    return (
-        f"r={restarts}; begun={uptime}; seen=$begun; until {ready}{enough}; do t={START_SECONDS}; {begins}; "
-        + fails(f"$(({restarts} - r)) -lt {RESTARTS}", f"{UNIT} starts and fails again and again")
-        + fails(f"$(({uptime} - begun)) -lt {COPY_SECONDS}", still)
-        + fails(f"$(({uptime} - seen)) -lt $t", "PostgreSQL is not ready after $t s")
-        + "sleep 0.25; done"
-    )
+def _succeeds(command: str) -> bool:
+    """Whether a command on this host does."""
+    return bool(host.run_shell_command(StringCommand(command), _sudo=host.data.get("_sudo", False))[0])
 
 
 @operation()
@@ -232,8 +207,9 @@ def sending(asked: str, patch: dict[str, Any], loop_wait: int) -> str:
     its files a moment ago, does so in its next round: until then it refuses a password that this deploy has changed."""
     tries = loop_wait + ROUND_SECONDS
     request = f"--fail-with-body --request PATCH --config - --output /dev/null --retry {tries} --retry-delay 1 --retry-all-errors"
+    request += f" --retry-max-time {tries}"
     why = (
-        f"Patroni does not take the dynamic configuration, tried again for {tries} s. Status 401: it has another password of"
-        f" rest_api than the secrets; it reads a new one after a reload (journalctl -u {UNIT})"
+        f"Patroni does not take the dynamic configuration, tried again for {tries} s. Where the status above is 401, it has"
+        f" another password of rest_api than the secrets; it reads a new one after a reload (journalctl -u {UNIT})"
     )
     return f"{asked} {request} --data {shlex.quote(json.dumps(patch))} || {{ echo {shlex.quote(why)} >&2; exit 1; }}"

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from operations import patroni
+from operations import await_postgres, patroni
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in (("START_SECONDS", 1), ("COPY_BEGINS_SECONDS", 3)):
-        monkeypatch.setattr(patroni, name, seconds)
+        monkeypatch.setattr(await_postgres, name, seconds)
 
 
 class Host:
@@ -35,7 +35,8 @@ class Host:
 
     def wait(self, copied_for: int | None = None) -> tuple[int, str, float]:
         """The exit code, what it says, and how many seconds it took."""
-        command = patroni.waiting(f"[ -e {self.ready} ]", f"[ -e {self.copied} ]", str(self.data), copied_for)
+        ready, copied = f"[ -e {self.ready} ]", f"[ -e {self.copied} ]"
+        command = await_postgres.await_postgres("patroni.service", ready, copied, str(self.data), copied_for)
         begun = time.monotonic()
         done = subprocess.run(
             ["sh", "-c", f"( {command} )"], env=self._environment, capture_output=True, text=True, check=False, timeout=60
@@ -72,12 +73,12 @@ def test_a_copy_takes_as_long_as_it_takes(tmp_path: Path) -> None:
 
 
 def test_but_not_for_ever_and_then_it_is_said_that_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patroni, "COPY_SECONDS", 4)
+    monkeypatch.setattr(await_postgres, "COPY_SECONDS", 4)
     host = Host(tmp_path)
     host.copied.touch()
     (host.data / "PG_VERSION").touch()
     code, said, _ = host.wait()
-    assert code == 1 and said.endswith("and goes on to be: deploy again when it is done")
+    assert code == 1 and said.endswith("and goes on to be: deploy again")
 
 
 def test_one_that_never_begins_is_none(tmp_path: Path) -> None:
@@ -85,6 +86,36 @@ def test_one_that_never_begins_is_none(tmp_path: Path) -> None:
     host = Host(tmp_path)
     host.copied.touch()
     assert host.wait()[:2] == (1, "PostgreSQL is not ready after 3 s")
+
+
+def test_what_was_written_meanwhile_is_replayed_for_as_long_as_that_takes(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.copied.touch()
+    (host.data / "PG_VERSION").touch()
+    threading.Timer(2.0, host.copied.unlink).start()
+    threading.Timer(6.0, host.ready.touch).start()
+    assert host.wait()[:2] == (0, "")
+
+
+def test_a_copy_that_fails_again_and_again_ends_it(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.copied.touch()
+    going = True
+
+    def fails() -> None:
+        while going:
+            (host.data / "PG_VERSION").touch()
+            time.sleep(0.7)
+            (host.data / "PG_VERSION").unlink()
+            time.sleep(0.7)
+
+    copy = threading.Thread(target=fails)
+    copy.start()
+    try:
+        assert host.wait()[:2] == (1, "its copy of the data fails again and again")
+    finally:
+        going = False
+        copy.join()
 
 
 def test_one_that_takes_long_is_to_be_told_of(tmp_path: Path) -> None:
