@@ -218,6 +218,7 @@ def refuse_running(spec: Spec) -> None:
 def fetch(spec: Spec) -> None:
     """Begins to restore a backup into the data directory, whatever an earlier try has left there."""
     end_unit()
+    refuse_running(spec)
     data = Path(spec["data"])
     data_directory.clear(data)
     data_directory.make(data)

@@ -253,14 +253,21 @@ class RestoreActions:
                 raise ClusterError(f"not healthy after {HEALTHY_SECONDS} s: {'; '.join(map(str, problems))}")
             self._interrupts.sleep(LOOK_SECONDS)
 
-    def begin_backup(self) -> None:
-        """A full backup is begun, by which none of those expires that lead back; how long that takes is not waited for."""
+    def let_none_expire(self) -> None:
+        """By the next full backup none of those expires that lead back."""
         directory, user = paths.BACKUP_BEGUN, paths.BACKUP_USER
         # By its owner: what that has put in the place of the file is written with its rights.
         note = shlex.quote(f"echo PGBACKREST_EXPIRE_AUTO=n >{directory}/full{paths.EXPIRES_NONE}")
         keep = f"{{ [ -d {directory} ] || install -d -o {user} {directory}; }} && runuser -u {user} -- sh -c {note}"
         for host in self._cluster.backup_hosts:
-            answer = self._fleet.run(host.name, f"{keep} && systemctl start --no-block pgquorum-backup@full.service")
+            answer = self._fleet.run(host.name, keep)
+            if not answer.ok:
+                raise ClusterError(f"{host.name}: its backups could not be kept from expiring: {answer.problem}")
+
+    def begin_backup(self) -> None:
+        """A full backup is begun; how long that takes is not waited for."""
+        for host in self._cluster.backup_hosts:
+            answer = self._fleet.run(host.name, "systemctl start --no-block pgquorum-backup@full.service")
             if not answer.ok:
                 raise ClusterError(f"{host.name}: no backup could be begun: {answer.problem}")
 

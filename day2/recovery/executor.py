@@ -11,7 +11,7 @@ from cluster.recovery import Target
 
 from .actions import RestoreActions
 from .arrival import Arrival, outrun
-from .plan import Restore, back, left
+from .plan import Restore, back, left, spent
 from .steps import (
     ArchiveRest,
     AwaitReplicas,
@@ -64,8 +64,14 @@ def carry_out(restore: Restore, target: Target, actions: RestoreActions, say: To
 
 def call_off(restore: Restore, actions: RestoreActions, say: Told, did: Told) -> None:
     """Takes the steps that put all back, each of which may be done again. Raises as `carry_out` does."""
+    noted = False
     for step in back(restore):
         actions.check_interrupted()
+        if not noted and not isinstance(step, Clear):
+            # From here on data lies where it lives. Whoever comes again must not delete what a replica has copied since, nor
+            # restore over it as if that were the rest of an earlier try.
+            actions.note(replace(restore, done=0, spent=spent(restore)))
+            noted = True
         say(step)
         execute(step, actions)
         did(step)
@@ -88,6 +94,7 @@ def execute(step: RestoreStep, actions: RestoreActions) -> None:
         case ForgetCourse(host):
             actions.forget_course(host)
         case Lead(host):
+            actions.let_none_expire()  # before: a scheduled backup may begin as soon as somebody leads
             actions.lead(host)
         case Follow(hosts):
             actions.start(hosts)

@@ -160,6 +160,10 @@ def restores(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     on_hosts = [host.restoring for host in view.hosts.values() if host.restoring]
     if noted := (best.restore if best else {}) or max(on_hosts, key=lambda one: one.get("done", -1), default={}):
         to, began, host = (noted.get(name) for name in ("to", "began", "host"))
+        if to is None:  # it was cut off before more was noted there
+            text = "Patroni is held for a restore of which nothing more is known: `invoke restore` to its end lets it go"
+            yield finding("restore.unfinished", "restore", text)
+            return
         text = f"a restore to {to} on {host}, begun at {began}, is under way or was interrupted"
         yield finding(
             "restore.unfinished", "restore", f"{text}: `invoke restore --to {to!r}` goes on with it, --cancel calls it off"

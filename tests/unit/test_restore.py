@@ -38,9 +38,11 @@ from day2.recovery.plan import (
     left,
     marks,
     may_lead,
+    overtaken,
     place,
     planned,
     read,
+    spent,
     steps,
 )
 from day2.recovery.way_back import WayBack, ways_back
@@ -308,6 +310,25 @@ def test_one_can_be_called_off_until_etcd_forgets_or_data_is_deleted() -> None:
     actions = Acting()
     call_off(made(done=10), actions, lambda step: None, lambda step: None)  # type: ignore[arg-type]
     assert actions.calls == ["put_back"] * 3 + ["pass_over", "start", "await_replicas", "noted_off"]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_calling_off_that_was_cut_off_harms_no_data_that_lives_again(*, keep: bool) -> None:
+    """Another call neither deletes what a replica copies anew, nor does the restore go on over a cluster that leads."""
+    actions, unfinished = Acting(fails="await_replicas"), made(done=10) if keep else discarding(done=7)
+    with pytest.raises(ClusterError):
+        call_off(unfinished, actions, lambda step: None, lambda step: None)  # type: ignore[arg-type]
+    assert actions.last and overtaken(actions.last, led=True)
+    again = [type(step) for step in back(actions.last)]
+    assert recovery_steps.Clear not in again and (recovery_steps.PassOver in again) is (spent(unfinished) > 0)
+    assert final(actions.last) is None
+
+
+def test_what_was_to_be_deleted_is_before_calling_off_says_that_all_is_as_before() -> None:
+    actions = Acting(fails="clear")
+    with pytest.raises(ClusterError):
+        call_off(discarding(done=7), actions, lambda step: None, lambda step: None)  # type: ignore[arg-type]
+    assert actions.noted == []
 
 
 def test_a_number_is_passed_over_only_where_the_restored_server_may_have_begun_it() -> None:

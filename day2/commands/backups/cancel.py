@@ -34,6 +34,8 @@ def call_off(cluster: Cluster, *, to: str | None, dry: bool, yes: bool, as_json:
     out = console(as_json=as_json)
     with changing(cluster, "restore --cancel", dry=dry) as (fleet, _, view):
         noted, interrupts = notes(fleet, cluster), Interrupts(lambda text: out.print(GOES_ON))
+        if NOTE not in noted and (against := [*reachable(view, cluster)]):  # hosts are asked for what they know of one
+            raise ClusterError("\n".join(["no restore can be called off now:", *(f"  - {one}" for one in against)]))
         actions = RestoreActions(fleet, cluster, interrupts, partial(tell, out))
         unfinished = read(noted[NOTE]) if NOTE in noted else actions.noted_on_hosts()
         if unfinished is None:

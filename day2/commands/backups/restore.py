@@ -116,7 +116,7 @@ def reasons(going: Restore, away: Mapping[str, str]) -> dict[str, str]:
 
 def proven(view: ClusterView, cluster: Cluster, label: str) -> bool | None:
     """Whether the last drill of the backup has passed; None where there was none, or that can't be seen."""
-    states = [view.hosts[host.name].backups for host in cluster.backup_hosts]
+    states = [view.backups_of(host.name) for host in cluster.backup_hosts]
     return next((state.proven[label].passed for state in states if state and label in state.proven), None)
 
 
