@@ -137,7 +137,7 @@ def main(specification: Specification) -> int:
     while True:
         if left:
             with suppress(OSError):  # as long as there is no PostgreSQL
-                take_back(session, specification.patroni)
+                take_back(session)
                 session.leave()
                 left = False
         try:

@@ -106,6 +106,7 @@ def choose(file: Path, waits: bool) -> None:
     beside = file.with_suffix(".new")
     with beside.open("wb") as text:
         text.writelines(line + b"\n" for line in (*lines, *([STANDBYS + b" = '*'"] if waits else [])))
+        text.flush()
         os.fsync(text.fileno())
     shutil.copymode(file, beside)
     beside.replace(file)

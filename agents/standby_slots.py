@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable
 
 from agents.keys import Keys
 from agents.session import Session
@@ -38,11 +37,11 @@ DROP_FORMER = (
 )
 
 
-def take_back(session: Session, members: Iterable[str]) -> None:
-    """Resets the parameter where it has nothing but what is set here: that of somebody else, who names other slots, stays. Raises
-    OSError when PostgreSQL does not answer."""
+def take_back(session: Session) -> None:
+    """Resets the parameter where it names the slot that there never is, for which a consumer would wait for ever. Any other value
+    may be somebody's own, who has made failover slots by hand. Raises OSError when PostgreSQL does not answer."""
     found = session.ask(LEFT)["set"]
-    if found is None or {name.strip(' "') for name in found.split(",")} - {"", NOT_YET, *map(slot_name, members)}:
+    if found != NOT_YET:
         return
     session.ask(f"ALTER SYSTEM RESET {STANDBYS_FIRST};", READ_AGAIN)
     print(f"{STANDBYS_FIRST} = '{found}' is taken back: the settings have no logical slots", file=sys.stderr, flush=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from stores import Store, sync
@@ -113,8 +112,8 @@ def test_what_is_left_of_logical_slots_is_taken_back_once_as_soon_as_there_is_a_
         if len(steps) == 4:
             raise KeyboardInterrupt
 
-    def take_back(session: object, members: Any) -> None:
-        tries.append(tuple(members))
+    def take_back(session: object) -> None:
+        tries.append(session)
         if len(tries) == 1:
             raise OSError("no server")
 
@@ -130,4 +129,4 @@ def test_what_is_left_of_logical_slots_is_taken_back_once_as_soon_as_there_is_a_
     of = Specification("db1", "shop", (), {"db1": "x", "db2": "y"}, "", "", "", 5432, "", logical_slots=logical_slots)
     with pytest.raises(KeyboardInterrupt):
         confirm_quorum.main(of)
-    assert tries == [("db1", "db2")] * asked
+    assert len(tries) == asked
