@@ -7,7 +7,7 @@ what other tables of the host's own say, is left alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
@@ -48,14 +48,14 @@ class Door:
     together: int | None = None
 
 
-def doors(cluster: Cluster, host: Host, ssh_port: int | None = None) -> tuple[Door, ...]:
-    """The doors of a host, by port. `ssh_port` is that of its sshd, as the host itself says: the one that the operator dials may
-    be in the configuration of SSH alone, or be another than the host's."""
+def doors(cluster: Cluster, host: Host, ssh_ports: Collection[int] = ()) -> tuple[Door, ...]:
+    """The doors of a host, by port. `ssh_ports` are those of its sshd, as the host itself says: the one that the operator dials
+    may be in the configuration of SSH alone, or be another than the host's."""
     found = [_door(cluster, setting, sources) for setting, sources in _dialled(cluster, host).items()]
     if cluster.all.operator_networks:
-        port = ssh_port or host.settings.ssh_port or SSH_PORT
         members = Networks.of(member.address for member in cluster.hosts)
-        found.append(Door(port, members, Networks.of(cluster.all.operator_networks)))
+        networks = Networks.of(cluster.all.operator_networks)
+        found += [Door(port, members, networks) for port in ssh_ports or (host.settings.ssh_port or SSH_PORT,)]
     return tuple(sorted(found, key=lambda door: door.port))
 
 

@@ -49,7 +49,7 @@ class HostSurvey:
     ipv6: bool = True  # the kernel has it
     networks: tuple[tuple[str, str], ...] = ()  # its addresses: the interface, and the address with its network's prefix
     listeners: tuple[tuple[int, str, str], ...] = ()  # on ports of the cluster's: the port, systemd's unit, the program
-    ssh_port: int | None = None  # of its sshd, at which this run is connected; None where that is not known
+    ssh_ports: tuple[int, ...] = ()  # of its sshd: what that says, and the one at which this run is connected
     ssh_sessions: int | None = None  # sshd's MaxSessions; None where it can't be asked
     no_times: tuple[str, ...] = ()  # settings of timers that systemd there does not take
     answered: bool = False  # another host of a proxy's network has the address that the proxies are to have
@@ -123,7 +123,9 @@ for p in {places}; do  # a link may be PostgreSQL's user's, whose words must be 
 done
 [ -e /proc/net/if_inet6 ] && echo "ipv6 yes"
 ip -o address show 2>/dev/null | while read -r _ interface _ network _; do echo "network $interface $network"; done
-echo "ssh_sessions $(/usr/sbin/sshd -T 2>/dev/null | grep -i '^maxsessions ')"
+sshd=$(/usr/sbin/sshd -T 2>/dev/null)
+echo "ssh_sessions $(echo "$sshd" | grep -i '^maxsessions ')"
+echo "$sshd" | sed -n 's/^port /ssh_port /p'
 command -v systemd-analyze >/dev/null && {{
 {timers}
 }}
@@ -241,7 +243,7 @@ def parse_survey(lines: list[str], now: float) -> HostSurvey:
         places=tuple(_each("place", lines)),
         ipv6=said.get("ipv6") == "yes",
         networks=tuple(_each("network", lines)),
-        ssh_port=int(port) if (port := said.get("ssh_port", "")).isdecimal() else None,
+        ssh_ports=tuple(sorted({int(port) for line in lines if (port := line.removeprefix("ssh_port ")).isdecimal()})),
         ssh_sessions=int(said["ssh_sessions"].split()[-1]) if said.get("ssh_sessions") else None,
         no_times=tuple(setting for setting, _ in _each("no_time", lines)),
         listeners=tuple(

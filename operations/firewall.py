@@ -45,7 +45,7 @@ _KEEP = (
 
 def rules(run: Run) -> Managed:
     """The filter's rules for the host that deploy.py is being loaded for."""
-    there = doors(run.cluster, run.host, run.surveys[host.name].ssh_port)
+    there = doors(run.cluster, run.host, run.surveys[host.name].ssh_ports)
     text = render("firewall/pgquorum.nft.j2", doors=there, vrrp=vrrp_peers(run.cluster, run.host))
     return Managed(paths.FIREWALL_RULES, text, mode="600", check="nft --check --file {}")
 

@@ -75,8 +75,8 @@ def test_ssh_is_left_alone_unless_it_is_said_where_the_operator_is() -> None:
     of = cluster({"db1": {"ssh_port": 2222}}, operator_networks=["192.0.2.0/24"], firewall=True)
     assert 2222 in by_port(of, "db1") and 22 not in by_port(of, "db1")
     # What its sshd says counts: the port may be in SSH's configuration alone, or lead to another one of the host's.
-    assert [door.port for door in doors(of, of.host("db1"), 2223) if door.port < 2300] == [2223]
-    assert [door.port for door in doors(of, of.host("db2"), 2222) if door.port < 2300] == [2222]
+    assert [door.port for door in doors(of, of.host("db1"), (2223,)) if door.port < 2300] == [2223]
+    assert [door.port for door in doors(of, of.host("db2"), (22, 2222)) if door.port < 2300] == [22, 2222]
 
 
 def test_nobody_believes_ssh_closed_where_there_is_no_filter() -> None:

@@ -194,16 +194,17 @@ def test_the_survey_of_a_host() -> None:
         patroni_scope="shop", postgres_service=True, free_bytes=123456789, clock_offset=0.5,
     )  # fmt: skip
     assert survey.belongs_to["id"] == ID
-    assert [parse_survey([line], 0.0).ssh_port for line in ("ssh_port 2222", "ssh_port ", "uid 0")] == [2222, None, None]
+    told = [["ssh_port 2222", "ssh_port 22", "ssh_port 2222"], ["ssh_port "], ["uid 0"]]
+    assert [parse_survey(lines, 0.0).ssh_ports for lines in told] == [(22, 2222), (), ()]
 
 
 @pytest.mark.parametrize(
-    ("connection", "port"), [("192.0.2.1 40000 10.0.0.1 2222", 2222), ("fd00::1 40000 fd00::2 22", 22), ("", None)]
+    ("connection", "ports"), [("192.0.2.1 40000 10.0.0.1 2222", (2222,)), ("fd00::1 40000 fd00::2 22", (22,)), ("", ())]
 )
-def test_the_port_at_which_a_run_is_connected_is_the_hosts_own(connection: str, port: int | None) -> None:
+def test_the_port_at_which_a_run_is_connected_is_the_hosts_own(connection: str, ports: tuple[int, ...]) -> None:
     asked = survey_command(SHOP).partition(";")[0]
     said = subprocess.run(["sh", "-c", asked], env={"SSH_CONNECTION": connection}, capture_output=True, text=True, check=True)
-    assert parse_survey(said.stdout.splitlines(), 0.0).ssh_port == port
+    assert parse_survey(said.stdout.splitlines(), 0.0).ssh_ports == ports
 
 
 def test_a_proxy_that_can_not_listen_where_clients_come_from_is_refused() -> None:
