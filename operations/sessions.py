@@ -45,7 +45,8 @@ def as_it_runs(state: State, cluster: Cluster, names: Collection[str]) -> Cluste
     fewest = Sessions(min(one.all for one in less.values()), min(one.for_applications for one in less.values()))
     warn(
         f"PostgreSQL on {', '.join(sorted(less))} has {fewest.for_applications} connections for applications until `invoke"
-        f" rolling-restart`, and {cluster.for_applications} after it: what is made of that (limits of roles without a"
-        " connection_limit, pools, the packet filter, HAProxy) keeps to what there is; deploy again after the restart"
+        f" rolling-restart` (or as long as ALTER SYSTEM says so there), and {cluster.for_applications} after it: what is made of"
+        " that (limits of roles without a connection_limit, pools, the packet filter, HAProxy) keeps to what there is; deploy"
+        " again after the restart"
     )
     return replace(cluster, running=fewest)

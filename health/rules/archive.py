@@ -64,7 +64,9 @@ def kept(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         return
     replicas = [view.hosts[host.name].postgres for host in cluster.postgres_hosts if host.name != name]
     begins = [keeps_from(state) for state in replicas if state]
-    if begins and not any(begin is not None and begin <= archived_to + ON_ITS_WAY for begin in begins):
+    if not begins:  # there is no replica, or none that says anything
+        return
+    if not any(begin is not None and begin <= archived_to + ON_ITS_WAY for begin in begins):
         text = f"no replica has all of the {gib(waiting)} of write-ahead log that are not archived (max_slot_wal_keep_size)"
         yield finding("archive.unkept", name, f"{text}: if {name} were lost now, the archive would have a hole: {RUNBOOK}")
         return

@@ -15,7 +15,7 @@ from clients import Writers
 from commands import finish, invoke, start
 from helpers import Site
 from hosts import DATA, DATABASES, SPEC, wait_until
-from keeping import HOST, ONLY_WITH_BACKUPS, archived, info, labels, rules
+from keeping import HOST, ONLY_WITH_BACKUPS, archived, info, labels, rules, written
 
 pytestmark = [pytest.mark.usefixtures("healed"), ONLY_WITH_BACKUPS]
 UNIT, GUARD = "pgquorum-backup-drill.service", "pgquorum-hold-replay.service"
@@ -282,7 +282,9 @@ def cloned(backed_up: Site) -> Iterator[str]:
 
 
 def test_a_clone_shows_the_past_beside_the_cluster_until_it_is_removed(backed_up: Site, cloned: str) -> None:
-    before, archive = backed_up.postmasters(), archived(backed_up)[:8]
+    name = written(backed_up)  # the one who leads may have begun its timeline a moment ago
+    wait_until(lambda: archived(backed_up) >= name, "what was written is archived")
+    before = backed_up.postmasters()
     code, out, err = invoke(backed_up, "backup.clone", "--to", cloned, seconds=SECONDS)
     assert code == 0, out + err
     (line,) = [line.strip() for line in out.splitlines() if line.strip().startswith("ssh -t ")]
@@ -298,8 +300,8 @@ def test_a_clone_shows_the_past_beside_the_cluster_until_it_is_removed(backed_up
     assert nothing_is_left(backed_up) and "backups.clone" not in rules(backed_up)
     assert backed_up.on(HOST, f"pgrep -f -- '{PLACE[HOST]}/[c]lone' || true") == ""
     assert backed_up.postmasters() == before
-    written = backed_up.psql(backed_up.leader(), "select pg_walfile_name(pg_current_wal_lsn())")
-    assert archived(backed_up)[:8] == archive == written[:8]
+    writes = backed_up.psql(backed_up.leader(), "select pg_walfile_name(pg_current_wal_lsn())")
+    assert archived(backed_up)[:8] == name[:8] == writes[:8]
     assert backed_up.psql(backed_up.leader(), "select to_regclass('cloned')", "app") == ""
 
 
