@@ -28,6 +28,8 @@ STORE_FILES = f"/etc/pgbackrest/ca-*.crt /etc/pgbackrest/sftp-*.key {paths.archi
 BACKUP_FILE = "/etc/systemd/system/pgquorum-backup@.service"
 # A new archive_command is in force when Patroni has come round to it; then a file has to get to the archive.
 CHECKS, CHECK_SECONDS = 15, 20
+# pgBackRest's code where another of its processes has the lock, and for how many seconds that is waited for.
+LOCKED, LOCKED_SECONDS = 50, 60
 # Before an empty repository becomes this cluster's: it could not become the other one's any more.
 ANOTHER = (
     "{others} in backup_repositories has the backups of another cluster than the one that runs here. Where all database hosts"
@@ -181,7 +183,15 @@ def make_stanza(run: Run) -> Generator[StringCommand]:
         if others := of_another_cluster(run, found):
             yield from stop(ANOTHER.format(others=others))
             return
-        yield StringCommand(paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, "stanza-create"))
+        yield StringCommand(unlocked(paths.pgbackrest(run.cluster.name, paths.BACKUP_USER, "stanza-create")))
+
+
+def unlocked(command: str) -> str:
+    """That command of pgBackRest's, tried again while another has the lock: a server that was started a moment ago tries to
+    archive what it has, and has it while it is refused."""
+    failed = f'[ $? = {LOCKED} ] && [ $n -lt {LOCKED_SECONDS} ] || {{ echo "$said" >&2; exit 1; }}'
+    script = f"n=0; until said=$({command} 2>&1); do {failed}; n=$((n+1)); sleep 1; done"
+    return f"sh -c {shlex.quote(script)}"
 
 
 @operation()

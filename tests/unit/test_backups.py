@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from health.questions import questions
 from health.reading import backup_run, host_view
 from health.rules import blocking, findings
 from health.states import Archiver, Disk
+from operations import pgbackrest
 from operations.managed import render
 
 WITHOUT, WITH = cluster(), cluster(backup=True)
@@ -181,10 +183,12 @@ def test_what_a_restore_has_begun_expires_nothing_and_the_next_one_does_as_ever(
         asked.append(command)
         return CommandResult(host, 0)
 
-    RestoreActions(SimpleNamespace(run=run), WITH, None, print).begin_backup()  # type: ignore[arg-type]
+    actions = RestoreActions(SimpleNamespace(run=run), WITH, None, print)  # type: ignore[arg-type]
+    actions.let_none_expire()
+    actions.begin_backup()
     note = "/var/lib/pgquorum-backup/full.expires-none"
     assert f"runuser -u pgbackrest -- sh -c 'echo PGBACKREST_EXPIRE_AUTO=n >{note}'" in asked[0]
-    assert asked[0].endswith(" && systemctl start --no-block pgquorum-backup@full.service")
+    assert asked[1:] == ["systemctl start --no-block pgquorum-backup@full.service"]
     template = note.replace("full", "%i")
     assert f"EnvironmentFile=-{template}\n" in unit
     (removed,) = [line for line in unit.splitlines() if line.startswith("ExecStartPost=")]
@@ -299,3 +303,20 @@ def test_the_collector_asks_pgbackrest_and_systemd(tmp_path: Path, monkeypatch: 
     assert said["timers"] == {f"pgquorum-backup-{kind}.timer": "inactive" for kind in ("full", "incr", "drill")}
     assert said["drills"] == []
     assert said["runs"]["diff"] == {"ActiveState": "inactive", "ExecMainExitTimestamp": "@1000010"}
+
+
+@pytest.mark.parametrize(("code", "tries", "ends"), [(50, 2, 0), (50, 99, 1), (55, 1, 1)])
+def test_a_lock_of_another_is_waited_for_and_nothing_else(
+    code: int, tries: int, ends: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pgbackrest, "LOCKED_SECONDS", 2)
+    count = tmp_path / "count"
+    program = tmp_path / "pgbackrest"
+    program.write_text(
+        f"echo x >>{count}; [ $(wc -l <{count}) -ge {tries + (code != 50)} ] && exit; echo it is locked; exit {code}"
+    )
+    done = subprocess.run(
+        ["sh", "-c", pgbackrest.unlocked(f"sh {program}")], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr.strip()) == (ends, "it is locked" if ends else "")
+    assert len(count.read_text().split()) == {0: 2, 1: 3 if code == 50 else 1}[ends]
