@@ -10,7 +10,8 @@ from typing import Any
 from agents.parts.asking import SECONDS, note, run
 
 # PostgreSQL shows many words in its own way (`iso, dmy` as `ISO, DMY`, `on` as `pglz`), and this session has its own search_path.
-# So of a word that it took from a file, once it has read that, the running value is what the file says.
+# So of a word that it took from a file, once it has read that, the running value is what the file says. While a file is newer, as
+# after a failover, it is in PostgreSQL's way (cluster/parameters.py compares both).
 #
 # Of what PostgreSQL refuses in its files, an error without a file is of a parameter that was only taken out: it would
 # start, with the default. So it is after Patroni has begun recovery with `recovery_target = ''` and promoted the server.

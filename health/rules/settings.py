@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.dynamic_config import OWNED_KEY, difference, postgres_parameters, wanted_config
-from cluster.parameters import in_one_unit, known_parameters, normalize
+from cluster.parameters import in_one_unit, is_as, known_parameters
 from cluster.slots import STANDBYS_FIRST
 from cluster.topology import Cluster
 
@@ -57,9 +57,7 @@ def differing_parameters(host: HostView, cluster: Cluster) -> dict[str, str | No
     return {
         name: running.get(name)
         for name, value in postgres_parameters(cluster).items()
-        if name in known
-        and name != STANDBYS_FIRST
-        and (name not in running or normalize(name, running[name], version) != normalize(name, value, version))
+        if name in known and name != STANDBYS_FIRST and (name not in running or not is_as(name, running[name], value, version))
     }
 
 
