@@ -176,6 +176,8 @@ def postgres_state(said: dict[str, Any]) -> PostgresState:
         "subscriptions": tuple(Subscription(**one) for one in said["subscriptions"]),
         "unguarded": tuple(said["unguarded"]),
         "own_roles": own_roles.read(said["own_roles"]),
+        "missing_roles": tuple(said["missing_roles"]),
+        "missing_databases": tuple(said["missing_databases"]),
         "oldest_ids": OldestIds(**said["oldest_ids"]),
         "horizon": Horizon(**said["horizon"]) if said["horizon"] else None,
     })  # fmt: skip

@@ -60,6 +60,7 @@ RULES: tuple[Rule, ...] = (
     service.connections,
     pooling.pools,
     roles.own_roles,
+    roles.there,
     entry.entry,
     locks.locks,
     transactions.transactions,

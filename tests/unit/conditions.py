@@ -458,6 +458,14 @@ WORTH_KNOWING = {
         primary(own_roles=MORE_RIGHTS),
         "roles: rewinder has superuser, expires, is a member of pg_monitor, has app as a member, by hand: a deploy puts",
     ),
+    "a role of the settings that somebody has dropped": (
+        primary(missing_roles=("app",)),
+        "roles: role app of the settings is not there: a deploy makes it",
+    ),
+    "a database of the settings that somebody has dropped": (
+        primary(missing_databases=("shop",)),
+        "databases: database shop of the settings is not there: a deploy makes it, empty",
+    ),
     "a session with nearly all locks": (
         views.view(db1=views.database("db1", locks=LockTable(2.0, 5_120, 6_400, (HOLDER,)))),
         "db1: 5120 locks are held, and PostgreSQL promises 6400; 5110 of 5120 were held 2 s ago by process 4711",

@@ -33,6 +33,7 @@ POSTGRES: dict[str, Any] = {
     "synchronous_standby_names": "", "synchronous_commit": "on", "base_standbys": "*", "subscriptions": [], "unguarded": [],
     "own_roles": {"rewinder": {"may": ["login", "superuser"], "connection_limit": -1, "expires": False,
                                "member_of": [["pg_monitor", "postgres"]], "members": [], "settings": []}},
+    "missing_roles": ["app"], "missing_databases": [],
     "archiver": {"archived_wal": "A8", "archived": 5.0, "failed_wal": None, "failed": None, "waiting": 1, "oldest": 2.0},
     "senders": [{"name": "db2", "state": "streaming", "sync_state": "quorum", "received_lag": 0, "replayed_lag": 8,
                  "received_seconds": 0.0, "replayed_seconds": 0.1}],
@@ -99,6 +100,7 @@ def test_a_database_host() -> None:
     assert configurations.promoted == Promotion("db1", 20)
     assert host.patroni and 1 < host.patroni.dcs_age < 60
     assert host.postgres and host.postgres.senders[0].replayed_lag == 8 and host.postgres.base_standbys == "*"
+    assert (host.postgres.missing_roles, host.postgres.missing_databases) == (("app",), ())
     assert host.postgres.own_roles["rewinder"] == OwnRole(("login", "superuser"), member_of=(("pg_monitor", "postgres"),))
     assert host.certificates == {"/etc/etcd/tls/ca.crt": 3649}
     assert (host.cluster_name, host.deployed_by, host.last_deploy) == ("shop", "0.3.0", LastDeploy(17, "ab"))
@@ -184,6 +186,9 @@ def test_each_host_is_asked_by_its_roles() -> None:
     assert set(questions(SHOP, SHOP.host("db1"))) == always | of_databases
     assert set(questions(SHOP, SHOP.host("proxy1"))) == always | {"haproxy", "hold"}
     assert questions(SHOP, SHOP.host("db1"))["postgres"]["pooled"] == []
+    named = cluster(postgres_roles=[{"name": "app"}], postgres_databases=[{"name": "shop", "owner": "app"}])
+    asked = questions(named, named.host("db1"))["postgres"]
+    assert (asked["roles"], asked["databases"]) == (["app"], ["pgquorum", "shop"])
     kept = cluster(backup=True)
     assert set(questions(kept, kept.host("db1"))) == always | of_databases | {"drilled"}
 

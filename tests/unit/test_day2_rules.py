@@ -15,7 +15,7 @@ import health.rules
 from cluster.topology import Cluster
 from health.deployed import unmet
 from health.rules import RULES, findings, healthy
-from health.states import Disk, LockTable, Override
+from health.states import Disk, LockTable, Override, PoolerState
 from health.view import ClusterView
 
 SHOP = cluster()
@@ -241,3 +241,11 @@ def test_a_table_of_locks_that_is_just_not_nearly_full_is_no_matter() -> None:
 def test_a_disk_with_just_enough_room_is_no_matter() -> None:
     view = views.view(db1=views.database("db1", disks=(Disk("/data", 100 * 1024**3, 15 * 1024**3),)))
     assert told(view) == told(view, "warning") == []
+
+
+def test_a_role_that_was_dropped_is_told_once_where_there_are_pools() -> None:
+    view = views.backed_up(proxy1=views.pooler(pooler=PoolerState((), views.VERIFIERS | {"app": "one"})))
+    dropped = {name: replace(state, missing_roles=("app",)) for name in views.DATABASES if (state := view.hosts[name].postgres)}
+    hosts = {name: replace(view.hosts[name], postgres=state) for name, state in dropped.items()}
+    assert told(view, "warning") and "PgBouncer's file" in told(view, "warning")[0]
+    assert told(ClusterView(view.hosts | hosts), "warning") == ["roles: role app of the settings is not there: a deploy makes it"]
