@@ -179,6 +179,9 @@ CATALOGUE: dict[str, Condition] = {
     "restore.unfinished": _problem("a restore of the cluster is under way, or was interrupted"),
     # Settings
     "restart.pending": _warning("a setting waits for a restart of PostgreSQL"),
+    "settings.not-as-deployed": _warning(
+        "something that no deploy changes is not what was deployed, and a deploy would be refused"
+    ),
     "settings.not-in-etcd": _warning("Patroni's configuration in etcd is not what the settings say"),
     "settings.refused": _problem("PostgreSQL does not take a line of its configuration, and may not start with it"),
     "settings.altered": _warning("ALTER SYSTEM has set a parameter on a host"),

@@ -26,6 +26,7 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
         "packages": {"names": list(cluster.packages(host))},
         "libraries": {"units": list(UNITS)},
         "marker": {"path": paths.MARKER},
+        "layout": {"path": paths.LAYOUT},
         "last_deploy": {"path": paths.LAST_DEPLOY},
         "edited": {"path": paths.MANIFEST},
         "operator": {"path": paths.LOCK},

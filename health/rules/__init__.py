@@ -70,6 +70,7 @@ RULES: tuple[Rule, ...] = (
     archive.kept,
     archive.holes,
     backups.restores,
+    settings.as_deployed,
     settings.drift,
     settings.by_hand,
     settings.without_replica,

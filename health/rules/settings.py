@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cluster.dynamic_config import OWNED_KEY, difference, postgres_parameters, wanted_config
+from cluster.layout import changes, latest, layout_of
 from cluster.parameters import in_one_unit, is_as, known_parameters
 from cluster.slots import STANDBYS_FIRST
 from cluster.topology import Cluster
@@ -126,6 +127,13 @@ def without_replica(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         if host.postgres and host.postgres.base_standbys != wanted:
             text = f"started while no replica is there it {would}, and durability and without_replica say otherwise: deploy"
             yield finding("settings.without-replica", name, text)
+
+
+def as_deployed(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """What no deploy changes is as it was deployed. Where it is not, hosts are asked at the wrong place, and seem silent."""
+    note = latest(host.layout for host in view.hosts.values() if host.layout and host.cluster_name == cluster.name)
+    for sentence in changes(note.layout, layout_of(cluster)) if note else ():
+        yield finding("settings.not-as-deployed", "settings", f"not as deployed: {sentence}")
 
 
 def files(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

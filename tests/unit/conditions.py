@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import views
+from clusters import cluster
 
 from cluster import own_roles
+from cluster.layout import Note, layout_of
 from cluster.own_roles import OwnRole
 from health.backup_states import BackupRun, Clone, Repository
 from health.states import (
@@ -413,6 +415,10 @@ WORTH_KNOWING = {
     "a host that was off when something was deployed": (
         views.view(proxy1=views.proxy(last_deploy=replace(views.DEPLOYED, at=views.DEPLOYED.at - 60, settings="others"))),
         "deploy: that of 2026-11-30 19:00 (UTC) has left out proxy1: `pyinfra inventory.py deploy.py` brings what is missing",
+    ),
+    "settings that no deploy would take": (
+        views.view(db1=views.database("db1", layout=Note(2, layout_of(cluster(postgres_port=5431))))),
+        "settings: not as deployed: postgres_port = 5432: the cluster lives with 5431, and can't be changed: the hosts know each",
     ),
     "a parameter set by hand": (
         views.view(db2=views.database("db2", postgres=views.postgres("db2", altered={"jit": "off"}))),

@@ -12,6 +12,7 @@ from clusters import cluster
 from agents.sent import shipped
 from cluster.certificates import make_authority
 from cluster.last_deploy import LastDeploy
+from cluster.layout import Note, layout_of
 from cluster.own_roles import OwnRole
 from cluster.quorum import Promotion
 from day2.hosts.observe import view_of
@@ -86,6 +87,7 @@ def test_a_database_host() -> None:
             marker={"is": {"cluster": "shop", "id": "1", "deployed_from": "x", "version": "0.3.0"}},
             operator={"is": None},
             last_deploy={"is": {"at": 17, "settings": "ab"}},
+            layout={"is": Note(3, layout_of(SHOP)).text},
         )
     )
     assert host.problems == {}
@@ -104,6 +106,7 @@ def test_a_database_host() -> None:
     assert host.postgres.own_roles["rewinder"] == OwnRole(("login", "superuser"), member_of=(("pg_monitor", "postgres"),))
     assert host.certificates == {"/etc/etcd/tls/ca.crt": 3649}
     assert (host.cluster_name, host.deployed_by, host.last_deploy) == ("shop", "0.3.0", LastDeploy(17, "ab"))
+    assert host.layout == Note(3, layout_of(SHOP))
     assert host.clock is not None and abs(host.clock) < 30
 
 
@@ -181,7 +184,7 @@ def test_a_host_without_an_answer() -> None:
 
 
 def test_each_host_is_asked_by_its_roles() -> None:
-    always = {"units", "packages", "libraries", "marker", "last_deploy", "edited", "operator", "certificates", "disks"}
+    always = {"units", "packages", "libraries", "marker", "layout", "last_deploy", "edited", "operator", "certificates", "disks"}
     of_databases = {"etcd", "patroni", "postgres", "salvage", "locks", "watchdog", "failed_starts", "old_data", "restoring"}
     assert set(questions(SHOP, SHOP.host("db1"))) == always | of_databases
     assert set(questions(SHOP, SHOP.host("proxy1"))) == always | {"haproxy", "hold"}
