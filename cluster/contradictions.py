@@ -135,10 +135,33 @@ def _role_problems(cluster: Cluster) -> Iterator[str]:
             )
     for role in postgres.roles:
         for group in role.member_of:
-            if group not in roles and not group.startswith("pg_"):
-                yield f"postgres_roles: {role.name!r} is a member of {group!r}, which is not in postgres_roles"
+            yield from _member_problem(cluster, role.name, group, roles)
+    of = {role.name: role.member_of for role in postgres.roles}
+    yield from (f"postgres_roles: {name!r} is a member of itself, by its member_of" for name in of if name in _groups(of, name))
     for what, names in (("postgres_roles", roles), ("postgres_databases", [d.name for d in postgres.databases])):
         yield from (f"{what}: {name!r} is there {times} times" for name, times in Counter(names).items() if times > 1)
+
+
+def _member_problem(cluster: Cluster, role: str, group: str, roles: list[str]) -> Iterator[str]:
+    """Why a role can't be a member of another: the server would stop a deploy with that half way."""
+    is_member, version = f"postgres_roles: {role!r} is a member of {group!r}", cluster.postgres.version
+    own = [name for name, since in OF_POSTGRESQL.items() if since <= version]
+    if group == "pg_database_owner":
+        yield f"{is_member}, of which PostgreSQL lets nobody be one: whoever owns a database is"
+    elif group.startswith("pg_") and group not in own:
+        yield f"{is_member}, which PostgreSQL {version} does not have{did_you_mean(group, own)}"
+    elif not group.startswith("pg_") and group not in roles:
+        yield f"{is_member}, which is not in postgres_roles{did_you_mean(group, [*roles, *own])}"
+
+
+def _groups(of: dict[str, tuple[str, ...]], name: str) -> set[str]:
+    """What a role is a member of, also by way of others."""
+    found: set[str] = set()
+    new = [*of[name]]
+    while new:
+        found.add(group := new.pop())
+        new += [one for one in of.get(group, ()) if one not in found]
+    return found
 
 
 def _slot_problems(cluster: Cluster) -> Iterator[str]:
@@ -175,6 +198,15 @@ def _sender_problems(cluster: Cluster) -> Iterator[str]:
         )
 
 
+# The roles that PostgreSQL has by itself, each with the version from which on (no other may begin with pg_).
+OF_POSTGRESQL = dict.fromkeys(
+    (
+        "pg_checkpoint", "pg_create_subscription", "pg_database_owner", "pg_execute_server_program", "pg_maintain", "pg_monitor",
+        "pg_read_all_data", "pg_read_all_settings", "pg_read_all_stats", "pg_read_server_files", "pg_signal_backend",
+        "pg_stat_scan_tables", "pg_use_reserved_connections", "pg_write_all_data", "pg_write_server_files",
+    ),
+    17,
+) | {"pg_signal_autovacuum_worker": 18}  # fmt: skip
 # What one copy by pg_basebackup takes: for the data, and for what is written meanwhile.
 OF_A_COPY = 2
 # What pgBackRest needs as it is, where it archives.

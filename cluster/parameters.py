@@ -88,6 +88,10 @@ MEMORY_UNITS: dict[str, float] = {
     "TB": 1024**4,
 }
 TIME_UNITS = {"us": 0.001, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
+# Other words that a DateStyle may have for an order.
+DATE_ORDERS = {
+    "euro": "dmy", "european": "dmy", "us": "mdy", "noneuro": "mdy", "noneuropean": "mdy",
+}  # fmt: skip
 BOOLEANS = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
 
 
@@ -154,6 +158,30 @@ def normalize(name: str, value: object, version: int = NEWEST) -> object:
             return _number(parameter, text)
         case _:
             return text
+
+
+def is_as(name: str, running: object, wanted: object, version: int = NEWEST) -> bool:
+    """Whether a value that PostgreSQL tells of is the one that is wanted: it writes some in a way of its own, such as
+    `iso, dmy` as `ISO, DMY`. Raises ValueError for one that it would refuse."""
+    if normalize(name, running, version) == normalize(name, wanted, version):
+        return True
+    told, asked = str(running).strip(), str(wanted).strip()
+    match name:
+        case "DateStyle":  # what is not said, the style or the order, stays as it was
+            return _date_words(asked) <= _date_words(told)
+        case "client_encoding":
+            return re.sub(r"\W", "", told).lower() == re.sub(r"\W", "", asked).lower()
+        case "default_text_search_config":  # with the schema in which it was found
+            return "." not in asked and told.rpartition(".")[2] == asked
+        case "wal_compression":  # `on` is one of the methods
+            return {str(normalize(name, one, version)) for one in (told, asked)} == {"on", "pglz"}
+        case _:
+            return False
+
+
+def _date_words(value: str) -> frozenset[str]:
+    """What a DateStyle says, in PostgreSQL's own words."""
+    return frozenset(DATE_ORDERS.get(word, word) for word in re.findall(r"[a-z]+", value.lower()))
 
 
 def in_one_unit(name: str, *values: object, version: int = NEWEST) -> tuple[object, ...]:

@@ -133,6 +133,8 @@ CATALOGUE: dict[str, Condition] = {
     "pooling.nearly-full": _warning("a process of PgBouncer has nearly as many clients as pooling_max_clients"),
     "roles.refused": _problem("a role of the system's can't log in from a PostgreSQL host to the primary"),
     "roles.other-rights": _warning("a role of the system's has other rights than a deploy gives it"),
+    "roles.missing": _warning("a role of the settings is not there"),
+    "databases.missing": _warning("a database of the settings is not there"),
     "connections.nearly-full": _warning("few of PostgreSQL's connections are left for applications"),
     "locks.full": _problem("PostgreSQL's table of locks is full: nobody can log in, and the sessions that are in come to a stop"),
     "locks.nearly-full": _warning("few locks are left of those that PostgreSQL promises"),
@@ -177,6 +179,9 @@ CATALOGUE: dict[str, Condition] = {
     "restore.unfinished": _problem("a restore of the cluster is under way, or was interrupted"),
     # Settings
     "restart.pending": _warning("a setting waits for a restart of PostgreSQL"),
+    "settings.not-as-deployed": _warning(
+        "something that no deploy changes is not what was deployed, and a deploy would be refused"
+    ),
     "settings.not-in-etcd": _warning("Patroni's configuration in etcd is not what the settings say"),
     "settings.refused": _problem("PostgreSQL does not take a line of its configuration, and may not start with it"),
     "settings.altered": _warning("ALTER SYSTEM has set a parameter on a host"),

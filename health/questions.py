@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster import own_roles, paths, pooled_roles, pooling
 from cluster.components import BACKUP_TIMERS, BACKUP_TYPES, CLONE_UNIT, DRILL_TIMER, DRILL_UNIT
+from cluster.databases import wanted_databases
 from cluster.dynamic_config import postgres_parameters
 from cluster.topology import Cluster, Host
 
@@ -25,6 +26,7 @@ def questions(cluster: Cluster, host: Host) -> dict[str, dict[str, Any]]:
         "packages": {"names": list(cluster.packages(host))},
         "libraries": {"units": list(UNITS)},
         "marker": {"path": paths.MARKER},
+        "layout": {"path": paths.LAYOUT},
         "last_deploy": {"path": paths.LAST_DEPLOY},
         "edited": {"path": paths.MANIFEST},
         "operator": {"path": paths.LOCK},
@@ -94,6 +96,8 @@ def postgres_question(cluster: Cluster) -> dict[str, Any]:
         "parameters": list(postgres_parameters(cluster)),
         "wal": f"{cluster.postgres.data_directory}/pg_wal",
         "own_roles": own_roles.LIVE,
+        "roles": [role.name for role in cluster.postgres.roles],
+        "databases": list(wanted_databases(cluster)),
         "pooled": list(pooled_roles.in_file(cluster) if cluster.pooler_hosts else ()),
     }
 

@@ -11,6 +11,7 @@ from typing import Any
 from cluster import last_deploy, own_roles
 from cluster.archive import SEGMENT_BYTES, archived, segment_of
 from cluster.certificates import days_left
+from cluster.layout import read_note
 from cluster.quorum import parse, promotion
 
 from .backup_states import Backup, BackupRun, BackupState, Clone, Drill, Repository
@@ -79,6 +80,7 @@ def host_view(name: str, output: str, at: float) -> HostView:
         clock=document["time"] - at,
         cluster_name=part("marker", lambda marker: marker["cluster"]),
         deployed_by=part("marker", lambda marker: marker.get("version")),
+        layout=part("layout", read_note),
         last_deploy=part("last_deploy", last_deploy.parse),
         edited=tuple(part("edited", list) or ()),
         operator=part("operator", str),
@@ -176,6 +178,8 @@ def postgres_state(said: dict[str, Any]) -> PostgresState:
         "subscriptions": tuple(Subscription(**one) for one in said["subscriptions"]),
         "unguarded": tuple(said["unguarded"]),
         "own_roles": own_roles.read(said["own_roles"]),
+        "missing_roles": tuple(said["missing_roles"]),
+        "missing_databases": tuple(said["missing_databases"]),
         "oldest_ids": OldestIds(**said["oldest_ids"]),
         "horizon": Horizon(**said["horizon"]) if said["horizon"] else None,
     })  # fmt: skip

@@ -232,6 +232,8 @@ class PostgresState:
     archiver: Archiver
     senders: tuple[Sender, ...]
     slots: tuple[Slot, ...]
+    missing_roles: tuple[str, ...] = ()  # of the settings'
+    missing_databases: tuple[str, ...] = ()
     verifiers: dict[str, str] = field(default_factory=dict)  # a digest by pooled role; empty for one that may not come in
 
 

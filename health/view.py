@@ -11,6 +11,7 @@ from typing import Any
 
 from cluster.components import COMPONENTS, GUARD_UNIT, ONE_PRIMARY_UNIT
 from cluster.last_deploy import LastDeploy
+from cluster.layout import Note
 
 from .backup_states import BackupState, Drill
 from .dcs import Dcs, parse_dcs
@@ -64,6 +65,7 @@ class HostView:
     restoring: dict[str, Any] = field(default_factory=dict)  # the note of a restore for which Patroni is held there
     old_data: tuple[str, ...] = ()  # directories with the data of before a restore
     hold: str | None = None  # the line of who lets clients wait at this proxy
+    layout: Note | None = None  # what was deployed that can't be changed
     last_deploy: LastDeploy | None = None  # None for one of a version that noted none, too
     failed_starts: tuple[str, ...] = ()  # directories that Patroni has moved away after a first start that failed
 

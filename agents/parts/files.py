@@ -35,6 +35,12 @@ def last_deploy(spec: dict[str, Any]) -> Any:
     return marker(spec)
 
 
+def layout(spec: dict[str, Any]) -> str | None:
+    """The note of what was deployed that can't be changed (cluster/layout.py); None for a host that has none."""
+    path = Path(spec["path"])
+    return path.read_text() if path.exists() else None
+
+
 def edited(spec: dict[str, Any]) -> list[str]:
     """The files that are not (any more) as the deploy wrote them."""
     listed = [line.split("  ", 1) for line in Path(spec["path"]).read_text().splitlines()]

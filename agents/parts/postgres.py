@@ -10,7 +10,8 @@ from typing import Any
 from agents.parts.asking import SECONDS, note, run
 
 # PostgreSQL shows many words in its own way (`iso, dmy` as `ISO, DMY`, `on` as `pglz`), and this session has its own search_path.
-# So of a word that it took from a file, once it has read that, the running value is what the file says.
+# So of a word that it took from a file, once it has read that, the running value is what the file says. While a file is newer, as
+# after a failover, it is in PostgreSQL's way (cluster/parameters.py compares both).
 #
 # Of what PostgreSQL refuses in its files, an error without a file is of a parameter that was only taken out: it would
 # start, with the default. So it is after Patroni has begun recovery with `recovery_target = ''` and promoted the server.
@@ -71,6 +72,10 @@ SELECT json_build_object(
       'synchronous_commit', subsynccommit) ORDER BY subname), '[]')
       FROM pg_subscription JOIN pg_database d ON d.oid = subdbid WHERE subenabled),
   'own_roles', :own_roles,
+  'missing_roles', (SELECT coalesce(json_agg(wanted ORDER BY wanted), '[]') FROM unnest(string_to_array(:'roles', ',')) AS wanted
+      WHERE wanted NOT IN (SELECT rolname::text FROM pg_roles)),
+  'missing_databases', (SELECT coalesce(json_agg(wanted ORDER BY wanted), '[]')
+      FROM unnest(string_to_array(:'databases', ',')) AS wanted WHERE wanted NOT IN (SELECT datname::text FROM pg_database)),
   'unguarded', (SELECT coalesce(json_agg(datname ORDER BY datname), '[]') FROM pg_database
       WHERE datallowconn AND datconnlimit <> -2 AND NOT dathasloginevt),
   'oldest_transaction', (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(xact_start)), 0)::float
@@ -110,9 +115,9 @@ SELECT json_build_object(
 def postgres(spec: dict[str, Any]) -> Any:
     options = f"PGOPTIONS=-c statement_timeout={int(SECONDS * 1000)} -c search_path=pg_catalog"
     names = f"names={','.join(spec['parameters'])}"
-    pooled = f"pooled={','.join(spec['pooled'])}"
+    lists = [f"{what}={','.join(spec[what])}" for what in ("pooled", "roles", "databases")]
     own = f"own_roles={spec['own_roles']}"  # SQL, the same that a deploy asks (cluster/own_roles.py)
-    given = [word for one in (names, pooled, own) for word in ("-v", one)]
+    given = [word for one in (names, *lists, own) for word in ("-v", one)]
     psql = (spec["psql"], "-XAtq", *given, "-h", spec["sockets"], "-p", str(spec["port"]), "postgres")
     said = json.loads(run("runuser", "-u", "postgres", "--", "env", options, "PGAPPNAME=pgquorum", *psql, given=SQL))
     about = os.statvfs(spec["wal"])

@@ -21,6 +21,7 @@ from agents.parts.files import (
     failed_starts,
     hold,
     last_deploy,
+    layout,
     marker,
     old_data,
     operator,
@@ -40,7 +41,8 @@ MOST_SECONDS = 5.0  # for all parts together, some of which ask several times
 OF_SERVERS = (etcd, patroni, postgres, haproxy, pgbouncer, keepalived, pgbackrest)
 OF_MACHINES = (units, packages, libraries, watchdog, firewall)
 OF_FILES = (
-    certificates, disks, marker, last_deploy, edited, salvage, failed_starts, old_data, restoring, locks, operator, hold, drilled,
+    certificates, disks, marker, layout, last_deploy, edited, salvage, failed_starts, old_data, restoring, locks, operator, hold,
+    drilled,
 )  # fmt: skip
 PARTS: dict[str, Any] = {f.__name__: f for f in (*OF_SERVERS, *OF_MACHINES, *OF_FILES)}
 

@@ -14,6 +14,7 @@ from day2.procedures.executor import execute
 from day2.procedures.hold import PATIENCE, HoldGivenUpError, hold_for
 from day2.procedures.steps import HandOver, Plan, Step
 from day2.procedures.switchover import steps, target
+from health.rules.slots import lost_with
 
 from .base import BaseFault, no_successor
 from .fault import FaultContext, NotInjectedError
@@ -31,6 +32,7 @@ class Switchover(BaseFault):
     def __init__(self, context: FaultContext, plan: Plan = ()) -> None:
         super().__init__(context)
         of = context.cluster
+        self.planned = bool(plan)
         self.steps = plan or steps(of, self.host.name, target(context.view, of, None), hold_for(of))
         last = self.steps[-1]
         assert isinstance(last, HandOver)
@@ -41,7 +43,9 @@ class Switchover(BaseFault):
         return f"makes {self.to} the primary in place of {self.target_names}"
 
     def blockers(self) -> list[str]:
-        return no_successor(self.context)
+        # Of a plan that is given whoever has made it was told, and may have overridden that.
+        lost = () if self.planned else lost_with(self.context.view, self.to)
+        return [*no_successor(self.context), *lost]
 
     def prepare(self) -> None:
         """All steps but the one that hands over."""

@@ -20,7 +20,8 @@ LONG_SECONDS = 60
 
 
 def target(view: ClusterView, cluster: Cluster, wanted: str | None) -> str:
-    """The host called `wanted`, or else the best one: able, the least behind, not leading etcd. Raises ClusterError."""
+    """The host called `wanted`, or else the best one: able, with all logical slots, the least behind, not leading etcd. Raises
+    ClusterError."""
     if view.leader is None:
         raise ClusterError("nobody leads, so there is nothing to switch over")
     if wanted:
@@ -33,9 +34,9 @@ def target(view: ClusterView, cluster: Cluster, wanted: str | None) -> str:
     if not able:
         return next(iter(c.name for c in candidates(view, cluster)), view.leader)
 
-    def rank(name: str) -> tuple[int, bool, str]:
+    def rank(name: str) -> tuple[int, int, bool, str]:
         sender = view.sender(name)
-        return sender.replayed_lag if sender else 0, name == view.etcd_leader, name
+        return len([*lost_with(view, name)]), sender.replayed_lag if sender else 0, name == view.etcd_leader, name
 
     return min(able, key=rank)
 

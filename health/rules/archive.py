@@ -1,4 +1,4 @@
-"""Rules about the archive of the write-ahead log, where the inventory has a host for it."""
+"""Rules about the archive of the write-ahead log, where the inventory has a host for it, or somebody archives on their own."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ RUNBOOK = "docs/runbook.md, Write-ahead log piles up"
 def archive(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """What the primary writes gets to the archive, and soon; if not, what comes of that, and when."""
     state = view.primary
-    if not cluster.backup_hosts or state is None:
+    if state is None:
         return
     name, archiver, limit = view.writable[0], state.archiver, cluster.backup.max_archive_lag
-    last = f"the last that got there is {archiver.archived_wal}" if archiver.archived_wal else "nothing ever got there"
-    late = archiver.oldest is not None and archiver.oldest > limit
-    failing = archiver.failed is not None and (archiver.archived is None or archiver.failed < archiver.archived)
+    if not cluster.backup_hosts:
+        yield from _own_archive(name, archiver, cluster)
+        return
+    last, late, failing = _last(archiver), archiver.oldest is not None and archiver.oldest > limit, _failing(archiver)
     if failing:
         text = f"archiving {archiver.failed_wal} has failed {archiver.failed:.0f} s ago; {last}: `invoke backup.check` says why"
         yield finding("archive.failing", name, text)
@@ -48,6 +49,36 @@ def archive(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         yield finding("archive.dropping", name, f"{text}: nothing goes back to a moment since, until a backup is made: {RUNBOOK}")
     elif not (failing or late):
         yield ok("archive", name, f"{archiver.waiting} files wait to be archived; {last}")
+
+
+def _own_archive(name: str, archiver: Archiver, cluster: Cluster) -> Iterator[Finding]:
+    """Without a host that keeps backups the command does nothing, and nothing ever waits; one of somebody's own is not known
+    here, but what it leaves undone piles up all the same."""
+    if not archiver.waiting:
+        return
+    late = archiver.oldest is not None and archiver.oldest > cluster.backup.max_archive_lag
+    seconds = seconds_left(archiver, cluster)
+    piles_up = f"{archiver.waiting} files ({gib(waits(archiver))}) wait to be archived, and stay in pg_wal"
+    full = f"; at this rate its disk is full in {duration(seconds)}" if late and seconds is not None else ""
+    own = "archive_command is one of your own"
+    if _failing(archiver):
+        text = f"archiving {archiver.failed_wal} has failed {archiver.failed:.0f} s ago; {_last(archiver)}; {piles_up}{full}"
+        yield finding("archive.failing", name, f"{text}: {own}, and `invoke logs --component postgres` has what it says")
+    elif late:
+        since = f"the first since {archiver.oldest:.0f} s"
+        text = f"{piles_up}, {since}; {_last(archiver)}{full}: {own}, and hangs, is empty, or takes too long"
+        yield finding("archive.lagging", name, text)
+    if late and seconds is not None and seconds < SOON_SECONDS:
+        text = f"in {duration(seconds)} its disk is full of write-ahead log that waits to be archived, and PostgreSQL stops"
+        yield finding("archive.fills-disk", name, f"{text}: {RUNBOOK}")
+
+
+def _last(archiver: Archiver) -> str:
+    return f"the last that got there is {archiver.archived_wal}" if archiver.archived_wal else "nothing ever got there"
+
+
+def _failing(archiver: Archiver) -> bool:
+    return archiver.failed is not None and (archiver.archived is None or archiver.failed < archiver.archived)
 
 
 def kept(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
@@ -105,7 +136,8 @@ def seconds_left(archiver: Archiver, cluster: Cluster) -> float | None:
     are given up before, or where that can't be said."""
     if not rate(archiver) or archiver.room is None:
         return None
-    if cluster.backup.when_stuck == "drop" and cluster.backup.drop_above - waits(archiver) < archiver.room:
+    drops = bool(cluster.backup_hosts) and cluster.backup.when_stuck == "drop"
+    if drops and cluster.backup.drop_above - waits(archiver) < archiver.room:
         return None
     return archiver.room / rate(archiver)
 

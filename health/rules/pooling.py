@@ -59,7 +59,10 @@ def _processes(cluster: Cluster, host: HostView, state: PoolerState) -> Iterator
 def _passwords(view: ClusterView, host: HostView, state: PoolerState) -> Iterator[Finding]:
     """What PgBouncer lets a role in by is what the server would."""
     known = view.primary.verifiers if view.primary else {}
-    others = sorted(role for role, digest in state.users.items() if known.get(role) != digest) if known else []
+    gone = view.primary.missing_roles if view.primary else ()  # of which a rule of their own tells
+    others = (
+        sorted(role for role, digest in state.users.items() if known.get(role) != digest and role not in gone) if known else []
+    )
     if others:
         text = (
             f"{', '.join(others)}: PgBouncer's file does not have what the server lets them in by (a password that was changed"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cluster.dynamic_config import OWNED_KEY, difference, postgres_parameters, wanted_config
-from cluster.parameters import in_one_unit, known_parameters, normalize
+from cluster.layout import changes, latest, layout_of
+from cluster.parameters import in_one_unit, is_as, known_parameters
 from cluster.slots import STANDBYS_FIRST
 from cluster.topology import Cluster
 
@@ -18,13 +19,15 @@ from .weaker_commits import undermined
 
 @dataclass(frozen=True)
 class Drift:
-    """A setting that is not what the settings say. `where` is etcd or a host; None stands for unset."""
+    """A setting that is not what the settings say. `where` is etcd or a host; None stands for unset. `altered`: by ALTER SYSTEM,
+    which no deploy takes back."""
 
     name: str
     where: str
     wanted: Any
     actual: Any
     needs_restart: bool
+    altered: bool = False
 
 
 def drifts(view: ClusterView, cluster: Cluster) -> tuple[Drift, ...]:
@@ -45,6 +48,25 @@ def drifts(view: ClusterView, cluster: Cluster) -> tuple[Drift, ...]:
     return tuple(found)
 
 
+def altered(view: ClusterView, cluster: Cluster) -> tuple[Drift, ...]:
+    """What ALTER SYSTEM has set on hosts, other than the settings say, or which they leave alone."""
+    wanted, version = postgres_parameters(cluster), cluster.postgres.version
+    known = known_parameters(version)
+    return tuple(
+        replace(_drift(parameter, name, wanted.get(parameter), value, version), altered=True)
+        for name, host in view.hosts.items()
+        for parameter, value in _set_by_hand(host, cluster).items()
+        if not (parameter in wanted and parameter in known and is_as(parameter, value, wanted[parameter], version))
+    )
+
+
+def _set_by_hand(host: HostView, cluster: Cluster) -> dict[str, str]:
+    """What ALTER SYSTEM has set there. Where the settings have slots, for whom they wait is set so by a program of ours."""
+    ours = [STANDBYS_FIRST] if cluster.postgres.slots else []
+    found = host.postgres.altered if host.postgres else {}
+    return {name: value for name, value in sorted(found.items()) if name not in ours}
+
+
 def differing_parameters(host: HostView, cluster: Cluster) -> dict[str, str | None]:
     """What PostgreSQL runs with on a host (name: value in base units) where that is not what the settings say.
 
@@ -57,9 +79,7 @@ def differing_parameters(host: HostView, cluster: Cluster) -> dict[str, str | No
     return {
         name: running.get(name)
         for name, value in postgres_parameters(cluster).items()
-        if name in known
-        and name != STANDBYS_FIRST
-        and (name not in running or normalize(name, running[name], version) != normalize(name, value, version))
+        if name in known and name != STANDBYS_FIRST and (name not in running or not is_as(name, running[name], value, version))
     }
 
 
@@ -88,14 +108,13 @@ def by_hand(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
             what = f"{one.name} = {one.value!r}" if one.name else "a line"
             text = f"PostgreSQL does not take {what} in {one.file}: {one.error}. It may not start with that"
             yield finding("settings.refused", name, text)
-        # A rule of its own names those; and where the settings have slots, for whom they wait is set by a program of ours.
-        not_by_hand = {*undermined(host.postgres, cluster), *([STANDBYS_FIRST] if cluster.postgres.slots else [])}
-        for parameter, value in sorted(host.postgres.altered.items()):
-            if parameter in not_by_hand:
+        for parameter, value in _set_by_hand(host, cluster).items():
+            if parameter in undermined(host.postgres, cluster):  # a rule of its own names those
                 continue
             over = ", over the settings" if parameter in postgres_parameters(cluster) else ", on this host alone"
             reset = f"`alter system reset {parameter}` there, then `select pg_reload_conf()`"
-            text = f"{parameter} is {value} by ALTER SYSTEM{over}: {reset}"
+            shown = _drift(parameter, name, None, value, cluster.postgres.version).actual
+            text = f"{parameter} is {shown} by ALTER SYSTEM{over}: {reset}"
             yield finding("settings.altered", name, text)
 
 
@@ -108,6 +127,13 @@ def without_replica(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         if host.postgres and host.postgres.base_standbys != wanted:
             text = f"started while no replica is there it {would}, and durability and without_replica say otherwise: deploy"
             yield finding("settings.without-replica", name, text)
+
+
+def as_deployed(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
+    """What no deploy changes is as it was deployed. Where it is not, hosts are asked at the wrong place, and seem silent."""
+    note = latest(host.layout for host in view.hosts.values() if host.layout and host.cluster_name == cluster.name)
+    for sentence in changes(note.layout, layout_of(cluster)) if note else ():
+        yield finding("settings.not-as-deployed", "settings", f"not as deployed: {sentence}")
 
 
 def files(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
@@ -131,6 +157,7 @@ def drift(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         silent = not_seen(view, cluster)
         where = "etcd has" if len(silent) == len(cluster.postgres_hosts) else "etcd and PostgreSQL have"
         but = f"; PostgreSQL on {', '.join(silent)} could not be asked" if silent else ""
+        but += ", but for what ALTER SYSTEM has set" if altered(view, cluster) else ""
         yield ok("settings", "settings", f"{where} what the settings say{but}")
 
 
@@ -144,6 +171,8 @@ def _drift(name: str, where: str, wanted: Any, actual: Any, version: int) -> Dri
     known = known_parameters(version).get(short)
     if known and None not in (wanted, actual):
         wanted, actual = in_one_unit(short, wanted, actual, version=version)
+    elif known and wanted is None and actual is not None:
+        (actual,) = in_one_unit(short, actual, version=version)
     return Drift(short, where, wanted, actual, known is not None and known.needs_restart)
 
 

@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 import views
+from clusters import cluster
 
 from cluster import own_roles
+from cluster.layout import Note, layout_of
 from cluster.own_roles import OwnRole
 from health.backup_states import BackupRun, Clone, Repository
 from health.states import (
@@ -414,6 +416,10 @@ WORTH_KNOWING = {
         views.view(proxy1=views.proxy(last_deploy=replace(views.DEPLOYED, at=views.DEPLOYED.at - 60, settings="others"))),
         "deploy: that of 2026-11-30 19:00 (UTC) has left out proxy1: `pyinfra inventory.py deploy.py` brings what is missing",
     ),
+    "settings that no deploy would take": (
+        views.view(db1=views.database("db1", layout=Note(2, layout_of(cluster(postgres_port=5431))))),
+        "settings: not as deployed: postgres_port = 5432: the cluster lives with 5431, and can't be changed: the hosts know each",
+    ),
     "a parameter set by hand": (
         views.view(db2=views.database("db2", postgres=views.postgres("db2", altered={"jit": "off"}))),
         "db2: jit is off by ALTER SYSTEM, on this host alone",
@@ -457,6 +463,14 @@ WORTH_KNOWING = {
     "a role of the tool's that may do more than it has to": (
         primary(own_roles=MORE_RIGHTS),
         "roles: rewinder has superuser, expires, is a member of pg_monitor, has app as a member, by hand: a deploy puts",
+    ),
+    "a role of the settings that somebody has dropped": (
+        primary(missing_roles=("app",)),
+        "roles: role app of the settings is not there: a deploy makes it",
+    ),
+    "a database of the settings that somebody has dropped": (
+        primary(missing_databases=("shop",)),
+        "databases: database shop of the settings is not there: a deploy makes it, empty",
     ),
     "a session with nearly all locks": (
         views.view(db1=views.database("db1", locks=LockTable(2.0, 5_120, 6_400, (HOLDER,)))),

@@ -190,6 +190,28 @@ def test_a_limit_that_the_disk_has_no_room_for_saves_nothing() -> None:
     assert "archive.fills-disk" not in told(stuck(room=4 * GB), views.DROPPING)
 
 
+def test_an_archive_of_somebody_s_own_that_fails_is_told_where_no_host_keeps_backups() -> None:
+    def of(archiver: Archiver, shop: Any = views.SHOP) -> dict[str, str]:
+        view = views.view(db1=views.database("db1", postgres=views.postgres("db1", archiver=archiver)))
+        return {f.rule: f.text for f in findings(view, shop) if f.rule.startswith("archive")}
+
+    failing = of(stuck(archived_wal=None, archived=None))
+    assert failing.keys() == {"archive.failing"}
+    assert failing["archive.failing"].startswith(
+        "archiving A9 has failed 5 s ago; nothing ever got there; 64 files (1.0 GiB) wait to be archived, and stay in pg_wal;"
+        " at this rate its disk is full in 28.4 hours"
+    )
+    assert "backup.check" not in failing["archive.failing"]
+    # What is given up only ever is where a host keeps backups.
+    dropping = cluster(backup_when_stuck="drop")
+    assert of(stuck(room=84 * GB), dropping).keys() == {"archive.failing", "archive.fills-disk"}
+    hangs = of(stuck(failed=None, failed_wal=None))
+    assert hangs.keys() == {"archive.lagging"}
+    assert "64 files (1.0 GiB) wait to be archived, and stay in pg_wal, the first since 1024 s" in hangs["archive.lagging"]
+    # A failure from before, of which nothing is left; a command that does nothing, with a file that is on its way.
+    assert of(stuck(waiting=0, oldest=None)) == of(Archiver("A8", 1.0, None, None, 1, 0.1)) == {}
+
+
 def kept(view: ClusterView) -> list[str]:
     return [f.rule for f in findings(view, views.BACKED_UP) if f.rule.startswith("archive.")]
 

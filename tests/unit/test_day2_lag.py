@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import views
 from clusters import cluster
+from offline import cut_off
 
+import day2.commands.look.config as config_command
+from cluster.dynamic_config import postgres_parameters, wanted_config
 from cluster.errors import ClusterError
-from cluster.slots import slot_name
+from cluster.slots import STANDBYS_FIRST, slot_name
+from day2.ui.console import EXIT_PROBLEM
 from health.lag import bytes_of, lags, seconds_of, too_far
-from health.rules.settings import drifts, foreign
+from health.rules import findings
+from health.rules.settings import altered, drifts, foreign
 from health.states import Slot
 from health.view import ClusterView
 
@@ -96,3 +102,49 @@ def test_what_is_not_ours_is_shown_and_is_no_drift() -> None:
     view = with_config(maximum_lag_on_syncnode=5)
     assert drifts(view, SHOP) == ()
     assert foreign(view, SHOP) == {"maximum_lag_on_syncnode": 5}
+
+
+BY_HAND = {"work_mem": "65536", "jit": "off", "wal_sender_timeout": "10000", "synchronous_commit": "local"}
+
+
+def test_what_alter_system_has_set_is_told_by_config_with_its_unit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop = cluster(postgres_parameters={"work_mem": "16MB"})
+    running = {name: str(value) for name, value in postgres_parameters(shop).items()} | {"work_mem": "65536"}
+    view = views.with_keys(config=json.dumps(wanted_config(shop)))
+    states = {name: views.postgres(name, parameters=running | {"work_mem": "16384"}) for name in views.DATABASES}
+    states["db1"] = views.postgres("db1", parameters=running, altered=BY_HAND)
+    view = replace(view, hosts=view.hosts | {n: replace(view.hosts[n], postgres=state) for n, state in states.items()})
+    assert [(one.name, one.where, one.wanted, one.actual) for one in altered(view, shop)] == [
+        ("jit", "db1", None, "off"),
+        ("synchronous_commit", "db1", "on", "local"),
+        ("work_mem", "db1", "16MB", "64MB"),
+    ]
+    cut_off(monkeypatch, config_command, view)
+    assert config_command.config(shop, as_json=True) == EXIT_PROBLEM
+    found = json.loads(capsys.readouterr().out)["differences"]
+    assert {
+        "name": "work_mem",
+        "where": "db1",
+        "wanted": "16MB",
+        "actual": "64MB",
+        "needs_restart": False,
+        "altered": True,
+    } in found
+    assert config_command.config(shop, as_json=False) == EXIT_PROBLEM
+    said = capsys.readouterr().out
+    assert "by ALTER SYSTEM" in said and "`alter system reset NAME` on the host" in said
+    assert "what the settings say" not in said and "A deploy applies" not in said
+    told = {f.text.partition(":")[0] for f in findings(view, shop) if f.rule == "settings.altered"}
+    assert "work_mem is 64MB by ALTER SYSTEM, over the settings" in told
+    [well] = [f.text for f in findings(view, shop) if f.rule == "settings"]
+    assert well.endswith("what the settings say, but for what ALTER SYSTEM has set")
+
+
+def test_for_whom_consumers_of_slots_wait_is_set_by_the_tool() -> None:
+    slots = [{"name": "orders", "database": "app"}]
+    waits = views.view(db1=views.database("db1", postgres=views.postgres("db1", altered={STANDBYS_FIRST: "db2"})))
+    shop = cluster(postgres_slots=slots, postgres_roles=[{"name": "app"}], postgres_databases=[{"name": "app", "owner": "app"}])
+    assert altered(waits, shop) == ()
+    assert [one.name for one in altered(waits, SHOP)] == [STANDBYS_FIRST]

@@ -12,6 +12,7 @@ from clusters import cluster
 from agents.sent import shipped
 from cluster.certificates import make_authority
 from cluster.last_deploy import LastDeploy
+from cluster.layout import Note, layout_of
 from cluster.own_roles import OwnRole
 from cluster.quorum import Promotion
 from day2.hosts.observe import view_of
@@ -33,6 +34,7 @@ POSTGRES: dict[str, Any] = {
     "synchronous_standby_names": "", "synchronous_commit": "on", "base_standbys": "*", "subscriptions": [], "unguarded": [],
     "own_roles": {"rewinder": {"may": ["login", "superuser"], "connection_limit": -1, "expires": False,
                                "member_of": [["pg_monitor", "postgres"]], "members": [], "settings": []}},
+    "missing_roles": ["app"], "missing_databases": [],
     "archiver": {"archived_wal": "A8", "archived": 5.0, "failed_wal": None, "failed": None, "waiting": 1, "oldest": 2.0},
     "senders": [{"name": "db2", "state": "streaming", "sync_state": "quorum", "received_lag": 0, "replayed_lag": 8,
                  "received_seconds": 0.0, "replayed_seconds": 0.1}],
@@ -85,6 +87,7 @@ def test_a_database_host() -> None:
             marker={"is": {"cluster": "shop", "id": "1", "deployed_from": "x", "version": "0.3.0"}},
             operator={"is": None},
             last_deploy={"is": {"at": 17, "settings": "ab"}},
+            layout={"is": Note(3, layout_of(SHOP)).text},
         )
     )
     assert host.problems == {}
@@ -99,9 +102,11 @@ def test_a_database_host() -> None:
     assert configurations.promoted == Promotion("db1", 20)
     assert host.patroni and 1 < host.patroni.dcs_age < 60
     assert host.postgres and host.postgres.senders[0].replayed_lag == 8 and host.postgres.base_standbys == "*"
+    assert (host.postgres.missing_roles, host.postgres.missing_databases) == (("app",), ())
     assert host.postgres.own_roles["rewinder"] == OwnRole(("login", "superuser"), member_of=(("pg_monitor", "postgres"),))
     assert host.certificates == {"/etc/etcd/tls/ca.crt": 3649}
     assert (host.cluster_name, host.deployed_by, host.last_deploy) == ("shop", "0.3.0", LastDeploy(17, "ab"))
+    assert host.layout == Note(3, layout_of(SHOP))
     assert host.clock is not None and abs(host.clock) < 30
 
 
@@ -179,11 +184,14 @@ def test_a_host_without_an_answer() -> None:
 
 
 def test_each_host_is_asked_by_its_roles() -> None:
-    always = {"units", "packages", "libraries", "marker", "last_deploy", "edited", "operator", "certificates", "disks"}
+    always = {"units", "packages", "libraries", "marker", "layout", "last_deploy", "edited", "operator", "certificates", "disks"}
     of_databases = {"etcd", "patroni", "postgres", "salvage", "locks", "watchdog", "failed_starts", "old_data", "restoring"}
     assert set(questions(SHOP, SHOP.host("db1"))) == always | of_databases
     assert set(questions(SHOP, SHOP.host("proxy1"))) == always | {"haproxy", "hold"}
     assert questions(SHOP, SHOP.host("db1"))["postgres"]["pooled"] == []
+    named = cluster(postgres_roles=[{"name": "app"}], postgres_databases=[{"name": "shop", "owner": "app"}])
+    asked = questions(named, named.host("db1"))["postgres"]
+    assert (asked["roles"], asked["databases"]) == (["app"], ["pgquorum", "shop"])
     kept = cluster(backup=True)
     assert set(questions(kept, kept.host("db1"))) == always | of_databases | {"drilled"}
 

@@ -12,10 +12,11 @@ from clusters import cluster
 from conditions import BROKEN, GIVEN_UP, HOLDER, OUT_OF_LOCKS, WORTH_KNOWING, config, primary
 
 import health.rules
+from cluster.layout import Note, layout_of
 from cluster.topology import Cluster
 from health.deployed import unmet
 from health.rules import RULES, findings, healthy
-from health.states import Disk, LockTable, Override
+from health.states import Disk, LockTable, Override, PoolerState
 from health.view import ClusterView
 
 SHOP = cluster()
@@ -241,3 +242,24 @@ def test_a_table_of_locks_that_is_just_not_nearly_full_is_no_matter() -> None:
 def test_a_disk_with_just_enough_room_is_no_matter() -> None:
     view = views.view(db1=views.database("db1", disks=(Disk("/data", 100 * 1024**3, 15 * 1024**3),)))
     assert told(view) == told(view, "warning") == []
+
+
+def test_a_role_that_was_dropped_is_told_once_where_there_are_pools() -> None:
+    view = views.backed_up(proxy1=views.pooler(pooler=PoolerState((), views.VERIFIERS | {"app": "one"})))
+    dropped = {name: replace(state, missing_roles=("app",)) for name in views.DATABASES if (state := view.hosts[name].postgres)}
+    hosts = {name: replace(view.hosts[name], postgres=state) for name, state in dropped.items()}
+    assert told(view, "warning") and "PgBouncer's file" in told(view, "warning")[0]
+    assert told(ClusterView(view.hosts | hosts), "warning") == ["roles: role app of the settings is not there: a deploy makes it"]
+
+
+def test_what_was_deployed_last_is_what_the_settings_are_compared_with() -> None:
+    before, now = Note(1, layout_of(cluster(postgres_port=5431))), Note(2, layout_of(SHOP))
+
+    def found(**notes: Note) -> list[str]:
+        view = views.view(**{name: views.database(name, layout=note) for name, note in notes.items()})
+        return [f.rule for f in findings(view, SHOP) if f.level != "ok"]
+
+    assert found(db1=before, db2=now) == found(db1=now, db2=now, db3=now) == []
+    assert found(db1=before, db3=before) == ["settings.not-as-deployed"]
+    other = views.view(db1=views.database("db1", layout=before, cluster_name="blog"))
+    assert "settings.not-as-deployed" not in [f.rule for f in findings(other, SHOP)]

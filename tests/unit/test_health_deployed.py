@@ -227,6 +227,13 @@ def test_what_postgresql_runs_with_is_compared_in_its_own_units() -> None:
     slower = database("db2", parameters=running(wal_sender_timeout="60000"))
     rule = "settings.not-running"
     assert told(views.view(db2=slower)) == [f"{rule}: db2: wal_sender_timeout is 60s, the settings say 10s: deploy to apply it"]
+    # While a file is newer than what PostgreSQL has read, as after a failover, it tells what it runs with in its own way.
+    dated = cluster(postgres_parameters={"datestyle": "iso, dmy"})
+    own_way = {name: str(value) for name, value in postgres_parameters(dated).items()} | {"DateStyle": "ISO, DMY"}
+    view = views.with_keys(config=json.dumps(wanted_config(dated)))
+    states = {name: views.postgres(name, parameters=own_way) for name in views.DATABASES}
+    hosts = {name: replace(view.hosts[name], postgres=state) for name, state in states.items()}
+    assert told(replace(view, hosts=view.hosts | hosts), dated) == []
     less = {name: value for name, value in views.RUNNING.items() if name != "track_io_timing"}
     assert told(views.view(db1=database("db1", parameters=less))) == [
         f"{rule}: db1: track_io_timing is None, the settings say on: deploy to apply it"

@@ -16,6 +16,7 @@ from cluster.parameters import (
     PATRONIS_LEAST,
     VERSIONS,
     in_one_unit,
+    is_as,
     known_parameters,
     normalize,
     parameter_problems,
@@ -128,6 +129,39 @@ def test_what_belongs_to_an_extension_is_left_to_the_server() -> None:
 )
 def test_values_side_by_side_have_one_unit(name: str, values: tuple[object, ...], shown: tuple[object, ...]) -> None:
     assert in_one_unit(name, *values) == shown
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "wanted"),
+    [
+        ("DateStyle", "ISO, DMY", "iso, dmy"),
+        ("DateStyle", "ISO, DMY", "European,ISO"),
+        ("DateStyle", "German, DMY", "german"),
+        ("client_encoding", "UTF8", "utf-8"),
+        ("default_text_search_config", "pg_catalog.english", "english"),
+        ("wal_compression", "pglz", "on"),
+        ("IntervalStyle", "iso_8601", "ISO_8601"),
+        ("work_mem", "65536", "64MB"),
+    ],
+)
+def test_what_postgresql_writes_in_its_own_way_is_no_other_value(name: str, told: str, wanted: str) -> None:
+    assert is_as(name, told, wanted) and is_as(name, wanted, wanted)
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "wanted"),
+    [
+        ("DateStyle", "ISO, MDY", "iso, dmy"),
+        ("DateStyle", "SQL, DMY", "iso, dmy"),
+        ("client_encoding", "UTF8", "latin1"),
+        ("default_text_search_config", "pg_catalog.german", "english"),
+        ("default_text_search_config", "pg_catalog.english", "shop.english"),
+        ("wal_compression", "lz4", "on"),
+        ("search_path", "A", "a"),
+    ],
+)
+def test_and_another_one_is(name: str, told: str, wanted: str) -> None:
+    assert not is_as(name, told, wanted)
 
 
 def test_which_need_a_restart() -> None:

@@ -45,9 +45,10 @@ def test_every_part_answers_or_says_why_not(tmp_path: Path) -> None:
         "etcd": {"url": "127.0.0.1:1", "tls": tls, "prefix": "/service/x/"},
         "haproxy": {"socket": str(tmp_path / "none.sock")},
         "marker": {"path": str(tmp_path / "marker.json")},
+        "layout": {"path": str(tmp_path / "layout.json")},
         "certificates": {"directories": [str(tmp_path)]},
     })  # fmt: skip
-    assert said["marker"] == {"is": None}
+    assert said["marker"] == said["layout"] == {"is": None}
     assert said["certificates"] == {"is": {}}
     assert "No such file" in said["etcd"]["problem"]
     assert "No such file" in said["haproxy"]["problem"]

@@ -9,6 +9,7 @@ import pytest
 from clusters import NEEDED, cluster, hosts, problems
 
 from cluster.building import RawHost, build
+from cluster.contradictions import OF_POSTGRESQL
 from cluster.errors import ClusterError, SettingsError
 from cluster.settings import RENAMED
 from cluster.values import parse_size
@@ -114,6 +115,27 @@ def test_hosts_are_ordered_by_name_whatever_the_inventory_says() -> None:
         (
             {"postgres_roles": [{"name": "a", "member_of": ["b"]}]},
             "postgres_roles: 'a' is a member of 'b', which is not in postgres_roles",
+        ),
+        (
+            {"postgres_roles": [{"name": "reports", "member_of": ["pg_read_all_dataa"]}]},
+            "postgres_roles: 'reports' is a member of 'pg_read_all_dataa', which PostgreSQL 18 does not have"
+            " (did you mean 'pg_read_all_data'?)",
+        ),
+        (
+            {"postgres_roles": [{"name": "a", "member_of": ["pg_signal_autovacuum_worker"]}], "postgres_version": 17},
+            "postgres_roles: 'a' is a member of 'pg_signal_autovacuum_worker', which PostgreSQL 17 does not have",
+        ),
+        (
+            {"postgres_roles": [{"name": "a", "member_of": ["pg_database_owner"]}]},
+            "postgres_roles: 'a' is a member of 'pg_database_owner', of which PostgreSQL lets nobody be one",
+        ),
+        (
+            {"postgres_roles": [{"name": "reports"}, {"name": "a", "member_of": ["report"]}]},
+            "postgres_roles: 'a' is a member of 'report', which is not in postgres_roles (did you mean 'reports'?)",
+        ),
+        (
+            {"postgres_roles": [{"name": "a", "member_of": ["a"]}]},
+            "postgres_roles: 'a' is a member of itself, by its member_of",
         ),
         ({"postgres_roles": [{"name": "a"}, {"name": "a"}]}, "postgres_roles: 'a' is there 2 times"),
         (
@@ -381,3 +403,15 @@ def test_a_version_of_postgresql_that_patroni_does_not_know_is_refused_with_the_
     assert problems(hosts(postgres_version=16)) == ["postgres_version = 16: should be 17 or 18"]
     (line,) = problems(hosts(postgres_version=19))
     assert line.startswith("postgres_version = 19: should be 17 or 18; Patroni before 4.2 knows no later one")
+
+
+@pytest.mark.parametrize("group", sorted({*OF_POSTGRESQL, "others"} - {"pg_database_owner"}))
+def test_a_role_may_be_a_member_of_what_is_there(group: str) -> None:
+    roles = [{"name": "a", "member_of": [group]}, {"name": "others"}]
+    assert problems(hosts(postgres_roles=roles)) == []
+
+
+def test_nor_is_one_a_member_of_itself_by_way_of_others() -> None:
+    roles = [{"name": "a", "member_of": ["b"]}, {"name": "b", "member_of": ["c"]}, {"name": "c", "member_of": ["b"]}]
+    found = problems(hosts(postgres_roles=roles))
+    assert found == [f"postgres_roles: {name!r} is a member of itself, by its member_of" for name in ("b", "c")]

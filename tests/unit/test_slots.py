@@ -16,6 +16,11 @@ from cluster.errors import SettingsError
 from cluster.quorum import Configuration
 from cluster.slots import NEAR_BYTES, NOT_YET, STANDBYS_FIRST, consumers_wait_for
 from cluster.topology import Cluster
+from day2.faults import choose
+from day2.faults.fault import FaultContext
+from day2.faults.switchover import Switchover
+from day2.procedures.steps import HandOver
+from day2.procedures.switchover import target
 from health.rules import findings
 from health.rules.slots import lost_with
 from health.states import Slot
@@ -202,6 +207,26 @@ def test_a_replica_without_a_good_copy_is_named_and_does_not_take_over(copy: Slo
     assert list(lost_with(view, "db2")) == []
     (text,) = lost_with(view, "db3")
     assert text.startswith("logical slot orders is not on db3 yet and would be lost")
+
+
+def trial(view: ClusterView, name: str) -> Any:
+    of = shop()
+    return choose(name, FaultContext(None, of, None, view, of.timing))  # type: ignore[arg-type]
+
+
+def test_a_switchover_as_a_test_loses_no_slot_either() -> None:
+    """As `invoke switchover`, it goes to a replica that has them all, and is refused where none has. A failover does not ask."""
+    assert target(seen(LOGICAL, db2=COPY), shop(), None) == trial(seen(LOGICAL, db2=COPY), "switchover").to == "db2"
+    assert trial(seen(LOGICAL, db2=COPY), "switchover").blockers() == []
+    (text,) = trial(seen(LOGICAL), "switchover").blockers()
+    assert text.startswith("logical slot orders is not on db3 yet and would be lost")
+    assert trial(seen(LOGICAL), "postgres-kill").blockers() == []
+
+
+def test_a_switchover_whose_owner_accepts_that_goes_on() -> None:
+    of, view = shop(), seen(LOGICAL)
+    planned = (HandOver("db1", "db2"),)
+    assert Switchover(FaultContext(None, of, None, view, of.timing), planned).blockers() == []  # type: ignore[arg-type]
 
 
 def test_a_slot_that_postgresql_would_not_copy_keeps_everybody_from_taking_over() -> None:
