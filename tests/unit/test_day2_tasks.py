@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from invoke.exceptions import Exit
 from repository import ROOT
 
 import tasks
@@ -57,6 +58,27 @@ def test_every_option_is_explained_and_few_are_short() -> None:
             assert option.positional or f"`--{long}" in manual, f"{name} --{long}"
             assert short == list(SHORT.get(long, ())), f"{name} {option.names}"
             assert long != "json" or option.kind is bool, name
+
+
+def test_what_is_no_number_is_refused_by_the_name_of_its_option() -> None:
+    asked = 0
+    for name in tasks.namespace.task_names:
+        for option in tasks.namespace[name].get_arguments():
+            if option.kind not in (str, bool, list):
+                asked += 1
+                with pytest.raises(Exit) as refused:
+                    option.set_value("x")
+                right = {int: "a whole number", float: "a number"}[option.kind]
+                assert (refused.value.message, refused.value.code) == (f"--{option.name} 'x': should be {right}", 2), name
+                option.set_value("7")
+                assert option.value == 7
+    assert asked > 10
+
+
+def test_what_is_no_number_ends_no_command_in_a_traceback(project: Path) -> None:
+    done = invoke("logs", "--lines", "x", at=project)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "--lines 'x': should be a whole number\n")
+    assert "--lines=INT" in invoke("logs", "--help", at=project).stdout
 
 
 @pytest.mark.parametrize("words", [("-y",), ("--yes",)])
