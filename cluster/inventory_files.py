@@ -32,6 +32,13 @@ def home(name: str) -> Path:
     return Path("inventories") / name
 
 
+def settings_file(inventory: str | Path, group: str) -> Path:
+    """Where the settings of a group are to be set: beside the inventory, where it has them there, else in the checkout's own."""
+    name = f"group_data/{group}.py"
+    beside = Path(inventory).parent / name
+    return beside if beside.is_file() else Path(name)
+
+
 def find_inventory(said: str) -> Path:
     """The file that is meant by a path, or by a name alone: `prod` is inventories/prod/inventory.py.
 

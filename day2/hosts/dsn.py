@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cluster import entry, paths, pooling
 from cluster.errors import ClusterError, did_you_mean
+from cluster.inventory_files import settings_file
 from cluster.topology import Cluster, Host
 from cluster.vault import Vault
 
@@ -22,7 +23,8 @@ def port(cluster: Cluster, *, read_only: bool, pooled: bool) -> int:
     """The port of every proxy host for writes or reads. Raises ClusterError where there are no pools."""
     route: pooling.Route = "read" if read_only else "write"
     if pooled and not cluster.pooler_hosts:
-        raise ClusterError("--pooled: pooling = False, so no connections are pooled: set it in group_data/haproxy.py, and deploy")
+        where = settings_file(cluster.inventory, "haproxy")
+        raise ClusterError(f"--pooled: pooling = False, so no connections are pooled: set it in {where}, and deploy")
     return pooling.port(cluster, route) if pooled else pooling.behind(cluster, route)
 
 
@@ -32,9 +34,8 @@ def places(cluster: Cluster, *, through: Host | None = None, by_address: bool = 
     if not by_address:
         return tuple((host.name, host.address) for host in ((through,) if through else cluster.haproxy_hosts))
     if not cluster.entry_hosts:
-        raise ClusterError(
-            "--address: proxy_address = None, so there is no such address: set it in group_data/haproxy.py, and deploy"
-        )
+        where = settings_file(cluster.inventory, "haproxy")
+        raise ClusterError(f"--address: proxy_address = None, so there is no such address: set it in {where}, and deploy")
     called, *_ = entry.names(cluster)
     return ((called, str(cluster.haproxy.proxy_address)),)
 
