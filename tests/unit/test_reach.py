@@ -153,7 +153,7 @@ def test_a_configuration_that_is_not_there_is_named_with_its_setting(home: Path)
 
 
 def test_a_match_without_programs_is_followed(home: Path) -> None:
-    assert target(home, "Match host db1,db2 user nobody\n  Port 2222\nMatch all\n  Port 3333\n").port == 3333
+    assert target(home, "Match host db1,db2 user not-me\n  Port 2222\nMatch all\n  Port 3333\n").port == 3333
     assert target(home, "User root\nMatch originalhost db1 user root\n  Port 2222\n").port == 2222
 
 
