@@ -22,6 +22,7 @@ BY_WAY = "go to HAProxy by way of this host, when you reach the hosts by SSH onl
 JSON = "print one JSON document on stdout, for programs"
 YES = "do not ask"
 NUMBERS = {int: "a whole number", float: "a number"}
+OPTIONAL = {"int | None": int, "float | None": float}  # as the rooms write it
 REFUSED = 2  # as in day2/ui/console.py, which is not imported to name the commands
 
 
@@ -36,11 +37,16 @@ class Number(Argument):
 
 
 class Command(Task[Callable[..., None]]):
-    """A task with no short flags but SHORT: invoke's own would be whatever letter of a name is free, another one each time."""
+    """A task with no short flags but SHORT: invoke's own would be whatever letter of a name is free, another one each time.
+
+    An option that is a number or None is a number: invoke knows only what the default is.
+    """
 
     def arg_opts(self, name: str, default: Any, taken_names: set[str]) -> dict[str, Any]:
         options = super().arg_opts(name, default, taken_names)
         options["names"] = [options["names"][0], *SHORT.get(name, ())]
+        if kind := OPTIONAL.get(self.body.__annotations__.get(name, "")):
+            options["kind"] = kind
         return options
 
     def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:

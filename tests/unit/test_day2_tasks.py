@@ -8,10 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from clusters import cluster
 from invoke.exceptions import Exit
 from repository import ROOT
 
 import tasks
+from cluster.vault import Vault
 from cluster.version import own
 from day2.commands.declare import SHORT
 
@@ -79,6 +81,25 @@ def test_what_is_no_number_ends_no_command_in_a_traceback(project: Path) -> None
     done = invoke("logs", "--lines", "x", at=project)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", "--lines 'x': should be a whole number\n")
     assert "--lines=INT" in invoke("logs", "--help", at=project).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("failover-test", "--soak", "0"), "--soak 0: should be minutes, more than 0 and at most 1440"),
+        (("failover-test", "--repeat", "0"), "--repeat 0: should be from 1 to 1000"),
+        (("failover-test", "--writers", "0"), "--writers 0: should be from 1 to 100"),
+        (("failover-test", "--seed", "0"), "--seed: only --soak chooses at random"),
+        (("switchover", "--writers", "0"), "--writers 0: should be from 1 to 100"),
+        (("switchover", "--patience", "0"), "--patience 0: should be from 1 to 15"),
+        (("lab.up", "--databases", "0"), "1 to"),
+    ],
+)
+def test_nought_is_a_number_and_not_nothing(project: Path, words: tuple[str, ...], said: str) -> None:
+    Vault(cluster(secrets_directory=str(project / "secrets")), {}).save()
+    done = invoke(*words, at=project)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("words", [("-y",), ("--yes",)])
