@@ -12,10 +12,15 @@ from cluster.vault import Vault
 
 
 def open_vault(cluster: Cluster) -> Vault:
-    """The cluster's secrets. Raises ClusterError before the first deploy, which makes them."""
+    """The cluster's secrets. Raises ClusterError where there are none: before the first deploy, which makes them, and where
+    somebody else has deployed."""
     vault = Vault(cluster)
     if not vault.existed:
-        raise ClusterError(f"{vault.directory} holds no secrets yet: `pyinfra {cluster.inventory} deploy.py` makes them")
+        raise ClusterError(
+            f"{vault.directory} holds no secrets: the first deploy of a new cluster makes them (`pyinfra {cluster.inventory}"
+            " deploy.py`); those of one that lives already are where it was deployed from: copy that directory from there, or"
+            " from a backup"
+        )
     return vault
 
 

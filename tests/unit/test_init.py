@@ -337,5 +337,9 @@ def test_the_tasks_take_it_by_name(checkout: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     command = [sys.executable, "-m", "invoke", "secrets", "--name", "probe"]
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    where = "inventories/prod/secrets/prod holds no secrets yet: `pyinfra inventories/prod/inventory.py deploy.py` makes them\n"
+    where = (
+        "inventories/prod/secrets/prod holds no secrets: the first deploy of a new cluster makes them (`pyinfra"
+        " inventories/prod/inventory.py deploy.py`); those of one that lives already are where it was deployed from: copy that"
+        " directory from there, or from a backup\n"
+    )
     assert (done.returncode, done.stderr) == (2, where)
