@@ -44,6 +44,11 @@ def find_inventory(said: str) -> Path:
 
     A file of that very name goes first, as for pyinfra. Raises SettingsError for a name that none is called by.
     """
+    if not said.strip():
+        # The one that is meant without a word is the lab's: whoever has set something, to nothing, means another.
+        raise SettingsError(
+            ["the inventory's name is empty (INVOKE_INVENTORY, or `inventory` in invoke.yaml): set it, or unset it"]
+        )
     if Path(said).is_file() or not re.fullmatch(r"[\w-]+", said):
         return Path(said)
     file = home(said) / "inventory.py"

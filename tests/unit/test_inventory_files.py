@@ -230,3 +230,9 @@ def test_where_a_setting_is_to_be_set(tmp_path: Path, monkeypatch: pytest.Monkey
     assert str(settings_file("inventories/orders/inventory.py", "haproxy")) == "inventories/orders/group_data/haproxy.py"
     for inventory in ("inventories/orders.py", "inventory.py"):  # the settings are in the checkout's own
         assert str(settings_file(inventory, "haproxy")) == "group_data/haproxy.py"
+
+
+@pytest.mark.parametrize("said", ["", " "])
+def test_an_empty_name_is_no_inventory(said: str) -> None:
+    with pytest.raises(SettingsError, match=r"  - the inventory's name is empty \(INVOKE_INVENTORY, .*: set it, or unset it$"):
+        find_inventory(said)
