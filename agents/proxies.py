@@ -22,11 +22,12 @@ class Console:
     def __init__(self, user: str, directory: str, port: int) -> None:
         self._connection = socket.socket(socket.AF_UNIX)
         self._connection.settimeout(ANSWER_SECONDS)
+        before = os.geteuid()
         os.seteuid(pwd.getpwnam(user).pw_uid)  # whom the kernel names to the other end
         try:
             self._connection.connect(f"{directory}/.s.PGSQL.{port}")
         finally:
-            os.seteuid(0)
+            os.seteuid(before)
         words = b"".join(word.encode() + b"\0" for word in ("user", CONSOLE, "database", CONSOLE, ""))
         self._connection.sendall(struct.pack("!II", 8 + len(words), 196608) + words)
         self._received = b""

@@ -32,11 +32,23 @@ def home(name: str) -> Path:
     return Path("inventories") / name
 
 
+def settings_file(inventory: str | Path, group: str) -> Path:
+    """Where the settings of a group are to be set: beside the inventory, where it has them there, else in the checkout's own."""
+    name = f"group_data/{group}.py"
+    beside = Path(inventory).parent / name
+    return beside if beside.is_file() else Path(name)
+
+
 def find_inventory(said: str) -> Path:
     """The file that is meant by a path, or by a name alone: `prod` is inventories/prod/inventory.py.
 
     A file of that very name goes first, as for pyinfra. Raises SettingsError for a name that none is called by.
     """
+    if not said.strip():
+        # The one that is meant without a word is the lab's: whoever has set something, to nothing, means another.
+        raise SettingsError(
+            ["the inventory's name is empty (INVOKE_INVENTORY, or `inventory` in invoke.yaml): set it, or unset it"]
+        )
     if Path(said).is_file() or not re.fullmatch(r"[\w-]+", said):
         return Path(said)
     file = home(said) / "inventory.py"

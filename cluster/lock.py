@@ -42,16 +42,16 @@ def holder_command(owner_line: str) -> str:
     return f"bash -c {shlex.quote(script)} lock {shlex.quote(owner_line)}"
 
 
-def refusal(host: str, answer: str) -> str:
-    """What to tell the second operator, from the first line the holder command printed on `host`."""
+def refusal(hosts: str, answer: str) -> str:
+    """What to tell the second operator, from the first line the holder command printed on `hosts`: one, or several by commas."""
     try:
         held_by = json.loads(answer)
         return (
             f"{held_by['who']} is changing this cluster ({held_by['doing']}, since {held_by['since']},"
-            f" from {held_by['directory']}): wait until that has ended. Seen on {host}"
+            f" from {held_by['directory']}): wait until that has ended. Seen on {hosts}"
         )
     except (ValueError, KeyError, TypeError):
         why = f": {answer}" if answer else ""
         return (
-            f"the lock {paths.LOCK} on {host} could not be taken: somebody has just taken it, or it can't be written there{why}"
+            f"the lock {paths.LOCK} on {hosts} could not be taken: somebody has just taken it, or it can't be written there{why}"
         )

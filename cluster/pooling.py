@@ -151,4 +151,5 @@ def _largest(cluster: Cluster, room: int) -> int:
 
 def _in_words(cluster: Cluster) -> str:
     count, databases = _count(cluster), len(cluster.postgres.databases)
-    return f"{count} processes of PgBouncer (2 ports, pooling_processes, hosts) with {databases} databases"
+    with_them = "1 database" if databases == 1 else f"{databases} databases"
+    return f"{count} processes of PgBouncer (2 ports, pooling_processes, hosts) with {with_them}"

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from .connections import reached_from
 from .topology import Cluster, Host
-from .vault import Vault, password_names
+from .vault import ENVIRONMENT_PREFIX, Vault, password_names
 
 SETTINGS = (
     "durability",
@@ -63,9 +63,11 @@ def passwords(changes: Sequence[str], directory: str) -> list[str]:
     if not names:
         return []
     verb = "is another one" if len(names) == 1 else "are others"
+    variables = ", ".join(f"{ENVIRONMENT_PREFIX}{name.upper()}" for name in names)
     return [
         f"the password of {', '.join(names)} in {directory} {verb} than what was deployed: this deploy changes it on all hosts."
-        " If nobody meant that, these secrets are an older copy: stop here, and bring the newer one"
+        " If nobody meant that, these secrets are an older copy, or the last deploy had it from the environment"
+        f" ({variables}): stop here, and bring the newer copy, or set that again"
     ]
 
 

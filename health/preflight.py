@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -20,7 +20,7 @@ from cluster.sources import Source, announced
 from cluster.survey import HostSurvey
 from cluster.topology import Cluster, Host
 
-from .finding import Finding, finding, ok
+from .finding import Finding, finding, healthy, ok
 
 # etcd's hardware guide: 99 of 100 syncs of its log within 10 ms, or it loses its leader under load.
 SYNC_P99_SECONDS = 0.010
@@ -137,6 +137,13 @@ def few_sessions(cluster: Cluster, surveys: Mapping[str, HostSurvey]) -> list[st
         for name, survey in sorted(surveys.items())
         if survey.belongs_to and survey.ssh_sessions is not None and survey.ssh_sessions < needed
     ]
+
+
+def refuses(cluster: Cluster, measured: Iterable[Finding], surveys: Mapping[str, HostSurvey]) -> bool:
+    """Whether a deploy is refused for what judge() found: it measures hosts that are new, and asks those that live for their
+    sshd's sessions alone. What it would change there may be just what mends the rest."""
+    living = {name for name, survey in surveys.items() if survey.belongs_to}
+    return bool(few_sessions(cluster, surveys)) or not healthy(one for one in measured if one.about not in living)
 
 
 def _ports(cluster: Cluster, probes: Mapping[str, HostProbe], silent: Collection[str]) -> Iterator[Finding]:

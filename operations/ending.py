@@ -13,8 +13,10 @@ from pyinfra.api import State
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.state import StateStage
 
+from cluster import lock
+
 from .connections import why_unreached
-from .refusal import Refusal, refusal, why_stopped
+from .refusal import Refusal, locked_out, refusal, why_stopped
 
 # Of what a command wrote before it failed.
 LAST_LINES = 3
@@ -40,6 +42,8 @@ def reason(state: State, failed: list[Any]) -> Refusal:
     """What to end with when `failed` hosts have."""
     if state.current_stage == StateStage.Connect:
         return unreached([one.name for one in failed])
+    if answers := locked_out(one.name for one in failed):  # there is nothing to be mended
+        return refusal("\n".join(lock.refusal(", ".join(hosts), answer) for answer, hosts in answers.items()))
     operations = {name for one in failed if (name := _failed_operation(state, one)[0])}
     where = f" at '{' and '.join(sorted(operations))}'" if operations else ""
     lines = [f"{one.name}: {line}" for one in failed for line in _said(state, one)]

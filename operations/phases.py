@@ -14,7 +14,7 @@ from cluster.errors import ClusterError
 from cluster.survey import survey_command
 
 from .context import Run
-from .refusal import stop
+from .refusal import lock_out, stop
 from .survey import Survey
 
 ANSWER_SECONDS = 20
@@ -39,7 +39,7 @@ def take_lock(run: Run) -> Generator[StringCommand]:
         return
     answer = _hold_lock("deploy")
     if answer != lock.HELD:
-        yield from stop(lock.refusal(host.name, answer))
+        yield from lock_out(answer)
 
 
 @operation()

@@ -9,6 +9,8 @@ from pyinfra.api import DeployError, StringCommand
 
 # Why operations have stopped, by host: told when the run ends.
 _stopped: dict[str, list[str]] = {}
+# What the lock's holder said, by host, where somebody else has the lock.
+_locked_out: dict[str, str] = {}
 
 
 class Refusal(DeployError):
@@ -34,3 +36,18 @@ def stop(heading: str, problems: Iterable[str] = ()) -> Iterator[StringCommand]:
 def why_stopped(name: str) -> list[str]:
     """The words with which an operation has stopped on a host; none where none has."""
     return _stopped.get(name, [])
+
+
+def lock_out(answer: str) -> Iterator[StringCommand]:
+    """As `stop`, where the cluster's lock is not to be had: `answer` is the first line of who should hold it."""
+    _locked_out[host.name] = answer
+    yield StringCommand("false")
+
+
+def locked_out(names: Iterable[str]) -> dict[str, list[str]]:
+    """Those of the named hosts on which the lock was not to be had, by what was answered there."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        if name in _locked_out:
+            found.setdefault(_locked_out[name], []).append(name)
+    return found

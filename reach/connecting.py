@@ -114,7 +114,11 @@ def _through(client: Client, way: Way, target: Target, seconds: int, passed: fro
     if not jumps:
         return None
     # Nobody decides on an unknown key here: it is another host than the one that is asked for.
-    client.through = _connect(hop(jumps, way), seconds, None, passed | set(jumps))
+    try:
+        client.through = _connect(hop(jumps, way), seconds, None, passed | set(jumps))
+    except (UnreachableError, KeyProblem) as error:
+        why = str(error).removeprefix("unreachable: ")
+        raise UnreachableError(f"unreachable: the way there is by {jumps[-1]} (ProxyJump): {why}") from None
     address = (target.hostname, target.port)
     return client.through.transport.open_channel("direct-tcpip", address, ("127.0.0.1", 0), timeout=seconds)
 
@@ -142,6 +146,11 @@ def _why(error: Exception, target: Target, ring: Keyring) -> str:
                 f"{unknown}: `{keys}; ssh-keygen -lf new-host-key`, compare that with what the host itself says (ssh-keygen -lf"
                 f" /etc/ssh/ssh_host_ed25519_key.pub), then `cat new-host-key >> {shlex.quote(str(target.known_hosts[0]))}`"
             )
+        case paramiko.ChannelException(code=1):  # as RFC 4254 numbers them
+            return f"{target.jumps[-1]} lets nobody through to {target.where} (AllowTcpForwarding in its sshd's configuration)"
+        case paramiko.SSHException() if isinstance(error, paramiko.ChannelException) or "opening channel" in str(error):
+            # Of a connection that the host in between could not make, SSH does not say why.
+            return f"{target.where} does not answer through {target.jumps[-1]}"
         case TimeoutError():
             return f"{target.where} does not answer"
         case NoValidConnectionsError():

@@ -6,15 +6,21 @@ from pathlib import Path
 
 from cluster import entry, paths, pooling
 from cluster.errors import ClusterError, did_you_mean
+from cluster.inventory_files import settings_file
 from cluster.topology import Cluster, Host
 from cluster.vault import Vault
 
 
 def open_vault(cluster: Cluster) -> Vault:
-    """The cluster's secrets. Raises ClusterError before the first deploy, which makes them."""
+    """The cluster's secrets. Raises ClusterError where there are none: before the first deploy, which makes them, and where
+    somebody else has deployed."""
     vault = Vault(cluster)
     if not vault.existed:
-        raise ClusterError(f"{vault.directory} holds no secrets yet: `pyinfra {cluster.inventory} deploy.py` makes them")
+        raise ClusterError(
+            f"{vault.directory} holds no secrets: the first deploy of a new cluster makes them (`pyinfra {cluster.inventory}"
+            " deploy.py`); those of one that lives already are where it was deployed from: copy that directory from there, or"
+            " from a backup"
+        )
     return vault
 
 
@@ -22,7 +28,8 @@ def port(cluster: Cluster, *, read_only: bool, pooled: bool) -> int:
     """The port of every proxy host for writes or reads. Raises ClusterError where there are no pools."""
     route: pooling.Route = "read" if read_only else "write"
     if pooled and not cluster.pooler_hosts:
-        raise ClusterError("--pooled: pooling = False, so no connections are pooled: set it in group_data/haproxy.py, and deploy")
+        where = settings_file(cluster.inventory, "haproxy")
+        raise ClusterError(f"--pooled: pooling = False, so no connections are pooled: set it in {where}, and deploy")
     return pooling.port(cluster, route) if pooled else pooling.behind(cluster, route)
 
 
@@ -32,9 +39,8 @@ def places(cluster: Cluster, *, through: Host | None = None, by_address: bool = 
     if not by_address:
         return tuple((host.name, host.address) for host in ((through,) if through else cluster.haproxy_hosts))
     if not cluster.entry_hosts:
-        raise ClusterError(
-            "--address: proxy_address = None, so there is no such address: set it in group_data/haproxy.py, and deploy"
-        )
+        where = settings_file(cluster.inventory, "haproxy")
+        raise ClusterError(f"--address: proxy_address = None, so there is no such address: set it in {where}, and deploy")
     called, *_ = entry.names(cluster)
     return ((called, str(cluster.haproxy.proxy_address)),)
 

@@ -8,6 +8,7 @@ from cluster.topology import Cluster
 from health.rules.entry import holders_of
 from health.view import ClusterView
 
+from .rolling import lowered
 from .steps import BaseStep, HandOver, MoveAddress, RebootHost, RestartPatroni, RestartPostgres, RestartUnit, SwitchOver
 
 KEEPALIVED, PATRONI, POOL = "keepalived.service", "patroni.service", "pgquorum-pool@"
@@ -17,7 +18,14 @@ def costs(view: ClusterView, cluster: Cluster, plan: Sequence[BaseStep]) -> Iter
     """What applications will notice of a plan for this cluster, as it is now: a sentence for each; none where nobody notices."""
     if stops_primary(plan, the_only(cluster)):
         served = "write" if len(cluster.postgres_hosts) > 1 else "query"
-        yield f"no {served} is answered while PostgreSQL is restarted where it leads"
+        text = f"no {served} is answered while PostgreSQL is restarted where it leads"
+        if served == "write" and view.leader and (names := lowered(view, view.leader)):
+            verb = "is" if len(names) == 1 else "are"
+            text += (
+                f": {', '.join(names)} {verb} lowered, and no replica runs with less of that than its primary, so the primary"
+                " goes first, and nobody could take over from it"
+            )
+        yield text
     if len(cluster.postgres_hosts) == 2 and any(isinstance(step, SwitchOver | HandOver) for step in plan):
         yield "reads are cut once in the switchover: with two PostgreSQL hosts there is no third to serve them meanwhile"
     if restarts_pools(plan):

@@ -90,9 +90,6 @@ def _beginning(history: TrialHistory) -> Moments:
 def _failover(history: TrialHistory, new: Event | None) -> Moments:
     """Another host takes over, or should have (`new` is None)."""
     name, since = (str(new.value), new.at) if new else ("a new leader", inf)
-    reached = max((w.timeline for w in history.writes if _acknowledged(w) and w.ended <= history.fault_at), default=0)
-    # On its timeline: what the old primary still acknowledges is no sign of the new one.
-    written = (w.ended for w in history.writes if _acknowledged(w) and w.ended > history.fault_at and w.timeline > reached)
     # Without a replica, no write is acknowledged in the synchronous modes.
     followed = history.first("streaming", lambda e: e.host == name and bool(e.value), since)
     returned = history.first("streaming", lambda e: history.primary in e.value, since)
@@ -103,7 +100,7 @@ def _failover(history: TrialHistory, new: Event | None) -> Moments:
         ("promoted", f"{name} is promoted", history.first("primary", lambda e: e.value is True and e.host == name)),
         ("routed", f"HAProxy sends writes to {name}", history.first("routed", lambda e: name in (e.value or ()))),
         ("followed", f"a replica streams from {name}", followed),
-        ("first_write", "first acknowledged write", min(written, default=None)),
+        ("first_write", "first acknowledged write", first_of_new_primary(history.writes, history.fault_at)),
         ("returned", f"{history.primary} streams as a replica", returned),
     ]
 
@@ -164,6 +161,15 @@ def log_lines(events: Iterable[Event], *, fault_at: float) -> tuple[LogLine, ...
         if event.what == "log" and event.at >= fault_at
     )
     return tuple(sorted(lines, key=lambda line: line.seconds))[:MOST_LINES]
+
+
+def first_of_new_primary(writes: Iterable[Write], fault_at: float) -> float | None:
+    """When the first write since the fault was acknowledged by who took over; None where none was.
+
+    It is on a new timeline: what the old primary still acknowledges is no sign of the new one."""
+    acknowledged = [w for w in writes if _acknowledged(w)]
+    reached = max((w.timeline for w in acknowledged if w.ended <= fault_at), default=0)
+    return min((w.ended for w in acknowledged if w.ended > fault_at and w.timeline > reached), default=None)
 
 
 def is_new_leader(event: Event, old: str) -> bool:

@@ -24,7 +24,7 @@ from health.view import ClusterView
 from .conditions import problems_of
 from .injection import HEAL_SECONDS, Injection
 from .result import Trial
-from .timeline import is_new_leader, log_lines, timeline
+from .timeline import first_of_new_primary, is_new_leader, log_lines, timeline
 
 # Takes a line for a person, on what is going on.
 Progress = Callable[[str], None]
@@ -207,19 +207,29 @@ class TrialRun:
 
     def _follow(self, watch: Watch, deadline: float) -> None:
         """Tells what happens until writes have gone on for a while, or `deadline` has passed."""
-        fault, new = self._started_at, None
+        fault, new, written = self._started_at, None, None
 
         def has_new_leader() -> bool:
             nonlocal new
             new = next((e for e in watch.since(fault) if is_new_leader(e, self.context.primary.name)), None)
             return new is not None
 
+        def has_written() -> bool:
+            nonlocal written
+            assert new
+            # All writes are looked at only when there is one that may be it: they are many.
+            if self.workload.last_acknowledged > new.at:
+                written = first_of_new_primary(self.workload.writes, fault)
+            return written is not None
+
         if not self._interrupts.wait(has_new_leader, deadline):
             return
         assert new
         self._say(f"{new.at - fault:.1f} s later {new.value} takes the leader key")
-        if self._interrupts.wait(lambda: self.workload.last_acknowledged > new.at, deadline):
-            self._say(f"{self.workload.last_acknowledged - fault:.1f} s later writes are acknowledged again")
+        if self._interrupts.wait(has_written, deadline):
+            assert written is not None
+            # The moment that the report has: by now they may have gone on for a while.
+            self._say(f"{written - fault:.1f} s later writes are acknowledged again")
             self._interrupts.sleep(STEADY_SECONDS)
 
     def _await_writes(self, prediction: Prediction) -> None:

@@ -48,6 +48,8 @@ def call(body: Callable[..., int | None], *arguments: Any, errors: tuple[type[Ex
     expected: tuple[type[Exception], ...] = (ClusterError, *errors)
     try:
         code = body(*arguments, **options)
+        if sys.stdout:
+            sys.stdout.flush()  # here, and not at the very end, where Python itself would complain of who has read enough
     except expected as error:
         print(printable(str(error)), file=sys.stderr)
         code = EXIT_REFUSED

@@ -45,7 +45,7 @@ def test_a_port_that_a_firewall_eats_is_refused_with_both_ends(site: Site) -> No
         code, out, _ = invoke(site, "preflight")
         assert code == 1
         assert f"problem  {here}: can't reach port 5432 of {there}" in out
-        assert out.splitlines()[-1].startswith("refused")
+        assert out.splitlines()[-1].startswith("not fit: a deploy goes on all the same")
     assert refusals(site) == (0, [])
 
 

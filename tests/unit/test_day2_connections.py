@@ -28,6 +28,18 @@ def shop(tmp_path: Path) -> Cluster:
     return made
 
 
+@pytest.mark.parametrize("way", [{"pooled": True}, {"by_address": True}])
+def test_what_is_not_set_is_told_with_the_file_of_ones_own_inventory(
+    shop: Cluster, way: dict[str, bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inventories/orders/group_data").mkdir(parents=True)
+    (tmp_path / "inventories/orders/group_data/haproxy.py").touch()
+    ours = replace(shop, inventory="inventories/orders/inventory.py")
+    with pytest.raises(ClusterError, match=r"set it in inventories/orders/group_data/haproxy\.py, and deploy"):
+        dsn.application(ours, role="app", database="orders", read_only=False, **way)
+
+
 def test_a_connection_string_goes_through_haproxy_with_tls_verified(shop: Cluster, tmp_path: Path) -> None:
     values = dsn.application(shop, role="app", database="orders", read_only=False)
     assert dsn.as_string(values) == (

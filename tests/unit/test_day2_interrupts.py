@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
+from repository import ROOT
 
 from cluster.errors import ClusterError
 from day2.hosts.interrupts import Interrupts
@@ -55,3 +58,18 @@ def test_exit_codes(
         console.call(body, errors=(OSError,))
     assert end.value.code == code
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_whoever_reads_may_have_read_enough() -> None:
+    """What is printed lies in a buffer when the task is done: as much as that is written later."""
+    task = "from day2.ui import console; console.call(lambda: print('a line'))"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", task], cwd=ROOT, env=environment, stdout=write, stderr=subprocess.PIPE, text=True, check=False
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -10,7 +10,9 @@ import views
 from clusters import cluster
 
 from cluster.errors import ClusterError
+from day2.procedures.costs import costs
 from day2.procedures.rolling import component_of, lowered, steps
+from day2.procedures.steps import RestartPostgres
 from day2.procedures.switchover import objections, target
 from health.rules import findings
 from health.view import ClusterView
@@ -114,6 +116,8 @@ def test_when_a_setting_is_lowered_that_replicas_need_the_primary_goes_first() -
         "drain and restart PostgreSQL on db2",
         "drain and restart PostgreSQL on db3",
     ]
+    (told,) = costs(waiting("db1", reason=down), SHOP, [RestartPostgres("db1", drained=False)])
+    assert "max_connections is lowered, and no replica runs with less of that than its primary, so the primary goes first" in told
     assert lowered(waiting("db1", reason=up), "db1") == ()
     assert plan(waiting("db1", "db2", "db3", reason=up), pending_only=True)[-1] == "drain and restart PostgreSQL on db1"
 

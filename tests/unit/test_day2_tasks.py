@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from clusters import cluster
+from invoke.exceptions import Exit
 from repository import ROOT
 
 import tasks
+from cluster.vault import Vault
 from cluster.version import own
 from day2.commands.declare import SHORT
 
@@ -57,6 +60,46 @@ def test_every_option_is_explained_and_few_are_short() -> None:
             assert option.positional or f"`--{long}" in manual, f"{name} --{long}"
             assert short == list(SHORT.get(long, ())), f"{name} {option.names}"
             assert long != "json" or option.kind is bool, name
+
+
+def test_what_is_no_number_is_refused_by_the_name_of_its_option() -> None:
+    asked = 0
+    for name in tasks.namespace.task_names:
+        for option in tasks.namespace[name].get_arguments():
+            if option.kind not in (str, bool, list):
+                asked += 1
+                with pytest.raises(Exit) as refused:
+                    option.set_value("x")
+                right = {int: "a whole number", float: "a number"}[option.kind]
+                assert (refused.value.message, refused.value.code) == (f"--{option.name} 'x': should be {right}", 2), name
+                option.set_value("7")
+                assert option.value == 7
+    assert asked > 10
+
+
+def test_what_is_no_number_ends_no_command_in_a_traceback(project: Path) -> None:
+    done = invoke("logs", "--lines", "x", at=project)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "--lines 'x': should be a whole number\n")
+    assert "--lines=INT" in invoke("logs", "--help", at=project).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("failover-test", "--soak", "0"), "--soak 0: should be minutes, more than 0 and at most 1440"),
+        (("failover-test", "--repeat", "0"), "--repeat 0: should be from 1 to 1000"),
+        (("failover-test", "--writers", "0"), "--writers 0: should be from 1 to 100"),
+        (("failover-test", "--seed", "0"), "--seed: only --soak chooses at random"),
+        (("switchover", "--writers", "0"), "--writers 0: should be from 1 to 100"),
+        (("switchover", "--patience", "0"), "--patience 0: should be from 1 to 15"),
+        (("lab.up", "--databases", "0"), "1 to"),
+    ],
+)
+def test_nought_is_a_number_and_not_nothing(project: Path, words: tuple[str, ...], said: str) -> None:
+    Vault(cluster(secrets_directory=str(project / "secrets")), {}).save()
+    done = invoke(*words, at=project)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("words", [("-y",), ("--yes",)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import pwd
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 from clusters import cluster
 from played import Played, with_systemd
 
+from agents.proxies import Console
 from agents.sent import shipped
 from cluster.errors import ClusterError
 from day2.history.writes import Write, WriteOutcome, longest_wait
@@ -165,6 +167,16 @@ def test_all_is_held_and_let_go_in_order(played: Played) -> None:
     there.end()
     assert not played.paused and not (played.folder / "note").exists()
     assert (played.folder / "systemd").read_text().splitlines()[1:] == ["systemctl stop pgquorum-let-go.timer"]
+
+
+def test_a_console_is_asked_as_its_user_and_then_one_is_who_one_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is root on hosts, and here whoever runs this."""
+    became: list[int] = []
+    monkeypatch.setattr("os.geteuid", lambda: 4321)
+    monkeypatch.setattr("os.seteuid", became.append)
+    with pytest.raises(FileNotFoundError):
+        Console(getpass.getuser(), str(tmp_path), 6432)
+    assert became == [pwd.getpwnam(getpass.getuser()).pw_uid, 4321]
 
 
 def test_the_pools_are_paused_when_no_connection_is_being_made(played: Played) -> None:

@@ -88,7 +88,11 @@ def test_nobody_said_who_logs_in_so_it_is_root() -> None:
 
 @pytest.mark.parametrize(("user", "written"), [([], None), (["ann"], "ann")])
 def test_hosts_that_sshs_configuration_knows_are_reached_as_it_says(
-    user: list[str], written: str | None, checkout: Path, monkeypatch: pytest.MonkeyPatch
+    user: list[str],
+    written: str | None,
+    checkout: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("HOME", str(checkout))
     (checkout / ".ssh").mkdir()
@@ -98,6 +102,7 @@ def test_hosts_that_sshs_configuration_knows_are_reached_as_it_says(
         assert hosts[name].settings.ssh_hostname is None and hosts[name].ssh_hostname == name
         assert hosts[name].settings.ssh_user == written
     assert (hosts["pg3"].ssh_hostname, hosts["pg3"].settings.ssh_user) == (DATABASES["pg3"], written or "root")
+    assert f"    ssh {'ann@' if written else ''}pg1\n" in capsys.readouterr().out
 
 
 def test_all_else_is_as_it_is_shipped() -> None:
@@ -332,5 +337,9 @@ def test_the_tasks_take_it_by_name(checkout: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     command = [sys.executable, "-m", "invoke", "secrets", "--name", "probe"]
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    where = "inventories/prod/secrets/prod holds no secrets yet: `pyinfra inventories/prod/inventory.py deploy.py` makes them\n"
+    where = (
+        "inventories/prod/secrets/prod holds no secrets: the first deploy of a new cluster makes them (`pyinfra"
+        " inventories/prod/inventory.py deploy.py`); those of one that lives already are where it was deployed from: copy that"
+        " directory from there, or from a backup\n"
+    )
     assert (done.returncode, done.stderr) == (2, where)

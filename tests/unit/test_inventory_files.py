@@ -16,7 +16,7 @@ from repository import ship
 
 from cluster.command_line import _overrides
 from cluster.errors import SettingsError
-from cluster.inventory_files import find_inventory, load_cluster, read_hosts
+from cluster.inventory_files import find_inventory, load_cluster, read_hosts, settings_file
 
 PYINFRA = """
 import json, os, sys
@@ -221,3 +221,18 @@ def test_overrides_win_over_everything(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(ship(tmp_path))
     made = load_cluster("inventory.py", {"cluster_name": "other", "postgres_port": 6543})
     assert (made.name, made.postgres.port) == ("other", 6543)
+
+
+def test_where_a_setting_is_to_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inventories/orders/group_data").mkdir(parents=True)
+    (tmp_path / "inventories/orders/group_data/haproxy.py").touch()
+    assert str(settings_file("inventories/orders/inventory.py", "haproxy")) == "inventories/orders/group_data/haproxy.py"
+    for inventory in ("inventories/orders.py", "inventory.py"):  # the settings are in the checkout's own
+        assert str(settings_file(inventory, "haproxy")) == "group_data/haproxy.py"
+
+
+@pytest.mark.parametrize("said", ["", " "])
+def test_an_empty_name_is_no_inventory(said: str) -> None:
+    with pytest.raises(SettingsError, match=r"  - the inventory's name is empty \(INVOKE_INVENTORY, .*: set it, or unset it$"):
+        find_inventory(said)

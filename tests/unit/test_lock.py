@@ -9,12 +9,16 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import paramiko
 import pytest
+from pyinfra.api.state import StateStage
 
 from cluster import lock, paths
 from day2.hosts import operator_lock
+from operations import ending, refusal
 
 
 @pytest.fixture(autouse=True)
@@ -135,3 +139,18 @@ def test_a_holder_whose_connection_is_lost_is_replaced(lost: type[Exception], mo
     monkeypatch.setattr("day2.hosts.operator_lock._take", take)
     operator_lock._heartbeats(None, {"db1": Broken()}, "line", released)  # type: ignore[arg-type, dict-item]
     assert taken == ["db1", "db1"]
+
+
+def test_a_deploy_that_comes_second_ends_with_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing has stopped half way, and nothing is to be mended."""
+    owner = lock.owner("deploy")
+    hosts = [SimpleNamespace(name=f"db{n}") for n in (1, 2, 3)]
+    state: Any = SimpleNamespace(current_stage=StateStage.Execute)
+    monkeypatch.setattr(refusal, "_locked_out", {})
+    for one in hosts:
+        monkeypatch.setattr(refusal, "host", one)
+        assert [str(command) for command in refusal.lock_out(owner)] == ["false"]
+    (line,) = str(ending.reason(state, hosts)).splitlines()
+    assert "is changing this cluster (deploy, since" in line and line.endswith("Seen on db1, db2, db3")
+    refusal._locked_out["db2"] = ""  # which was asked before its holder had said who it is
+    assert len(str(ending.reason(state, hosts)).splitlines()) == 2

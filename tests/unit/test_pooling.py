@@ -80,7 +80,7 @@ def test_a_size_that_does_not_fit_is_refused_with_the_largest_that_does() -> Non
     assert refused(pooling_pool_size=36) == []
     (said,) = refused(pooling_pool_size=37)
     assert said == (
-        "pooling_pool_size = 37: 2 processes of PgBouncer (2 ports, pooling_processes, hosts) with 1 databases would take 94"
+        "pooling_pool_size = 37: 2 processes of PgBouncer (2 ports, pooling_processes, hosts) with 1 database would take 94"
         " connections, and PostgreSQL has 92 for applications (max_connections = 100): should be at most 36"
     )
     (said,) = refused(**connections(200), pooling_pool_size=37, pooling_processes=4)
@@ -90,7 +90,7 @@ def test_a_size_that_does_not_fit_is_refused_with_the_largest_that_does() -> Non
 def test_more_processes_than_there_are_connections_for_are_refused() -> None:
     (said,) = refused(pooling_processes=8)
     assert said == (
-        "pooling = True: 16 processes of PgBouncer (2 ports, pooling_processes, hosts) with 1 databases need at least 176"
+        "pooling = True: 16 processes of PgBouncer (2 ports, pooling_processes, hosts) with 1 database need at least 176"
         " connections, and may have 46 (max_connections = 100): raise max_connections in postgres_parameters, or have fewer"
         " pooling_processes"
     )

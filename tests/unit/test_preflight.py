@@ -15,7 +15,7 @@ from agents.sent import probe, shipped
 from cluster.sources import origins, sources
 from cluster.survey import HostSurvey, parse_survey
 from cluster.topology import Cluster
-from health.preflight import HostProbe, few_sessions, judge, parse_probe, probe_question, too_old
+from health.preflight import HostProbe, few_sessions, judge, parse_probe, probe_question, refuses, too_old
 
 OLD = "3.5.16-4"
 GOOD_PACKAGES = {"postgresql-18": "18.1-1", "patroni": "4.1.3-1", "etcd-server": "3.5.28-1", "haproxy": "3.2.1-1"}
@@ -58,6 +58,21 @@ def test_a_port_that_a_firewall_eats_is_refused_with_both_ends() -> None:
     assert lines(db1={"reached": reached}) == [
         ("problem", "db1", "can't reach port 2380 of db2 (no answer): let it through the firewall")
     ]
+
+
+@pytest.mark.parametrize(
+    ("living", "sessions", "refused"),
+    [((), 10, True), (("db2",), 10, True), (("db1",), 10, False), (("db1", "db2"), 10, False), (("db1",), 3, True)],
+)
+def test_a_deploy_is_refused_for_what_is_measured_on_new_hosts_alone(
+    living: tuple[str, ...], sessions: int, refused: bool
+) -> None:
+    of = cluster()
+    probes = {h.name: good(of, h.name) for h in of.hosts}
+    probes["db1"] = dataclasses.replace(probes["db1"], reached={**probes["db1"].reached, ("db2", 2380): "no answer"})
+    marker = '{"cluster": "shop"}'
+    surveys = {h.name: HostSurvey(marker=marker if h.name in living else "", ssh_sessions=sessions) for h in of.hosts}
+    assert refuses(of, judge(of, probes, living), surveys) is refused
 
 
 def test_an_sshd_with_too_few_sessions_is_refused() -> None:

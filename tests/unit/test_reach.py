@@ -10,12 +10,15 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import paramiko
 import pytest
 from cryptography.hazmat.primitives import serialization as s
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from operations import connections
+from reach import connecting
 from reach.configuration import ConfigurationError, Target, Way, hop, resolve
 from reach.connecting import UnreachableError, connect
 from reach.keys import KeyProblem, keyring
@@ -150,7 +153,7 @@ def test_a_configuration_that_is_not_there_is_named_with_its_setting(home: Path)
 
 
 def test_a_match_without_programs_is_followed(home: Path) -> None:
-    assert target(home, "Match host db1,db2 user nobody\n  Port 2222\nMatch all\n  Port 3333\n").port == 3333
+    assert target(home, "Match host db1,db2 user not-me\n  Port 2222\nMatch all\n  Port 3333\n").port == 3333
     assert target(home, "User root\nMatch originalhost db1 user root\n  Port 2222\n").port == 2222
 
 
@@ -219,6 +222,41 @@ def test_a_host_that_is_not_there(home: Path) -> None:
         port = free.getsockname()[1]
     with pytest.raises(UnreachableError, match=f"unreachable: 127.0.0.1 port {port}: "):
         connect(Way("127.0.0.1", ssh_port=port), 1)
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (paramiko.ChannelException(2, "Connect failed"), "10.0.0.3 port 22 does not answer through db2"),
+        (paramiko.SSHException("Timeout opening channel."), "10.0.0.3 port 22 does not answer through db2"),
+        (
+            paramiko.ChannelException(1, "Administratively prohibited"),
+            "db2 lets nobody through to 10.0.0.3 port 22 (AllowTcpForwarding in its sshd's configuration)",
+        ),
+        (UnreachableError("unreachable: 10.0.0.2 port 22 does not answer"), "WAY: 10.0.0.2 port 22 does not answer"),
+        (KeyProblem("/k has a passphrase"), "WAY: /k has a passphrase"),
+    ],
+)
+def test_a_host_behind_another_one(home: Path, raised: Exception, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told names the host in between: as the one that failed, or that could not get through."""
+
+    def open_channel(*asked: object, **more: object) -> None:
+        raise raised
+
+    real = connecting._connect
+
+    def between(way: Way, *more: Any) -> Any:
+        if way.ssh_hostname != "db2":
+            return real(way, *more)
+        if isinstance(raised, paramiko.SSHException):
+            return SimpleNamespace(transport=SimpleNamespace(open_channel=open_channel), close=lambda: None)
+        raise raised
+
+    monkeypatch.setattr(connecting, "_connect", between)
+    (home / "config").write_text("Host db3\n  HostName 10.0.0.3\n  ProxyJump db2\n")
+    with pytest.raises(UnreachableError) as refused:
+        connect(Way("db3"), 1)
+    assert str(refused.value) == f"unreachable: {told.replace('WAY', 'the way there is by db2 (ProxyJump)')}"
 
 
 @pytest.mark.parametrize(("given", "kind"), [(None, "StrictPolicy"), ("yes", "StrictPolicy"), ("accept-new", "AcceptNewPolicy")])

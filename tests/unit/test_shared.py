@@ -71,6 +71,7 @@ def test_an_older_copy_of_the_secrets_is_told_by_what_it_would_change(tmp_path: 
     assert (
         line.startswith("the password of role_app in secrets/shop is another one than what was deployed") and "older copy" in line
     )
+    assert "or the last deploy had it from the environment (PGQUORUM_PASSWORD_ROLE_APP)" in line
     assert passwords(["durability"], "secrets/shop") == []
 
 

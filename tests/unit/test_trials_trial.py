@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Self
 
@@ -103,9 +104,9 @@ def recorded(name: str, done: list[str], monkeypatch: pytest.MonkeyPatch, **diff
     return fault
 
 
-def run_of(fault: BaseFault, beside: BaseFault | None = None) -> TrialRun:
-    load = LoadProfile("secret", 1)
-    return TrialRun(fault.context, fault, Endpoints({}, {}), load, Interrupts(lambda text: None), lambda text: None, beside)
+def run_of(fault: BaseFault, beside: BaseFault | None = None, said: list[str] | None = None) -> TrialRun:
+    load, say = LoadProfile("secret", 1), (said if said is not None else []).append
+    return TrialRun(fault.context, fault, Endpoints({}, {}), load, Interrupts(lambda text: None), say, beside)
 
 
 def test_a_trial_gives_its_moments_in_seconds_after_the_fault(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,3 +162,43 @@ def test_only_writers_of_pools_notice_nothing(done: list[str], monkeypatch: pyte
     fault = recorded("switchover", done, monkeypatch, prediction=lambda: expected)
     assert not run_of(fault).trial().prediction.unnoticed
     assert expected.pooled() == expected
+
+
+def test_the_moment_that_is_told_meanwhile_is_that_of_the_report(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes have gone on for a while when it is told: the fault takes its time to return."""
+    began = 0.0
+
+    def inject() -> None:
+        nonlocal began
+        began = time.monotonic()
+        time.sleep(1.5)
+
+    class Over(Writers):
+        """After 0.3 s without any, writes are acknowledged by a new primary."""
+
+        @property
+        def writes(self) -> Iterator[Write]:
+            for one in super().writes:
+                if not began or one.ended <= began:
+                    yield one
+                elif one.ended > began + 0.3:
+                    yield replace(one, timeline=2, server="10.0.0.2")
+
+    class Watching(Onlookers):
+        @property
+        def events(self) -> tuple[Event, ...]:  # type: ignore[override]
+            return (Event(began + 0.2, "db2", "leader", "db2"),)
+
+        def since(self, at: float) -> tuple[Event, ...]:
+            return self.events
+
+    monkeypatch.setattr(trial, "Workload", Over)
+    monkeypatch.setattr(trial, "Watch", Watching)
+    said: list[str] = []
+    over = Prediction(Effect.FAILS_OVER, within=1.0, why="")
+    fault = recorded(
+        "patroni-kill", done, monkeypatch, inject=inject, prediction=lambda: over, started_at=lambda writes, began, ended: began
+    )
+    found = run_of(fault, said=said).trial()
+    assert "0.3 s later writes are acknowledged again" in said
+    assert next(phase.seconds for phase in found.timeline if phase.key == "first_write") == pytest.approx(0.3, abs=0.05)

@@ -128,13 +128,14 @@ def write(target: Path, files: Mapping[str, str]) -> None:
 
 def _next_steps(answers: own.Answers) -> str:
     name, target = answers.name, home(answers.name)
-    host = next(iter(answers.databases.values()))
+    first, address = next(iter(answers.databases.items()))
+    host = _dialled(answers, first, address)
     return f"""\
 {target} holds your cluster: the hosts in inventory.py, the settings in group_data/. What comes next:
 
     export INVOKE_INVENTORY={name}
         so that the tasks mean this one; for good: the line `inventory: {name}` in invoke.yaml
-    ssh {answers.user}@{host}
+    ssh {host}
         and so to each host once: a host key that you do not know is refused
     invoke preflight
         are the hosts good for it?
@@ -143,3 +144,10 @@ def _next_steps(answers: own.Answers) -> str:
 
 Git ignores it here, so that it can be a repository of your own: `git -C {target} init`.
 {target}/secrets, which the first deploy makes, is ignored there too: keep a backup of it."""
+
+
+def _dialled(answers: own.Answers, name: str, address: str) -> str:
+    """What `ssh` is given to reach a host as the inventory will have it reached."""
+    if name not in answers.by_name:
+        return f"{answers.user}@{address}"
+    return name if answers.user == own.USUAL_USER else f"{answers.user}@{name}"

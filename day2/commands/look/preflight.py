@@ -21,34 +21,40 @@ from day2.hosts.ssh import CommandResult, Fleet
 from day2.ui.console import EXIT_OK, EXIT_PROBLEM, console, print_json
 from day2.ui.findings import COLOURS, show_findings
 from health.finding import Finding, finding, healthy, ok
-from health.preflight import HostProbe, clocks, judge, parse_probe, probe_question
+from health.preflight import HostProbe, clocks, judge, parse_probe, probe_question, refuses
 
 FORMAT = "pgquorum preflight 1"
 CONNECT_SECONDS = 2.0
 PROBE_SECONDS = 20
 STORES_SECONDS = 60
+# By whether a deploy is refused.
+UNFIT = {
+    True: "not fit: a deploy is refused",
+    False: "not fit: a deploy goes on all the same, as it measures no host again that it has deployed",
+}
 
 
 def preflight(cluster: Cluster, *, as_json: bool) -> int:
-    """Prints one line for each thing looked at; 1 when any is a problem, which a deploy would be refused for, else 0.
+    """Prints one line for each thing looked at; 1 when any is a problem, else 0. Says whether a deploy is refused for it.
 
     Raises ClusterError for broken secrets.
     """
     began = time.monotonic()
-    found = look(cluster)
+    found, refused = look(cluster)
     fit = healthy(found)
     if as_json:
         print_json(FORMAT, {"cluster": cluster.name, "passed": fit, "findings": found})
     else:
         out = console()
         show_findings(out, sorted(found, key=lambda one: list(COLOURS).index(one.level)))
-        verdict = "[bold green]fit[/]" if fit else "[bold red]refused[/]"
+        verdict = "[bold green]fit[/]" if fit else f"[bold red]{UNFIT[refused]}[/]"
         out.print(f"{verdict} ({time.monotonic() - began:.1f} s)")
     return EXIT_OK if fit else EXIT_PROBLEM
 
 
-def look(cluster: Cluster) -> list[Finding]:
-    """Every verdict, over hosts that are all asked at once; one that does not answer is a problem."""
+def look(cluster: Cluster) -> tuple[list[Finding], bool]:
+    """Every verdict, over hosts that are all asked at once; one that does not answer is a problem. And whether a deploy is
+    refused for any."""
     vault = Vault(cluster)  # in memory: nothing is written
     with Fleet(cluster.hosts) as fleet:
         answers = fleet.run_all({h.name: survey_command(cluster) for h in cluster.hosts})
@@ -64,13 +70,9 @@ def look(cluster: Cluster) -> list[Finding]:
         found.append(clocks({name: survey.clock_offset for name, survey in surveys.items()}))
     stands = {name for name, survey in surveys.items() if survey.belongs_to}
     needed = {name: origins(cluster, cluster.host(name), survey) for name, survey in surveys.items()}
-    return [
-        *found,
-        *failed,
-        *elsewhere,
-        *judge(cluster, probes, stands, silent, needed, surveys),
-        *from_here(cluster, bool(stands), silent),
-    ]
+    measured = judge(cluster, probes, stands, silent, needed, surveys)
+    refused = not healthy([*found, *elsewhere]) or refuses(cluster, measured, surveys)
+    return [*found, *failed, *elsewhere, *measured, *from_here(cluster, bool(stands), silent)], refused
 
 
 def probe_all(fleet: Fleet, cluster: Cluster, hosts: list[Host]) -> tuple[dict[str, HostProbe], list[Finding]]:

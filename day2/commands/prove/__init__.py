@@ -31,8 +31,8 @@ def _failover_test(
     fault: str | None = None,
     list: bool = False,
     repeat: int = 1,
-    soak: float = 0.0,
-    seed: int = -1,
+    soak: float | None = None,
+    seed: int | None = None,
     lagging: bool = False,
     report: str | None = None,
     yes: bool = False,
@@ -51,9 +51,8 @@ def _failover_test(
         show_faults()
         return
     on_cluster(
-        c, failover_test, fault=fault, repeat=repeat, soak=soak or None, seed=None if seed < 0 else seed,
-        directory=report, yes=yes, writers=writers, rate=rate, readers=readers, pooled=pooled, hop=from_, as_json=json,
-        lagging=lagging, by_address=address,
+        c, failover_test, fault=fault, repeat=repeat, soak=soak, seed=seed, directory=report, yes=yes, writers=writers, rate=rate,
+        readers=readers, pooled=pooled, hop=from_, as_json=json, lagging=lagging, by_address=address,
     )  # fmt: skip
 
 
