@@ -139,7 +139,7 @@ def postgres_part(cluster: Cluster, name: str) -> dict[str, Any]:
         "base_standbys": "*" if cluster.waits_without_replica else None,
         "oldest_ids": {"database": "app", "transactions": 1814, "multixacts": 0, "reclaimed_at": 400000000}, "horizon": None,
         "connections": {"used": 9, "limit": 92, "holders": []}, "altered": {}, "refused": [], "overrides": [],
-        "subscriptions": [], "unguarded": [],
+        "subscriptions": [], "unguarded": [], "missing_roles": [], "missing_databases": [],
         "own_roles": {role: asdict(one) for role, one in own_roles.wanted(cluster).items()},
         "archiver": {
             "archived_wal": "000000010000000000000003", "archived": 10.0, "failed_wal": None, "failed": None,

@@ -115,7 +115,7 @@ PROBED = {part: lambda *way: () for part in ("probe", "log_in", "sorting")}
 DONE = {"execute": lambda *asked: None}
 # What each command prints: its name, the kind of document, its body, the body's options, what is replaced in its module.
 CASES: list[tuple[str, str, Callable[..., int], dict[str, Any], dict[str, Any]]] = [
-    ("preflight", "preflight", preflight.preflight, {}, {"look": lambda cluster: []}),
+    ("preflight", "preflight", preflight.preflight, {}, {"look": lambda cluster: ([], False)}),
     ("status", "status", status.status, {"watch": False}, {}),
     ("verify", "verify", verify.verify, {"strict": False, "through": None}, PROBED),
     ("wal-lag", "wal-lag", wal_lag.wal_lag, {"watch": False, "max_bytes": None, "max_seconds": None}, {"BETWEEN_SECONDS": 0}),
