@@ -18,6 +18,7 @@ def command(port: int) -> str:
         for unit, what in (running | {DRILL_UNIT: "a drill goes on"}).items()
     )
     server = 'tr "\\000" " " 2>/dev/null </proc/$(systemctl show -P MainPID pgbackrest.service)/cmdline'
+    # One that listens there already is not restarted, and neither is one that does not run.
     return f'case "$({server})" in *" --tls-server-port={port} "*) ;; *" --tls-server-port="*) echo {RESTARTS} ;; esac; {asked}'
 
 

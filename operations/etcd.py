@@ -81,9 +81,14 @@ def _membership(run: Run) -> Membership:
     return found or Membership()
 
 
-def _unit(*files: str) -> Unit:
+def _unit() -> Unit:
     # It reads its own certificate with each connection, but whom it trusts when it starts.
-    return host.get_fact(UnitFact, unit=UNIT, files=files or (paths.ETCD_CONFIG, TRUSTED, UNIT_FILE)) or Unit()
+    return host.get_fact(UnitFact, unit=UNIT, files=(paths.ETCD_CONFIG, TRUSTED, UNIT_FILE)) or Unit()
+
+
+def _trusts_as_before() -> bool:
+    """Whether it has started before the file was written that says whom it trusts."""
+    return (host.get_fact(UnitFact, unit=UNIT, files=(TRUSTED,)) or Unit()).restart_due
 
 
 def _bootstrap_file(run: Run, state: str) -> Managed:
@@ -139,7 +144,7 @@ def restart_if_outdated(run: Run) -> Generator[StringCommand]:
     if not _unit().restart_due:
         return
     if state.is_executing and not _becomes_healthy(run):
-        if _unit(TRUSTED).restart_due:
+        if _trusts_as_before():
             yield from stop(
                 "a member of etcd is unhealthy, so this one is not restarted, which has to read whom it trusts: bring that one"
                 " back, and deploy again"
