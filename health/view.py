@@ -102,10 +102,15 @@ class ClusterView:
     left_out: frozenset[str] = frozenset()
 
     @property
-    def dcs(self) -> Dcs | None:
-        """Patroni's keys, from the etcd member that knows the most. None when no member answers."""
+    def best_etcd(self) -> EtcdState | None:
+        """The etcd member that knows the most. None when no member answers."""
         answers = [h.etcd for h in self.hosts.values() if h.etcd]
-        best = max(answers, key=lambda etcd: (etcd.quorum, etcd.revision), default=None)
+        return max(answers, key=lambda etcd: (etcd.quorum, etcd.revision), default=None)
+
+    @property
+    def dcs(self) -> Dcs | None:
+        """Patroni's keys. None when no member of etcd answers."""
+        best = self.best_etcd
         return replace(parse_dcs(best.keys), configurations=best.configurations) if best else None
 
     @property

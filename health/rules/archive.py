@@ -84,8 +84,7 @@ def _failing(archiver: Archiver) -> bool:
 def kept(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """What is not archived yet is on a replica, too: whoever takes over archives it. A slot there keeps it, no more than
     max_slot_wal_keep_size; beyond that PostgreSQL ends the slot, and a new one begins later (agents/archive_slot.py)."""
-    notes = [etcd for host in view.hosts.values() if (etcd := host.etcd)]
-    best = max(notes, key=lambda etcd: (etcd.quorum, etcd.revision), default=None)
+    best = view.best_etcd
     primary, archived_to = view.primary, best.archived_to if best else None
     if not cluster.backup_hosts or primary is None or primary.lsn is None or archived_to is None:
         return

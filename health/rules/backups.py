@@ -154,8 +154,7 @@ def _not_made_up_for(run: BackupRun, state: BackupState) -> list[str]:
 
 def restores(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     """No restore is half done."""
-    notes = [etcd for host in view.hosts.values() if (etcd := host.etcd)]
-    best = max(notes, key=lambda etcd: (etcd.quorum, etcd.revision), default=None)
+    best = view.best_etcd
     # etcd that was lost and made anew knows of none; the hosts that are held for one do.
     on_hosts = [host.restoring for host in view.hosts.values() if host.restoring]
     if noted := (best.restore if best else {}) or max(on_hosts, key=lambda one: one.get("done", -1), default={}):
