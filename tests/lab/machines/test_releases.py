@@ -59,7 +59,8 @@ def there(release: Release, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         (proxy, *_), (database, *_) = of.haproxy_hosts, of.postgres_hosts
         surveys = {proxy.name: HostSurvey(networks=((INTERFACE, f"{proxy.address}/24"),))}
         for part, host in ((etcd, database), (patroni, database), (haproxy, proxy), (pgbouncer, proxy), (keepalived, proxy)):
-            made.write(part.files(SimpleNamespace(cluster=of, vault=vault, host=host, surveys=surveys)))
+            run = SimpleNamespace(cluster=of, vault=vault, host=host, surveys=surveys, log_directories=("/srv/log",))
+            made.write(part.files(run))
     return made
 
 
