@@ -26,6 +26,9 @@ LOAD_FIREWALL = "/usr/local/lib/pgquorum/load-firewall"
 ETCD_CONFIG = "/etc/etcd/etcd.env"
 ETCD_BOOTSTRAP = "/etc/etcd/bootstrap.env"  # read by a member that has no data yet, written once
 ETCD_TLS = "/etc/etcd/tls"  # ca.crt, server.crt, server.key: owner etcd
+ETCD_UNIT = "/etc/systemd/system/etcd.service"
+# It reads its own certificate with each connection, but these when it starts.
+ETCD_READS = (ETCD_CONFIG, f"{ETCD_TLS}/ca.crt", ETCD_UNIT)
 
 PATRONI_CONFIG = "/etc/patroni/conf.d"  # patroni.yml and others; patronictl -c takes the directory
 YIELD_ETCD_LEADERSHIP = "/usr/local/lib/pgquorum/yield-etcd-leadership"  # Patroni's callback

@@ -80,6 +80,7 @@ CATALOGUE: dict[str, Condition] = {
     "etcd.other-members": _problem("etcd's members are not those of the inventory"),
     "etcd.alarm": _problem("etcd has raised an alarm, such as NOSPACE"),
     "etcd.never-compacted": _warning("etcd keeps all of its history and grows"),
+    "etcd.outdated": _warning("an etcd member has not been restarted since its settings were written"),
     "etcd.nearly-full": _warning("etcd's database comes near its quota"),
     "etcd.leads-with-primary": _warning("the primary's host leads etcd, too"),
     # The primary

@@ -83,6 +83,7 @@ def etcd_question(cluster: Cluster, host: Host) -> dict[str, Any]:
         "tls": tls(paths.ETCD_TLS),
         "prefix": f"/service/{cluster.name}/",
         "ours": f"/pgquorum/{cluster.name}/",
+        "reads": list(paths.ETCD_READS),
     }
 
 

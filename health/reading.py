@@ -130,6 +130,7 @@ def etcd_state(said: dict[str, Any]) -> EtcdState:
         members={member["ID"]: member.get("name", "") for member in said["members"]},
         quorum=said["quorum"],
         compaction=said["compaction"],
+        outdated=said["outdated"],
         keys=said["keys"],
         configurations=configurations(said["configurations"]),
         restore=json.loads(said["configurations"]["notes"].get("restore", ["{}"])[0]),

@@ -29,6 +29,7 @@ class EtcdState:
     keys: dict[str, str] = field(repr=False)  # Patroni's, without the cluster's prefix
     configurations: Configurations = NONE_KNOWN
     compaction: str = ""  # how much history it keeps, such as 1h; empty: all of it
+    outdated: bool = False  # its settings, or whom it trusts, were written since it was started
     restore: dict[str, Any] = field(default_factory=dict)  # the note of one that is under way; empty for none
     archived_to: int | None = None  # all before this position is in the archive, as whoever leads has noted it
 

@@ -20,7 +20,6 @@ from .services import Unit, UnitFact, first_start, or_journal
 UNIT = "etcd.service"
 HEALTHY_TRIES = 15  # a second apart: an election after the last restart must have time to end
 WITHOUT_TRIES = 3  # where a member is left out of the run, most often because it is down: each takes 5 s then
-UNIT_FILE = f"/etc/systemd/system/{UNIT}"
 TRUSTED = f"{paths.ETCD_TLS}/ca.crt"
 
 
@@ -35,7 +34,7 @@ def files(run: Run) -> list[Managed]:
         Managed(f"{paths.ETCD_TLS}/server.crt", pair.certificate.decode()),
         Managed(TRUSTED, run.vault.authorities["etcd"].certificate.decode()),
         Managed(paths.ETCD_CONFIG, render("etcd/etcd.env.j2", cluster=run.cluster, host=run.host)),
-        Managed(UNIT_FILE, render("etcd/etcd.service.j2", cluster=run.cluster)),
+        Managed(paths.ETCD_UNIT, render("etcd/etcd.service.j2", cluster=run.cluster)),
     ]
 
 
@@ -82,8 +81,7 @@ def _membership(run: Run) -> Membership:
 
 
 def _unit() -> Unit:
-    # It reads its own certificate with each connection, but whom it trusts when it starts.
-    return host.get_fact(UnitFact, unit=UNIT, files=(paths.ETCD_CONFIG, TRUSTED, UNIT_FILE)) or Unit()
+    return host.get_fact(UnitFact, unit=UNIT, files=paths.ETCD_READS) or Unit()
 
 
 def _trusts_as_before() -> bool:

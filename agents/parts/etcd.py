@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def etcd(spec: dict[str, Any]) -> dict[str, Any]:
     return {
         "configurations": known,
         "status": status,
-        "compaction": compaction(),
+        **process(spec["reads"]),
         "members": members["members"],
         "quorum": quorum,
         "keys": {decoded(kv["key"])[len(prefix) :]: decoded(kv.get("value", "")) for kv in found.get("kvs", [])},
@@ -62,11 +63,18 @@ def everything_under(prefix: bytes) -> dict[str, str]:
     return {"key": encoded(prefix), "range_end": encoded(prefix[:-1] + bytes([prefix[-1] + 1]))}
 
 
-def compaction() -> str:
-    """How much history etcd keeps, as it was started with: its API does not tell. Empty when it keeps all of it."""
-    pid = run("systemctl", "show", "--property=MainPID", "--value", "etcd.service").strip()
-    variables = Path(f"/proc/{pid}/environ").read_text(errors="replace").split("\0")
-    return dict(v.partition("=")[::2] for v in variables).get("ETCD_AUTO_COMPACTION_RETENTION", "")
+def process(reads: list[str]) -> dict[str, Any]:
+    """What it was started with, which its API does not tell. `compaction`: how much history it keeps, empty when all of it;
+    `outdated`: one of the files that it `reads` when it starts was written since."""
+    asked = ("--timestamp=us+utc", "--property=MainPID,ExecMainStartTimestamp", "etcd.service")
+    shown = dict(line.split("=", 1) for line in run("systemctl", "show", *asked).splitlines())
+    moment = datetime.strptime(shown["ExecMainStartTimestamp"].split(" ", 1)[1], "%Y-%m-%d %H:%M:%S.%f UTC")
+    started = moment.replace(tzinfo=timezone.utc)  # noqa: UP017 - Python 3.10
+    variables = Path(f"/proc/{shown['MainPID']}/environ").read_text(errors="replace").split("\0")
+    return {
+        "compaction": dict(v.partition("=")[::2] for v in variables).get("ETCD_AUTO_COMPACTION_RETENTION", ""),
+        "outdated": any(Path(file).stat().st_mtime > started.timestamp() for file in reads),
+    }
 
 
 def encoded(text: bytes) -> str:

@@ -211,6 +211,9 @@ def _etcd_member(view: ClusterView, name: str, state: EtcdState, expected: set[s
     if state.compaction in ("", "0", "0h"):
         text = "etcd keeps all of its history: deploy to have it compacted, or it grows until it refuses writes"
         yield finding("etcd.never-compacted", name, text)
+    if state.outdated:
+        text = "etcd goes on with what it was started with, its settings are newer: deploy when all of its members are healthy"
+        yield finding("etcd.outdated", name, text)
     share = state.database_size / quota
     if share > QUOTA_SHARE:
         text = f"etcd's database has reached {share:.0%} of etcd_quota; when full, etcd refuses writes"

@@ -114,6 +114,7 @@ def etcd_part(cluster: Cluster, number: str) -> dict[str, Any]:
         "members": [{"ID": id, "name": name} for id, name in IDS.items()],
         "quorum": True,
         "compaction": "1h",
+        "outdated": False,
         "keys": {
             "leader": DATABASES[0],
             "initialize": "1",

@@ -44,7 +44,7 @@ ETCD: dict[str, Any] = {
     "status": {"header": {"member_id": "11", "revision": "42"}, "version": "3.5.30", "leader": "11", "dbSize": "40960",
                "errors": ["memberID:11 alarm:NOSPACE ", "etcdserver: no leader"]},
     "members": [{"ID": "11", "name": "db1"}, {"ID": "22", "name": "db2"}],
-    "quorum": True, "compaction": "1h",
+    "quorum": True, "compaction": "1h", "outdated": True,
     "keys": {"leader": "db1", "config": '{"ttl": 20, "pause": true}', "members/db1": '{"state": "running"}',
              "sync": '{"leader": "db1", "sync_standby": "db2,db3", "quorum": 1}', "status": '{"optime": 500}'},
     "configurations": {
@@ -91,7 +91,8 @@ def test_a_database_host() -> None:
         )
     )
     assert host.problems == {}
-    assert host.etcd and host.etcd.leads and host.etcd.alarms == ("memberID:11 alarm:NOSPACE ",)
+    assert host.etcd and host.etcd.outdated
+    assert host.etcd.leads and host.etcd.alarms == ("memberID:11 alarm:NOSPACE ",)
     assert host.etcd.archived_to == 83886080
     configurations = host.etcd.configurations
     assert [(one.revision, sorted(one.voters), one.quorum) for one in configurations.known] == [

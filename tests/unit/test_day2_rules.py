@@ -139,6 +139,13 @@ def test_an_etcd_that_is_never_compacted_is_a_warning() -> None:
     assert line.startswith("db2: etcd keeps all of its history")
 
 
+def test_an_etcd_that_waits_for_its_restart_is_a_warning() -> None:
+    """A deploy puts it off while a member is unhealthy."""
+    view = views.view(db2=views.database("db2", etcd=views.etcd("db2", outdated=True)))
+    [line] = told(view, "warning")
+    assert line.startswith("db2: etcd goes on with what it was started with")
+
+
 def test_every_rule_that_is_written_is_asked() -> None:
     written = {
         rule
