@@ -37,6 +37,7 @@ def main(gigabytes: int = GIGABYTES, rounds: int = ROUNDS) -> None:
         figures.setdefault(what, []).append(figure)
 
     with rig.blank_lab(replace(rig.SPEC, backup=True)) as lab:
+        rig.add_settings("backup", "backup_keep_full = 1\n")  # more of them need a larger disk, and tell nothing more
         rig.deploy()
         rig.pgbench(lab, (), "-i -q -s 10")
         _fill(lab, gigabytes)
