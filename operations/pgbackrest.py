@@ -50,7 +50,7 @@ def files(run: Run) -> list[Managed]:
         directory(paths.BACKUP_TLS, _user(run), "750"),
         *_tls(run),
         Managed(paths.BACKUP_CONFIG, render("pgbackrest/pgbackrest.conf.j2", cluster=run.cluster, host=run.host)),
-        Managed(UNIT_FILE, render("pgbackrest/pgbackrest.service.j2", cluster=run.cluster, user=_user(run))),
+        Managed(UNIT_FILE, render("pgbackrest/pgbackrest.service.j2", cluster=run.cluster, host=run.host, user=_user(run))),
         *(_repository(run) if run.host in run.cluster.backup_hosts else _archiving(run)),
         *drills.files(run),
     ]

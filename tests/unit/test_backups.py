@@ -174,6 +174,13 @@ def test_a_backup_leaves_a_note_until_it_has_come_to_a_good_end() -> None:
     assert lines[1].endswith(f"touch {note}") and f"rm -f {note} " in lines[3]
 
 
+def test_a_backup_yields_to_postgresql_and_the_archive_to_nobody() -> None:
+    """Commits may wait for the replica that it is made from; on the host that keeps backups the same server takes the archive."""
+    for host, yields in (("db1", True), ("keep1", False)):
+        unit = render("pgbackrest/pgbackrest.service.j2", cluster=WITH, host=WITH.host(host), user="u")
+        assert ("Nice=10" in unit.splitlines(), "CPUWeight=10" in unit.splitlines()) == (yields, yields)
+
+
 def test_what_a_restore_has_begun_expires_nothing_and_the_next_one_does_as_ever() -> None:
     """Once it has come to a good end; one that failed is made up for by another, which expires nothing either."""
     unit = render("pgbackrest/pgquorum-backup@.service.j2", cluster=WITH)
