@@ -109,8 +109,10 @@ def _backups() -> Iterator[None]:
 
 
 def _plain_copy(address: str) -> str:
+    login = "PGPASSFILE=/var/lib/postgresql/.pgpass-patroni PGSSLMODE=require"
+    pair = f"PGSSLCERT={paths.PATRONI_TLS}/server.crt PGSSLKEY={paths.PATRONI_TLS}/server.key"
     return (
-        f"runuser -u postgres -- env PGPASSFILE=/var/lib/postgresql/.pgpass-patroni PGSSLMODE=require /usr/lib/postgresql/*/bin/"
+        f"runuser -u postgres -- env {login} {pair} /usr/lib/postgresql/*/bin/"
         f"pg_basebackup -h {address} -U {paths.REPLICATION_ROLE} -X none --checkpoint=fast -D {COPY}"
     )
 
