@@ -119,14 +119,27 @@ def test_a_server_that_runs_tries_each_time(host: Host) -> None:
     assert host.tried == [RUNS] * 3
 
 
-@pytest.mark.parametrize("state", ["stopping", "starting", "standby ", ""])
-def test_one_that_is_being_stopped_does_not(host: Host, state: str) -> None:
+@pytest.mark.parametrize("state", ["starting", "standby ", ""])
+def test_one_that_does_not_serve_yet_does_not(host: Host, state: str) -> None:
     host.postgresql("ready   ")
     host.pgbackrest(103, until=1010)
     host.archive()
     host.postgresql(state)
     assert host.archive().returncode == 1
     assert host.tried == [RUNS]
+
+
+def test_one_that_is_being_stopped_tries_once_or_not_at_all_and_whoever_takes_over_does_not_wait(host: Host) -> None:
+    """PostgreSQL's archiver ends at once by a code above 125, and tries three times, a second apart, by any other."""
+    host.postgresql("stopping")
+    host.pgbackrest(103)
+    assert host.archive().returncode == 126 and host.tried == [FULL]
+    host.note.write_text("1000\n")
+    host.at(1599)
+    assert host.archive().returncode == 126 and host.tried == [FULL]
+    host.at(1600)
+    host.pgbackrest(0)
+    assert host.archive().returncode == 0 and host.tried == [FULL, FULL]
 
 
 def test_nor_does_one_that_crashed_and_left_its_file(host: Host) -> None:
