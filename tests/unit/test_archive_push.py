@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +77,13 @@ FULL = f"--stanza=shop --protocol-timeout=10 archive-push {WAL}"
 SHORT = f"--stanza=shop --io-timeout=2 --protocol-timeout=2 archive-push {WAL}"
 
 
+def wait_for(happens: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not happens():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
@@ -140,6 +150,29 @@ def test_one_that_is_being_stopped_tries_once_or_not_at_all_and_whoever_takes_ov
     host.at(1600)
     host.pgbackrest(0)
     assert host.archive().returncode == 0 and host.tried == [FULL, FULL]
+
+
+@pytest.mark.parametrize("ends", ["is being stopped", "was killed"])
+def test_a_try_that_lasts_ends_with_the_server(host: Host, ends: str) -> None:
+    """Who takes over waits for the first, and the other can't be started again while its archiver is there."""
+    server = subprocess.Popen(["sleep", "60"])
+    host.postgresql("ready   ", server.pid)
+    (host.place / "bin/pgbackrest").write_text(f"#!/bin/sh\necho $$ >{host.place}/tries\nexec sleep 60\n")
+    with ThreadPoolExecutor() as pool:
+        archived = pool.submit(host.archive)
+        wait_for((host.place / "tries").exists)
+        time.sleep(1.5)
+        assert not archived.done()
+        if ends == "was killed":
+            server.kill()
+            server.wait()
+        else:
+            host.postgresql("stopping", server.pid)
+        assert archived.result(timeout=30).returncode == 126
+    wait_for(lambda: not Path("/proc", (host.place / "tries").read_text().strip()).exists())
+    assert not host.note.exists()  # nothing is said of the repository by it
+    server.kill()
+    server.wait()
 
 
 def test_nor_does_one_that_crashed_and_left_its_file(host: Host) -> None:

@@ -128,8 +128,8 @@ def test_the_keeper_alone_knows_where_they_lie_and_the_others_go_through_it() ->
 
 def test_with_one_repository_a_file_is_handed_to_pgbackrest_and_with_several_to_what_asks_each() -> None:
     one, two = (render("pgbackrest/archive-push.sh.j2", cluster=of, **PUSH_TIMES) for of in (with_repositories(s3=S3), TWO))
-    assert '\npgbackrest --stanza=shop $limits archive-push "$1"\n' in one and paths.ARCHIVE_EACH not in one
-    assert f'\n{paths.ARCHIVE_EACH} "$1" "$limits"\n' in two and "\npgbackrest" not in two
+    assert '\npgbackrest --stanza=shop $limits archive-push "$1" &\n' in one and paths.ARCHIVE_EACH not in one
+    assert f'\n{paths.ARCHIVE_EACH} "$1" "$limits" &\n' in two and "\npgbackrest" not in two
     assert postgres_parameters(TWO)["archive_command"] == f"{paths.ARCHIVE_PUSH} %p"
 
 
