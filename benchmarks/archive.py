@@ -21,6 +21,10 @@ FAULTS = ("switchover", "postgres-kill")
 ROUNDS = 5
 COMMAND = "patronictl -c /etc/patroni/conf.d edit-config --force --quiet --pg 'archive_command={}'"
 NOTHING = "/bin/true"
+WAIT = (
+    "for try in $(seq 120); do [ -z \"$(find -L /var/lib/postgresql -path '*/archive_status/*.ready')\" ] && exit; sleep 1; done;"
+    " exit 1"
+)
 ARCHIVED = f"{paths.ARCHIVE_PUSH} %p"
 
 
@@ -34,9 +38,16 @@ def main(rounds: int = ROUNDS) -> None:
         def on(host: str, command: str) -> None:
             subprocess.run([*lab.ssh_command(host), command], check=True, stdout=subprocess.DEVNULL)
 
+        def archive_nothing() -> None:
+            """Once nothing waits any more, which would never get to the archive."""
+            for host in lab.spec.hosts:
+                if host.kind == "database":
+                    on(host.name, WAIT)
+            on(database, COMMAND.format(NOTHING))
+
         ways: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
             "none": (
-                lambda: on(database, COMMAND.format(NOTHING)),
+                archive_nothing,
                 lambda: on(database, COMMAND.format(ARCHIVED)),
             ),
             "there": (lambda: None, lambda: None),
