@@ -150,8 +150,12 @@ class Drill:
     @property
     def backrest(self) -> list[str]:
         """pgBackRest, for the repository of this drill."""
-        number = self.plan.repositories.get(self.result.repository, 1)
-        return [*self.plan.backrest, f"--repo={number}"]
+        return [*self.plan.backrest, f"--repo={self.number}"]
+
+    @property
+    def number(self) -> int:
+        """pgBackRest's, of that repository."""
+        return self.plan.repositories.get(self.result.repository, 1)
 
     def choose(self) -> None:
         """The backup: the one that is asked for, or the newest. Refuses where there is no room for it."""
@@ -185,7 +189,7 @@ class Drill:
         archives = [one for stanza in said for one in stanza.get("archive", ()) if one["database"]["id"] == whose]
         if not archives:
             raise RecoveryError("there is no write-ahead log in the archive")
-        archive = ArchivedLog(self.backrest, f"archive/{self.plan.cluster}/{archives[-1]['id']}")
+        archive = ArchivedLog([*self.plan.reading, f"--repo={self.number}"], f"archive/{self.plan.cluster}/{archives[-1]['id']}")
         backups = bases(said, self.result.repository) if whose == newest else ()
         now = archive.written(backups)
         chosen = base_of(named, "") if named else newest_of(backups, now)

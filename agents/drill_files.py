@@ -35,7 +35,12 @@ class Plan:
     @property
     def backrest(self) -> list[str]:
         """pgBackRest, which is not to be in the way of a backup's lock."""
-        named = [f"--config={self.config}", f"--config-include-path={self.include}", f"--lock-path={self.runtime}"]
+        return [*self.reading, f"--lock-path={self.runtime}"]
+
+    @property
+    def reading(self) -> list[str]:
+        """The same for repo-ls and repo-get, which know of no lock."""
+        named = [f"--config={self.config}", f"--config-include-path={self.include}"]
         return ["pgbackrest", f"--stanza={self.cluster}", *named, "--log-level-console=off", "--log-level-stderr=warn"]
 
     @classmethod

@@ -40,7 +40,8 @@ def archive(files: Iterable[str], histories: Mapping[int, tuple[str, float]], pl
     names = [f"{name}-{'a' * 40}.zst" for name in files]
     top = {name[:16]: {"type": "path"} for name in names}
     top |= {f"{number:08X}.history": {"type": "file", "time": at} for number, (_, at) in histories.items()}
-    found = [f"*repo-ls\\ {place}) echo {shlex.quote(json.dumps(top))};;"]
+    found = ["*lock-path*\\ repo-*) echo 'ERROR: [031]: option lock-path not valid' >&2; exit 31;;"]
+    found += [f"*repo-ls\\ {place}) echo {shlex.quote(json.dumps(top))};;"]
     for directory in {name[:16] for name in names}:
         there = {name: {"type": "file", "time": 1} for name in names if name.startswith(directory)}
         found.append(f"*repo-ls\\ {place}/{directory}) echo {shlex.quote(json.dumps(there))};;")
