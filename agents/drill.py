@@ -13,14 +13,17 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from agents.archived_log import ArchivedLog
 from agents.contents import ContentsError, contents
 from agents.drill_files import Order, Plan, Result, keep, take_order, turns
 from agents.recovery import Place, PrivateServer, RecoveryError, Target, outcome, restore_environment, restore_options, run
-from cluster.drill import Contents, Marker, Measured, compare, ends_early, failures, last_archived, no_room, told
+from cluster.drill import Contents, Marker, Measured, compare, ends_early, failures, no_room, told
+from cluster.timelines import Base, Timeline, base_of, bases
 
 PORT = 5432  # names the socket, and nothing else: nobody listens on it
 MOST_KEPT = 100  # complaints and differences, in one of them
@@ -30,41 +33,60 @@ PROBE_DATABASE = "pgquorum"
 NEWEST = "select to_char(pg_last_xact_replay_timestamp(), 'YYYY-MM-DD\"T\"HH24:MI:SS.US+00:00')"
 
 
+class NothingToProveError(Exception):
+    """Why no backup is there to be proven yet: words for a person."""
+
+
 def main(plan: Plan) -> int:
     """0 when each backup is proven that is to be, 1 when one is not, and its result says why."""
-    proven = True
+    came_of: list[bool | None] = []
     try:
-        for order in asked(plan):
+        for order, due in asked(plan):
+            # In the place of one in which there is nothing to prove yet comes the next in turn.
+            if not due and any(proven is not None for proven in came_of):
+                break
             if plan.copy.exists():  # the one before has ended
                 shutil.rmtree(plan.copy)
-            proven = one(plan, order) and proven
+            came_of.append(one(plan, order))
     except KeyboardInterrupt:
         say("ended from outside, before it came to its end")
         return INTERRUPTED
     except (OSError, ValueError, KeyError, TypeError) as error:
         ended(plan, Result(plan.cluster, plan.host, "", began=time.time()), itself_failed(error))
         return 1
-    return 0 if proven else 1
+    return 1 if False in came_of else 0
 
 
-def asked(plan: Plan) -> list[Order]:
-    """What `invoke backup.drill` has left; where that is nothing, a drill for each repository whose turn it is."""
+def asked(plan: Plan) -> list[tuple[Order, bool]]:
+    """What `invoke backup.drill` has left; where that is nothing, a drill for each repository in turn, and whether it is due."""
     order = take_order(plan)
     if order != Order():
-        return [order]
-    return [Order(repository=name) for name in turns(plan, time.time())]
+        return [(order, True)]
+    return [(Order(repository=name), due) for name, due in turns(plan, time.time())]
 
 
-def one(plan: Plan, order: Order) -> bool:
-    """Whether the backup is proven."""
+def one(plan: Plan, order: Order) -> bool | None:
+    """Whether the backup is proven; None where nothing is there yet that could be, of which nobody asks for a result."""
     result = Result(plan.cluster, plan.host, order.id, began=time.time())
     try:
         measured = Drill(plan, order, result).run()
+    except NothingToProveError as why:
+        say(f"nothing to prove yet{f' in repository {order.repository}' if order.repository else ''}: {why}")
+        return None
     except (RecoveryError, ContentsError) as error:
         measured = Measured(stopped=str(error))
     except (OSError, ValueError, KeyError, TypeError) as error:
         measured = itself_failed(error)
     return ended(plan, result, measured)
+
+
+def newest_of(backups: Sequence[Base], now: Timeline) -> Base:
+    """The newest backup that leads to `now`, the timeline that the cluster writes. Raises NothingToProveError where none does."""
+    leading = [one for one in backups if now.has(one.timeline, one.lsn)]
+    if not leading:
+        there = ", ".join(one.label for one in backups) or "none of this version of PostgreSQL"
+        raise NothingToProveError(f"the cluster writes timeline {now.number}, and no backup leads there (there is {there})")
+    return leading[-1]
 
 
 def itself_failed(error: Exception) -> Measured:
@@ -128,8 +150,12 @@ class Drill:
     @property
     def backrest(self) -> list[str]:
         """pgBackRest, for the repository of this drill."""
-        number = self.plan.repositories.get(self.result.repository, 1)
-        return [*self.plan.backrest, f"--repo={number}"]
+        return [*self.plan.backrest, f"--repo={self.number}"]
+
+    @property
+    def number(self) -> int:
+        """pgBackRest's, of that repository."""
+        return self.plan.repositories.get(self.result.repository, 1)
 
     def choose(self) -> None:
         """The backup: the one that is asked for, or the newest. Refuses where there is no room for it."""
@@ -139,13 +165,13 @@ class Drill:
         there = {one["label"]: one for stanza in said for one in stanza.get("backup", [])}
         if not there:
             raise RecoveryError("there is no backup")
-        result.backup = self.order.backup or list(there)[-1]
-        if result.backup not in there:
+        result.backup = self.order.backup
+        if result.backup and result.backup not in there:
             raise RecoveryError(f"there is no backup {result.backup}: should be one of {', '.join(there)}")
-        chosen = there[result.backup]
-        result.type, result.size = chosen["type"], int(chosen["info"]["size"])
-        if not self.order.lsn:
-            self.to_the_end(last_archived(said, chosen))
+        if not (result.backup and self.order.lsn):
+            chosen = self.on_its_timeline(said, there.get(result.backup))
+            result.backup = chosen.label
+        result.type, result.size = there[result.backup]["type"], int(there[result.backup]["info"]["size"])
         about = os.statvfs(plan.directory)
         disk = (about.f_blocks - about.f_bfree + about.f_bavail) * about.f_frsize
         # Replay makes of it what the newest was made of: an old backup of data that has grown since takes as much as a new one.
@@ -154,13 +180,31 @@ class Drill:
         if why := no_room(most, about.f_bavail * about.f_frsize, disk):
             raise RecoveryError(f"{plan.directory}: {why}")
 
-    def to_the_end(self, last: str) -> None:
-        """Recovers along the timeline of the last file in the archive. `latest` would not do: to PostgreSQL that is the newest
-        before the first number without a history, and a number that was passed over (timelines.py) has none in the archive."""
+    def on_its_timeline(self, said: Any, named: Any) -> Base:
+        """The backup that is `named`, of those that pgBackRest has `said` there are; where that is None, the newest that leads to
+        what the cluster has now, which after a restore is not the newest there is. Where no position is asked for it is recovered
+        to the end of the archive, or of its own timeline where that was left before the backup was made."""
+        newest = said[-1]["db"][-1]["id"]  # of PostgreSQL's versions; of one that was left there is another archive beside it
+        whose = named["database"]["id"] if named else newest
+        archives = [one for stanza in said for one in stanza.get("archive", ()) if one["database"]["id"] == whose]
+        if not archives:
+            raise RecoveryError("there is no write-ahead log in the archive")
+        archive = ArchivedLog([*self.plan.reading, f"--repo={self.number}"], f"archive/{self.plan.cluster}/{archives[-1]['id']}")
+        backups = bases(said, self.result.repository) if whose == newest else ()
+        now = archive.written(backups)
+        chosen = base_of(named, "") if named else newest_of(backups, now)
+        if not self.order.lsn:
+            self.to_the_end(archive, now if now.has(chosen.timeline, chosen.lsn) else archive.timeline(chosen.timeline))
+        return chosen
+
+    def to_the_end(self, archive: ArchivedLog, along: Timeline) -> None:
+        """Recovers along a timeline as far as the archive has it. `latest` would not do: to PostgreSQL that is the newest before
+        the first number without a history, and a number that was passed over (timelines.py) has none in the archive."""
+        last = archive.last(along)
         if not last:
             raise RecoveryError("there is no write-ahead log in the archive")
         self.last, self.result.archived_to = last, last
-        self.target = Target(timeline=str(int(last[:8], 16)))
+        self.target = Target(timeline=str(along.number))
 
     def restore(self) -> None:
         plan, result = self.plan, self.result

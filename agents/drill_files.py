@@ -35,7 +35,12 @@ class Plan:
     @property
     def backrest(self) -> list[str]:
         """pgBackRest, which is not to be in the way of a backup's lock."""
-        named = [f"--config={self.config}", f"--config-include-path={self.include}", f"--lock-path={self.runtime}"]
+        return [*self.reading, f"--lock-path={self.runtime}"]
+
+    @property
+    def reading(self) -> list[str]:
+        """The same for repo-ls and repo-get, which know of no lock."""
+        named = [f"--config={self.config}", f"--config-include-path={self.include}"]
         return ["pgbackrest", f"--stanza={self.cluster}", *named, "--log-level-console=off", "--log-level-stderr=warn"]
 
     @classmethod
@@ -107,7 +112,7 @@ class Result:
     compared: dict[str, Any] | None = None
     # What `invoke backup.drill` knows of the cluster's side, and adds.
     paused_seconds: float | None = None
-    exposed_seconds: float | None = None
+    rpo: float | None = None
 
 
 def take_order(plan: Plan) -> Order:
@@ -136,17 +141,17 @@ def keep(plan: Plan, result: Result) -> None:
         old.unlink()
 
 
-def turns(plan: Plan, now: float) -> list[str]:
-    """The repositories that a drill of the timer's takes, by name: the one of which the last drill is the longest ago, and each
-    other one of which that is so long ago that it would be too long by its turn. An empty name is the only one there is."""
+def turns(plan: Plan, now: float) -> list[tuple[str, bool]]:
+    """The repositories by name, the one of which the last drill is the longest ago first; and whether one is due in this run of
+    the timer's: of the first, and of each other one of which the last is so long ago that it would be too long by its turn. An
+    empty name is the only one there is."""
     last = dict.fromkeys(plan.repositories or {"": 1}, 0.0)
     for file in plan.results.glob("*.json") if plan.results.is_dir() else ():
         said = json.loads(file.read_text(encoding="utf-8"))
         name = said.get("repository", "")
         if name in last:
             last[name] = max(last[name], float(said["ended"]))
-    first, *others = sorted(last, key=lambda name: last[name])
-    if plan.proven_days is None:
-        return [first]
     # Half of it: what is younger than that now is drilled in time if there are as many drills in the other half.
-    return [first, *(name for name in others if now - last[name] > plan.proven_days * DAY / 2)]
+    most = None if plan.proven_days is None else plan.proven_days * DAY / 2
+    longest_ago_first = sorted(last, key=lambda name: last[name])
+    return [(name, not n or (most is not None and now - last[name] > most)) for n, name in enumerate(longest_ago_first)]

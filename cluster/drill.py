@@ -6,9 +6,8 @@ too (agents/drill.py): the standard library alone, for Python 3.10.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from cluster.archive import SEGMENT_BYTES, segment_of
 from cluster.timelines import position
@@ -61,14 +60,6 @@ class Measured:
     bad_pages: int | None = None
     differences: tuple[str, ...] | None = None
     early: str = ""
-
-
-def last_archived(info: Sequence[Mapping[str, Any]], backup: Mapping[str, Any]) -> str:
-    """The last file of the write-ahead log in the archive that a backup belongs to, by `pgbackrest info --output=json`; empty for
-    none. Of a version of PostgreSQL that was left there is another archive beside it."""
-    whose = backup.get("database", {}).get("id")
-    archives = [one for stanza in info for one in stanza.get("archive", ()) if one.get("max")]
-    return str(max((one["max"] for one in archives if one.get("database", {}).get("id") == whose), default=""))
 
 
 def ends_early(reached: str, last: str) -> str:

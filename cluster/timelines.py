@@ -118,17 +118,22 @@ def bases(info: Iterable[Mapping[str, Any]], repository: str) -> tuple[Base, ...
     """The backups of `pgbackrest info --output=json` of a repository, the oldest first, but for those of a major version that was
     left. Raises KeyError and ValueError."""
     return tuple(
-        Base(
-            label=one["label"],
-            kind=one["type"],
-            ended=float(one["timestamp"]["stop"]),
-            timeline=int(one["archive"]["stop"][:8], 16),
-            lsn=position(one["lsn"]["stop"]),
-            size=int(one["info"]["size"]),
-            damaged=bool(one["error"]),
-            repository=repository,
-        )
+        base_of(one, repository)
         for stanza in info
         for one in stanza.get("backup", ())
         if one["database"]["id"] == stanza["db"][-1]["id"]
+    )
+
+
+def base_of(said: Mapping[str, Any], repository: str) -> Base:
+    """A backup as `pgbackrest info` has it. Raises KeyError and ValueError."""
+    return Base(
+        label=said["label"],
+        kind=said["type"],
+        ended=float(said["timestamp"]["stop"]),
+        timeline=int(said["archive"]["stop"][:8], 16),
+        lsn=position(said["lsn"]["stop"]),
+        size=int(said["info"]["size"]),
+        damaged=bool(said["error"]),
+        repository=repository,
     )

@@ -14,8 +14,9 @@ from cluster.archive import SEGMENT_BYTES, Archived, segment_of
 @dataclass(frozen=True)
 class Backup:
     """One backup. `kind` is one of BACKUP_TYPES; `started`, `ended`: seconds since 1970, `age` since the end. `size` is that of
-    the data, `stored` what of it this backup has itself. It needs the write-ahead log from `wal_first` to `wal_last`. `damaged`:
-    pages in it have wrong checksums. `repository`: the name of the one that has it."""
+    the data, `stored` what of it this backup has itself. It needs the write-ahead log from `wal_first` to `wal_last`, in which it
+    ends at `lsn` (bytes since 0/0). `damaged`: pages in it have wrong checksums. `repository`: the name of the one that has
+    it."""
 
     label: str
     kind: str
@@ -28,6 +29,12 @@ class Backup:
     wal_last: str
     damaged: bool
     repository: str = "local"
+    lsn: int = 0
+
+    @property
+    def timeline(self) -> int:
+        """The one on which it ended."""
+        return int(self.wal_last[:8], 16)
 
     @property
     def wal_end(self) -> int:

@@ -13,6 +13,7 @@ from cluster.archive import SEGMENT_BYTES, archived, segment_of
 from cluster.certificates import days_left
 from cluster.layout import read_note
 from cluster.quorum import parse, promotion
+from cluster.timelines import position
 
 from .backup_states import Backup, BackupRun, BackupState, Clone, Drill, Repository
 from .dcs import Configurations
@@ -285,6 +286,7 @@ def backup(said: dict[str, Any], now: float, repository: str) -> Backup:
         wal_last=said["archive"]["stop"],
         damaged=bool(said.get("error")),
         repository=repository,
+        lsn=position(said["lsn"]["stop"]),
     )
 
 

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from threading import Event
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -79,28 +80,34 @@ class Drilling:
         if state not in ("inactive", "failed"):
             raise ClusterError(f"{self.choice.where.name}: a drill goes on there already ({DRILL_UNIT} is {state})")
 
-    def moment(self, primary: str, replica: Host, marker: str) -> tuple[Moment, str, float]:
-        """A moment, the file of the log in which its second marker is, and when (monotonic) that was acknowledged. The cluster is
-        locked while the replica's replay is paused: no other task is to meet it so."""
+    def moment(self, primary: str, replica: Host, marker: str) -> tuple[Moment, str]:
+        """A moment, and the file of the log in which its second marker is. The cluster is locked while the replica's replay is
+        paused: no other task is to meet it so."""
         before, _ = self._mark(primary, marker, 1)
         with operator_lock.held(self.fleet, self.cluster, "backup.drill"):
             said = self._hold(replica, before)
         _, segment = self._mark(primary, marker, 2)
-        acknowledged = time.monotonic()
         try:
             lsn, timeline = _like(LSN, str(said["lsn"])), _like(r"\d{1,10}", str(said["timeline"]))
             contents_of(said["contents"])
             found = Moment(marker, lsn, timeline, replica.name, said["contents"], float(said["paused_seconds"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ClusterError(f"{replica.name}: an answer that is not understood ({type(error).__name__}: {error})") from None
-        return found, segment, acknowledged
+        return found, segment
 
-    def _mark(self, primary: str, marker: str, number: int) -> tuple[str, str]:
-        """Writes a row as an application would, and returns when it is acknowledged: up to where the log is written now, and the
-        name of the file that is in."""
+    def first_of_a_file(self, primary: str, marker: str) -> tuple[str, float]:
+        """Has the primary end the file of its log that it writes, and writes a row that is the first of the next one, so no other
+        is in no archive for longer: the name of that file, and when (monotonic) the row was acknowledged."""
+        _, segment = self._mark(primary, marker, 3, first="do $$ begin perform pg_switch_wal(); end $$")
+        return segment, time.monotonic()
+
+    def _mark(self, primary: str, marker: str, number: int, first: str = "") -> tuple[str, str]:
+        """Writes a row as an application would, after the statement `first`, if any, and returns when it is
+        acknowledged: up to where the log is written now, and the name of the file that is in."""
         insert = f"insert into probe (writer, seq, run) values (0, {number}, '{marker}')"  # noqa: S608 - both are ours
         where = "select lsn, pg_walfile_name(lsn) from pg_current_wal_flush_lsn() lsn"
-        command = f"{self._psql(paths.PROBE_DATABASE)} -F ' ' -c {shlex.quote(insert)} -c {shlex.quote(where)}"
+        statements = " ".join(f"-c {shlex.quote(one)}" for one in (first, insert, where) if one)
+        command = f"{self._psql(paths.PROBE_DATABASE)} -F ' ' {statements}"
         said = self._run(self.cluster.host(primary), command).strip()
         try:
             lsn, segment = said.split()
@@ -138,16 +145,23 @@ class Drilling:
             raise ClusterError(f"{replica.name}: its contents could not be read: {problem or code}")
         return _document(replica, said)
 
-    def await_archived(self, segment: str, acknowledged: float, archive_timeout: float) -> float | None:
-        """How many seconds an acknowledged row was in no archive; None where the file had to be asked for. Raises ClusterError
-        when it does not get there."""
-        deadline = acknowledged + archive_timeout + ARCHIVED_SECONDS
+    def await_archived(self, segment: str, archive_timeout: float) -> None:
+        """Returns when a file of the log is in the archive. Raises ClusterError when it does not get there."""
+        if not self._gets_there(segment, time.monotonic() + archive_timeout + ARCHIVED_SECONDS, Event()):
+            self._ask_for_file()
+
+    def exposed(self, segment: str, acknowledged: float, archive_timeout: float, stop: Event) -> float | None:
+        """For how many seconds a row that was acknowledged then was in no archive; None where its file did not get there within
+        ARCHIVED_SECONDS more than PostgreSQL takes to end it, or `stop` was set."""
+        there = self._gets_there(segment, acknowledged + archive_timeout + ARCHIVED_SECONDS, stop)
+        return round(time.monotonic() - acknowledged, 1) if there else None
+
+    def _gets_there(self, segment: str, deadline: float, stop: Event) -> bool:
+        """Whether a file of the log gets to the archive until then (monotonic), and before `stop` is set."""
         while self._archived()[8:] < segment[8:]:  # after a failover, on the timeline that goes on from there
-            if time.monotonic() > deadline:
-                self._ask_for_file()
-                return None
-            time.sleep(LOOK_SECONDS)
-        return round(time.monotonic() - acknowledged, 1)
+            if time.monotonic() > deadline or stop.wait(LOOK_SECONDS):
+                return False
+        return True
 
     def _archived(self) -> str:
         """The last file of the write-ahead log that is in the archive."""

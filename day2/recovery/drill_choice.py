@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from cluster.drill import no_room
 from cluster.errors import ClusterError, did_you_mean
+from cluster.timelines import timelines
 from cluster.topology import Cluster, Host
 from cluster.weaker_commits import PARAMETER
-from health.backup_states import Backup
+from health.backup_states import Backup, BackupState
 from health.rules.service import confirming
 from health.rules.weaker_commits import whose
 from health.states import PostgresState
@@ -35,8 +36,8 @@ class Choice:
 def choose(
     view: ClusterView, cluster: Cluster, keeper: Host, backup: str | None, host: str | None, repository: str | None = None
 ) -> Choice:
-    """The drill of `backup` (a label; without one the newest, of a `repository` where one is named) on `host` (a name; without
-    one the keeper's).
+    """The drill of `backup` (a label; without one the newest that leads to what the cluster has now, of a `repository` where one
+    is named) on `host` (a name; without one the keeper's).
 
     Raises ClusterError for what can't be."""
     state = view.hosts[keeper.name].backups
@@ -52,11 +53,33 @@ def choose(
     if backup is not None and backup not in by_label:
         labels = ", ".join(by_label)
         raise ClusterError(f"--set {backup}: there is no such backup{did_you_mean(backup, by_label)}: should be one of {labels}")
-    chosen = there[-1] if backup is None else by_label[backup]
     where = keeper if host is None else _named(view, cluster, keeper, host)
-    replica, why = _replica(view, cluster, where)
+    leading = [one for one in there if not _left(view, state, one)]
+    if backup is None and not leading:
+        made = any(run.running for run in state.runs)
+        will = "the one that is being made does" if made else "the next one does: `invoke backup`"
+        raise ClusterError(f"nothing to prove yet: {_left(view, state, there[-1])}; {will}")
+    chosen = leading[-1] if backup is None else by_label[backup]
+    left = _left(view, state, chosen)
+    replica, why = (None, f"{left}, and is recovered as far as that one leads") if left else _replica(view, cluster, where)
     later = [one for one in state.of(chosen.repository) if one.ended >= chosen.ended]
     return Choice(keeper, where, chosen, max(one.size for one in later), replica, why)
+
+
+def _left(view: ClusterView, state: BackupState, backup: Backup) -> str:
+    """Why a backup does not lead to what the cluster has now, so that no replica has what it becomes: it was made on a timeline
+    that a restore to an earlier moment has left. Empty where it does, and where that can't be said."""
+    repository = state.repository(backup.repository)
+    if repository is None or repository.archived is None:
+        return ""
+    number, text = repository.history
+    # A later history than what the primary writes is that of a restore that was called off, and tells nothing of the primary's.
+    if view.primary is not None and view.primary.timeline < number:
+        return ""
+    now = timelines({number: (text, 0.0)} if number > 1 else {})[number]
+    if now.has(backup.timeline, backup.lsn):
+        return ""
+    return f"{backup.label} is of timeline {backup.timeline}, which does not lead to what the cluster has now (timeline {number})"
 
 
 def _named(view: ClusterView, cluster: Cluster, keeper: Host, name: str) -> Host:

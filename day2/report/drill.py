@@ -20,8 +20,12 @@ Result = Mapping[str, Any]
 
 RTO = "Recovery time objective: how long it takes until there is a server again. Measured from the beginning of the restore to a"
 RTO += " server that answers, by itself and with what its host has to spare."
-RPO = "Recovery point objective: how much may be lost when all database hosts are lost at once. Measured as the seconds until a"
-RPO += " row that was acknowledged was in the archive."
+RPO = (
+    "Recovery point objective: how much of what was acknowledged may be lost when all database hosts are lost at once, and the"
+    " repository is all that is left. Measured as the seconds from the acknowledgement of a row that was the first of a file of"
+    " the write-ahead log until that file was in the archive, at the rate at which the cluster wrote then: no other row is at"
+    " risk for longer."
+)
 # What is looked at, as the page tells it.
 METHOD = (
     "The backup was restored beside the living cluster, and recovered by PostgreSQL itself from the archive. The server on the"
@@ -68,10 +72,14 @@ def _rows(result: Result) -> Iterator[tuple[str, str, str]]:
     if result["rto"] is not None:
         note = f"from the beginning of the restore to a server that answers; {seconds(result['recovery_seconds'])} for recovery"
         yield "RTO", seconds(result["rto"]), note
-    if result.get("exposed_seconds") is not None:
-        yield "RPO", seconds(result["exposed_seconds"]), "until an acknowledged row was in the archive"
+    if result.get("rpo") is not None:
+        yield (
+            "RPO",
+            seconds(result["rpo"]),
+            "the longest that an acknowledged row was in no archive: the first of a file, until that was",
+        )
     elif result.get("paused_seconds") is not None:
-        yield "RPO", "not seen", "an acknowledged row was not in the archive a minute after archive_timeout: a file was asked for"
+        yield "RPO", "not seen", "an acknowledged row was not in the archive a minute after archive_timeout"
     if result["recovered_to"]:
         asked = "as was asked" if result["target"] else "the end of the archive"
         yield "recovered to", result["recovered_to"], f"{asked}; last transaction {result['newest_transaction'] or 'unknown'}"

@@ -88,9 +88,9 @@ def kept(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     primary, archived_to = view.primary, best.archived_to if best else None
     if not cluster.backup_hosts or primary is None or primary.lsn is None or archived_to is None:
         return
-    name, waiting = view.writable[0], primary.lsn - archived_to
     # PostgreSQL's own word goes first: the note stands still where the program that writes it does not run.
-    if min(waiting, waits(primary.archiver)) <= ON_ITS_WAY:
+    name, waiting = view.writable[0], min(primary.lsn - archived_to, waits(primary.archiver))
+    if waiting <= ON_ITS_WAY:
         return
     replicas = [view.hosts[host.name].postgres for host in cluster.postgres_hosts if host.name != name]
     begins = [keeps_from(state) for state in replicas if state]
@@ -101,8 +101,9 @@ def kept(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         yield finding("archive.unkept", name, f"{text}: if {name} were lost now, the archive would have a hole: {RUNBOOK}")
         return
     slot = next((one for one in primary.slots if one.name == ARCHIVE), None)
-    # The same limit holds on replicas, whose own PostgreSQL does not say how near it is.
-    if slot and slot.room is not None and slot.retained > NEARLY_ALL_KEPT * (most := slot.retained + slot.room):
+    # The same limit holds on replicas, whose own PostgreSQL does not say how near it is. Of the primary's own slot alone it can't
+    # be said: one that was lost has begun anew, and keeps nothing of what waits.
+    if slot and slot.room is not None and max(slot.retained, waiting) > NEARLY_ALL_KEPT * (most := slot.retained + slot.room):
         text = f"{gib(waiting)} of write-ahead log are not archived, and replicas keep {gib(most)} (max_slot_wal_keep_size)"
         yield finding("archive.nearly-unkept", name, f"{text}: beyond that a failover leaves a hole in the archive: {RUNBOOK}")
 

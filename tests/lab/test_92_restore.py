@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from commands import finish, invoke, start, status
@@ -19,6 +20,7 @@ from proving import switch_over
 
 pytestmark = ONLY_WITH_BACKUPS
 PATIENT = 900
+DRILL = "pgquorum-backup-drill.service"
 
 
 def fulls(site: Site) -> list[str]:
@@ -42,17 +44,26 @@ def timeline(site: Site) -> int:
     return int(site.psql(site.leader(), "select timeline_id from pg_control_checkpoint()"))
 
 
-def restored(site: Site, *words: str) -> str:
-    """A restore that must succeed, and what it said. After it the cluster is whole by others' words."""
+def restored(site: Site, *words: str, then: str = "") -> str:
+    """A restore that must succeed, and what it said. After it the cluster is whole by others' words. `then`: a command for the
+    host that keeps the backups, right after it."""
     before = fulls(site)
     code, out, err = invoke(site, "restore", *words, "--yes", seconds=PATIENT)
     assert code == 0, out + err
+    if then:
+        site.on(HOST, then)
     site.healthy()
     assert sorted(site.states().values()) == ["leader", *["streaming"] * (len(DATABASES) - 1)]
     with site.connect(5000) as connection:
         connection.execute("select 1")
     wait_until(lambda: set(fulls(site)) - set(before), "a new full backup")
     return out
+
+
+def drilled(site: Site) -> list[dict[str, Any]]:
+    """What drills have left on the host that keeps the backups, the oldest first."""
+    read = "for file in /var/lib/pgbackrest-drill/results/*.json; do [ ! -e $file ] || tr -d '\\n' <$file; echo; done"
+    return [json.loads(line) for line in site.on(HOST, read).splitlines() if line]
 
 
 def forget_old_data(site: Site) -> None:
@@ -79,6 +90,7 @@ def moments(joined: Site) -> dict[str, str]:
     assert invoke(joined, "backup.mark", "two_rows")[0] == 0
     found["two"] = now(joined)
     joined.psql(joined.leader(), "drop table orders")
+    assert invoke(joined, "backup")[0] == 0  # of what a restore to those moments leaves
     switch_over(joined)
     return found
 
@@ -120,8 +132,9 @@ def test_dry_prints_the_plan_and_does_nothing(moments: dict[str, str], joined: S
 
 
 def test_a_table_that_was_dropped_is_there_again(moments: dict[str, str], joined: Site) -> None:
-    before = timeline(joined)
-    out = restored(joined, "--to", moments["two"])
+    before, drills = timeline(joined), len(drilled(joined))
+    (left,) = [one["label"] for one in info(joined)["backup"] if one["type"] == "incr"]
+    out = restored(joined, "--to", moments["two"], then=f"systemctl start --no-block {DRILL}")
     assert " transaction" in out
     assert timeline(joined) > before
     for host in DATABASES:
@@ -134,6 +147,10 @@ def test_a_table_that_was_dropped_is_there_again(moments: dict[str, str], joined
     # What is archived now is the new timeline's, and by whoever leads.
     assert invoke(joined, "backup.check")[0] == 0
     assert int(info(joined)["archive"][-1]["max"][:8], 16) == timeline(joined)
+    # The timer's drill, which has come while the newest backup was one of the course that was left, or a moment later.
+    (proven,) = wait_until(lambda: drilled(joined)[drills:], "the drill has come to its end", seconds=PATIENT)
+    assert proven["passed"], proven["failures"]
+    assert proven["backup"] != left and int(proven["timeline"]) == timeline(joined)
 
 
 @pytest.mark.long

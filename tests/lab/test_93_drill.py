@@ -87,7 +87,7 @@ def test_a_drill_proves_the_newest_backup_and_all_of_it_is_told(backed_up: Site)
     assert told["compared"]["rows"] > int(rows) and told["compared"]["left_out"] == 0
     assert told["recovered_to"] == told["target"]
     assert told["amcheck_complaints"] == [] and told["bad_blocks"] == 0 and told["blocks"] > 1000
-    assert told["rto"] >= told["restore_seconds"] > 0 and told["exposed_seconds"] > 0
+    assert told["rto"] >= told["restore_seconds"] > 0 and told["rpo"] > 0
     code, out, _ = invoke(backed_up, "backup.list", "--json")
     (listed,) = [row for row in json.loads(out)["backups"] if row["label"] == told["backup"]]
     assert listed["drill"]["passed"] and listed["drill"]["compared"]

@@ -215,6 +215,8 @@ def test_backups_that_somebody_has_deleted_lead_back_all_the_same(both: Site, st
     both.psql(both.leader(), "drop table kept_in_store")
     store.ask("delete-all", BUCKET)
     assert store.objects() == []
+    gone, refused = map(int, store.ask("destroy", BUCKET).split())
+    assert gone == 0 and refused > 0, "each version is locked, also for whoever has the key of the repository"
     wait_until(lambda: "backups.none" in rules(both), "that nothing is left is told")
     both.deployed()
     wait_until(lambda: labels(both, "s3"), "a new backup in the store")

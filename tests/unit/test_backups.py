@@ -44,9 +44,11 @@ INFO = [{
                  "min": "000000010000000000000004"}],
     "backup": [
         {"archive": {"start": "000000010000000000000004", "stop": "000000010000000000000005"}, "error": False,
+         "lsn": {"start": "0/4000028", "stop": "0/5000120"},
          "info": {"delta": 23_000_000, "repository": {"delta": 3_000_000, "delta-map": 12}, "size": 23_000_000},
          "label": "20261129-031500F", "timestamp": {"start": 1_000_000, "stop": 1_000_010}, "type": "full"},
         {"archive": {"start": "00000002000000000000000A", "stop": "00000002000000000000000B"}, "error": False,
+         "lsn": {"start": "0/A000028", "stop": "0/B000120"},
          "info": {"delta": 90_000, "repository": {"delta": 10_000, "delta-map": 8}, "size": 23_000_000},
          "label": "20261129-031500F_20261129-032000I", "timestamp": {"start": 1_000_100, "stop": 1_000_103}, "type": "incr"},
     ],

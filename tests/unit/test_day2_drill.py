@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -15,11 +16,13 @@ from drills import RESULT
 from agents import drill_files
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
+from day2.commands.backups.drill import beside
 from day2.commands.backups.listing import proven
 from day2.hosts.ssh import CommandResult
 from day2.recovery.drill import Drilling, Moment
 from day2.recovery.drill_choice import Choice, choose, disk_of, refuse_without_room
 from day2.report import drill as report
+from health.backup_states import Backup, BackupRun
 from health.states import Override
 from health.view import ClusterView
 
@@ -29,7 +32,7 @@ GB = 1024**3
 NOTHING = {
     **RESULT, "passed": False, "failures": ["pgbackrest has failed: <script>"], "restore_seconds": None, "rate": None,
     "rto": None, "recovered_to": None, "amcheck_seconds": None, "checksums_seconds": None, "compared": None,
-    "exposed_seconds": None, "amcheck_complaints": None, "bad_blocks": None, "blocks": None,
+    "rpo": None, "amcheck_complaints": None, "bad_blocks": None, "blocks": None,
 }  # fmt: skip
 
 
@@ -183,9 +186,9 @@ def test_where_the_pause_was_too_short_for_any_table_it_says_that_nothing_was_co
 
 
 def test_a_row_that_did_not_get_to_the_archive_by_itself_is_no_rpo_and_is_told() -> None:
-    figures = {name: figure for name, figure, _ in report.rows({**RESULT, "exposed_seconds": None, "paused_seconds": 2.5})}
+    figures = {name: figure for name, figure, _ in report.rows({**RESULT, "rpo": None, "paused_seconds": 2.5})}
     assert figures["RPO"] == "not seen"
-    timers = report.rows({**RESULT, "exposed_seconds": None, "paused_seconds": None, "compared": None})
+    timers = report.rows({**RESULT, "rpo": None, "paused_seconds": None, "compared": None})
     assert "RPO" not in {name for name, _, _ in timers}, "nobody has written a row for that"
 
 
@@ -257,11 +260,23 @@ def test_what_one_host_says_is_no_command_for_another(said: str) -> None:
     assert {host for host, _, _ in fleet.asked} == {"db1"}
 
 
-def test_how_long_a_row_was_in_no_archive_is_counted_from_its_acknowledgement(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_row_at_risk_is_the_first_of_a_file_and_counted_from_its_acknowledgement(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, fleet = drilling(insert="0/5000100 000000010000000000000005\n")
+    monkeypatch.setattr("day2.recovery.drill.time.monotonic", lambda: 100.0)
+    assert one.first_of_a_file("db1", "4c2f") == ("000000010000000000000005", 100.0)
+    (asked,) = [command for _, command, _ in fleet.asked]
+    assert asked.index("pg_switch_wal") < asked.index("insert into probe") < asked.index("pg_current_wal_flush_lsn")
     now = iter((107.0, 107.0))
     monkeypatch.setattr("day2.recovery.drill.time.monotonic", lambda: next(now))
     archive = json.dumps([{"archive": [{"max": "000000010000000000000005"}, {"max": None}]}])
-    assert drilling(info=archive)[0].await_archived("000000010000000000000005", 100.0, 60.0) == 7.0
+    assert drilling(info=archive)[0].exposed("000000010000000000000005", 100.0, 60.0, Event()) == 7.0
+
+
+class Passing(Event):
+    """Time goes by at once."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self.is_set()
 
 
 def test_a_newer_timeline_s_files_are_none_of_the_row_s_until_they_have_come_as_far(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,15 +286,71 @@ def test_a_newer_timeline_s_files_are_none_of_the_row_s_until_they_have_come_as_
     one, _ = drilling()
     seen = iter(("000000020000000000000006", "000000020000000000000007"))
     monkeypatch.setattr(one, "_archived", lambda: next(seen))
-    monkeypatch.setattr("day2.recovery.drill.time.sleep", lambda seconds: None)
-    assert one.await_archived("000000010000000000000007", 100.0, 60.0) == 9.0
+    assert one.exposed("000000010000000000000007", 100.0, 60.0, Passing()) == 9.0
+
+
+def test_a_row_that_gets_to_no_archive_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("day2.recovery.drill.time.monotonic", lambda: 1000.0)
+    nothing = json.dumps([{"archive": []}])
+    assert drilling(info=nothing)[0].exposed("000000010000000000000005", 100.0, 60.0, Event()) is None
+    given_up = Event()
+    given_up.set()
+    assert drilling(info=nothing)[0].exposed("000000010000000000000005", 990.0, 60.0, given_up) is None
 
 
 def test_a_file_that_does_not_come_by_itself_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("day2.recovery.drill.time.monotonic", lambda: 1000.0)
+    now = iter((100.0, 1000.0))
+    monkeypatch.setattr("day2.recovery.drill.time.monotonic", lambda: next(now))
     one, fleet = drilling(info=json.dumps([{"archive": []}]))
-    assert one.await_archived("000000010000000000000005", 100.0, 60.0) is None
+    one.await_archived("000000010000000000000005", 60.0)
     assert fleet.asked[-1][1].startswith("runuser -u pgbackrest -- pgbackrest --stanza=shop check")
+
+
+def test_a_drill_that_is_broken_off_waits_for_no_row() -> None:
+    stopped: list[bool] = []
+
+    def work(stop: Event) -> None:
+        stopped.append(stop.wait(60))
+
+    with pytest.raises(KeyboardInterrupt), beside(work):
+        raise KeyboardInterrupt
+    assert stopped == [True]
+
+
+AFTER = (2, "1\t0/3000000\tbefore 2026-11-29 07:00:00+00")  # a restore has begun timeline 2 there
+
+
+def kept_after_a_restore(*there: Backup, runs: bool = False, leader: int = 2) -> ClusterView:
+    """Its own backup may be being made; the primary writes that timeline."""
+    made = tuple(BackupRun("full", running=runs, failed=False, ended=None) for _ in range(1))
+    state = views.backups(*there, archived=views.archived((1, 5), timeline=2), history=AFTER, runs=made)
+    before = views.backed_up(keep1=views.keeper(backups=state))
+    postgres = before.hosts["db1"].postgres
+    assert postgres
+    return ClusterView({**before.hosts, "db1": replace(before.hosts["db1"], postgres=replace(postgres, timeline=leader))})
+
+
+def test_after_a_restore_the_newest_backup_that_leads_to_what_the_cluster_has_now_is_proven() -> None:
+    def made(timeline: int, lsn: int, age: float) -> Backup:
+        return views.backup(age=age, wal_last=f"{timeline:08X}0000000000000002", lsn=lsn)
+
+    old, left, new = made(1, 0x2000000, 900.0), made(1, 0x3000100, 600.0), made(2, 0x3000200, 60.0)
+    assert chosen(view=kept_after_a_restore(old, left)).backup == old
+    choice = chosen(view=kept_after_a_restore(old, left, new))
+    assert (choice.backup, choice.uncompared) == (new, "") and choice.replica
+    # By which it could be undone: no replica has what that leads to.
+    named = chosen(view=kept_after_a_restore(old, left, new), backup=left.label)
+    assert named.backup == left and named.replica is None
+    assert named.uncompared == (
+        f"{left.label} is of timeline 1, which does not lead to what the cluster has now (timeline 2), and is recovered as far as"
+        " that one leads"
+    )
+    with pytest.raises(ClusterError, match=r"nothing to prove yet: .* of timeline 1, .*; the one that is being made does"):
+        chosen(view=kept_after_a_restore(left, runs=True))
+    with pytest.raises(ClusterError, match=r"nothing to prove yet: .*; the next one does: `invoke backup`"):
+        chosen(view=kept_after_a_restore(left))
+    # A restore that was called off when its server had begun a timeline.
+    assert chosen(view=kept_after_a_restore(old, left, leader=1)).backup == left
 
 
 def test_a_second_drill_on_a_host_waits_for_its_turn_with_the_operator() -> None:

@@ -73,10 +73,15 @@ class Drilled:
     def room(self) -> str:
         return f"4096 {10**9} {10**9} {10**9}"
 
-    def moment(self, *asked: Any) -> tuple[Moment, str, float]:
-        return Moment("run", "0/1", "1", "db2", {}, 1.0), "000000010000000000000001", 0.0
+    def moment(self, *asked: Any) -> tuple[Moment, str]:
+        return Moment("run", "0/1", "1", "db2", {}, 1.0), "000000010000000000000001"
 
-    def await_archived(self, *asked: Any) -> float:
+    def first_of_a_file(self, *asked: Any) -> tuple[str, float]:
+        return "000000010000000000000002", 0.0
+
+    def await_archived(self, *asked: Any) -> None: ...
+
+    def exposed(self, *asked: Any) -> float:
         return 12.3
 
     def run(self, moment: Moment) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 import views
 from clusters import cluster, problems
 from clusters import hosts as inventory
-from drills import RESULT, backrest
+from drills import RESULT, archive, backrest
 
 from agents import drill, drill_files, recovery
 from agents.contents import Asked, ContentsError
@@ -131,16 +131,33 @@ def test_a_replica_that_tells_of_no_table_proves_nothing(plan: drill_files.Plan,
         one.compare({})
 
 
-BACKUP = {"label": "L1", "type": "full", "info": {"size": 100}, "database": {"id": 2}}
-ARCHIVES = [
-    {"database": {"id": 1}, "min": "000000070000000000000001", "max": "0000000900000000000000F0"},  # of PostgreSQL 17
-    {"database": {"id": 2}, "min": "000000010000000000000001", "max": "000000040000000000000009"},
-]
-THERE = json.dumps([{"backup": [BACKUP], "archive": ARCHIVES}])
+def backup(label: str, timeline: int, lsn: str, ended: float, size: int = 100, version: int = 2) -> dict[str, Any]:
+    """As `pgbackrest info` has it."""
+    return {
+        "label": label, "type": "full", "info": {"size": size}, "database": {"id": version}, "timestamp": {"stop": ended},
+        "archive": {"stop": f"{timeline:08X}0000000000000001"}, "lsn": {"stop": lsn}, "error": False,
+    }  # fmt: skip
+
+
+ARCHIVES = [{"database": {"id": 1}, "id": "17-1"}, {"database": {"id": 2}, "id": "18-2"}]
+
+
+def info(*backups: dict[str, Any], archives: list[dict[str, Any]] = ARCHIVES) -> str:
+    return json.dumps([{"backup": backups, "archive": archives, "db": [{"id": 1}, {"id": 2}]}])
+
+
+BACKUP = backup("L1", 4, "0/2000100", 500.0)
+THERE = info(BACKUP)
+LOG = archive(
+    ("000000030000000000000001", "000000040000000000000002", "000000040000000000000009"),
+    {4: ("3 0/1000000 no recovery target specified", 100.0)},
+    "archive/shop/18-2",
+)
 
 
 def test_a_restore_that_fails_leaves_a_result_that_says_so(plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = f"case \"$*\" in *info*) echo '{THERE}';; *) echo 'WARN: a' >&2; echo 'ERROR: [029] corrupt' >&2; exit 29;; esac"
+    fails = "echo 'WARN: a' >&2; echo 'ERROR: [029] corrupt' >&2; exit 29"
+    script = f"case \"$*\" in *info*) echo '{THERE}';; {LOG} *) {fails};; esac"
     backrest(Path(plan.directory), monkeypatch, script)
     assert drill.main(plan) == 1
     result = kept(plan)
@@ -191,7 +208,7 @@ def test_recovery_to_the_end_proves_nothing_where_it_ends_before_the_last_file_t
 ) -> None:
     """To PostgreSQL a file that is missing is the end of the log."""
     asked = Path(plan.directory) / "asked"
-    script = f'case "$*" in *info*) echo \'{THERE}\';; *) echo "$@" >>{asked};; esac'
+    script = f'case "$*" in *info*) echo \'{THERE}\';; {LOG} *) echo "$@" >>{asked};; esac'
     backrest(Path(plan.directory), monkeypatch, script)
     plan.copy.parent.mkdir(exist_ok=True)
     monkeypatch.setattr(drill, "PrivateServer", Server(reached, Path(plan.binaries)))
@@ -209,7 +226,7 @@ def test_one_run_of_the_timer_takes_each_repository_whose_turn_it_is(
 ) -> None:
     """What has become of one keeps none of the others from its own."""
     plan = replace(plan, repositories={"local": 1, "s3": 2}, proven_days=15)
-    script = f"case \"$*\" in *repo=1*info*) echo '[]';; *info*) echo '{THERE}';; esac"
+    script = f"case \"$*\" in *repo=1*info*) echo '[]';; *info*) echo '{THERE}';; {LOG} esac"
     backrest(Path(plan.directory), monkeypatch, script)
     monkeypatch.setattr(drill, "PrivateServer", Server("0/9000028", Path(plan.binaries)))
     plan.copy.mkdir()  # as one before has left it
@@ -222,8 +239,8 @@ def test_there_has_to_be_room_for_what_replay_makes_of_an_old_backup(
     plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk may be the repository's own, and archiving stops when that is full."""
-    grown = [BACKUP, {**BACKUP, "label": "L2", "info": {"size": 2**60}}, {**BACKUP, "label": "L3"}]
-    backrest(Path(plan.directory), monkeypatch, f"echo '{json.dumps([{'backup': grown, 'archive': ARCHIVES}])}'")
+    there = info(BACKUP, backup("L2", 4, "0/3000100", 600.0, size=2**60), backup("L3", 4, "0/4000100", 700.0))
+    backrest(Path(plan.directory), monkeypatch, f"case \"$*\" in *info*) echo '{there}';; {LOG} esac")
     plan.order.write_text(json.dumps({"id": "mine", "backup": "L1"}))
     assert drill.main(plan) == 1
     assert f"for {2**60:,} of data" in kept(plan)["failures"][0] and kept(plan)["size"] == 100
@@ -240,9 +257,78 @@ def test_a_disk_of_its_own_for_drills_is_watched() -> None:
 
 
 def test_where_an_archive_has_nothing_no_drill_is_begun(plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    backrest(Path(plan.directory), monkeypatch, f"echo '{json.dumps([{'backup': [BACKUP], 'archive': ARCHIVES[:1]}])}'")
+    backrest(Path(plan.directory), monkeypatch, f"echo '{info(BACKUP, archives=ARCHIVES[:1])}'")
     assert drill.main(plan) == 1
     assert kept(plan)["failures"] == ["there is no write-ahead log in the archive"]
+
+
+BACK = "4 0/3000000 before 2026-11-29 07:00:00+00"  # a restore has begun timeline 5 there
+OLD, LEFT, NEW = BACKUP, backup("L2", 4, "0/5000100", 600.0), backup("L3", 5, "0/4000100", 900.0)
+FILES = ("000000040000000000000002", "000000040000000000000009", "000000050000000000000003", "000000050000000000000004")
+
+
+def restored(plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch, *backups: dict[str, Any]) -> Path:
+    """A repository after a restore of the cluster, with these backups; the file that has what pgBackRest is asked to restore."""
+    asked = Path(plan.directory) / "asked"
+    log = archive(FILES, {4: ("3 0/1000000 x", 100.0), 5: (f"3 0/1000000 x\n{BACK}", 800.0)}, "archive/shop/18-2")
+    backrest(
+        Path(plan.directory), monkeypatch, f'case "$*" in *info*) echo \'{info(*backups)}\';; {log} *) echo "$@" >>{asked};; esac'
+    )
+    monkeypatch.setattr(drill, "PrivateServer", Server("0/9000028", Path(plan.binaries)))
+    plan.copy.parent.mkdir(exist_ok=True)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("backups", "named", "proven", "timeline", "last"),
+    [
+        ((OLD, LEFT), "", "L1", "5", "000000050000000000000004"),  # the restore's own is being made
+        ((OLD, LEFT, NEW), "", "L3", "5", "000000050000000000000004"),
+        ((OLD, LEFT, NEW), "L1", "L1", "5", "000000050000000000000004"),
+        # By which the restore can be undone: as far as the course leads that was left.
+        ((OLD, LEFT, NEW), "L2", "L2", "4", "000000040000000000000009"),
+        # One that was called off when its server had begun a timeline: the cluster goes on where it was.
+        ((OLD, LEFT, backup("L4", 4, "0/8000100", 900.0)), "", "L4", "4", "000000040000000000000009"),
+    ],
+)  # fmt: skip
+def test_after_a_restore_the_newest_backup_that_leads_to_what_the_cluster_has_now_is_proven(
+    plan: drill_files.Plan,
+    monkeypatch: pytest.MonkeyPatch,
+    backups: tuple[dict[str, Any], ...],
+    named: str,
+    proven: str,
+    timeline: str,
+    last: str,
+) -> None:
+    """Along another timeline than its own PostgreSQL does not start on it."""
+    asked = restored(plan, monkeypatch, *backups)
+    plan.order.write_text(json.dumps({"backup": named}))
+    assert drill.main(plan) == 0
+    result = kept(plan)
+    assert (result["backup"], result["timeline"], result["archived_to"]) == (proven, timeline, last)
+    assert f"--set={proven}" in asked.read_text() and f"--target-timeline={timeline} " in asked.read_text()
+
+
+def test_where_no_backup_leads_to_what_the_cluster_has_now_there_is_nothing_to_prove_yet(
+    plan: drill_files.Plan, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is no drill that failed: the restore's own backup is being made. Nor does it keep another repository from its turn."""
+    asked = restored(plan, monkeypatch, LEFT)
+    assert drill.main(plan) == 0
+    assert (
+        "nothing to prove yet: the cluster writes timeline 5, and no backup leads there (there is L2)" in capfd.readouterr().err
+    )
+    assert not asked.exists() and not list(plan.results.glob("*.json"))
+    two = replace(plan, repositories={"local": 1, "s3": 2}, proven_days=None)
+    there = {"local": [LEFT], "s3": [OLD]}
+
+    def look(order: drill_files.Order) -> bool | None:
+        seen.append(order.repository)
+        return None if there[order.repository] == [LEFT] else True
+
+    seen: list[str] = []
+    monkeypatch.setattr(drill, "one", lambda plan, order: look(order))
+    assert drill.main(two) == 0 and seen == ["local", "s3"]
 
 
 def test_an_order_is_taken_once_and_one_for_a_backup_that_is_gone_fails(

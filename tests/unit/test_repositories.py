@@ -416,14 +416,14 @@ def test_a_moment_as_of_which_nothing_can_be_read_is_refused(as_of: str, reposit
 def test_drills_take_each_repository_in_turn(tmp_path: Path) -> None:
     words = dict.fromkeys(("cluster", "host", "binaries", "config", "include", "runtime"), "")
     plan = drill_files.Plan(**words, directory=str(tmp_path), repositories={"local": 1, "s3": 2})
-    assert drill_files.turns(plan, 10.0) == ["local"]
+    assert drill_files.turns(plan, 10.0) == [("local", True), ("s3", False)]
     plan.results.mkdir()
     for n, name in enumerate(("s3", "local"), 1):
         (plan.results / f"{n}.json").write_text(json.dumps({"repository": name, "ended": float(n)}))
-    assert drill_files.turns(plan, 10.0) == ["s3"]
+    assert drill_files.turns(plan, 10.0) == [("s3", True), ("local", False)]
     (plan.results / "3.json").write_text(json.dumps({"ended": 3.0}))  # of before there were several
-    assert drill_files.turns(plan, 10.0) == ["s3"]
-    assert drill_files.turns(replace(plan, repositories={}), 10.0) == [""]
+    assert drill_files.turns(plan, 10.0) == [("s3", True), ("local", False)]
+    assert drill_files.turns(replace(plan, repositories={}), 10.0) == [("", True)]
 
 
 @pytest.mark.parametrize(("names", "most"), [("a", 1), ("ab", 1), ("abc", 2), ("abcde", 4)])
@@ -436,7 +436,7 @@ def test_however_many_there_are_a_drill_each_week_proves_each_within_the_days_af
     last: dict[str, float] = {}
     for week in range(12):
         now = 1_800_000_000.0 + week * 7 * DAY + week % 3 * 600
-        due = drill_files.turns(plan, now)
+        due = [name for name, due in drill_files.turns(plan, now) if due]
         assert len(due) == len(names) if week == 0 else len(due) <= most
         for name in due:
             last[name] = now + 3600

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import uuid
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from rich.console import Console
@@ -23,6 +26,8 @@ from day2.ui.console import EXIT_OK, EXIT_PROBLEM, console, print_json, size
 from health.view import ClusterView
 
 from .keeper import keeper
+
+Seconds = float | None
 
 
 def drill(
@@ -63,22 +68,43 @@ def announce(out: Console, choice: Choice) -> None:
 
 def made(out: Console, drilling: Drilling, view: ClusterView) -> dict[str, Any]:
     """The drill's result, noted on the host that keeps the backups."""
-    replica, exposed, moment = drilling.choice.replica, None, None
+    replica, rpo, moment = drilling.choice.replica, None, None
     if replica is not None:
-        primary, marker = view.writable[0], str(uuid.uuid4())
+        primary, marker, timeout = view.writable[0], str(uuid.uuid4()), archive_timeout(view)
         out.print(f"reading every table of {replica.name}, whose replay is paused meanwhile")
         try:
-            moment, segment, acknowledged = drilling.moment(primary, replica, marker)
+            moment, segment = drilling.moment(primary, replica, marker)
             out.print(f"it was paused for {moment.paused_seconds:.1f} s at {moment.lsn}; waiting until that is archived")
-            exposed = drilling.await_archived(segment, acknowledged, archive_timeout(view))
-            result = restored(out, drilling, moment)
+            at_risk, acknowledged = drilling.first_of_a_file(primary, marker)
+            drilling.await_archived(segment, timeout)
+            with beside(lambda stop: drilling.exposed(at_risk, acknowledged, timeout, stop)) as (exposed, stop):
+                result = restored(out, drilling, moment)
+                if not result["passed"]:  # that is the news, and soon
+                    stop.set()
+                elif not exposed.done():
+                    out.print("waiting until the row is archived by which the RPO is measured")
+                with suppress(ClusterError):  # the backup is proven or not, whatever becomes of that
+                    rpo = exposed.result()
         finally:
             drilling.forget(primary, marker)
     else:
         result = restored(out, drilling, None)
-    result |= {"exposed_seconds": exposed, "paused_seconds": moment.paused_seconds if moment else None}
+    result |= {"rpo": rpo, "paused_seconds": moment.paused_seconds if moment else None}
     drilling.note(result)
     return result
+
+
+@contextmanager
+def beside(work: Callable[[Event], Seconds]) -> Iterator[tuple[Future[Seconds], Event]]:
+    """Has something done while the block goes on; gives what will come of it, and the event by which it is told to stop, which an
+    exception sets that leaves the block."""
+    stop = Event()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            yield pool.submit(work, stop), stop
+        except BaseException:
+            stop.set()
+            raise
 
 
 def restored(out: Console, drilling: Drilling, moment: Moment | None) -> dict[str, Any]:
