@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from https_servers import serving
 
-from agents.parts import asking, files, haproxy
+from agents.parts import asking, files, haproxy, postgres
 from agents.sent import collector, shipped
 
 STAT = """# pxname,svname,scur,status,lastchg,check_status,last_chk,bck,slim,
@@ -216,3 +216,16 @@ def test_the_room_on_a_disk_is_told_once_for_all_that_is_there(tmp_path: Path) -
     (disk,) = run({"disks": {"paths": [str(tmp_path / "none"), str(tmp_path), str(tmp_path)]}})["disks"]["is"]
     assert disk["path"] == str(tmp_path)
     assert 0 < disk["free"] <= disk["size"]
+
+
+def test_a_file_that_postgresql_s_user_can_not_read_is_one_of_the_settings_it_does_not_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runuser").write_text('#!/bin/sh\nshift 3; exec "$@"\n')
+    (tmp_path / "runuser").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    there = {"name": "ssl_dh_params_file", "value": "runuser", "file": "/data/postgresql.conf", "path": str(tmp_path / "runuser")}
+    gone = {**there, "value": "gone", "path": f"{tmp_path}/gone"}
+    (said,) = postgres.unreadable([there, gone])
+    assert said.pop("error") == f"there is no {tmp_path}/gone that PostgreSQL's user could read"
+    assert said == {"name": "ssl_dh_params_file", "value": "gone", "file": "/data/postgresql.conf"}
