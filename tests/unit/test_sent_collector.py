@@ -74,15 +74,20 @@ def test_what_etcd_says_of_the_cluster(tmp_path: Path) -> None:
         {"kvs": [kv("/service/shop/sync", "now", 8)]},
         {"kvs": [kv("/service/shop/sync", "before", 5)]},
     ]
-    spec = {"prefix": "/service/shop/", "ours": "/pgquorum/shop/"}
+    spec = {
+        "prefix": "/service/shop/",
+        "ours": "/pgquorum/shop/",
+        "reads": [str(tmp_path)],
+    }  # written now, after the process began
     with serving(tmp_path, *((200, json.dumps(answer)) for answer in answers), (504, "no quorum")) as server:
-        (tmp_path / "systemctl").write_text(f"#!/bin/sh\necho {os.getpid()}\n")
+        shown = f"MainPID={os.getpid()}\nExecMainStartTimestamp=Mon 2020-01-06 10:00:00.5 UTC"
+        (tmp_path / "systemctl").write_text(f"#!/bin/sh\necho '{shown}'\n")
         (tmp_path / "systemctl").chmod(0o700)
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
             said = run({"etcd": {"url": server.address, "tls": server.tls, **spec}})["etcd"]["is"]
     assert (said["status"], said["members"], said["quorum"]) == ({"version": "3.6.9"}, [{"name": "db1"}], False)
-    assert said["keys"] == {"leader": "db1"}
+    assert said["keys"] == {"leader": "db1"} and said["outdated"]
     assert said["configurations"]["values"] == [["now", 8], ["before", 5]] and said["configurations"]["complete"]
 
 
