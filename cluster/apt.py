@@ -15,6 +15,16 @@ def apt_get() -> str:
     return " ".join(("apt-get -q -y --no-install-recommends", *(f"-o {option}" for option in options)))
 
 
+def apt_update(*options: str) -> str:
+    """A shell script that fetches the package lists, and fails with what apt said in `$said`. For these apt itself does not wait
+    for another that is at work: a host's first boot may be fetching them, too."""
+    update = " ".join(("apt-get -q -y update", *(f"-o {option}" for option in options)))
+    return (
+        f"ok=1; end=$(($(date +%s) + {PATIENCE})); until said=$({update} 2>&1); do "
+        "case $said in *lists/lock*) [ $(date +%s) -lt $end ] && sleep 5 && continue;; esac; ok=; break; done; [ $ok ]"
+    )
+
+
 def apt_mark(verb: str, names: Iterable[str], seconds: int = PATIENCE) -> str:
     """A shell script that marks packages as `hold` or `unhold`. apt-mark itself does not wait for another that is at work."""
     return (

@@ -112,6 +112,9 @@ def postgres_parameters(cluster: Cluster) -> Json:
         "ssl_cert_file": f"{paths.PATRONI_TLS}/server.crt",
         "ssl_key_file": f"{paths.PATRONI_TLS}/server.key",
         "ssl_ca_file": f"{paths.PATRONI_TLS}/ca.crt",
+        # Set by hand, replicas could not connect any more: so it is seen, and taken back.
+        "ssl_crl_file": "",
+        "ssl_crl_dir": "",
         "synchronous_commit": "on",
         "wal_log_hints": "on",
     }

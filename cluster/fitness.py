@@ -62,6 +62,9 @@ def notes(cluster: Cluster, surveys: Mapping[str, HostSurvey]) -> dict[str, str 
 
 
 def _unfit(survey: HostSurvey) -> Iterator[str]:
+    if survey.uid < 0 and not survey.system:
+        yield f"runs no command of {survey.user}, whose login shell there should be one (`chsh -s /bin/bash`)"
+        return
     if survey.system not in SUPPORTED_SYSTEMS:
         yield f"runs {survey.system or 'an unknown system'} {survey.system_version}: should be Debian or Ubuntu"
     elif survey.release is None:

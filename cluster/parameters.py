@@ -36,6 +36,8 @@ OWNED = {
     "ssl_cert_file": "the tool's certificates",
     "ssl_key_file": "the tool's certificates",
     "ssl_ca_file": "the tool's certificates",
+    # With one, PostgreSQL refuses every certificate whose authority has no list there: the replicas', too.
+    **dict.fromkeys(("ssl_crl_file", "ssl_crl_dir"), "the tool's certificates, of which there is no list of revoked ones"),
     "password_encryption": "scram-sha-256, which is always on",
     "unix_socket_directories": "the package's socket directory",
     "hot_standby": "Patroni",

@@ -1,5 +1,6 @@
-"""The libraries that each session loads as it begins. Where one is missing no session begins, Patroni's neither, as soon as the
-parameter is read: and PostgreSQL's program, which is asked whether a server would start, begins none. Pure.
+"""The libraries that are loaded once a server runs: by each session as it begins, and by whoever archives. Where one is missing
+no session begins, Patroni's neither, as soon as the parameter is read; or the write-ahead log is kept until the disk is full.
+PostgreSQL's program, which is asked whether a server would start, loads none of them. Pure.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from . import paths
 from .topology import Cluster
 
 # By parameter, where PostgreSQL looks for a name without a directory.
-PLACES = {"session_preload_libraries": "$libdir", "local_preload_libraries": "$libdir/plugins"}
+PLACES = {"session_preload_libraries": "$libdir", "local_preload_libraries": "$libdir/plugins", "archive_library": "$libdir"}
+WITHOUT = {"archive_library": "nothing would be archived"}  # what comes of it, where it is not that no session begins
 
 
 def files(cluster: Cluster) -> dict[str, tuple[str, ...]]:
@@ -36,8 +38,8 @@ def command(cluster: Cluster) -> str:
 def problems(cluster: Cluster, missing: list[str]) -> list[str]:
     """What speaks against the parameters on a host that lacks files."""
     return [
-        f"postgres_parameters[{parameter}] = {cluster.postgres.parameters[parameter]!r}: there is no {file}, and no session would"
-        " begin: install the package that has it on every PostgreSQL host"
+        f"postgres_parameters[{parameter}] = {cluster.postgres.parameters[parameter]!r}: there is no {file}, and"
+        f" {WITHOUT.get(parameter, 'no session would begin')}: install the package that has it on every PostgreSQL host"
         for parameter, of in files(cluster).items()
         for file in of
         if file in missing

@@ -10,7 +10,7 @@ from pyinfra import host
 from pyinfra.api import FactBase, StringCommand, operation
 
 from cluster import paths
-from cluster.apt import apt_get, apt_mark
+from cluster.apt import apt_get, apt_mark, apt_update
 from cluster.topology import Cluster, Host
 
 from .context import Run
@@ -112,9 +112,7 @@ def apt_script(names: list[str], units: Iterable[str]) -> str:
         f"export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1; exec 3>&2 2>&1; "
         f"systemctl mask --runtime --quiet {masked} 2>/dev/null; "
         f"log=/var/log/pgquorum-packages.log; i() {{ {apt_get()} install {' '.join(names)} >$log; }}; "
-        # A host's first boot may be refreshing the lists itself, and apt does not wait for that by itself.
-        "u() { for n in $(seq 24); do said=$(apt-get -q update 2>&1) && return; "
-        'case $said in *lists/lock*) sleep 5;; *) break;; esac; done; echo "$said" >$log; false; }; '
+        f'u() {{ {apt_update()} || {{ echo "$said" >$log; false; }}; }}; '
         "i || { dpkg --configure -a && i; } || { u && i; } || { tail -n 20 $log; grep '^E: ' $log | tail -n 2 >&3; exit 1; }"
     )
 

@@ -118,7 +118,7 @@ def judge_parameters(run: Run) -> Generator[StringCommand]:
     if not state.is_executing or run.surveys[host.name].postgres_data == "cluster":
         return
     if against := judge_host(host, run.cluster):
-        yield from stop(f"nothing was started: {'; '.join(against)}")
+        yield from stop(f"PostgreSQL was not started here: {'; '.join(against)}")
 
 
 @operation()

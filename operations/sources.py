@@ -10,7 +10,7 @@ from pyinfra import host, state
 from pyinfra.api import StringCommand, operation
 
 from cluster import paths
-from cluster.apt import apt_get
+from cluster.apt import apt_update
 from cluster.sources import KEYS, NAMES, Source, shadows_sysusers
 from health.preflight import FLOORS, not_tested, too_old, untested
 
@@ -60,13 +60,12 @@ def read(run: Run, names: list[str]) -> Generator[StringCommand]:
 
 
 def _read(source: Source) -> str:
-    update = (
-        f"{apt_get()} update -o Dir::Etc::sourcelist={source.file} -o Dir::Etc::sourceparts=/dev/null"
-        " -o APT::Get::List-Cleanup=0 -o APT::Update::Error-Mode=any"
-    )
+    alone = (f"Dir::Etc::sourcelist={source.file}", "Dir::Etc::sourceparts=/dev/null", "APT::Get::List-Cleanup=0")
+    update = apt_update(*alone, "APT::Update::Error-Mode=any")
     there = f"{source.uri} {source.suite}, signed by {source.signed_by}"
     reason = shlex.quote(f"{source.what} can't be read: {there}. Set by {' and '.join(source.settings)}")
-    return f'said=$({update} 2>&1) || {{ echo "$said" | tail -n 20; echo {reason} >&2; exit 1; }}'
+    why = 'echo "$said" | tail -n 20; echo "$said" | grep "^E: " | tail -n 2 >&2'
+    return f"{{ {update}; }} || {{ {why}; echo {reason} >&2; exit 1; }}"
 
 
 @operation()

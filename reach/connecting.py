@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+from typing import Any
 
 import paramiko
 from paramiko.hostkeys import InvalidHostKey
@@ -13,6 +14,7 @@ from cluster.errors import ClusterError
 
 from .configuration import ConfigurationError, Target, Way, hop, resolve
 from .keys import InOrder, KeyProblem, Keyring, keyring
+from .login_shell import for_any_shell
 
 # What goes wrong is told in words; paramiko would also print tracebacks of its threads.
 logging.getLogger("paramiko").setLevel(logging.CRITICAL)
@@ -38,6 +40,10 @@ class Client(paramiko.SSHClient):
         transport = self.get_transport()
         assert transport is not None, "connect() gives only what is open"
         return transport
+
+    def exec_command(self, command: str, *more: Any, **options: Any) -> Any:
+        """Runs a command as paramiko does, whatever the login shell is."""
+        return super().exec_command(for_any_shell(command), *more, **options)
 
     def why_failed(self, command: str, seconds: int) -> str:
         """Runs a command; its last words where it has failed, nothing where it has succeeded. Raises UnreachableError."""

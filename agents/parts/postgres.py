@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,10 @@ SELECT json_build_object(
   'refused', (SELECT coalesce(json_agg(json_build_object('name', f.name, 'value', f.setting, 'file', f.sourcefile,
       'error', f.error) ORDER BY f.seqno), '[]') FROM pg_file_settings f LEFT JOIN pg_settings s ON s.name = f.name
       WHERE f.error IS NOT NULL AND f.sourcefile IS NOT NULL AND coalesce(s.context, '') <> 'postmaster'),
+  'read_at_start', (SELECT coalesce(json_agg(json_build_object('name', name, 'value', setting,
+      'path', CASE WHEN setting LIKE '/%' THEN setting ELSE current_setting('data_directory') || '/' || setting END,
+      'file', coalesce(sourcefile, 'its configuration'))), '[]') FROM pg_settings
+      WHERE name IN ('ssl_dh_params_file', 'ssl_crl_file', 'ssl_crl_dir') AND setting <> ''),
   'overrides', (SELECT coalesce(json_agg(json_build_object('role', r.rolname, 'database', d.datname, 'setting', setting)), '[]')
       FROM pg_db_role_setting o CROSS JOIN unnest(o.setconfig) AS setting
       LEFT JOIN pg_roles r ON r.oid = o.setrole LEFT JOIN pg_database d ON d.oid = o.setdatabase
@@ -120,9 +125,21 @@ def postgres(spec: dict[str, Any]) -> Any:
     given = [word for one in (names, *lists, own) for word in ("-v", one)]
     psql = (spec["psql"], "-XAtq", *given, "-h", spec["sockets"], "-p", str(spec["port"]), "postgres")
     said = json.loads(run("runuser", "-u", "postgres", "--", "env", options, "PGAPPNAME=pgquorum", *psql, given=SQL))
+    said["refused"] += unreadable(said.pop("read_at_start"))
     about = os.statvfs(spec["wal"])
     said["archiver"]["room"] = about.f_bavail * about.f_frsize
     return said
+
+
+def unreadable(files: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Those of them, as settings that PostgreSQL does not take, that its user can't read: a server that starts ends with one,
+    and one that reloads goes on with what it had, and tells nobody but its log."""
+    found = []
+    for one in files:
+        path = one.pop("path")
+        if subprocess.run(["runuser", "-u", "postgres", "--", "test", "-r", path], check=False).returncode:
+            found.append({**one, "error": f"there is no {path} that PostgreSQL's user could read"})
+    return found
 
 
 def locks(spec: dict[str, Any]) -> Any:

@@ -9,6 +9,7 @@ command with a key in it. On stdout `{"refused": [reasons]}`, no reason when it 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -34,20 +35,33 @@ NOTICE = "skipping missing configuration file"
 # What a session may set is judged by the server that runs: some of it names things in its catalogs, which the program alone does
 # not see. Nothing else is told to the server: its log may have every statement, and a command a key in it.
 OF_A_SESSION = "SELECT lower(name) FROM pg_settings WHERE context IN ('user', 'superuser')"
+# Files that are read when a server starts, by parameter, and what PostgreSQL says of one that can't be.
+READ_AT_START = {
+    "ssl_dh_params_file": "could not open DH parameters file",
+    "ssl_crl_file": "could not load SSL certificate revocation list file",
+    "ssl_crl_dir": "could not load SSL certificate revocation list directory",
+}
 SUMMARY = "contains errors"  # of a line that the lines before it explain
 
 
 def judge(spec: dict[str, Any], parameters: dict[str, Any]) -> list[str]:
     """Why a server would not start; empty when it would."""
     data = Path(spec["data"])
+    # A path without a directory is one in the directory of the data.
+    parameters = parameters | {name: str(data / parameters[name]) for name in READ_AT_START if parameters.get(name)}
     with tempfile.TemporaryDirectory(prefix="pgquorum-judge-") as scratch:
         living = make(Path(scratch), data, spec["version"], parameters)
         program = f"{spec['binaries']}/postgres"
         if not living:
-            return [*refused([program, "--check", "-D", scratch]), *missing_libraries(spec["binaries"], parameters)]
+            missing = [*missing_libraries(spec["binaries"], parameters), *unreadable(parameters)]
+            return [*refused([program, "--check", "-D", scratch]), *missing]
         # It reads all files, loads the libraries, and stops before it takes the memory and the port, which the server here has.
         asked = [program, "-D", scratch, "-C"]
-        return refused([*asked, "shared_memory_size"]) or [*too_large(asked, parameters), *refused_by_session(spec, parameters)]
+        return refused([*asked, "shared_memory_size"]) or [
+            *too_large(asked, parameters),
+            *refused_by_session(spec, parameters),
+            *unreadable(parameters),
+        ]
 
 
 def make(scratch: Path, data: Path, version: int, parameters: dict[str, Any]) -> bool:
@@ -122,6 +136,17 @@ def missing_libraries(binaries: str, parameters: dict[str, Any]) -> Iterator[str
         bare = name.strip('"')
         if bare and "/" not in bare and not (place / f"{bare.removesuffix('.so')}.so").exists():
             yield f'could not access file "{bare}": No such file in {place} (shared_preload_libraries)'
+
+
+def unreadable(parameters: dict[str, Any]) -> Iterator[str]:
+    """What the program would only find out by starting: where there is no data yet files, and everywhere a directory that is not
+    there, by which no certificate would be good."""
+    for name, words in READ_AT_START.items():
+        if path := parameters.get(name):
+            try:
+                os.close(os.open(path, os.O_RDONLY))
+            except OSError as error:
+                yield f'{words} "{path}": {error.strerror} ({name})'
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from reach import connecting as reach
 from reach.configuration import Way
 from reach.connecting import LOST as LOST  # for whoever takes a Fleet
 from reach.connecting import UnreachableError as UnreachableError
+from reach.login_shell import for_any_shell
 
 CONNECT_SECONDS = 5
 # A peer that is gone without a word is noticed by unanswered keepalives, not by waiting for ever.
@@ -111,7 +112,7 @@ class Fleet:
         if self._connections[host].user != "root":
             command = f"sudo -n -- sh -c {shlex.quote(command)}"
         try:
-            channel.exec_command(command)
+            channel.exec_command(for_any_shell(command))
         except LOST as error:
             raise UnreachableError(f"unreachable: the SSH connection broke ({error})") from None
         return channel

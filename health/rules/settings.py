@@ -152,7 +152,8 @@ def drift(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
     found = tuple(d for d in found if (d.where, d.name) not in waiting)
     for one in found:
         rule = "settings.not-in-etcd" if one.where == "etcd" else "settings.not-running"
-        yield finding(rule, one.where, f"{one.name} is {one.actual}, the settings say {one.wanted}: deploy to apply it")
+        actual, wanted = ("''" if value == "" else value for value in (one.actual, one.wanted))
+        yield finding(rule, one.where, f"{one.name} is {actual}, the settings say {wanted}: deploy to apply it")
     if not found and view.dcs:
         silent = not_seen(view, cluster)
         where = "etcd has" if len(silent) == len(cluster.postgres_hosts) else "etcd and PostgreSQL have"

@@ -163,3 +163,30 @@ def test_a_data_directory_that_belongs_to_something_else(blank: Site) -> None:
             assert blank.on(VICTIM, f"ls {DATA}") == content
         finally:
             blank.on(VICTIM, "rm -r /var/lib/postgresql")
+
+
+def test_an_sshd_that_takes_two_sessions(blank: Site) -> None:
+    narrow = "/etc/ssh/sshd_config.d/00-narrow.conf"
+    blank.on(VICTIM, f"echo MaxSessions 2 > {narrow}; systemctl reload ssh")
+    try:
+        refused(blank, f"{VICTIM}: MaxSessions 2 in its sshd's configuration: should be at least 10")
+    finally:
+        blank.on(VICTIM, f"rm {narrow}; systemctl reload ssh")
+
+
+def test_parameters_that_postgresql_does_not_take(blank: Site) -> None:
+    """The last one here: packages are installed by then, and PostgreSQL's own program is asked. The next deploy goes on."""
+    wrong = 'postgres_parameters |= {"log_timezone": "Europe/Berln", "ssl_dh_params_file": "/gone/dh.pem"}'
+    with blank.edited("group_data/postgres.py", wrong):
+        run = blank.deploy("-y")
+    assert run.exit_code not in (0, 130) and "Traceback" not in run.output, run.output
+    end = run.output[run.output.index("the deploy stopped at 'PostgreSQL takes the parameters'") :]
+    for host in DATABASES:
+        for reason in (
+            'invalid value for parameter "log_timezone": "Europe/Berln"',
+            'DH parameters file "/gone/dh.pem": No such',
+        ):
+            assert [line for line in end.splitlines() if f"{host}: PostgreSQL was not started here" in line and reason in line], (
+                end
+            )
+    assert blank.on_all("pgrep -x patroni || ! pgrep -x postgres || echo runs") == dict.fromkeys(HOSTS, "")

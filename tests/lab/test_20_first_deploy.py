@@ -37,15 +37,24 @@ def test_a_second_run_changes_nothing(site: Site) -> None:
     assert site.snapshot() == before
 
 
-def test_so_does_one_as_a_user_who_may_become_root(site: Site) -> None:
+# A login shell that is no sh, and runs nothing in which fish or tcsh would read something in a way of its own.
+PICKY = r"""#!/bin/bash
+LC_ALL=C
+case $2 in *[!\ -~]* | *!* | *\\\\* | *\\"'"*) echo "not in this shell: $2" >&2; exit 9 ;; esac
+exec sh -c "$2"
+"""
+
+
+def test_so_does_one_as_a_user_who_may_become_root_and_has_another_shell(site: Site) -> None:
+    site.on_all("cat >/usr/local/bin/picky; chmod 755 /usr/local/bin/picky", stdin=PICKY)
     site.on_all(
-        "useradd -m -s /bin/bash ben && cp -r /root/.ssh /home/ben/ && chown -R ben: /home/ben/.ssh"
+        "useradd -m -s /usr/local/bin/picky ben && cp -r /root/.ssh /home/ben/ && chown -R ben: /home/ben/.ssh"
         " && echo 'ben ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers.d/ben"
     )
     try:
         assert site.changes("--ssh-user", "ben") == 0
     finally:
-        site.on_all("kill $(pgrep -u ben); userdel -r ben; rm /etc/sudoers.d/ben")
+        site.on_all("kill $(pgrep -u ben); userdel -r ben; rm /etc/sudoers.d/ben /usr/local/bin/picky")
 
 
 def test_dry_on_a_living_cluster_changes_nothing_and_says_so(site: Site) -> None:

@@ -249,13 +249,20 @@ def test_what_was_set_by_hand_in_postgresql_is_named_and_keeps_no_deploy_from_it
     wait_until(lambda: found(site) == [], "nothing is left")
 
 
-def test_a_value_that_postgresql_does_not_take_is_told_by_status(site: Site) -> None:
-    edit = "patronictl -c /etc/patroni/conf.d edit-config --force -p log_timezone"
-    site.on(DATABASES[0], f"{edit}=Europe/Berln")
+def test_a_value_or_a_file_that_postgresql_does_not_take_is_told_by_status_and_stops_no_server(site: Site) -> None:
+    before = site.postmasters()
+    edit = "patronictl -c /etc/patroni/conf.d edit-config --force -p log_timezone={} -p ssl_dh_params_file={}"
+    site.on(DATABASES[0], edit.format("Europe/Berln", "/gone/dh.pem"))
     try:
-        wait_until(lambda: sorted(found(site)) == [("settings.refused", host) for host in DATABASES], "every host is named")
+        refused = [("settings.refused", host) for host in DATABASES for _ in range(2)]
+        wait_until(lambda: sorted(found(site)) == refused, "every host is named, for each")
+        site.on(DATABASES[0], edit.format("null", "/gone/dh.pem"))  # which PostgreSQL itself only tells its log
+        wait_until(lambda: sorted(found(site)) == refused[::2], "every host is named")
+        code, out, err = invoke(site, "rolling-restart", "--yes")
+        assert code == 2 and "there is no /gone/dh.pem that PostgreSQL's user could read" in out + err, out + err
     finally:
-        site.on(DATABASES[0], f"{edit}=null")
+        site.on(DATABASES[0], edit.format("null", "null"))
+    assert site.postmasters() == before
     wait_until(lambda: found(site) == [], "nothing is left")
 
 

@@ -18,7 +18,7 @@ import pytest
 from clients import LongTransactions, Pooled
 from commands import finish, invoke, start, status
 from helpers import Site
-from hosts import DATABASES, PATIENCE, PROXY, wait_until
+from hosts import ADDRESS, DATABASES, PATIENCE, PROXY, wait_until
 from proving import as_promised
 
 from agents.sent import shipped
@@ -132,12 +132,43 @@ def test_a_rolling_restart_fails_nothing_either(pooled: Site) -> None:
     assert all(pooled.postmasters()[host] != before[host] for host in DATABASES) and flows(pooled)
 
 
-def test_a_replica_that_is_made_anew_fails_no_read(pooled: Site) -> None:
+def reads_at(site: Site, host: str, seconds: int) -> Callable[[], str]:
+    """Begins a read of so many seconds at port 5001, on a session with that replica. Who is called returns how it has ended."""
+    sessions = []
+    for _ in range(4 * len(DATABASES)):
+        sessions.append(site.connect(5001))
+        where = sessions[-1].execute("select host(inet_server_addr())").fetchone()
+        if where == (ADDRESS[host],):
+            break
+    for other in sessions[:-1]:
+        other.close()
+    ended: list[str] = []
+
+    def read() -> None:
+        try:
+            sessions[-1].execute("select pg_sleep(%s)", (seconds,))
+            ended.append("")
+        except psycopg.OperationalError as error:
+            ended.append(str(error))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+
+    def end() -> str:
+        reader.join(2 * PATIENCE)
+        return ended[0]
+
+    return end
+
+
+def test_a_replica_that_is_made_anew_fails_no_read_but_one_that_takes_long(pooled: Site) -> None:
     replica = pooled.replicas()[0]
+    short, long = reads_at(pooled, replica, 8), reads_at(pooled, replica, 600)
     with Pooled(pooled, 20, READS, write=False) as readers:
         code, out, err = invoke(pooled, "reinit", replica, "--yes")
     assert code == 0, out + err
     assert readers.failures == [] and readers.done > 100 and replica in pooled.read_from()
+    assert short() == "" and long() != ""
 
 
 def test_the_plan_says_what_waits_and_for_how_long(pooled: Site) -> None:

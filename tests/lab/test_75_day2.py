@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
 from commands import finish, invoke, start, status
 from helpers import ENVIRONMENT, INVENTORY, Site
-from hosts import ADDRESS, DATA, DATABASES, PROXY, SPEC, wait_until
+from hosts import ADDRESS, DATA, DATABASES, PATIENCE, PROXY, SPEC, wait_until
 from proving import run_one, switch_over
 
 pytestmark = pytest.mark.usefixtures("healed")
@@ -302,15 +305,33 @@ def test_the_logs_of_all_hosts_in_order_of_time(site: Site) -> None:
 
 
 def test_psql_and_dsn_reach_the_primary_and_the_replicas(site: Site) -> None:
-    for words, recovery in (([], "f"), (["--read-only"], "t")):
-        code, _, _ = invoke(site, "psql", *words, "--command", "\\pset tuples_only on \\\\ select pg_is_in_recovery()")
+    for words, recovery in (([], "false"), (["--read-only"], "true")):
+        code, out, _ = invoke(site, "psql", *words, "--command", "select 'in recovery: ' || pg_is_in_recovery()")
         if code == 2:
             pytest.skip("psql is not installed here")
-        assert code == 0
-        _, string, _ = invoke(site, "dsn", *words)
-        password = ENVIRONMENT["PGQUORUM_PASSWORD_ROLE_APP"]
-        done = subprocess.run(
-            ["psql", "-XAtc", "select pg_is_in_recovery()", string.strip()],
-            env=os.environ | {"PGPASSWORD": password}, capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        assert done.stdout.strip() == recovery
+        assert code == 0 and f"in recovery: {recovery}" in out
+        password = {"PGPASSWORD": ENVIRONMENT["PGQUORUM_PASSWORD_ROLE_APP"]}
+        for form in ("libpq", "uri"):
+            _, string, _ = invoke(site, "dsn", *words, "--format", form)
+            assert asked(password, string.strip()) == recovery
+
+
+def asked(environment: dict[str, str], *string: str) -> str:
+    """What psql is told of whether the server is a replica."""
+    done = subprocess.run(
+        ["psql", "-XAtc", "select case when pg_is_in_recovery() then 'true' else 'false' end", *string],
+        env=os.environ | environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+def test_the_environment_and_a_pgpass_are_enough_for_libpq(site: Site, tmp_path: Path) -> None:
+    if shutil.which("psql") is None:
+        pytest.skip("psql is not installed here")
+    _, lines, _ = invoke(site, "dsn", "--format", "env")
+    environment = dict(word.split("=", 1) for line in lines.splitlines() for word in shlex.split(line)[1:])
+    process = start(site, "dsn", "--format", "pgpass", "--with-password")  # whose password is to be seen
+    file = tmp_path / "pgpass"
+    file.write_text(process.communicate(timeout=PATIENCE)[0])
+    file.chmod(0o600)
+    assert asked(environment | {"PGPASSFILE": str(file)}) == "false"

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 
 import pytest
-from conftest import BLANK_HOST, CIPHER, DATABASES, GIVEN, KEEPER, PROXIES, ROLES, SETTINGS, SURVEY, Rehearsal, Stage, living
+from conftest import (
+    BLANK_HOST,
+    CIPHER,
+    DATABASES,
+    GIVEN,
+    JUDGE,
+    KEEPER,
+    PROXIES,
+    ROLES,
+    SETTINGS,
+    SURVEY,
+    Rehearsal,
+    Stage,
+    living,
+)
 
 from cluster.certificates import make_authority
 from cluster.layout import Layout, Note, layout_of
@@ -47,6 +62,11 @@ def test_an_unfit_host(stage: Stage, lines: list[str], sentence: str) -> None:
     # Not anew for each host that deploy.py is loaded for: the run is over by then.
     asked = [command.host for command in run.commands if SURVEY in command.command]
     assert sorted(asked) == sorted([*DATABASES, *PROXIES])
+
+
+def test_a_login_shell_that_runs_nothing(stage: Stage) -> None:
+    run = stage.rehearse("-y", answers=[(DATABASES[1], SURVEY, ["This account is currently not available."])])
+    refused(run, f"host {DATABASES[1]}: runs no command of the SSH user, whose login shell there should be one (`chsh")
 
 
 def test_dry_refuses_too(stage: Stage) -> None:
@@ -190,6 +210,19 @@ def test_a_library_that_a_host_lacks_is_refused_with_the_host(stage: Stage) -> N
     library = "/usr/lib/postgresql/18/lib/gone.so"
     run = stage.rehearse("-y", answers=[(".", SURVEY, living(vault)), (DATABASES[1], f"^for f in {library}", [library])])
     refused(run, f"{DATABASES[1]}: postgres_parameters[session_preload_libraries] = 'gone': there is no {library}")
+
+
+def test_parameters_that_postgresql_does_not_take_on_a_blank_host_end_the_deploy_before_it_is_started(stage: Stage) -> None:
+    why = 'invalid value for parameter "log_timezone": "Europe/Berln"'
+    refuses = (DATABASES[1], JUDGE, [json.dumps({"refused": [why]})], True)
+    run = stage.rehearse("-y", answers=[refuses, (".", "^false$", None)])
+    assert run.exit_code != 0 and "Traceback" not in run.output, run.output
+    end = run.output[run.output.index("the deploy stopped at 'PostgreSQL takes the parameters'") :]
+    reason = f"{DATABASES[1]}: PostgreSQL was not started here: PostgreSQL would not start with these parameters: {why}"
+    assert end.strip().splitlines()[1:] == [f"  - {reason}"]
+    asked = [command for command in run.commands if re.search(JUDGE, command.command)]
+    assert sorted(command.host for command in asked) == DATABASES and all(command.executing for command in asked)
+    assert not run.executed("--now --quiet patroni.service") and not run.executed("start patroni.service"), run.output
 
 
 def test_a_slots_name_that_another_one_has_is_refused_with_the_host(stage: Stage) -> None:

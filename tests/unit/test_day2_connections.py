@@ -126,6 +126,11 @@ def test_the_forms_of_other_programs(tmp_path: Path) -> None:
     assert written("pgpass", wanted) == "proxy1:5000:orders:app:a\\:b/c\nproxy2:5000:orders:app:a\\:b/c"
 
 
+def test_jdbc_gets_an_address_of_ipv6_as_java_writes_it(tmp_path: Path) -> None:
+    said = written("jdbc", values(tmp_path, hostaddr="fd0a::21,fd0a::22"))
+    assert said.startswith("jdbc:postgresql://[fd0a:0:0:0:0:0:0:21]:5000,[fd0a:0:0:0:0:0:0:22]:5000/orders?")
+
+
 def test_a_form_that_can_not_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ClusterError, match=r"--format url: should be one of .*did you mean 'uri'"):
         written("url", values(tmp_path))

@@ -1,4 +1,4 @@
-"""A library that no session could load is refused by its file."""
+"""A library that no session, or nobody who archives, could load is refused by its file."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ LIBRARIES = "/usr/lib/postgresql/18/lib"
         ({"Session_Preload_Libraries": ' auto_explain , "two.so",'}, ["auto_explain.so", "two.so"]),
         ({"local_preload_libraries": "mine, $libdir/plugins/yours"}, ["plugins/mine.so", "plugins/yours.so"]),
         ({"session_preload_libraries": ""}, []),
+        ({"archive_library": "basic_archive"}, ["basic_archive.so"]),
         ({"shared_preload_libraries": "pg_cron"}, []),
         ({"session_preload_libraries": "x", "dynamic_library_path": "/opt/lib:$libdir"}, []),
         ({}, []),
@@ -42,3 +43,5 @@ def test_what_a_host_lacks_is_named_with_its_parameter(tmp_path: Path) -> None:
     assert sentence.startswith("postgres_parameters[session_preload_libraries] = ")
     assert f"there is no {tmp_path}/gone.so, and no session would begin: install the package" in sentence
     assert problems(shop, []) == []
+    archived = cluster(postgres_parameters={"archive_library": "gone"})
+    assert "gone.so, and nothing would be archived: install" in problems(archived, [f"{LIBRARIES}/gone.so"])[0]

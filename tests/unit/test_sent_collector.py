@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from https_servers import serving
 
-from agents.parts import asking, files, haproxy
+from agents.parts import asking, files, haproxy, postgres
 from agents.sent import collector, shipped
 
 STAT = """# pxname,svname,scur,status,lastchg,check_status,last_chk,bck,slim,
@@ -74,15 +74,20 @@ def test_what_etcd_says_of_the_cluster(tmp_path: Path) -> None:
         {"kvs": [kv("/service/shop/sync", "now", 8)]},
         {"kvs": [kv("/service/shop/sync", "before", 5)]},
     ]
-    spec = {"prefix": "/service/shop/", "ours": "/pgquorum/shop/"}
+    spec = {
+        "prefix": "/service/shop/",
+        "ours": "/pgquorum/shop/",
+        "reads": [str(tmp_path)],
+    }  # written now, after the process began
     with serving(tmp_path, *((200, json.dumps(answer)) for answer in answers), (504, "no quorum")) as server:
-        (tmp_path / "systemctl").write_text(f"#!/bin/sh\necho {os.getpid()}\n")
+        shown = f"MainPID={os.getpid()}\nExecMainStartTimestamp=Mon 2020-01-06 10:00:00.5 UTC"
+        (tmp_path / "systemctl").write_text(f"#!/bin/sh\necho '{shown}'\n")
         (tmp_path / "systemctl").chmod(0o700)
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
             said = run({"etcd": {"url": server.address, "tls": server.tls, **spec}})["etcd"]["is"]
     assert (said["status"], said["members"], said["quorum"]) == ({"version": "3.6.9"}, [{"name": "db1"}], False)
-    assert said["keys"] == {"leader": "db1"}
+    assert said["keys"] == {"leader": "db1"} and said["outdated"]
     assert said["configurations"]["values"] == [["now", 8], ["before", 5]] and said["configurations"]["complete"]
 
 
@@ -216,3 +221,16 @@ def test_the_room_on_a_disk_is_told_once_for_all_that_is_there(tmp_path: Path) -
     (disk,) = run({"disks": {"paths": [str(tmp_path / "none"), str(tmp_path), str(tmp_path)]}})["disks"]["is"]
     assert disk["path"] == str(tmp_path)
     assert 0 < disk["free"] <= disk["size"]
+
+
+def test_a_file_that_postgresql_s_user_can_not_read_is_one_of_the_settings_it_does_not_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runuser").write_text('#!/bin/sh\nshift 3; exec "$@"\n')
+    (tmp_path / "runuser").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    there = {"name": "ssl_dh_params_file", "value": "runuser", "file": "/data/postgresql.conf", "path": str(tmp_path / "runuser")}
+    gone = {**there, "value": "gone", "path": f"{tmp_path}/gone"}
+    (said,) = postgres.unreadable([there, gone])
+    assert said.pop("error") == f"there is no {tmp_path}/gone that PostgreSQL's user could read"
+    assert said == {"name": "ssl_dh_params_file", "value": "gone", "file": "/data/postgresql.conf"}

@@ -69,8 +69,7 @@ def test_where_there_is_no_data_yet_values_are_checked_and_libraries_looked_for(
 
 
 def test_where_there_is_data_libraries_are_loaded_and_memory_is_counted(tmp_path: Path, program: list[list[str]]) -> None:
-    (tmp_path / "data/global").mkdir(parents=True)
-    (tmp_path / "data/global/pg_control").write_bytes(b"control")
+    there_is_data(tmp_path)
     assert judge.judge(spec(tmp_path), {}) == []
     assert [command[-1] for command in program] == ["shared_memory_size", "shared_memory_size", "postgres", "postgres"]
     (said,) = judge.judge(spec(tmp_path), {"huge_pages": "on", "shared_buffers": "1GB"}) or [""]
@@ -89,6 +88,43 @@ def test_the_server_that_runs_judges_what_a_session_may_set_unless_it_does_not_a
     parameters = {"x": "it's", "TimeZone": "UTC", "archive_command": "push --key hidden"}
     assert judge.refused_by_session(spec(tmp_path), parameters) == told
     assert given[1] == "SELECT set_config('x', 'it''s', true);\nSELECT set_config('TimeZone', 'UTC', true);\n"
+
+
+def there_is_data(tmp_path: Path) -> None:
+    (tmp_path / "data/global").mkdir(parents=True)
+    (tmp_path / "data/global/pg_control").write_bytes(b"control")
+
+
+def test_where_there_is_no_data_yet_files_are_opened_that_a_server_reads_as_it_starts(
+    tmp_path: Path, program: list[list[str]]
+) -> None:
+    said = judge.judge(spec(tmp_path), {"ssl_dh_params_file": "/gone/dh.pem", "ssl_crl_file": ""})
+    assert said == ['could not open DH parameters file "/gone/dh.pem": No such file or directory (ssl_dh_params_file)']
+    (tmp_path / "dh.pem").touch()
+    assert judge.judge(spec(tmp_path), {"ssl_dh_params_file": str(tmp_path / "dh.pem")}) == []
+
+
+def test_a_directory_that_the_program_takes_unseen_is_opened_where_there_is_data(
+    tmp_path: Path, program: list[list[str]]
+) -> None:
+    there_is_data(tmp_path)
+    (said,) = judge.judge(spec(tmp_path), {"ssl_crl_dir": "/gone/crl"})
+    assert said.startswith('could not load SSL certificate revocation list directory "/gone/crl": No such file')
+
+
+def test_a_file_without_a_directory_is_looked_for_beside_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there_is_data(tmp_path)
+    (tmp_path / "data/dh.pem").touch()
+    given: list[str] = []
+
+    def run(command: list[str], _: str = "") -> subprocess.CompletedProcess[str]:
+        if command[1] == "-D":
+            given.append((Path(command[2]) / "postgresql.conf").read_text())
+        return STARTS
+
+    monkeypatch.setattr(judge, "run", run)
+    assert judge.judge(spec(tmp_path), {"ssl_dh_params_file": "dh.pem"}) == []
+    assert given and all(f"ssl_dh_params_file = '{tmp_path}/data/dh.pem'" in one for one in given)
 
 
 def test_more_memory_than_the_host_has_is_told(tmp_path: Path, program: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> None:

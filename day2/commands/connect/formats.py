@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping
+from ipaddress import IPv6Address
 from urllib.parse import quote, urlencode
 
 from cluster.errors import ClusterError, did_you_mean
@@ -50,7 +51,7 @@ def sqlalchemy(values: Values) -> str:
 
 def jdbc(values: Values) -> str:
     """The JDBC driver's URL."""
-    places = ",".join(f"{_bracketed(host)}:{port}" for host, port in _places(values["hostaddr"], values))
+    places = ",".join(f"{_bracketed(_in_full(host))}:{port}" for host, port in _places(values["hostaddr"], values))
     theirs = {"channel_binding": "channelBinding"}
     names = ("user", "password", "sslmode", "channel_binding", "sslrootcert")
     query = {theirs.get(name, name): values[name] for name in names if name in values}
@@ -90,6 +91,13 @@ def _places(hosts: str, values: Values) -> list[tuple[str, str]]:
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
+
+
+def _in_full(address: str) -> str:
+    """An address as Java writes those of a certificate, with which the driver compares it letter by letter: nothing left out."""
+    if ":" not in address:
+        return address
+    return ":".join(f"{int(group, 16):x}" for group in IPv6Address(address).exploded.split(":"))
 
 
 def _user(values: Values) -> str:
