@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -12,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 
 import psycopg
 import pytest
-from commands import finish, invoke, start, status
+from commands import at_terminal, finish, invoke, start, status
 from helpers import ENVIRONMENT, INVENTORY, Site
 from hosts import ADDRESS, DATA, DATABASES, PROXY, SPEC, wait_until
 from proving import run_one, switch_over
@@ -196,6 +197,14 @@ def test_transaction_ids_that_are_not_reclaimed_are_told_before_they_run_out(sit
     assert not any(one["rule"].startswith("transactions.") for one in status(site)["findings"])
 
 
+def test_the_end_of_the_input_is_no_yes(site: Site) -> None:
+    """Ctrl-D at the question."""
+    leader = site.leader()
+    code, screen = at_terminal(site, "invoke", "switchover", asked="Go on? [y/N]", typed="\x04")
+    assert code == 2 and "nothing was done" in screen and "Traceback" not in screen, screen
+    assert site.leader() == leader
+
+
 def test_a_paused_cluster_says_so_and_refuses(site: Site) -> None:
     assert invoke(site, "pause")[0] == 0
     try:
@@ -302,11 +311,10 @@ def test_the_logs_of_all_hosts_in_order_of_time(site: Site) -> None:
 
 
 def test_psql_and_dsn_reach_the_primary_and_the_replicas(site: Site) -> None:
+    assert shutil.which("psql"), "this machine has no psql: `apt-get install postgresql-client`"
     for words, recovery in (([], "f"), (["--read-only"], "t")):
-        code, _, _ = invoke(site, "psql", *words, "--command", "\\pset tuples_only on \\\\ select pg_is_in_recovery()")
-        if code == 2:
-            pytest.skip("psql is not installed here")
-        assert code == 0
+        code, out, err = invoke(site, "psql", *words, "-c", "select 6*7, pg_is_in_recovery(), current_user")
+        assert code == 0 and [cell.strip() for cell in out.splitlines()[2].split("|")] == ["42", recovery, "app"], out + err
         _, string, _ = invoke(site, "dsn", *words)
         password = ENVIRONMENT["PGQUORUM_PASSWORD_ROLE_APP"]
         done = subprocess.run(
