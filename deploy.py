@@ -86,6 +86,9 @@ if me in cluster.pgbackrest_hosts:
     manage(name="Configure pgBackRest", wanted=pgbackrest.files(run), remove=pgbackrest.not_needed(run))
     pgbackrest.start(name="Start pgBackRest", run=run)
 barrier(name="PostgreSQL would start")
+if me in cluster.postgres_hosts:
+    databases.change_passwords(name="Passwords between the hosts", run=run)
+barrier(name="The primary knows the passwords")
 # Who runs lets in who is new, before that one asks for a copy of the data.
 if me in cluster.postgres_hosts:
     patroni.reload_if_outdated(name="Reload Patroni if outdated", run=run)

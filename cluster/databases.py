@@ -130,6 +130,13 @@ def statements(
     ]
 
 
+def password_statements(cluster: Cluster, vault: Vault, live: dict[str, Any]) -> list[str]:
+    """The SQL that gives the roles by which hosts log in to the primary their passwords, where these are others; empty when none
+    is. Makes no role."""
+    between = [role for role in wanted_roles(cluster, vault) if role.name in (paths.REPLICATION_ROLE, paths.REWIND_ROLE)]
+    return [*_role_statements([role for role in between if role.name in live["roles"]], live["roles"])]
+
+
 def _weaker_commit_statements(cluster: Cluster, live: dict[str, Any], guarded: Collection[str]) -> Iterator[str]:
     """After the verifiers, which another session's log might show, and before a database is made, which then is as template1."""
     if cluster.weaker_commits == "mend":

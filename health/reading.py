@@ -128,7 +128,7 @@ def etcd_state(said: dict[str, Any]) -> EtcdState:
         database_size=int(status.get("dbSize", 0)),
         in_use=int(status.get("dbSizeInUse", 0)),
         alarms=tuple(error for error in status.get("errors", []) if "alarm" in error.lower()),
-        members={member["ID"]: member.get("name", "") for member in said["members"]},
+        members={member["ID"]: member.get("name") or ", ".join(member.get("peerURLs", [])) for member in said["members"]},
         quorum=said["quorum"],
         compaction=said["compaction"],
         outdated=said["outdated"],

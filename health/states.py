@@ -24,7 +24,7 @@ class EtcdState:
     database_size: int
     in_use: int
     alarms: tuple[str, ...]
-    members: dict[str, str]  # id to name
+    members: dict[str, str]  # id to name, or to its peer URL where it has never been up
     quorum: bool
     keys: dict[str, str] = field(repr=False)  # Patroni's, without the cluster's prefix
     configurations: Configurations = NONE_KNOWN

@@ -11,7 +11,7 @@ from pyinfra import host, state
 from pyinfra.api import FactBase, StringCommand, operation
 
 from cluster import paths
-from cluster.databases import PROBE_OWNER, QUERY, remarks, statements
+from cluster.databases import PROBE_OWNER, QUERY, password_statements, remarks, statements
 from cluster.weaker_commits import GUARDED, plain, quoted
 
 from .context import Run, warn
@@ -58,6 +58,16 @@ class ProbeOwner(FactBase[str | None]):
 
     def process(self, output: list[str]) -> str | None:
         return next((line.removeprefix("owner ") for line in output if line.startswith("owner ")), None)
+
+
+@operation()
+def change_passwords(run: Run) -> Generator[StringCommand]:
+    """Gives the roles by which hosts log in to the primary other passwords before Patroni reads them: on a replica it then asks
+    the primary at once. Sessions that are open go on. Does nothing on a replica, and where PostgreSQL does not run yet."""
+    port = run.cluster.postgres.port
+    live = host.get_fact(LiveDatabases, port=port)
+    if live is not None and (sql := password_statements(run.cluster, run.vault, live)):
+        yield StringCommand(psql(port, "-f", "-"), _stdin=QUIET + "\n".join(sql))
 
 
 @operation()

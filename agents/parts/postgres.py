@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -125,10 +126,27 @@ def postgres(spec: dict[str, Any]) -> Any:
     given = [word for one in (names, *lists, own) for word in ("-v", one)]
     psql = (spec["psql"], "-XAtq", *given, "-h", spec["sockets"], "-p", str(spec["port"]), "postgres")
     said = json.loads(run("runuser", "-u", "postgres", "--", "env", options, "PGAPPNAME=pgquorum", *psql, given=SQL))
+    if said["refused"]:
+        wal = Path(spec["wal"])
+        program = ("runuser", "-u", "postgres", "--", str(Path(spec["psql"]).with_name("postgres")))
+        said["refused"] = with_reasons(said["refused"], (*program, "-D", str(wal.parent), "-C", "data_directory"))
     said["refused"] += unreadable(said.pop("read_at_start"))
     about = os.statvfs(spec["wal"])
     said["archiver"]["room"] = about.f_bavail * about.f_frsize
     return said
+
+
+def with_reasons(refused: list[dict[str, Any]], program: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What PostgreSQL refuses, each with its reason: pg_file_settings says of most no more than that they `could not be applied`.
+    The server's own `program`, which is asked for some value, reads the same files, says why, and ends."""
+    try:
+        done = subprocess.run(
+            program, env={**os.environ, "LC_ALL": "C"}, cwd="/", capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return refused
+    lines = re.findall(r"\b(?:LOG|ERROR|FATAL):\s+(.*)", done.stderr)
+    return [{**one, "error": next((line for line in lines if f'"{one["name"]}"' in line), one["error"])} for one in refused]
 
 
 def unreadable(files: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -74,7 +74,8 @@ def confirm(out: Console, *, yes: bool) -> None:
     out.print("Go on? \\[y/N] ", end="")
     try:
         answer = input()
-    except EOFError:  # Ctrl-D
+    except EOFError:  # Ctrl-D, after which the cursor is where it was
+        out.print()
         answer = ""
     if answer.strip().lower() not in ("y", "yes"):
         raise ClusterError("nothing was done")

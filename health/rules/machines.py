@@ -203,9 +203,9 @@ def _etcd_member(view: ClusterView, name: str, state: EtcdState, expected: set[s
     if not state.quorum:
         yield finding("etcd.no-quorum", name, "etcd has no quorum: it can neither elect nor confirm a leader")
     if not set(state.members.values()) ^ expected <= view.left_out:
-        known = ", ".join(sorted(state.members.values()))
-        text = f"etcd's members are {known}; the inventory has {', '.join(sorted(expected))}"
-        yield finding("etcd.other-members", name, text)
+        known, wanted = ", ".join(sorted(state.members.values())), ", ".join(sorted(expected))
+        remedies = "; ".join(_members_put_right(state.members, expected))
+        yield finding("etcd.other-members", name, f"etcd's members are {known}; the inventory has {wanted}: {remedies}")
     for alarm in state.alarms:
         yield finding("etcd.alarm", name, f"etcd alarm: {alarm}")
     if state.compaction in ("", "0", "0h"):
@@ -218,6 +218,18 @@ def _etcd_member(view: ClusterView, name: str, state: EtcdState, expected: set[s
     if share > QUOTA_SHARE:
         text = f"etcd's database has reached {share:.0%} of etcd_quota; when full, etcd refuses writes"
         yield finding("etcd.nearly-full", name, text)
+
+
+def _members_put_right(members: dict[str, str], expected: set[str]) -> Iterator[str]:
+    """What makes the members of etcd, names by id, those that the inventory has: a sentence for each that differs."""
+    for number, member in sorted(members.items(), key=lambda one: one[1]):
+        remove = f"if it is none of your hosts, `etcdctl member remove {int(number):x}` (docs/runbook.md, A stranger in etcd)"
+        if member.startswith("https://"):
+            yield f"{member} has never been up: a deploy starts it, and {remove}"
+        elif member not in expected:
+            yield f"put {member} back, and `invoke host.remove {member}` if it is to leave; {remove}"
+    if missing := sorted(expected - set(members.values())):
+        yield f"a deploy adds {', '.join(missing)}"
 
 
 def certificates(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

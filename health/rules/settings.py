@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from cluster.dynamic_config import OWNED_KEY, difference, postgres_parameters, wanted_config
 from cluster.layout import changes, latest, layout_of
-from cluster.parameters import in_one_unit, is_as, known_parameters
+from cluster.parameters import in_one_unit, is_as, known_parameters, spelled
+from cluster.paths import PATRONI_CONFIG
 from cluster.slots import STANDBYS_FIRST
 from cluster.topology import Cluster
 
 from ..finding import Finding, finding, ok
+from ..states import RefusedSetting
 from ..view import ClusterView, HostView
 from .weaker_commits import undermined
 
@@ -107,15 +110,32 @@ def by_hand(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:
         for one in host.postgres.refused:
             what = f"{one.name} = {one.value!r}" if one.name else "a line"
             text = f"PostgreSQL does not take {what} in {one.file}: {one.error}. It may not start with that"
-            yield finding("settings.refused", name, text)
+            yield finding("settings.refused", name, f"{text}: {_taken_out(one, cluster)}")
         for parameter, value in _set_by_hand(host, cluster).items():
             if parameter in undermined(host.postgres, cluster):  # a rule of its own names those
                 continue
             over = ", over the settings" if parameter in postgres_parameters(cluster) else ", on this host alone"
-            reset = f"`alter system reset {parameter}` there, then `select pg_reload_conf()`"
+            reset = _reset(parameter)
             shown = _drift(parameter, name, None, value, cluster.postgres.version).actual
             text = f"{parameter} is {shown} by ALTER SYSTEM{over}: {reset}"
             yield finding("settings.altered", name, text)
+
+
+def _taken_out(one: RefusedSetting, cluster: Cluster) -> str:
+    """How a line is taken out of the file in which PostgreSQL does not take it."""
+    file = Path(one.file).name
+    if one.name and file == "postgresql.auto.conf":
+        return _reset(one.name)
+    if file != "postgresql.conf":
+        return "take it out there"
+    if one.name is None or spelled(one.name) in postgres_parameters(cluster):
+        return "a deploy brings back what the settings say"
+    return f"`patronictl -c {PATRONI_CONFIG} edit-config -p {one.name}=null` there"
+
+
+def _reset(parameter: str) -> str:
+    """How what ALTER SYSTEM has set is taken back."""
+    return f"`alter system reset {parameter}` there, then `select pg_reload_conf()`"
 
 
 def without_replica(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 
 import psycopg
 from helpers import Site
@@ -69,7 +68,7 @@ def reads_and_writes(site: Site, seconds: int = 5, ports: tuple[int, int] = (500
 
 class Writers:
     """Clients that write numbered rows through port 5000, or another one of any host (`where`, in libpq's words), each on a
-    connection that it opens again when it breaks."""
+    connection that it opens again when it breaks, which is a failure."""
 
     def __init__(self, site: Site, count: int = 4, **where: object) -> None:
         self.site = site
@@ -79,19 +78,23 @@ class Writers:
             connection.execute("create table written (writer int, seq int, primary key (writer, seq))")
         self.acknowledged: list[tuple[int, int]] = []
         self.tried = 0  # rows, whatever became of them
+        self.failures: list[str] = []
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._write, args=(n,), daemon=True) for n in range(count)]
 
     def _write(self, writer: int) -> None:
         seq = 0
         while not self._stop.is_set():
-            with suppress(psycopg.Error), self.site.connect(**self._where) as connection:
-                while not self._stop.is_set():
-                    seq += 1
-                    self.tried += 1
-                    connection.execute("insert into written values (%s, %s)", (writer, seq))
-                    self.acknowledged.append((writer, seq))
-                    time.sleep(0.005)  # as an application that does something else, too
+            try:
+                with self.site.connect(**self._where) as connection:
+                    while not self._stop.is_set():
+                        seq += 1
+                        self.tried += 1
+                        connection.execute("insert into written values (%s, %s)", (writer, seq))
+                        self.acknowledged.append((writer, seq))
+                        time.sleep(0.005)  # as an application that does something else, too
+            except psycopg.Error as error:
+                self.failures.append(f"{time.time():.3f} {type(error).__name__}: {error}")
             time.sleep(0.05)
 
     def __enter__(self) -> Writers:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,30 @@ def finish(site: Site, process: subprocess.Popen[str], seconds: float = 300) -> 
 
 def invoke(site: Site, *words: str, inventory: str = INVENTORY, seconds: float = 300) -> tuple[int, str, str]:
     return finish(site, start(site, *words, inventory=inventory), seconds)
+
+
+def at_terminal(site: Site, program: str, *words: str, asked: str = "", typed: str = "", seconds: float = 300) -> tuple[int, str]:
+    """A program of ours at a terminal: its exit code, and what is on the screen, without colours. When it has `asked` something,
+    so much is `typed`; else nobody ever answers."""
+    command = shlex.join([str(Path(sys.executable).with_name(program)), *words])
+    process = subprocess.Popen(
+        ["script", "--quiet", "--return", "--command", command, "/dev/null"], cwd=site.folder,
+        env=os.environ | ENVIRONMENT | {"INVOKE_INVENTORY": INVENTORY, "TERM": "xterm"},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdin and process.stdout
+    timer, screen = threading.Timer(seconds, process.kill), b""
+    timer.start()
+    while part := os.read(process.stdout.fileno(), 65_536):
+        screen += part
+        if typed and asked.encode() in screen:
+            process.stdin.write(typed.encode())
+            process.stdin.flush()
+            typed = ""
+    timer.cancel()
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\r", "", screen.decode(errors="replace"))
+    assert not [secret for secret in site.vault.all_secrets() if secret in shown]
+    return process.wait(), shown
 
 
 def status(site: Site) -> dict[str, Any]:

@@ -45,6 +45,12 @@ class Deploy:
     stdout: str = ""
 
     @property
+    def last_words(self) -> str:
+        """What a run ends with that was refused or has failed: all behind the last arrow of pyinfra's."""
+        assert "Over 0%" not in self.output and "Traceback" not in self.output, self.output
+        return self.output.rpartition("--> ")[2]
+
+    @property
     def changes(self) -> int:
         """How many operations changed something on some host, by pyinfra's own count; all must have succeeded."""
         totals = json.loads(self.stdout)["results"]["totals"]

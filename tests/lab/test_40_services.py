@@ -119,6 +119,12 @@ def test_data_is_checksummed(site: Site) -> None:
         assert site.psql(host, "show password_encryption") == "scram-sha-256"
 
 
+def test_write_ahead_log_could_be_archived_without_a_restart(site: Site) -> None:
+    for host in DATABASES:
+        assert site.psql(host, "show archive_mode") == "on"
+        assert site.psql(host, "show archive_command") == "/bin/true"
+
+
 def test_a_write_is_acknowledged_when_a_replica_has_it(site: Site) -> None:
     states = site.psql(site.leader(), "select string_agg(distinct sync_state, ',') from pg_stat_replication")
     assert states == "quorum"

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import json
+import ssl
+import time
+from collections.abc import Iterator
 
 import psycopg
 import pytest
 from clients import Writers
 from commands import invoke, status
-from helpers import Site
-from hosts import DATABASES, HOSTS, wait_until
+from helpers import ENVIRONMENT, Site
+from hosts import ADDRESS, DATABASES, HOSTS, PROXY, wait_until
 from test_20_first_deploy import secrets
 
 pytestmark = pytest.mark.usefixtures("healed")
@@ -30,16 +35,37 @@ def dynamic_config(site: Site) -> dict[str, object]:
                               "import json,sys,yaml; print(json.dumps(yaml.safe_load(sys.stdin)))'"))  # fmt: skip
 
 
-def test_a_parameter_and_a_timer_are_applied_at_once_and_nothing_restarts(site: Site) -> None:
+@pytest.fixture
+def at_work(site: Site) -> Iterator[Writers]:
+    """Clients that write all the while, none of whom notices anything, and whose rows are there in the end."""
+    with Writers(site) as writers:
+        yield writers
+    assert writers.failures == [] and writers.lost() == set()
+
+
+# Each in a way of writing that PostgreSQL takes and shows otherwise.
+WRITTEN_OTHERWISE = """
+postgres_parameters |= {
+    "work_mem": "0x2400", "Random_Page_Cost": 1.5, "log_file_mode": "0640", "timezone": "Europe/Berlin", "datestyle": "iso, dmy",
+}
+"""
+
+
+def test_a_parameter_and_a_timer_are_applied_at_once_and_nothing_restarts(site: Site, at_work: Writers) -> None:
     before, processes = site.postmasters(), site.processes()
-    changed = 'postgres_parameters["work_mem"] = "9MB"\npostgres_parameters["random_page_cost"] = 1.5'
-    with site.edited("group_data/postgres.py", changed), site.edited("group_data/all.py", 'failover_timing = {"ttl": 33}'):
+    timer = 'failover_timing = {"ttl": 33}'
+    with site.edited("group_data/postgres.py", WRITTEN_OTHERWISE), site.edited("group_data/all.py", timer):
         run = site.deployed()
         assert "waits for a restart" not in run.output
         assert parameter(site, "work_mem") == everywhere("9MB")
         assert parameter(site, "random_page_cost") == everywhere("1.5")
+        assert parameter(site, "log_file_mode") == everywhere("0640")
+        assert parameter(site, "timezone") == everywhere("Europe/Berlin")
+        assert parameter(site, "datestyle") == everywhere("ISO, DMY")
         assert dynamic_config(site)["ttl"] == 33
         assert site.changes() == 0
+        code, out, err = invoke(site, "config")
+        assert code == 0, out + err
         # By hand, beside what the settings name: it stays. Over what they name: it is brought back.
         by_hand = "-p geqo=off -p work_mem=8MB"
         site.on(DATABASES[0], f"patronictl -c /etc/patroni/conf.d edit-config --force {by_hand}")
@@ -50,6 +76,7 @@ def test_a_parameter_and_a_timer_are_applied_at_once_and_nothing_restarts(site: 
     run = site.deployed()
     assert parameter(site, "work_mem") == everywhere("4MB")
     assert parameter(site, "random_page_cost") == everywhere("4")  # PostgreSQL's own default again
+    assert parameter(site, "log_file_mode") == everywhere("0600")
     assert parameter(site, "geqo") == everywhere("off")
     site.on(DATABASES[0], "patronictl -c /etc/patroni/conf.d edit-config --force -p geqo=null")
     assert dynamic_config(site)["ttl"] == 20
@@ -57,7 +84,7 @@ def test_a_parameter_and_a_timer_are_applied_at_once_and_nothing_restarts(site: 
     assert (site.postmasters(), site.processes()) == (before, processes)
 
 
-def test_what_needs_a_restart_is_told_for_every_member_and_nothing_restarts(site: Site) -> None:
+def test_what_needs_a_restart_is_told_for_every_member_and_nothing_restarts(site: Site, at_work: Writers) -> None:
     before, processes = site.postmasters(), site.processes()
     with site.edited("group_data/postgres.py", 'postgres_parameters["shared_buffers"] = "300MB"'):
         run = site.deployed()
@@ -136,6 +163,20 @@ def test_a_new_role_and_its_database_are_made_and_no_secret_shows_meanwhile(site
                 " from pg_roles where rolname = current_user"
             ).fetchone()  # type: ignore[misc]
         assert (limit, member, monitor) == (7, True, True)
+        # Dropped by hand, with what was in it: both come back, the database empty.
+        for statement in ("drop database reports", "drop role reports"):
+            site.psql(site.leader(), statement)
+        gone = [(f["rule"], f["text"]) for f in status(site)["findings"] if f["rule"].endswith(".missing")]
+        assert gone == [
+            ("roles.missing", "role reports of the settings is not there: a deploy makes it"),
+            ("databases.missing", "database reports of the settings is not there: a deploy makes it, empty"),
+        ]
+        site.deployed()
+        assert not [rule for rule, _ in found(site) if rule.endswith(".missing")]
+        with site.connect(5000, user="reports", dbname="reports", password=password) as connection:
+            connection.execute("create table mine (n int)")
+        code, out, err = invoke(site, "psql", "--role", "reports", "--database", "reports", "-c", "select current_user, 6*7")
+        assert code == 0 and out.split()[-5:] == ["reports", "|", "42", "(1", "row)"], out + err
         assert site.changes() == 0
     # That the settings have another list of roles and databases is noted, no more.
     assert site.changes() == len(HOSTS)
@@ -144,12 +185,39 @@ def test_a_new_role_and_its_database_are_made_and_no_secret_shows_meanwhile(site
         connection.execute("table mine")  # taking it out of the settings dropped nothing
 
 
+def refused_logins(site: Site, since: float) -> dict[str, str]:
+    """What each database host has told of passwords that were wrong, of which there are none: no host is in it."""
+    asked = f"journalctl --since @{since:.0f} --output cat | grep -F 'password authentication failed' || true"
+    return {host: said for host, said in site.on_all(asked, DATABASES).items() if said}
+
+
+# Of the system's roles, of what asks the REST API and HAProxy's statistics, and of a role of the settings.
+CHANGED = ("REPLICATION", "REWIND", "REST_API", "PROBE", "HAPROXY_STATS", "ROLE_BILLING")
+
+
+def statistics(site: Site, password: str) -> int:
+    """The status of what HAProxy's statistics answer to who asks with a password."""
+    through = ssl.create_default_context(cafile=str(site.secrets / "haproxy-ca.crt"))
+    connection = http.client.HTTPSConnection(ADDRESS[PROXY], 7000, timeout=10, context=through)
+    given = base64.b64encode(f"admin:{password}".encode()).decode()
+    connection.request("GET", "/", headers={"Authorization": f"Basic {given}"})
+    return connection.getresponse().status
+
+
 def test_a_password_that_changes_is_changed_on_both_sides_and_the_next_primary_is_followed(site: Site) -> None:
-    other = {f"PGQUORUM_PASSWORD_{name}": f"another-{name.lower()}-0123456789" for name in ("REPLICATION", "REWIND", "REST_API")}
+    other = {f"PGQUORUM_PASSWORD_{name}": f"another-{name.lower()}-0123456789" for name in CHANGED}
+    billing = {"user": "billing", "dbname": "app", "password": other["PGQUORUM_PASSWORD_ROLE_BILLING"]}
+    since = time.time()
     try:
         with Writers(site) as writers:
-            run = site.deploy("-y", environment=other)
+            with site.edited("group_data/postgres.py", 'postgres_roles += [{"name": "billing", "member_of": ["app"]}]'):
+                run = site.deploy("-y", environment=other)
             assert run.exit_code == 0 and "verified" in run.output, run.output
+            assert writers.failures == []
+            assert refused_logins(site, since) == {}
+            site.connect(5000, **billing).close()
+            former = ENVIRONMENT["PGQUORUM_PASSWORD_HAPROXY_STATS"]
+            assert [statistics(site, one) for one in (other["PGQUORUM_PASSWORD_HAPROXY_STATS"], former)] == [200, 401]
             old, new = site.leader(), site.replicas()[0]
             site.on(old, f"patronictl -c /etc/patroni/conf.d switchover --force --leader {old} --candidate {new}")
             wait_until(lambda: site.healthy() and site.leader() == new, "the new primary is followed")
@@ -158,10 +226,11 @@ def test_a_password_that_changes_is_changed_on_both_sides_and_the_next_primary_i
         assert writers.lost() == set()
     finally:
         site.deployed()
+    assert refused_logins(site, since) == {}
     assert site.changes() == 0
 
 
-def test_what_the_systems_roles_may_do_is_found_missing_and_given_back(site: Site) -> None:
+def test_what_the_systems_roles_may_do_is_found_missing_and_given_back(site: Site, at_work: Writers) -> None:
     site.psql(site.leader(), "revoke execute on function pg_read_binary_file(text) from rewinder")
     site.psql(site.leader(), "alter role replicator password 'by-hand-by-hand'")
     code, out, _ = invoke(site, "verify", "--json")
@@ -174,7 +243,7 @@ def test_what_the_systems_roles_may_do_is_found_missing_and_given_back(site: Sit
     assert site.changes() == 0
 
 
-def test_other_rights_of_the_systems_roles_are_named_and_taken_back(site: Site) -> None:
+def test_other_rights_of_the_systems_roles_are_named_and_taken_back(site: Site, at_work: Writers) -> None:
     leader = site.leader()
     for statement in (
         "alter role rewinder superuser bypassrls createrole createdb",
@@ -241,7 +310,14 @@ def test_what_was_set_by_hand_in_postgresql_is_named_and_keeps_no_deploy_from_it
         site.psql(leader, statement)
     try:
         wait_until(lambda: site.psql(leader, "show work_mem") == "9MB", "it is in force")
-        assert sorted(found(site)) == [("settings.altered", leader), ("settings.overridden", "settings")]
+        told = {f["rule"]: f for f in status(site)["findings"] if f["level"] != "ok"}
+        assert told.keys() == {"settings.altered", "settings.overridden"} and told["settings.altered"]["about"] == leader
+        reset = "`alter system reset work_mem` there, then `select pg_reload_conf()`"
+        assert told["settings.altered"]["text"] == f"work_mem is 9MB by ALTER SYSTEM, over the settings: {reset}"
+        code, out, _ = invoke(site, "config")
+        (row,) = [line for line in out.splitlines() if line.startswith("work_mem ")]
+        assert code == 1 and row.split() == ["work_mem", leader, "4MB", "9MB", "by", "ALTER", "SYSTEM"]
+        assert "What ALTER SYSTEM has set no deploy takes back: `alter system reset NAME` on the host" in out
         assert "verified" in site.deployed().output
     finally:
         for statement in ("alter system reset work_mem", "alter role app reset synchronous_commit", RELOAD):
@@ -256,6 +332,10 @@ def test_a_value_or_a_file_that_postgresql_does_not_take_is_told_by_status_and_s
     try:
         refused = [("settings.refused", host) for host in DATABASES for _ in range(2)]
         wait_until(lambda: sorted(found(site)) == refused, "every host is named, for each")
+        reason = 'postgresql.conf: invalid value for parameter "log_timezone": "Europe/Berln". It may not start with that: '
+        remedy = "`patronictl -c /etc/patroni/conf.d edit-config -p log_timezone=null` there"
+        texts = {f["text"] for f in status(site)["findings"] if f["rule"] == "settings.refused" and "log_timezone" in f["text"]}
+        assert texts and all(text.endswith(f"{reason}{remedy}") for text in texts), texts
         site.on(DATABASES[0], edit.format("null", "/gone/dh.pem"))  # which PostgreSQL itself only tells its log
         wait_until(lambda: sorted(found(site)) == refused[::2], "every host is named")
         code, out, err = invoke(site, "rolling-restart", "--yes")

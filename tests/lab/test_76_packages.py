@@ -6,7 +6,8 @@ import json
 
 from commands import invoke, status
 from helpers import Site
-from hosts import PROXY, wait_until
+from hosts import DATABASES, PROXY, wait_until
+from newer_packages import LIST, bumped, offer, withdraw
 
 
 def found(site: Site, rule: str) -> list[str]:
@@ -27,6 +28,33 @@ def test_packages_are_released_on_one_host_and_held_again(site: Site) -> None:
         assert invoke(site, "packages.hold")[0] == 0
     assert site.on(host, "apt-mark showhold") == held
     assert found(site, "packages.not-held") == []
+
+
+def test_an_upgrade_of_all_that_there_is_leaves_what_is_held_alone(site: Site) -> None:
+    """The owner's own `apt-get upgrade`, with a newer Patroni to be had, whose package would restart PostgreSQL on every host."""
+    before, version = site.postmasters(), "dpkg-query -W -f '${Version}' patroni"
+    there = site.on_all(version, DATABASES)
+    offered = f"-o Dir::Etc::SourceList={LIST} -o Dir::Etc::SourceParts=/dev/null -o APT::Get::List-Cleanup=0"
+    try:
+        offer(site, ["patroni"], where=DATABASES)
+        site.on_all(f"apt-get -q {offered} update", DATABASES)
+        candidates = site.on_all("apt-cache policy patroni | sed -n 's/^ *Candidate: //p'", DATABASES)
+        assert candidates == {host: bumped(old) for host, old in there.items()}
+        site.on_all("apt-get -q -y upgrade", DATABASES)
+        assert site.on_all(version, DATABASES) == there and site.postmasters() == before
+    finally:
+        withdraw(site, DATABASES)
+
+
+def test_a_package_that_is_installed_again_by_hand_restarts_nothing_elsewhere(site: Site) -> None:
+    host, before = site.replicas()[0], site.postmasters()
+    site.on(host, "DEBIAN_FRONTEND=noninteractive apt-get -q -y install --reinstall patroni", timeout=180)
+    wait_until(site.healthy, "the cluster is whole")
+    assert [name for name, started in site.postmasters().items() if started != before[name]] == [host]
+    # apt takes it for a wish to have it at whatever version there is.
+    assert found(site, "packages.not-held") == [host]
+    assert invoke(site, "packages.hold")[0] == 0
+    assert "patroni" in site.on(host, "apt-mark showhold") and site.changes() == 0
 
 
 def test_another_apt_at_work_is_waited_for(site: Site) -> None:

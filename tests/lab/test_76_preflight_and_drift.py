@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 
 import pytest
-from commands import invoke
+from commands import invoke, status
 from helpers import Site
-from hosts import ADDRESS, DATABASES, FAMILY, PROXY
+from hosts import ADDRESS, DATABASES, FAMILY, PROXY, SPEC, wait_until
 
 from cluster import paths
 
@@ -23,12 +25,12 @@ def refusals(site: Site) -> tuple[int, list[tuple[str, str]]]:
 
 
 def warnings(site: Site, *words: str) -> dict[str, list[str]]:
-    """What verify warns of: host or subject to texts."""
+    """What verify warns of: host or subject to texts, each behind its rule."""
     _, out, _ = invoke(site, "verify", "--json", *words)
     found: dict[str, list[str]] = {}
     for finding in json.loads(out)["findings"]:
         if finding["level"] == "warning":
-            found.setdefault(finding["about"], []).append(finding["text"])
+            found.setdefault(finding["about"], []).append(f"{finding['rule']}: {finding['text']}")
     return found
 
 
@@ -49,20 +51,29 @@ def test_a_port_that_a_firewall_eats_is_refused_with_both_ends(site: Site) -> No
     assert refusals(site) == (0, [])
 
 
-# For each file: a host that has it, and what an edit by hand looks like there.
+# For each file: a host that has it, what an edit by hand looks like there, what has its program read that, and what is told then.
 DRIFTS = [
-    (DATABASES[1], f"{paths.PATRONI_CONFIG}/patroni.yml", "# tuned by hand"),
-    (PROXY, paths.HAPROXY_CONFIG, "# tuned by hand"),
-    (PROXY, paths.KERNEL_SETTINGS, "# tuned by hand"),
+    (DATABASES[1], f"{paths.PATRONI_CONFIG}/patroni.yml", "# tuned by hand", "true", set[str]()),
+    (
+        PROXY,
+        paths.HAPROXY_CONFIG,
+        "backend by_hand\n    server pg-old 192.0.2.9:5432 disabled",
+        "systemctl reload haproxy",
+        {"routing.stranger: HAProxy knows pg-old, which is not in the inventory: deploy"},
+    ),
+    (PROXY, paths.KERNEL_SETTINGS, "# tuned by hand", "true", set[str]()),
 ]
 
 
-@pytest.mark.parametrize(("host", "path", "line"), DRIFTS)
-def test_a_file_edited_by_hand_is_named_with_its_host_until_a_deploy(site: Site, host: str, path: str, line: str) -> None:
-    site.on(host, f"echo '{line}' >> {path}")
+@pytest.mark.parametrize(("host", "path", "line", "reload", "also"), DRIFTS)
+def test_a_file_edited_by_hand_is_named_with_its_host_until_a_deploy(
+    site: Site, host: str, path: str, line: str, reload: str, also: set[str]
+) -> None:
+    site.on(host, f"echo {shlex.quote(line)} >> {path}; {reload}")
     try:
-        named = [text for text in warnings(site)[host] if path in text]
-        assert len(named) == 1 and "not as the deploy wrote it" in named[0]
+        said = warnings(site)[host]
+        named = [text for text in said if path in text]
+        assert len(named) == 1 and "not as the deploy wrote it" in named[0] and also <= {*said}, said
         assert invoke(site, "verify")[0] == 0  # the service does not suffer from it
         code, out, _ = invoke(site, "verify", "--strict")
         assert code == 1
@@ -70,8 +81,46 @@ def test_a_file_edited_by_hand_is_named_with_its_host_until_a_deploy(site: Site,
     finally:
         site.deployed()
     assert line not in site.on(host, f"cat {path}")
-    assert not [text for texts in warnings(site).values() for text in texts if path in text]
+    assert not [text for texts in warnings(site).values() for text in texts if path in text or text in also]
     assert site.changes() == 0
+
+
+def test_who_is_none_of_the_cluster_s_is_named_with_what_takes_it_out(site: Site) -> None:
+    """A member of Patroni's and one of etcd's on no host of the inventory, and a slot for nobody; HAProxy's: above."""
+    leader, key = site.leader(), f"/service/{SPEC.name}/members/pg-old"
+    member = {
+        "api_url": "https://192.0.2.9:8008/patroni", "conn_url": "postgres://192.0.2.9:5432/postgres", "role": "replica",
+        "state": "running", "tags": {"nostream": True}, "timeline": 1, "xlog_location": 1,
+    }  # fmt: skip
+
+    def told() -> dict[str, dict[str, str]]:
+        found: dict[str, dict[str, str]] = {}
+        for one in status(site)["findings"]:
+            if one["level"] != "ok":
+                found.setdefault(one["rule"], {})[one["about"]] = one["text"]
+        return found
+
+    added = None
+    try:
+        site.etcdctl(leader, f"put {key} {shlex.quote(json.dumps(member))}")
+        said = site.etcdctl(leader, "member add pg-old --learner --peer-urls=https://192.0.2.9:2380")
+        added = re.match(r"Member *([0-9a-f]+) added", said)
+        assert added, said
+        site.psql(leader, "select pg_create_physical_replication_slot('pg_old', true)")
+        found = told()
+        assert found.keys() == {"patroni.stranger", "etcd.other-members", "slots.stranger"}, found
+        assert found["patroni.stranger"].keys() == {"pg-old"} and found["etcd.other-members"].keys() == {*DATABASES}
+        assert "put it back, and `invoke host.remove pg-old` if it is to leave" in found["patroni.stranger"]["pg-old"]
+        assert "select pg_drop_replication_slot('pg_old')" in found["slots.stranger"]["slots"]
+        for text in found["etcd.other-members"].values():
+            assert "etcd's members are https://192.0.2.9:2380, " in text
+            assert f"`etcdctl member remove {added[1]}` (docs/runbook.md, A stranger in etcd)" in text
+    finally:
+        site.etcdctl(leader, f"del {key}")
+        if added:
+            site.etcdctl(leader, f"member remove {added[1]}")
+        site.psql(leader, "select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = 'pg_old'")
+    wait_until(lambda: told() == {}, "nothing is left")
 
 
 def test_an_etcd_that_keeps_all_of_its_history_is_warned_of_until_a_deploy(site: Site) -> None:

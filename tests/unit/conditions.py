@@ -200,7 +200,9 @@ BROKEN = {
     ),
     "a stranger in etcd": (
         views.view(db1=views.database("db1", etcd=views.etcd("db1", members={"11": "db1", "99": "old"}))),
-        "db1: etcd's members are db1, old; the inventory has db1, db2, db3",
+        "db1: etcd's members are db1, old; the inventory has db1, db2, db3: put old back, and `invoke host.remove old` if it is"
+        " to leave; if it is none of your hosts, `etcdctl member remove 63` (docs/runbook.md, A stranger in etcd); a deploy adds"
+        " db2, db3",
     ),
     "a stranger in Patroni": (
         views.with_keys(**{"members/db9": json.dumps({"role": "replica", "state": "running"})}),
@@ -216,7 +218,7 @@ BROKEN = {
                 "db1", postgres=views.postgres("db1", refused=(RefusedSetting("log_timezone", "Europe/Berln", "/f", "not so"),))
             )
         ),
-        "db1: PostgreSQL does not take log_timezone = 'Europe/Berln' in /f: not so. It may not start with that",
+        "db1: PostgreSQL does not take log_timezone = 'Europe/Berln' in /f: not so. It may not start with that: take it out",
     ),
     "writes to nobody": (views.view(proxy1=views.proxy(write=())), "proxy1: port 5000 leads to nobody; the leader is db1"),
     "writes to two": (

@@ -11,7 +11,16 @@ import pytest
 from clusters import cluster
 
 from cluster import paths
-from cluster.databases import QUERY, REWIND_FUNCTIONS, remarks, slot_problems, statements, wanted_databases, wanted_roles
+from cluster.databases import (
+    QUERY,
+    REWIND_FUNCTIONS,
+    password_statements,
+    remarks,
+    slot_problems,
+    statements,
+    wanted_databases,
+    wanted_roles,
+)
 from cluster.dynamic_config import postgres_parameters
 from cluster.settings import Slot
 from cluster.topology import Cluster, Sessions
@@ -70,6 +79,16 @@ def test_on_an_empty_server_all_is_made_roles_before_what_needs_them(shop: Clust
     assert 'create database "shop" owner "app";' in sql[13:]
     assert f'create database "{paths.PROBE_DATABASE}" owner "{paths.PROBE_ROLE}";' in sql[13:]
     assert any("create table if not exists probe" in line for line in sql)
+
+
+def test_passwords_between_hosts_are_given_alone_and_make_no_role(shop: Cluster, vault: Vault) -> None:
+    """Before Patroni reads them."""
+    live = as_wanted(shop, vault)
+    assert password_statements(shop, vault, live) == password_statements(shop, vault, EMPTY) == []
+    for name in ("rewinder", "app"):
+        live["roles"][name] |= {"password": "another"}
+    (line,) = password_statements(shop, vault, live)
+    assert line.startswith('alter role "rewinder" login connection limit -1 password')
 
 
 def test_when_all_is_there_nothing_is_done(shop: Cluster, vault: Vault) -> None:

@@ -43,7 +43,7 @@ POSTGRES: dict[str, Any] = {
 ETCD: dict[str, Any] = {
     "status": {"header": {"member_id": "11", "revision": "42"}, "version": "3.5.30", "leader": "11", "dbSize": "40960",
                "errors": ["memberID:11 alarm:NOSPACE ", "etcdserver: no leader"]},
-    "members": [{"ID": "11", "name": "db1"}, {"ID": "22", "name": "db2"}],
+    "members": [{"ID": "11", "name": "db1"}, {"ID": "22", "name": "db2"}, {"ID": "33", "peerURLs": ["https://db3:2380"]}],
     "quorum": True, "compaction": "1h", "outdated": True,
     "keys": {"leader": "db1", "config": '{"ttl": 20, "pause": true}', "members/db1": '{"state": "running"}',
              "sync": '{"leader": "db1", "sync_standby": "db2,db3", "quorum": 1}', "status": '{"optime": 500}'},
@@ -94,6 +94,7 @@ def test_a_database_host() -> None:
     assert host.etcd and host.etcd.outdated
     assert host.etcd.leads and host.etcd.alarms == ("memberID:11 alarm:NOSPACE ",)
     assert host.etcd.archived_to == 83886080
+    assert host.etcd.members == {"11": "db1", "22": "db2", "33": "https://db3:2380"}  # the last has never been up
     configurations = host.etcd.configurations
     assert [(one.revision, sorted(one.voters), one.quorum) for one in configurations.known] == [
         (40, ["db2"], 0),

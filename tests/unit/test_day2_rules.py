@@ -16,7 +16,7 @@ from cluster.layout import Note, layout_of
 from cluster.topology import Cluster
 from health.deployed import unmet
 from health.rules import RULES, findings, healthy
-from health.states import Disk, LockTable, Override, PoolerState
+from health.states import Disk, LockTable, Override, PoolerState, RefusedSetting
 from health.view import ClusterView
 
 SHOP = cluster()
@@ -73,6 +73,35 @@ def test_what_a_host_did_not_say_is_told_once(case: str) -> None:
     told_of = [f for f in findings(view, shop_of(view)) if f.level in ("problem", "warning")]
     for name, why in unsaid:
         assert len([f for f in told_of if f.about == name and f.text.endswith(why)]) == 1
+
+
+def test_a_member_of_etcd_that_has_never_been_up_is_told_by_its_url_and_how_it_goes() -> None:
+    members = {"10": "db1", "11": "db2", "12": "db3", "255": "https://10.9.9.9:2380"}
+    (line,) = told(views.view(db1=views.database("db1", etcd=views.etcd("db1", members=members))))
+    assert line == (
+        "db1: etcd's members are db1, db2, db3, https://10.9.9.9:2380; the inventory has db1, db2, db3: https://10.9.9.9:2380 has"
+        " never been up: a deploy starts it, and if it is none of your hosts, `etcdctl member remove ff` (docs/runbook.md,"
+        " A stranger in etcd)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("refused", "remedy"),
+    [
+        (RefusedSetting("work_mem", "1", "/d/postgresql.auto.conf", "e"), "`alter system reset work_mem` there"),
+        (
+            RefusedSetting("log_timezone", "1", "/d/postgresql.conf", "e"),
+            "`patronictl -c /etc/patroni/conf.d edit-config -p log_",
+        ),
+        (RefusedSetting("Log_Checkpoints", "1", "/d/postgresql.conf", "e"), "a deploy brings back what the settings say"),
+        (RefusedSetting(None, None, "/d/postgresql.conf", "syntax error"), "a deploy brings back what the settings say"),
+        (RefusedSetting("work_mem", "1", "/d/postgresql.base.conf", "e"), "take it out there"),
+    ],
+)
+def test_what_postgresql_does_not_take_is_told_with_the_way_to_take_it_out(refused: RefusedSetting, remedy: str) -> None:
+    view = views.view(db1=views.database("db1", postgres=views.postgres("db1", refused=(refused,))))
+    (line,) = [line for line in told(view) if "does not take" in line]
+    assert f"{refused.error}. It may not start with that: {remedy}" in line
 
 
 def test_asynchronous_is_said_in_every_report() -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from clusters import cluster
@@ -13,9 +14,11 @@ from invoke.exceptions import Exit
 from repository import ROOT
 
 import tasks
+from cluster.errors import ClusterError
 from cluster.vault import Vault
 from cluster.version import own
 from day2.commands.declare import SHORT
+from day2.ui.console import confirm, console
 
 INVENTORY = """
 etcd = postgres = [(f'db{n}', {'address': f'10.0.0.{n}'}) for n in (1, 2, 3)]
@@ -166,3 +169,21 @@ def test_psql_takes_a_command_as_psql_does(option: str, monkeypatch: pytest.Monk
     monkeypatch.setenv("INVOKE_INVENTORY", "nowhere.py")
     done = invoke("psql", option, "select 1")
     assert done.returncode == 2 and "nowhere.py" in done.stderr  # and not nothing at all
+
+
+@pytest.mark.parametrize("answer", ["", "n", "yess", None])
+def test_only_a_yes_is_one_and_not_the_end_of_the_input(
+    answer: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-D ends it, and leaves the cursor behind the question."""
+
+    def typed() -> str:
+        if answer is None:
+            raise EOFError
+        return answer
+
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("builtins.input", typed)
+    with pytest.raises(ClusterError, match=r"^nothing was done$"):
+        confirm(console(), yes=False)
+    assert capsys.readouterr().out == f"Go on? [y/N] {chr(10) if answer is None else ''}"

@@ -74,21 +74,34 @@ def test_what_etcd_says_of_the_cluster(tmp_path: Path) -> None:
         {"kvs": [kv("/service/shop/sync", "now", 8)]},
         {"kvs": [kv("/service/shop/sync", "before", 5)]},
     ]
-    spec = {
-        "prefix": "/service/shop/",
-        "ours": "/pgquorum/shop/",
-        "reads": [str(tmp_path)],
-    }  # written now, after the process began
+    read = tmp_path / "etcd.conf"
+    read.touch()
+    spec = {"prefix": "/service/shop/", "ours": "/pgquorum/shop/", "reads": [str(read)]}
+    shown = f"MainPID={os.getpid()}\nExecMainStartTimestamp=Mon 2026-11-30 12:00:00.000000 UTC"
+    os.utime(read, (0, 0))
     with serving(tmp_path, *((200, json.dumps(answer)) for answer in answers), (504, "no quorum")) as server:
-        shown = f"MainPID={os.getpid()}\nExecMainStartTimestamp=Mon 2020-01-06 10:00:00.5 UTC"
         (tmp_path / "systemctl").write_text(f"#!/bin/sh\necho '{shown}'\n")
         (tmp_path / "systemctl").chmod(0o700)
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
             said = run({"etcd": {"url": server.address, "tls": server.tls, **spec}})["etcd"]["is"]
     assert (said["status"], said["members"], said["quorum"]) == ({"version": "3.6.9"}, [{"name": "db1"}], False)
-    assert said["keys"] == {"leader": "db1"} and said["outdated"]
+    assert said["keys"] == {"leader": "db1"} and said["outdated"] is False
     assert said["configurations"]["values"] == [["now", 8], ["before", 5]] and said["configurations"]["complete"]
+
+
+def test_the_reason_why_postgresql_does_not_take_a_value_is_its_program_s(tmp_path: Path) -> None:
+    """Its view has a reason for what it can't read, and of a value says only that it could not be applied."""
+    program = tmp_path / "postgres"
+    zone = 'invalid value for parameter "log_timezone": "Europe/Berln"'
+    program.write_text(f"#!/bin/sh\necho '2026-11-30 12:00:00.000 GMT [77] LOG:  {zone}' >&2\nexit 1\n")
+    program.chmod(0o755)
+    refused = [
+        {"name": "log_timezone", "value": "Europe/Berln", "file": "f", "error": "setting could not be applied"},
+        {"name": None, "value": None, "file": "f", "error": "syntax error"},
+    ]
+    assert postgres.with_reasons(refused, (str(program),)) == [{**refused[0], "error": zone}, refused[1]]
+    assert postgres.with_reasons(refused, (str(tmp_path / "none"),)) == refused
 
 
 def test_haproxys_servers(tmp_path: Path) -> None:

@@ -12,8 +12,11 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
+from clusters import cluster
 
 from operations import await_postgres, patroni
+from operations.managed import render
 
 
 @pytest.fixture
@@ -154,3 +157,18 @@ def test_a_password_that_patroni_has_not_read_yet_is_tried_again(until: int, cod
     assert done.returncode == code
     assert asked == [("/config", '{"ttl": 30}', 200 if n == until else 401) for n in range(min(until, 3) + 1)]
     assert ("401" in done.stderr and "another password of rest_api" in done.stderr) == bool(code)
+
+
+@pytest.mark.parametrize("pooling", [False, True])
+def test_patroni_asks_its_own_replica_without_a_password(pooling: bool) -> None:
+    """Its user is let in for replication by the socket: while a password is being changed it could not know the timeline."""
+    shop = cluster(pooling=pooling)
+    text = render("patroni/patroni.yml.j2", cluster=shop, host=shop.host("db1"), prefix=32, rest_trusts="/ca.crt")
+    written = yaml.safe_load(text)["postgresql"]
+    assert [line for line in written["pg_hba"] if line.startswith("local")] == [
+        "local all postgres peer",
+        "local replication replicator peer map=replicator",
+        "local all all scram-sha-256",
+    ]
+    pooler = ["pgquorum_pooler proxy1 pgquorum_pooler"] if pooling else []
+    assert written["pg_ident"] == ["replicator postgres replicator", *pooler]
