@@ -159,8 +159,6 @@ def test_the_connection_string_is_good_as_it_is(pooled: Site, words: tuple[str, 
 
 
 def test_a_preflight_asks_for_its_ports_too(pooled: Site) -> None:
-    code, out, _ = invoke(pooled, "preflight", "--json")
-    assert code == 0 and not [one for one in json.loads(out)["findings"] if one["rule"] == "client.refused"], out
     pooled.on(PROXY, "systemctl stop pgquorum-pool@read-1")
     try:
         _, out, _ = invoke(pooled, "preflight", "--json")

@@ -6,7 +6,9 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import os
 import shlex
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +22,7 @@ from helpers import ENVIRONMENT, INVENTORY, Site
 from hosts import ADDRESS, FAMILY, PROXY, SECOND, SPEC, wait_until
 from newer_packages import bumped, offer, withdraw
 from proving import as_promised, run, switch_over
+from psycopg.conninfo import conninfo_to_dict
 
 from lab import access
 
@@ -164,14 +167,23 @@ def since(site: Site, host: str, what: str, units: Iterable[str] = POOLS) -> lis
     return [int(line) / 1e6 for line in found.split()]
 
 
+def in_psql(string: str, query: str) -> str:
+    """What libpq itself makes of a connection string: psycopg takes the hosts of a list one by one."""
+    done = subprocess.run(
+        ["psql", "-XAtq", string, "-c", query], env=os.environ | {"PGPASSWORD": PASSWORD, "PGCONNECT_TIMEOUT": "10"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
 def test_the_connection_string_names_both_as_it_is_printed(shared: Site) -> None:
     for words, port in (((), "5000"), (("--format", "uri"), "5000"), (("--pooled", "--read-only"), "6433")):
         code, out, err = invoke(shared, "dsn", *words)
         assert code == 0, err
-        with psycopg.connect(out.strip(), password=PASSWORD, connect_timeout=5) as connection:
-            assert connection.info.get_parameters()["host"] == ",".join(BOTH)
-            assert connection.info.get_parameters()["port"] == f"{port},{port}"
-            assert connection.execute("select pg_is_in_recovery()").fetchone() == (port == "6433",)
+        assert conninfo_to_dict(out.strip())["host"] == ",".join(BOTH)
+        assert conninfo_to_dict(out.strip())["port"] == f"{port},{port}"
+        assert in_psql(out.strip(), "select pg_is_in_recovery()") == ("t" if port == "6433" else "f")
 
 
 def test_keepalived_and_systemd_find_nothing_wrong_with_their_files(shared: Site) -> None:
@@ -241,8 +253,7 @@ def test_a_host_that_loses_its_power_loses_the_address_and_its_list_leads_elsewh
     wait_until(lambda: answers(shared), "clients get in by the address")
     code, listed, err = invoke(shared, "dsn")
     assert code == 0, err
-    with psycopg.connect(listed.strip(), password=PASSWORD, connect_timeout=10) as connection:
-        assert connection.info.host == other(old)
+    assert in_psql(listed.strip(), "select 1") == "1"
     found = {finding["rule"] for finding in status(shared)["findings"]}
     assert "host.unreachable" in found and not any(rule.startswith("entry.") for rule in found)
     shared.lab.on(old)
