@@ -26,7 +26,7 @@ class Prediction:
     """`within`: the longest write gap there should be; where writes stop until healed, counted from the end of healing.
 
     `hold`: how long the fault lasts before it is healed, where nothing else ends the wait. `may_lose`: the durability that
-    was chosen allows acknowledged writes to be lost by this. `phases`: for steps of a failover, by key (KEYS in
+    was chosen allows acknowledged writes to be lost by this. `phases`: for steps of what follows, by key (KEYS in
     day2/trials/timeline.py), the earliest and latest second after the fault. `why`: one sentence for a person.
     `unnoticed`: clients of pools wait, and none of their writes fails.
     `unread`: another one, why reads may find no server, and until when; empty where they always should.

@@ -134,7 +134,8 @@ def proxy_lost(timing: Timing, *, by_address: bool) -> Prediction:
     moves = timing.entry_moves[1]
     within = max(moves, CLIENT_SECONDS) + CONNECT_SECONDS + HICCUP_SECONDS
     why = f"another proxy host has the address within {moves:g} s (advert_ms {timing.advert_ms}), and ends sessions not its own"
-    return replace(keeps_running(why, hold=2 * within, within=within), unread="nobody has the address until then")
+    predicted = keeps_running(why, hold=2 * within, within=within)
+    return replace(predicted, unread="nobody has the address until then", phases={"moved": timing.entry_moves})
 
 
 def proxy_hangs(timing: Timing, *, by_address: bool) -> Prediction:
@@ -151,7 +152,8 @@ def proxy_hangs(timing: Timing, *, by_address: bool) -> Prediction:
     leaves = timing.entry_leaves[1]
     within = leaves + KEEPALIVE_SECONDS + CONNECT_SECONDS + HICCUP_SECONDS
     why = f"keepalived's check sees it and the address is with another proxy host within {leaves:g} s, which ends the sessions"
-    return replace(keeps_running(why, hold=hold, within=within), unread="HAProxy answers nobody until then")
+    predicted = keeps_running(why, hold=hold, within=within)
+    return replace(predicted, unread="HAProxy answers nobody until then", phases={"moved": timing.entry_leaves})
 
 
 def etcd_restarts(timing: Timing, *, leader: bool) -> Prediction:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import paramiko
 
 from agents.sent import shipped
-from cluster import paths
+from cluster import lock, paths
 from cluster.errors import ClusterError
 from cluster.topology import Cluster
 from day2.hosts.ssh import LOST, Fleet, UnreachableError
@@ -23,13 +24,17 @@ def drained(fleet: Fleet, cluster: Cluster, host: str, *, rebooted: bool = False
     """No HAProxy gives `host` new reads in the block; where that is to be `rebooted`, none but its own, which goes with it.
     Raises ClusterError where that can't be had, or not be undone."""
     channels: dict[str, paramiko.Channel] = {}
+    over = threading.Event()
+    heart = threading.Thread(target=_heartbeats, args=(channels, over), daemon=True)
     try:
         for proxy in cluster.haproxy_hosts:
             if rebooted and proxy.name == host:
                 continue
             channels[proxy.name] = _start(fleet, proxy.name, host)
+        heart.start()
         yield
     finally:
+        over.set()
         for channel in channels.values():
             with suppress(*LOST):
                 channel.shutdown_write()
@@ -53,7 +58,9 @@ def renew_pools(fleet: Fleet, cluster: Cluster) -> None:
 
 
 def _start(fleet: Fleet, proxy: str, host: str) -> paramiko.Channel:
-    command, source = shipped("drain", {"socket": paths.HAPROXY_SOCKET, "server": f"read/{host}"})
+    command, source = shipped(
+        "drain", {"socket": paths.HAPROXY_SOCKET, "server": f"read/{host}", "silence": lock.SILENCE_SECONDS}
+    )
     try:
         channel = fleet.start(proxy, command)
         channel.settimeout(READY_SECONDS)
@@ -65,6 +72,14 @@ def _start(fleet: Fleet, proxy: str, host: str) -> paramiko.Channel:
     except (UnreachableError, *LOST) as error:
         problem = str(error) or type(error).__name__
     raise ClusterError(f"{proxy}: {host} could not be drained in HAProxy: {problem}")
+
+
+def _heartbeats(channels: dict[str, paramiko.Channel], over: threading.Event) -> None:
+    """A line to each program in every interval, as to those that hold the operator lock: without it they give up."""
+    while not over.wait(lock.HEARTBEAT_SECONDS):
+        for channel in channels.values():
+            with suppress(*LOST):
+                channel.sendall(b"\n")
 
 
 def _ended_well(channel: paramiko.Channel) -> bool:

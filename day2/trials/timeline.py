@@ -18,6 +18,7 @@ from .result import LogLine, Phase
 KEYS = (
     "fault",
     "detected",  # the first sign, to anybody, that something is wrong
+    "moved",  # another proxy host has the virtual address
     "last_write",  # before the longest gap; only where nobody took over
     "old_out",  # HAProxy does not send writes to the old primary any more
     "key_gone",
@@ -32,6 +33,8 @@ KEYS = (
 # A shorter gap between writes is no outage worth a line.
 GAP_SECONDS = 0.5
 MOST_LINES = 500
+# What keepalived says when it puts the address on its host.
+TAKES_ADDRESS = "Entering MASTER STATE"
 
 Moments = list[tuple[str, str, float | None]]
 
@@ -113,7 +116,9 @@ def _without_failover(history: TrialHistory, predicted: Mapping[str, object]) ->
     again, back = (inf if at is None else at for at in (gone, cut))
     last, first = _gap(history)
     was_broken, healthy_at = detection.returned(history.events, history.targets, history.fault_at)
+    taker, moved = _moved(history)
     moments: Moments = [
+        ("moved", f"{taker} has the virtual address", moved),
         ("last_write", "last acknowledged write before the gap", last),
         ("old_out", f"HAProxy sends no more writes to {primary}", out),
         ("key_gone", "leader key gone", gone),
@@ -129,6 +134,13 @@ def _without_failover(history: TrialHistory, predicted: Mapping[str, object]) ->
     # What follows from something that happened is told even if it never came.
     follows = {"new_leader": gone, "routed": cut, "first_write": last, "returned": was_broken or None}
     return [m for m in moments if m[2] is not None or m[0] in predicted or follows.get(m[0]) is not None]
+
+
+def _moved(history: TrialHistory) -> tuple[str, float | None]:
+    """Which proxy host took the virtual address from one of the targets, by its keepalived, and when; None where none did."""
+    told = (e for e in history.events if e.what == "log" and e.at >= history.fault_at and e.host not in history.targets)
+    takes = (e for e in told if e.value["unit"] == "keepalived" and TAKES_ADDRESS in e.value["text"])
+    return next(((event.host, event.at) for event in takes), ("another proxy host", None))
 
 
 def _old_out(history: TrialHistory) -> float | None:

@@ -58,13 +58,14 @@ def make(spec: dict[str, Any], name: str) -> str:
 
 
 def tell(root: Path, was: bytes, now: bytes) -> int:
-    """Has the programs tell another version, which is as long; how many files have told the old one."""
-    count = 0
+    """Has the programs tell another version, which is as long; how many files have told the old one. Not what they need of
+    others: GLIBC_2.3.4 is no version of keepalived."""
+    count, own = 0, re.compile(rb"(?<!_)" + re.escape(was))
     for path in root.rglob("*"):
         if path.is_file() and not path.is_symlink() and path.relative_to(root).parts[0] != "DEBIAN":
             data = path.read_bytes()
-            if was in data:
-                path.write_bytes(data.replace(was, now))
+            if own.search(data):
+                path.write_bytes(own.sub(now, data))
                 count += 1
     return count
 

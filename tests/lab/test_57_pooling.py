@@ -31,6 +31,7 @@ UNITS = ("pgquorum-pool@write-1", "pgquorum-pool@read-1", "pgbouncer")
 PASSWORD = "made-by-hand-0123456789"
 FLOODS = (pytest.param("", 1, id="silent-1"), pytest.param(SSL_REQUEST, 10, id="stalling-10", marks=pytest.mark.long))
 POOL_SIZE = 38  # of max_connections = 200, with one database and two processes
+MOST_POOL_SIZE = 86  # of the same
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +156,25 @@ def test_the_connection_string_is_good_as_it_is(pooled: Site, words: tuple[str, 
     assert code == 0 and "without channel_binding" in err
     with psycopg.connect(out.strip(), password=ENVIRONMENT["PGQUORUM_PASSWORD_ROLE_APP"], connect_timeout=5) as connection:
         assert connection.execute("select pg_is_in_recovery()").fetchone() == (bool(words),)
+
+
+def test_a_preflight_asks_for_its_ports_too(pooled: Site) -> None:
+    pooled.on(PROXY, "systemctl stop pgquorum-pool@read-1")
+    try:
+        _, out, _ = invoke(pooled, "preflight", "--json")
+    finally:
+        pooled.on(PROXY, "systemctl start pgquorum-pool@read-1")
+    found = [(one["about"], one["text"]) for one in json.loads(out)["findings"] if one["rule"] == "client.refused"]
+    assert found == [(PROXY, f"port {READS} refuses connections from here")]
+
+
+def test_pools_that_postgresql_has_no_room_for_are_refused_and_nothing_is_touched(pooled: Site) -> None:
+    before = pooled.snapshot()
+    with pooled.edited(SETTINGS, f"pooling_pool_size = {MOST_POOL_SIZE + 1}"):
+        run = pooled.deploy("-y")
+    assert run.exit_code not in (0, 130), run.output
+    assert f"pooling_pool_size = {MOST_POOL_SIZE + 1}: " in run.output and f"should be at most {MOST_POOL_SIZE}" in run.output
+    assert pooled.snapshot() == before
 
 
 def test_prepared_statements_hold_whichever_connection_a_transaction_gets(pooled: Site) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 
 import psycopg
@@ -220,6 +221,60 @@ def test_an_operator_who_goes_in_the_middle_leaves_nobody_waiting(pooled: Site, 
     assert others.failures == [] and long.failures == []
     assert pooled.leader() == old
     wait_until(pooled.healthy, "the cluster is whole")
+
+
+# On a host: what SSH connections there are is dropped from now on, both ways; those that are made later are not.
+DROP_SSH = """
+ports=$(ss -tnH state established '( sport = :22 )' | awk '{print $4}' | sed 's/.*://' | paste -sd,)
+[ "$ports" ] || exit 0
+nft -f - <<END
+table inet gone {
+    chain input { type filter hook input priority 0; policy accept; tcp dport 22 tcp sport { $ports } drop; }
+    chain output { type filter hook output priority 0; policy accept; tcp sport 22 tcp dport { $ports } drop; }
+}
+END
+"""
+
+
+@contextmanager
+def cut_off(site: Site) -> Iterator[None]:
+    """Whoever has SSH connections to the hosts now is gone, and neither end is told. Another operator gets through."""
+    site.on_all(DROP_SSH)
+    try:
+        yield
+    finally:
+        site.on_all("nft delete table inet gone 2>/dev/null || true")
+
+
+@pytest.mark.long
+def test_an_operator_whose_machine_is_cut_off_in_a_hold_leaves_nobody_waiting(pooled: Site) -> None:
+    """No end of a connection is seen, on either side: the timer lets go."""
+    held = "echo 'show stat' | socat stdio /run/haproxy/admin.sock | grep -qE '^writes,FRONTEND(,[^,]*){4},0,'"
+    with ThreadPoolExecutor(1) as pool, Pooled(pooled, 20, WRITES) as writers, Pooled(pooled, 10, READS, write=False) as readers:
+        seen = pool.submit(pooled.on, PROXY, f"until {held}; do sleep 0.02; done", timeout=PATIENCE)
+        running = start(pooled, "switchover", "--yes", *FEW)
+        seen.result()
+        with cut_off(pooled):
+            began = time.monotonic()
+            assert paused(pooled) and limit(pooled) == 0, "it was over before the connections were cut"
+            wait_until(lambda: flows(pooled), "everything flows", 40)
+            answers(pooled)
+            answers(pooled, 5000)
+            print(f"clients went on after {time.monotonic() - began:.1f} s")
+            wait_until(pooled.healthy, "the cluster is whole")
+            found = {one["rule"] for one in status(pooled)["findings"]}
+            assert not found & {"pooling.paused", "routing.writes-held", "routing.drained"}, found
+            # The lock of who is gone is given back when nothing was heard for a minute.
+            old, again = pooled.leader(), ("switchover", "--yes", *FEW)
+            wait_until(lambda: invoke(pooled, *again)[0] == 0, "the next command is let in, and does it")
+            print(f"the next switchover was done after {time.monotonic() - began:.1f} s")
+            assert pooled.leader() != old and flows(pooled)
+            code, out, err = finish(pooled, running)
+            print(f"{time.monotonic() - began:.1f} s: exit code {code}: {(out + err).strip().splitlines()[-1:]}")
+            assert code != 0
+    assert (writers.failures, readers.failures) == ([], []) and writers.lost() == set()
+    print(f"the longest wait of a client: {writers.longest:.1f} s")
+    wait_until(lambda: status(pooled)["healthy"], "all is well")
 
 
 @contextmanager

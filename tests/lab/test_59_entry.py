@@ -4,20 +4,25 @@ the kernel's addresses, HAProxy's statistics and PgBouncer's console. The second
 from __future__ import annotations
 
 import csv
+import itertools
 import json
+import os
 import shlex
+import subprocess
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 import psycopg
 import pytest
-from clients import LongTransactions, Pooled
+from clients import WITHOUT_A_WORD, LongTransactions, Pooled, Traffic, Writers
 from commands import finish, invoke, start, status
-from helpers import INVENTORY, Site
+from helpers import ENVIRONMENT, INVENTORY, Site
 from hosts import ADDRESS, FAMILY, PROXY, SECOND, SPEC, wait_until
+from newer_packages import bumped, offer, withdraw
 from proving import as_promised, run, switch_over
+from psycopg.conninfo import conninfo_to_dict
 
 from lab import access
 
@@ -32,6 +37,10 @@ NAME = "db.example.com"
 WRITES, READS = 6432, 6433
 SETTINGS = f"proxy_address = {SHARED!r}\nproxy_address_name = {NAME!r}\npooling = True\npooling_processes = 2"
 NOTE = "/run/pgquorum-hold.json"
+PROGRAMS = ["haproxy", "pgbouncer", "keepalived"]
+POOLS = [f"pgquorum-pool@{route}-{number}" for route in ("write", "read") for number in (1, 2)]
+PASSWORD = ENVIRONMENT["PGQUORUM_PASSWORD_ROLE_APP"]
+CLIENTS = 3  # that come in one way
 # How libpq is told of both proxies.
 LISTED = {"host": ",".join(BOTH), "hostaddr": ",".join(ADDRESS.get(host, "") for host in BOTH)}
 
@@ -111,6 +120,72 @@ def flows(site: Site, hosts: list[str] = BOTH) -> bool:
     return True
 
 
+def kept_session(site: Site, port: int, **where: object) -> Callable[[], None]:
+    """A client's work (Traffic): a query on the session that it keeps, or on a new one after that was cut."""
+    mine: list[psycopg.Connection[object]] = []
+
+    def ask() -> None:
+        time.sleep(0.1)
+        try:
+            if not mine:
+                mine.append(site.connect(port, **WITHOUT_A_WORD | {"connect_timeout": 20} | where))
+            mine[0].execute("select 1")
+        except psycopg.Error:
+            mine.clear()
+            raise
+
+    return ask
+
+
+@contextmanager
+def clients_at_work(site: Site) -> Iterator[dict[tuple[str, int], Traffic]]:
+    """Clients who keep their sessions, by the way they come: by the list of both hosts or by the address, and the port."""
+    ways = {"list": LISTED, "address": {"host": NAME, "hostaddr": SHARED}}
+    with ExitStack() as stack:
+        found = {}
+        for (way, where), port in itertools.product(ways.items(), (5000, WRITES)):
+            found[way, port] = stack.enter_context(Traffic(*[kept_session(site, port, **where) for _ in range(CLIENTS)]))
+        yield found
+
+
+def cut(clients: dict[tuple[str, int], Traffic]) -> dict[tuple[str, int], int]:
+    """How often sessions were cut, or could not be had, of all clients that come so."""
+    for way, traffic in clients.items():
+        print(way, f"cut {len(traffic.failures)}, longest {traffic.longest:.2f} s", *sorted(traffic.failures)[:6])
+    return {way: len(traffic.failures) for way, traffic in clients.items()}
+
+
+def taken_at(site: Site, host: str) -> float:
+    """When the host last took the address, by its keepalived (seconds of the clock that all hosts of a lab have)."""
+    line = site.on(host, "journalctl -q --no-pager -u keepalived -g 'Entering MASTER STATE' -o json -n 1")
+    return int(json.loads(line)["__MONOTONIC_TIMESTAMP"]) / 1e6
+
+
+def since(site: Site, host: str, what: str, units: Iterable[str] = POOLS) -> list[float]:
+    """When units last became active (`ActiveEnter`), or left that state (`ActiveExit`), by the same clock."""
+    found = site.on(host, f"systemctl show -P {what}TimestampMonotonic {' '.join(units)}")
+    return [int(line) / 1e6 for line in found.split()]
+
+
+def in_psql(string: str, query: str) -> str:
+    """What libpq itself makes of a connection string: psycopg takes the hosts of a list one by one."""
+    done = subprocess.run(
+        ["psql", "-XAtq", string, "-c", query], env=os.environ | {"PGPASSWORD": PASSWORD, "PGCONNECT_TIMEOUT": "10"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_connection_string_names_both_as_it_is_printed(shared: Site) -> None:
+    for words, port in (((), "5000"), (("--format", "uri"), "5000"), (("--pooled", "--read-only"), "6433")):
+        code, out, err = invoke(shared, "dsn", *words)
+        assert code == 0, err
+        assert conninfo_to_dict(out.strip())["host"] == ",".join(BOTH)
+        assert conninfo_to_dict(out.strip())["port"] == f"{port},{port}"
+        assert in_psql(out.strip(), "select pg_is_in_recovery()") == ("t" if port == "6433" else "f")
+
+
 def test_keepalived_and_systemd_find_nothing_wrong_with_their_files(shared: Site) -> None:
     for host in BOTH:
         assert shared.eyes(host).service("keepalived").is_running and shared.eyes(host).service("keepalived").is_enabled
@@ -176,8 +251,9 @@ def test_a_host_that_loses_its_power_loses_the_address_and_its_list_leads_elsewh
     shared.lab.off(old)
     print(f"the address is elsewhere after {moved(shared, old):.1f} s")
     wait_until(lambda: answers(shared), "clients get in by the address")
-    with shared.connect(5000, **LISTED, connect_timeout=10) as connection:
-        assert connection.execute("select 1").fetchone() == (1,)
+    code, listed, err = invoke(shared, "dsn")
+    assert code == 0, err
+    assert in_psql(listed.strip(), "select 1") == "1"
     found = {finding["rule"] for finding in status(shared)["findings"]}
     assert "host.unreachable" in found and not any(rule.startswith("entry.") for rule in found)
     shared.lab.on(old)
@@ -288,11 +364,74 @@ def test_a_restart_on_both_moves_the_address_once(shared: Site, component: str) 
 
 
 @pytest.mark.long
+def test_an_upgrade_of_both_proxies_cuts_who_comes_by_the_address_once_and_the_way_back_too(shared: Site) -> None:
+    """HAProxy by a reload, which cuts nobody; PgBouncer and keepalived, before whose restart the address has left."""
+    offer(shared, PROGRAMS, where=BOTH)
+    try:
+        held = shared.on_all("apt-mark showhold", BOTH)
+        old = {host: installed(shared, host) for host in BOTH}
+        new = {host: {name: bumped(version) for name, version in there.items()} for host, there in old.items()}
+        for words, wanted in ((("--component", ",".join(PROGRAMS)), new), (("--back",), old)):
+            last, first = holder(shared), other(holder(shared))
+            with (
+                clients_at_work(shared) as clients,
+                Writers(shared, host=NAME, hostaddr=SHARED) as writers,
+            ):
+                code, out, err = invoke(shared, "upgrade", *words, "--yes", seconds=900)
+            assert code == 0, out + err
+            assert {host: installed(shared, host) for host in BOTH} == wanted
+            assert shared.on_all("apt-mark showhold", BOTH) == held
+            assert f"the sessions that come by {SHARED} are cut, in mid-transaction, too" in out
+            assert holders(shared) == [first]
+            # One proxy after the other, and the address had gone when PgBouncer was stopped where it was.
+            assert max(since(shared, first, "ActiveEnter")) < min(since(shared, last, "ActiveExit"))
+            assert since(shared, first, "ActiveEnter", ["keepalived"]) < [taken_at(shared, first)]
+            assert taken_at(shared, first) < min(since(shared, last, "ActiveExit"))
+            told = cut(clients)
+            assert told["list", 5000] == 0 and told["list", WRITES] <= 2 * len(BOTH) * CLIENTS
+            assert told["address", 5000] <= CLIENTS and told["address", WRITES] <= CLIENTS
+            failed = writers.tried - len(writers.acknowledged)
+            print(f"by the address {failed} of {writers.tried} writes got no answer")
+            assert failed <= 4 and writers.lost() == set()  # what its four writers had under way
+            assert not {one["rule"] for one in status(shared)["findings"]} & {"packages.not-running", "packages.not-held"}
+    finally:
+        withdraw(shared, BOTH)
+
+
+def installed(site: Site, host: str) -> dict[str, str]:
+    """The versions of what the proxies run."""
+    found = site.on(host, f"dpkg-query -W -f '${{Package}} ${{Version}}\n' {' '.join(PROGRAMS)}")
+    return dict(line.split() for line in found.splitlines())
+
+
+@pytest.mark.long
+def test_both_proxies_are_rebooted_one_after_the_other_and_the_address_leaves_before(shared: Site) -> None:
+    boot = "systemctl show -P UserspaceTimestampMonotonic"
+    last, first = holder(shared), other(holder(shared))
+    before = shared.on_all(boot, BOTH)
+    with clients_at_work(shared) as clients, Writers(shared, host=NAME, hostaddr=SHARED) as writers:
+        hosts = itertools.chain.from_iterable(("--host", host) for host in BOTH)
+        code, out, err = invoke(shared, "reboot", *hosts, "--yes", seconds=900)
+    assert code == 0, out + err
+    after = shared.on_all(boot, BOTH)
+    assert all(after[host] != before[host] for host in BOTH) and holders(shared) == [first]
+    assert int(after[first]) / 1e6 < taken_at(shared, first) < int(after[last]) / 1e6
+    told = cut(clients)
+    for port in (5000, WRITES):  # whoever has a list may be on each of them when its turn comes
+        assert told["list", port] <= 2 * CLIENTS and told["address", port] <= CLIENTS
+    failed = writers.tried - len(writers.acknowledged)
+    print(f"by the address {failed} of {writers.tried} writes got no answer")
+    assert failed <= 4 and writers.lost() == set()
+    assert shared.changes() == 0
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("way", [("--address",), (), ("--address", "--pooled")])
 def test_a_proxy_that_is_lost_or_hangs_does_what_is_predicted(shared: Site, way: tuple[str, ...]) -> None:
     proof = run(shared, "--fault", "proxy-host-off,proxy-hang,haproxy-kill", *way)
     for trial in proof["trials"]:
-        print(trial["fault"], way, trial["outage"], trial["prediction"]["within"])
+        moved = {phase["key"]: phase["seconds"] for phase in trial["timeline"]}.get("moved")
+        print(trial["fault"], way, trial["outage"], trial["prediction"]["within"], f"the address after {moved} s")
         as_promised(trial)
 
 

@@ -5,8 +5,11 @@ The versions are the hosts' own packages under a higher number, which PostgreSQL
 
 from __future__ import annotations
 
+import itertools
 import json
+import shlex
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -61,6 +64,34 @@ def held(site: Site) -> dict[str, str]:
     return site.on_all("apt-mark showhold | tr '\\n' ' '")
 
 
+def moments(site: Site, host: str, unit: str, text: str, since: float) -> list[float]:
+    """When a unit's journal had a line that fits, since the epoch; all hosts of a lab have one clock."""
+    found = site.on(host, f"journalctl -q --no-pager -o json -u {unit} -g {shlex.quote(text)} --since @{since:.0f} || true")
+    times = (int(json.loads(line)["__REALTIME_TIMESTAMP"]) / 1e6 for line in found.splitlines())
+    return [at for at in times if at >= since]
+
+
+def leads_etcd(site: Site) -> str:
+    """The host whose member says that it leads."""
+    states = {host: json.loads(site.etcdctl(host, "endpoint status -w json"))[0]["Status"] for host in DATABASES}
+    return next(host for host, state in states.items() if state["leader"] == state["header"]["member_id"])
+
+
+@pytest.mark.long
+def test_a_package_that_one_host_can_not_fetch_is_installed_nowhere(pooled: Site) -> None:
+    offer(pooled, ["patroni"])
+    old, names, lacks = installed(pooled, "patroni"), held(pooled), DATABASES[1]
+    pooled.on(lacks, f"rm {FOLDER}/patroni_*.deb")  # its list still has it, as where a mirror is only half copied
+    code, out, err = invoke(pooled, "upgrade", "--component", "patroni", "--yes")
+    assert code == 1, out + err
+    (problem,) = [line for line in out.splitlines() if line.startswith("problem")]
+    assert f"so nothing was installed: {lacks}: patroni {bumped(old[lacks])} could not be had" in problem, problem
+    assert not any(f"{host}: " in problem for host in DATABASES if host != lacks) and "--back" not in out
+    assert installed(pooled, "patroni") == old and held(pooled) == names
+    code, out, err = invoke(pooled, "upgrade", "--back", "--dry")
+    assert code == 0 and "nothing is to be taken back" in out, out + err
+
+
 def test_a_version_that_does_not_start_stops_after_one_replica_and_is_taken_back(pooled: Site) -> None:
     old, before, leader, names = installed(pooled, PACKAGE), pooled.postmasters(), pooled.leader(), held(pooled)
     new = bumped(bumped(old[leader]))
@@ -104,6 +135,9 @@ def test_an_upgrade_and_the_way_back_fail_no_pooled_query(pooled: Site, packages
     names, old, there = held(pooled), running(pooled), installed(pooled, PACKAGE)
     code, printed, err = invoke(pooled, *words, "--dry", "--json")
     assert code == 0 and installed(pooled, PACKAGE) == there and running(pooled) == old, err
+    first, host = packages[0], PROXY if packages == ["haproxy"] else DATABASES[0]
+    version = installed(pooled, first, [host])[host]
+    assert [host, first, version, bumped(version)] in [line.split() for line in err.splitlines()], err
     with Pooled(pooled, 20, WRITES) as writers, Pooled(pooled, 20, READS, write=False) as readers:
         code, out, err = invoke(pooled, *words, "--yes", "--json", seconds=LONG)
         assert code == 0, out + err
@@ -126,6 +160,37 @@ def test_an_upgrade_and_the_way_back_fail_no_pooled_query(pooled: Site, packages
     assert pooled.on(PROXY, "sha256sum /etc/haproxy/*.cfg") == configuration
     code, back, err = invoke(pooled, "upgrade", "--back", "--yes")
     assert code == 0 and "nothing is to be taken back" in back, back + err
+
+
+@pytest.mark.long
+def test_etcds_leader_is_moved_before_its_host_has_its_turn_and_no_package_restarts_anything(pooled: Site) -> None:
+    # So the timer that keeps them apart has nothing to do.
+    wait_until(lambda: leads_etcd(pooled) != pooled.leader(), "etcd is not led from the primary's host")
+    offer(pooled, ["etcd-server", "etcd-client", "patroni"])
+    units, old = {"etcd": "etcd-server", "patroni": "patroni"}, running(pooled)
+    for words in (("--component", "etcd,patroni"), ("--back",)):
+        leads, since = leads_etcd(pooled), time.time()
+        with Pooled(pooled, 20, WRITES) as writers:
+            code, out, err = invoke(pooled, "upgrade", *words, "--yes", seconds=LONG)
+        assert code == 0, out + err
+        assert writers.failures == [] and writers.lost() == set()
+        stopped: dict[str, float] = {}
+        for host, (unit, package) in itertools.product(DATABASES, units.items()):
+            # Once each, and by us: by then its package was installed, to the end of its scripts.
+            (stopped[f"{unit} {host}"],) = moments(pooled, host, unit, "^Stopping ", since)
+            done = f"grep ' status installed {package}:' /var/log/dpkg.log | tail -n 1 | cut -d ' ' -f 1,2 | date -f - +%s"
+            assert int(pooled.on(host, done)) <= stopped[f"{unit} {host}"], (unit, host)
+        turns = sorted(DATABASES, key=lambda host: stopped[f"etcd {host}"])
+        started = {host: moments(pooled, host, "etcd", "^Started ", since)[0] for host in DATABASES}
+        for one, following in itertools.pairwise(turns):
+            assert started[one] < stopped[f"etcd {following}"]
+        assert turns[-1] == leads
+        handed = [
+            at for at in moments(pooled, leads, "etcd", "leadership transfer (starting|finished)", since) if at < started[leads]
+        ]
+        assert handed and max(handed) < stopped[f"etcd {leads}"], "it led to the end, and handed over as it was stopped"
+        print(f"etcd's leadership left {leads} {stopped[f'etcd {leads}'] - min(handed):.1f} s before it was stopped")
+    assert running(pooled) == old
 
 
 @pytest.mark.long

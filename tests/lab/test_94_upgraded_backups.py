@@ -1,12 +1,16 @@
-"""pgBackRest in a new version, on all hosts at once: those of one version do not talk to those of another."""
+"""pgBackRest in a new version, on all hosts at once: those of one version do not talk to those of another. And a reboot of
+the host that keeps the backups."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from clients import Writers
 from commands import invoke
 from helpers import Site
-from hosts import DATABASES
-from keeping import HOST, ONLY_WITH_BACKUPS
+from hosts import DATABASES, wait_until
+from keeping import HOST, ONLY_WITH_BACKUPS, archived, written
 from newer_packages import bumped, offer, withdraw
 
 pytestmark = [pytest.mark.long, ONLY_WITH_BACKUPS]
@@ -40,3 +44,21 @@ def test_all_hosts_get_it_in_one_step_and_what_is_archived_arrives(joined: Site)
         assert code == 0, out + err
     finally:
         withdraw(joined, ALL)
+
+
+def test_the_host_that_keeps_the_backups_is_rebooted_while_applications_write(joined: Site) -> None:
+    boot = "cat /proc/sys/kernel/random/boot_id"
+    before, postmasters = joined.on(HOST, boot), joined.postmasters()
+    joined.on(HOST, "touch /run/reboot-required")
+    with Writers(joined) as writers:
+        code, out, err = invoke(joined, "reboot", "--yes", "--json", seconds=900)
+    assert code == 0, out + err
+    outcome = json.loads(out)
+    assert [(step["kind"], step["host"]) for step in outcome["done"]] == [("reboot-host", HOST)]
+    assert (outcome["writes"]["failed"], outcome["writes"]["indeterminate"], outcome["reads_broken"]) == (0, 0, 0)
+    assert writers.lost() == set() and writers.tried == len(writers.acknowledged)
+    assert joined.on(HOST, boot) != before and joined.postmasters() == postmasters
+    name = written(joined)
+    wait_until(lambda: archived(joined) >= name, "what was written is archived there again")
+    code, out, err = invoke(joined, "backup.check")
+    assert code == 0, out + err

@@ -287,7 +287,8 @@ def test_by_the_address_a_hung_proxy_is_left_and_one_that_is_killed_is_waited_fo
     hang, listed = (made("proxy-hang", view=views.shared(), by_address=by).prediction() for by in (True, False))
     assert (hang.effect, listed.effect) == (KEEPS, STOPS)
     assert hang.within > LAN.entry_leaves[1] and hang.unread and not listed.unread
-    assert made("proxy-host-off", view=views.shared(), by_address=True).prediction().unread
+    off = made("proxy-host-off", view=views.shared(), by_address=True).prediction()
+    assert off.unread and off.phases == {"moved": LAN.entry_moves} and hang.phases == {"moved": LAN.entry_leaves}
     kill = made("haproxy-kill", of=SHARED, view=views.shared(), by_address=True).prediction()
     assert kill.within > made("haproxy-kill", of=SHARED, view=views.shared()).prediction().within
 

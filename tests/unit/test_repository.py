@@ -144,7 +144,14 @@ def test_cluster_opens_no_connection_and_starts_no_process() -> None:
 
 
 def test_nobody_is_a_master_or_a_slave() -> None:
-    names_of_others = ("haproxy-master.sock", "master {BRIDGE}", "haproxy -W", "garp_master_refresh", "MASTER|BACKUP")
+    names_of_others = (
+        "haproxy-master.sock",
+        "master {BRIDGE}",
+        "haproxy -W",
+        "garp_master_refresh",
+        "MASTER|BACKUP",
+        "MASTER STATE",
+    )
     for path in tracked():
         if path == Path(__file__) or b"\0" in (data := path.read_bytes()):
             continue

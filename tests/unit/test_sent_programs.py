@@ -74,7 +74,7 @@ def folder() -> Iterator[Path]:
 @pytest.mark.parametrize("gone", [False, True])
 def test_a_server_is_drained_for_as_long_as_somebody_is_there(folder: Path, gone: bool) -> None:
     asked = admin_socket(folder / "admin.sock", b"\n", b"\n")
-    command, source = shipped("drain", {"socket": str(folder / "admin.sock"), "server": "read/db1"})
+    command, source = shipped("drain", {"socket": str(folder / "admin.sock"), "server": "read/db1", "silence": 60})
     words = ["sh", "-c", command.replace("python3", sys.executable, 1)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as there:
         assert there.stdin and there.stdout
@@ -82,6 +82,7 @@ def test_a_server_is_drained_for_as_long_as_somebody_is_there(folder: Path, gone
         there.stdin.flush()
         assert there.stdout.readline() == "drained\n"
         assert asked == ["set server read/db1 state drain"]
+        there.stdin.write("\n\n")
         if gone:
             there.stdout.close()
         there.stdin.close()
@@ -89,9 +90,23 @@ def test_a_server_is_drained_for_as_long_as_somebody_is_there(folder: Path, gone
     assert asked[1:] == ["set server read/db1 state ready"]
 
 
+def test_a_server_is_drained_no_longer_when_nobody_says_anything(folder: Path) -> None:
+    """Its input has no end: whoever was there is gone without a word."""
+    asked = admin_socket(folder / "admin.sock", b"\n", b"\n")
+    command, source = shipped("drain", {"socket": str(folder / "admin.sock"), "server": "read/db1", "silence": 1})
+    words = ["sh", "-c", command.replace("python3", sys.executable, 1)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as there:
+        assert there.stdin and there.stdout
+        there.stdin.write(source)
+        there.stdin.flush()
+        assert there.stdout.readline() == "drained\n"
+        assert there.wait(20) == 0
+    assert asked[1:] == ["set server read/db1 state ready"]
+
+
 def test_what_haproxy_answers_to_a_change_is_an_error(folder: Path) -> None:
     admin_socket(folder / "admin.sock", b"No such server.\n")
-    command, source = shipped("drain", {"socket": str(folder / "admin.sock"), "server": "read/db9"})
+    command, source = shipped("drain", {"socket": str(folder / "admin.sock"), "server": "read/db9", "silence": 60})
     words = ["sh", "-c", command.replace("python3", sys.executable, 1)]
     done = subprocess.run(words, input=source, capture_output=True, text=True, check=False)
     assert done.returncode == 1

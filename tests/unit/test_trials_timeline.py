@@ -80,7 +80,7 @@ def test_the_timeline_of_a_failover() -> None:
         (31.0, "returned", "db1 streams as a replica"),
     ]
     assert {phase.key: phase.predicted for phase in phases if phase.predicted} == PREDICTED
-    assert {phase.key for phase in phases} | {"last_write"} == set(KEYS)
+    assert {phase.key for phase in phases} | {"last_write", "moved"} == set(KEYS)
 
 
 def test_what_the_old_primary_still_acknowledges_is_not_the_first_write_of_the_new_one() -> None:
@@ -117,6 +117,23 @@ def test_a_replica_that_is_lost_and_comes_back() -> None:
     ]
     phases = timeline(events[:-1], writes, fault_at=100.0, heal_started=130.0, primary="db1", name="replica-off", targets=["db3"])
     assert phases[-1] == Phase("returned", "db3 is back", None)
+
+
+def test_an_address_that_moves_is_told_by_who_took_it() -> None:
+    took, predicted = log("keepalived", "(entry) Entering MASTER STATE"), {"moved": (1.0, 2.0)}
+    events = seen(
+        *((e.at, e.host, e.what, e.value) for e in BEFORE),
+        (95.0, "proxy2", "log", took),
+        (101.4, "proxy2", "log", log("keepalived", "(entry) Backup received priority 0 advertisement")),
+        (101.5, "proxy2", "log", took),
+        (109.0, "proxy1", "log", took),
+    )
+    given = {"fault_at": 100.0, "heal_started": None, "primary": "db1", "name": "proxy-host-off", "targets": ["proxy1"]}
+    phases = timeline(events, WRITES[:2], predicted=predicted, **given)  # type: ignore[arg-type]
+    assert Phase("moved", "proxy2 has the virtual address", 1.5, (1.0, 2.0)) in phases
+    phases = timeline(BEFORE, WRITES[:2], predicted=predicted, **given)  # type: ignore[arg-type]
+    assert phases[-1] == Phase("moved", "another proxy host has the virtual address", None, (1.0, 2.0))
+    assert "moved" not in {phase.key for phase in timeline(BEFORE, WRITES[:2], **given)}  # type: ignore[arg-type]
 
 
 def test_writes_that_stop_until_healed_though_the_primary_stays() -> None:

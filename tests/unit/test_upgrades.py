@@ -341,6 +341,15 @@ def test_where_it_stops_the_way_back_is_said(monkeypatch: pytest.MonkeyPatch, ca
     )
 
 
+def test_where_nothing_was_installed_no_way_back_is_offered(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would take back what an earlier upgrade has installed."""
+    assert ran(monkeypatch, offered(*PG), stuck=0) == (1, [])
+    told = capsys.readouterr().out
+    assert told.splitlines()[-1] == "the same command goes on" and "--back" not in told
+
+
 def test_a_cluster_that_is_not_well_is_not_upgraded_but_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = views.view(db3=views.database("db3", postgres=None, problems={"postgres": "no answer"}))
     with pytest.raises(ClusterError, match=r"no upgrade now(.|\n)*db3: (.|\n)*`invoke upgrade --back`"):

@@ -23,7 +23,7 @@ from day2.procedures.costs import costs, restarts_pools, the_only
 from day2.procedures.hold import Hold, hold_for, patience_of
 from day2.procedures.packages import look
 from day2.procedures.rolling import component_of
-from day2.procedures.steps import Plan, SwitchOver
+from day2.procedures.steps import FetchPackages, Plan, SwitchOver
 from day2.procedures.upgrade import Work, steps
 from day2.ui.console import EXIT_OK, confirm, console
 from health.finding import Finding
@@ -109,7 +109,9 @@ def upgrade(
         if not outcome.stopped_by:
             outcome.stopped_by = still_old(observe(fleet, cluster), cluster, named)
     code = report(out, outcome, FORMAT, interrupted=interrupted, as_json=as_json)
-    if outcome.stopped_by:
+    if outcome.stopped_by and not has_installed(outcome):
+        out.print("the same command goes on")
+    elif outcome.stopped_by:
         of = sorted({change.component for change in work.changes})
         took_back = GO_BACK.format(f" --component {','.join(of)}" if of else "")
         out.print("the same command goes on" if back else f"the same command goes on; {took_back}", soft_wrap=True)
@@ -172,6 +174,12 @@ def plan(view: ClusterView, cluster: Cluster, seen: tuple[Finding, ...], work: W
     planned = steps(view, cluster, work, hold)
     refuse("upgrade", (text for step in planned if isinstance(step, SwitchOver) for text in lost_with(view, step.to)))
     return planned
+
+
+def has_installed(outcome: Outcome) -> bool:
+    """Whether what has stopped came further than to fetch its packages. Where it did not, the way back would be that of an
+    earlier upgrade."""
+    return bool(outcome.done) or not isinstance(outcome.planned[0], FetchPackages)
 
 
 def still_old(view: ClusterView, cluster: Cluster, named: tuple[Name, ...]) -> str:
