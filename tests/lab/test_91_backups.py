@@ -15,6 +15,7 @@ from keeping import (
     HOST,
     ONLY_WITH_BACKUPS,
     archived,
+    as_keeper,
     in_repository,
     info,
     labels,
@@ -38,6 +39,7 @@ TIMERS = {
     "pgquorum-backup-drill.timer": "Sun 04:00",
 }
 SETTINGS = "group_data/backup.py"
+DAY = 86_400
 # Suites of TLS 1.2, and whether they are to be taken.
 TLS_1_2 = {"ECDHE-ECDSA-AES128-GCM-SHA256": True, "ECDHE-ECDSA-AES256-SHA384": False, "ECDHE-ECDSA-AES128-SHA": False}
 
@@ -287,3 +289,38 @@ def test_a_backup_that_a_power_cut_has_ended_is_told_until_one_is_made(joined: S
     # The primary has a session of the one that was ended, until it finds nobody at the other end of it.
     wait_until(lambda: invoke(joined, "backup", "--type", "full")[0] == 0, "another one is made")
     assert "backups.failed" not in rules(joined)
+
+
+@pytest.mark.long
+def test_so_many_full_backups_are_kept_as_the_settings_say_and_the_archive_from_the_oldest_on(joined: Site) -> None:
+    with joined.deployed_with(SETTINGS, "backup_keep_full = 2"):
+        made = []
+        for _ in range(3):
+            code, out, err = invoke(joined, "backup", "--type", "full")
+            assert code == 0, out + err
+            made.append(labels(joined)[-1])
+        kept_since(joined, made[1:])
+
+
+@pytest.mark.long
+def test_what_it_takes_to_go_back_for_so_many_days_is_kept_where_the_settings_say_days(joined: Site) -> None:
+    """Three full backups, as if the first two had been made three and two days ago. To go back for one day takes the second."""
+    with joined.deployed_with(SETTINGS, "backup_keep_days = 1"):
+        for _ in range(3 - sum(backup["type"] == "full" for backup in info(joined)["backup"])):
+            assert invoke(joined, "backup", "--type", "full")[0] == 0
+        assert invoke(joined, "backup", "--type", "full")[0] == 0
+        *first, second, last = (backup["label"] for backup in info(joined)["backup"] if backup["type"] == "full")
+        with older(joined, dict.fromkeys(first, 3 * DAY) | {second: 2 * DAY}):
+            as_keeper(joined, "expire")
+            kept_since(joined, [second, last])
+
+
+def kept_since(site: Site, fulls: list[str]) -> None:
+    """These full backups are all there are, with what builds on them, and the archive begins where the first of them does."""
+    there = info(site)
+    assert [backup["label"] for backup in there["backup"] if backup["type"] == "full"] == fulls
+    assert {backup["label"].partition("_")[0] for backup in there["backup"]} == {*fulls}
+    begins = next(backup["archive"]["start"] for backup in there["backup"])
+    assert there["archive"][-1]["min"] == begins
+    segments = {path.rpartition("/")[2][:24] for path in in_repository(site, f"archive/{SPEC.name}")}
+    assert min(name for name in segments if re.fullmatch("[0-9A-F]{24}", name)) == begins
