@@ -43,16 +43,17 @@ class Target:
     def options(self) -> list[str]:
         """As pgBackRest takes it."""
         if self.value:
-            asked = [f"--type={self.kind}", f"--target={self.value}", "--target-action=promote"]
-            return [*asked, f"--target-timeline={self.timeline}"]
-        if not self.lsn:
-            return ["--type=default", f"--target-timeline={self.timeline}"]
+            return self._of(self.kind, self.value)
+        if self.lsn:
+            return self._of("lsn", self.lsn)
+        return ["--type=default", f"--target-timeline={self.timeline}"]
+
+    def _of(self, kind: str, value: str) -> list[str]:
         # Exclusive: recovery stops before the first record that begins there. Records that a server has replayed end where
         # the next one begins, so this is what it had when it said pg_last_wal_replay_lsn().
-        return [
-            "--type=lsn", f"--target={self.lsn}", "--target-exclusive", "--target-action=promote",
-            f"--target-timeline={self.timeline}",
-        ]  # fmt: skip
+        exclusive = ["--target-exclusive"] if kind == "lsn" else []
+        end = ["--target-action=promote", f"--target-timeline={self.timeline}"]
+        return [f"--type={kind}", f"--target={value}", *exclusive, *end]
 
 
 @dataclass(frozen=True)

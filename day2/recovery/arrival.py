@@ -9,6 +9,9 @@ from cluster.timelines import lsn
 
 from .plan import Restore
 
+# Of PostgreSQL: a page of the log, and what is at most in front of its first record.
+PAGE_BYTES, HEADER_BYTES = 8192, 40
+
 
 @dataclass(frozen=True)
 class Arrival:
@@ -27,7 +30,7 @@ def astray(restore: Restore, target: Target, arrival: Arrival) -> str | None:
         return f"it is on timeline {arrival.timeline}, and {restore.begins} was to begin"
     if target.time and arrival.last is not None and arrival.last > target.time.timestamp() + 1e-6:
         return f"it has a transaction that was committed {arrival.last - target.time.timestamp():.6f} s after that time"
-    if target.lsn is not None and arrival.fork < target.lsn:
+    if target.lsn is not None and arrival.fork < _ended_by(target.lsn):
         return "it has ended before that position"
     if target.kind != "latest" and not arrival.reason:
         return "its history does not say that it stopped there"
@@ -40,6 +43,12 @@ def astray(restore: Restore, target: Target, arrival: Arrival) -> str | None:
                 f" `invoke restore --to latest --timeline {restore.timeline}` takes what there is"
             )
     return None
+
+
+def _ended_by(lsn: int) -> int:
+    """Where the record before a position ends at the least: where that is the first on its page, at the page's beginning."""
+    into = lsn % PAGE_BYTES
+    return lsn - into if into <= HEADER_BYTES else lsn
 
 
 def outrun(restore: Restore) -> str | None:

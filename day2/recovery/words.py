@@ -23,7 +23,9 @@ def reading(restore: Restore) -> str:
 
 def settings(cluster: Cluster, wanted: Mapping[str, Any], restore: Restore) -> dict[str, Any]:
     """PostgreSQL's for the recovery. `wanted`: the cluster's parameters as they are in etcd."""
-    sought = {"recovery_target_inclusive": "on", f"recovery_target_{restore.kind}": restore.value} if restore.value else {}
+    # A position lies between two records: what begins there is after it, such as the commit of what was open then.
+    inclusive = "off" if restore.kind == "lsn" else "on"
+    sought = {"recovery_target_inclusive": inclusive, f"recovery_target_{restore.kind}": restore.value} if restore.value else {}
     return {
         **postgres_parameters(cluster),
         **wanted,

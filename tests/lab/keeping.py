@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -17,6 +19,42 @@ SCRATCH, PORT = "/var/lib/postgresql/scratch", 5999
 ONLY_WITH_BACKUPS = pytest.mark.skipif(
     KEEPER is None or "bookworm" in SPEC.suites, reason="no host for backups, or of a release whose pgBackRest is too old"
 )
+
+
+# Makes the backups $2 (seconds by label) of the stanza $1 older, by what pgBackRest has noted of when they began and ended. The
+# sum over its file is made anew, and seen to be the right one of what was there; it is encrypted as pgBackRest does it.
+MAKE_OLDER = r"""
+import hashlib, json, os, re, subprocess, sys
+stanza, seconds = sys.argv[1], json.loads(sys.argv[2])
+secret = re.search("(?m)^repo1-cipher-pass=(.*)$", open("/etc/pgbackrest/conf.d/cipher.conf").read())[1]
+
+def total(lines):
+    text = "{"
+    for n, line in enumerate(lines):
+        key, _, value = line.partition("=")
+        if line.startswith("["):
+            text += ("}," if n else "") + json.dumps(line[1:-1]) + ":{"
+        else:
+            text += ("" if text.endswith("{") else ",") + json.dumps(key) + ":" + value
+    return hashlib.sha1((text + "}}").encode()).hexdigest()
+
+for name in ("backup.info", "backup.info.copy"):
+    get = ["pgbackrest", "--stanza=" + stanza, "--repo=1", "repo-get", f"backup/{stanza}/{name}"]
+    *lines, mark, sum = filter(None, subprocess.run(get, check=True, capture_output=True, text=True).stdout.splitlines())
+    assert mark == "[backrest]" and sum == 'backrest-checksum="' + total(lines) + '"', (name, mark, sum, lines)
+    for n, line in enumerate(lines):
+        label, _, value = line.partition("=")
+        if label in seconds:
+            about = json.loads(value)
+            for key in ("backup-timestamp-start", "backup-timestamp-stop"):
+                about[key] -= seconds[label]
+            lines[n] = label + "=" + json.dumps(about, separators=(",", ":"))
+    text = "".join(("\n" if n and line.startswith("[") else "") + line + "\n" for n, line in enumerate(lines))
+    text += "\n[backrest]\nbackrest-checksum=\"" + total(lines) + "\"\n"
+    file = f"/var/lib/pgbackrest/backup/{stanza}/{name}"
+    put = ["openssl", "enc", "-aes-256-cbc", "-md", "sha1", "-pass", "env:SECRET", "-out", file]
+    subprocess.run(put, check=True, input=text.encode(), stderr=subprocess.PIPE, env={**os.environ, "SECRET": secret})
+"""
 
 
 def write_settings(site: Site, **repositories: dict[str, Any]) -> None:
@@ -38,6 +76,39 @@ def info(site: Site) -> dict[str, Any]:
 
 def labels(site: Site) -> list[str]:
     return [backup["label"] for backup in info(site)["backup"]]
+
+
+def in_repository(site: Site, below: str) -> list[str]:
+    """The paths of the files in the repository below a directory of it."""
+    said: dict[str, dict[str, Any]] = json.loads(as_keeper(site, f"--repo=1 --recurse --output=json repo-ls {below}"))
+    return [path for path, about in said.items() if about["type"] == "file"]
+
+
+def manifest(site: Site, label: str) -> dict[str, dict[str, Any]]:
+    """What pgBackRest has noted of a backup: by section, what there is of each key."""
+    found: dict[str, dict[str, Any]] = {}
+    for line in as_keeper(site, f"--repo=1 repo-get backup/{SPEC.name}/{label}/backup.manifest").splitlines():
+        if line.startswith("["):
+            found[section := line[1:-1]] = {}
+        elif line:
+            key, value = line.rsplit("={", 1) if "={" in line else line.split("=", 1)
+            found[section][key] = json.loads(f"{{{value}" if "={" in line else value)
+    return found
+
+
+@contextmanager
+def older(site: Site, seconds: dict[str, int]) -> Iterator[None]:
+    """Backups, by their labels, that were made so many seconds before they were. None is being made meanwhile."""
+
+    def make(by: dict[str, int]) -> None:
+        words = f"runuser -u pgbackrest -- python3 - {SPEC.name} '{json.dumps(by)}'"
+        site.on(HOST, words, stdin=MAKE_OLDER)
+
+    make(seconds)
+    try:
+        yield
+    finally:
+        make({label: -by for label, by in seconds.items()})
 
 
 def archived(site: Site) -> str:

@@ -181,6 +181,33 @@ def test_a_mark_is_found_on_the_timeline_that_the_restores_have_left(joined: Sit
 
 
 @pytest.mark.long
+def test_a_position_is_gone_back_to_and_the_way_back_leads_to_all_there_was(joined: Site) -> None:
+    """A transaction that was open at that position, and is committed by the very next record, is none of what was there. By the
+    timeline that is named in the end it is there again, and nothing of what was written in between (the runbook's page After a
+    restore)."""
+    forget_old_data(joined)
+    old, found = timeline(joined), "select string_agg(n::text, ' ' order by n) from positions"
+    with joined.connect(5000) as app:
+        app.execute("drop table if exists positions")
+        app.execute("create table positions (n int)")
+        app.execute("insert into positions values (1)")
+        with app.transaction():
+            app.execute("insert into positions values (2)")
+            ((position,),) = app.execute("select pg_current_wal_insert_lsn()::text").fetchall()
+    out = restored(joined, "--to", position)
+    assert f"`invoke restore --to latest --timeline {old}` goes back to where it was before" in out, out
+    for host in DATABASES:
+        wait_until(lambda host=host: joined.psql(host, found, "app") == "1", f"{host} has the one row")  # type: ignore[misc]
+    joined.psql(joined.leader(), "insert into positions values (3)", "app")
+    forget_old_data(joined)
+    restored(joined, "--to", "latest", "--timeline", str(old))
+    for host in DATABASES:
+        wait_until(lambda host=host: joined.psql(host, found, "app") == "1 2", f"{host} has both rows")  # type: ignore[misc]
+    joined.psql(joined.leader(), "drop table positions", "app")
+    assert invoke(joined, "verify")[0] == 0
+
+
+@pytest.mark.long
 def test_a_switchover_and_a_failover_go_on_after_it(joined: Site) -> None:
     """The promotion gate, and what it has noted, are of the new course."""
     joined.psql(joined.leader(), "insert into orders values (4)")

@@ -32,6 +32,8 @@ TIME = "2026-11-29 07:00:00.000000+00"
 def test_a_copy_goes_to_a_moment_a_place_in_the_log_or_its_end() -> None:
     at = Target(timeline="3", kind="time", value=TIME).options()
     assert at == ["--type=time", f"--target={TIME}", "--target-action=promote", "--target-timeline=3"]
+    position = Target(timeline="3", kind="lsn", value="0/9").options()
+    assert {"--type=lsn", "--target=0/9", "--target-exclusive"} <= {*position} and "--target-exclusive" not in at
     assert Target(timeline="3", kind="latest").options() == ["--type=default", "--target-timeline=3"]
 
 

@@ -46,7 +46,7 @@ from day2.recovery.plan import (
     steps,
 )
 from day2.recovery.way_back import WayBack, ways_back
-from day2.recovery.words import arrived
+from day2.recovery.words import arrived, settings
 from health.backup_states import Backup, BackupRun, Repository
 from health.rules import findings
 from health.view import ClusterView
@@ -396,12 +396,21 @@ def test_what_can_not_be_called_off_is_told(monkeypatch: pytest.MonkeyPatch, cap
         (TIME, Arrival(4, 5, "before 2026", 0.0), None),  # a try before that has begun 3
         (TIME, Arrival(2, 5, "before 2026", 0.0), "it is on timeline 2, and 3 was to begin"),
         (TIME, Arrival(3, 5, "", 0.0), "its history does not say that it stopped there"),
-        (parse_target("0/5"), Arrival(3, 4, "after LSN", 0.0), "it has ended before that position"),
+        (parse_target("0/5006000"), Arrival(3, 0x5005FF8, "before LSN", 0.0), "it has ended before that position"),
+        (parse_target("0/5006100"), Arrival(3, 0x5006000, "before LSN", 0.0), "it has ended before that position"),
+        (parse_target("0/5006018"), Arrival(3, 0x5006000, "before LSN", 0.0), None),  # the first record on its page
         (parse_target("latest"), Arrival(3, 4, "", 0.0), None),
     ],
 )
 def test_the_server_has_to_be_where_it_was_sent(target: Target, arrival: Arrival, why: str | None) -> None:
     assert astray(made(), target, arrival) == why
+
+
+@pytest.mark.parametrize(("kind", "inclusive"), [("time", "on"), ("name", "on"), ("lsn", "off")])
+def test_of_a_position_what_begins_there_is_not_restored(kind: Any, inclusive: str) -> None:
+    """Such as the commit of a transaction that was open then."""
+    told = settings(SHOP, {}, made(kind=kind, value="0/5006000"))
+    assert (told["recovery_target_inclusive"], told[f"recovery_target_{kind}"]) == (inclusive, "0/5006000")
 
 
 LATEST = parse_target("latest")
