@@ -57,8 +57,7 @@ CLUSTERS = {
     "test_90": "deploys",
     "test_91": "seventeen",
     "test_95": "seventeen",
-    "test_96": "faults",
-    "test_97": "proof",
+    "test_96": "proof",
     "test_98": "faults",
 }
 # Which process begins with which, and so on what kind of lab they run (KINDS and ODD_ONE of tests/lab). The lab's
