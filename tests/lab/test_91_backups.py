@@ -162,7 +162,7 @@ def asked(user: str, host: str, shown: str) -> str:
     return f"runuser -u {user} -- pgbackrest {own} --stanza={SPEC.name} {there} repo-ls"
 
 
-@pytest.mark.parametrize("host", [HOST, DATABASES[1]])
+@pytest.mark.parametrize("host", [HOST, DATABASES[1]], ids=["the keeper", "a database host"])
 @pytest.mark.parametrize("who", ["without a certificate", "of another authority", "with another name"])
 def test_a_stranger_is_told_nothing_by_pgbackrest_but_its_version(joined: Site, who: str, host: str) -> None:
     """He comes from a host from which the packet filter lets him through, and shows what none of the hosts shows that pgBackRest
