@@ -110,7 +110,7 @@ def test_a_full_and_an_incremental_backup_are_made_and_listed(joined: Site) -> N
     assert code == 0 and document["format"] == "pgquorum backups 1"
     assert [row["label"] for row in document["backups"]] == labels(joined)
     assert document["archive"]["last"] == archived(joined)
-    now = int(joined.on(HOST, "date +%s"))
+    now = float(joined.on(HOST, "date +%s.%N"))
     for row, backup in zip(document["backups"], info(joined)["backup"], strict=True):
         assert (row["wal_first"], row["wal_last"]) == (backup["archive"]["start"], backup["archive"]["stop"])
         assert (row["size"], row["stored"]) == (backup["info"]["size"], backup["info"]["repository"]["delta"])
