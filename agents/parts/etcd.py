@@ -73,7 +73,7 @@ def process(reads: list[str]) -> dict[str, Any]:
     variables = Path(f"/proc/{shown['MainPID']}/environ").read_text(errors="replace").split("\0")
     return {
         "compaction": dict(v.partition("=")[::2] for v in variables).get("ETCD_AUTO_COMPACTION_RETENTION", ""),
-        "outdated": any(Path(file).stat().st_mtime > started.timestamp() for file in reads),
+        "outdated": any(file.stat().st_mtime > started.timestamp() for file in map(Path, reads) if file.exists()),
     }
 
 

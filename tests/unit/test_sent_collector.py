@@ -76,7 +76,7 @@ def test_what_etcd_says_of_the_cluster(tmp_path: Path) -> None:
     ]
     read = tmp_path / "etcd.conf"
     read.touch()
-    spec = {"prefix": "/service/shop/", "ours": "/pgquorum/shop/", "reads": [str(read)]}
+    spec = {"prefix": "/service/shop/", "ours": "/pgquorum/shop/", "reads": [str(read), str(tmp_path / "gone")]}
     shown = f"MainPID={os.getpid()}\nExecMainStartTimestamp=Mon 2026-11-30 12:00:00.000000 UTC"
     os.utime(read, (0, 0))
     with serving(tmp_path, *((200, json.dumps(answer)) for answer in answers), (504, "no quorum")) as server:

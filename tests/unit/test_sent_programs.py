@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -71,17 +72,25 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.mark.parametrize("gone", [False, True])
-def test_a_server_is_drained_for_as_long_as_somebody_is_there(folder: Path, gone: bool) -> None:
-    asked = admin_socket(folder / "admin.sock", b"\n", b"\n")
-    command, source = shipped("drain", {"socket": str(folder / "admin.sock"), "server": "read/db1", "silence": 60})
+@contextmanager
+def draining(folder: Path, silence: int) -> Iterator[subprocess.Popen[str]]:
+    """The program that drains a server, once it has said that it does."""
+    command, source = shipped("drain", {"socket": str(folder / "admin.sock"), "server": "read/db1", "silence": silence})
     words = ["sh", "-c", command.replace("python3", sys.executable, 1)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as there:
         assert there.stdin and there.stdout
         there.stdin.write(source)
         there.stdin.flush()
         assert there.stdout.readline() == "drained\n"
+        yield there
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_server_is_drained_for_as_long_as_somebody_is_there(folder: Path, gone: bool) -> None:
+    asked = admin_socket(folder / "admin.sock", b"\n", b"\n")
+    with draining(folder, silence=60) as there:
         assert asked == ["set server read/db1 state drain"]
+        assert there.stdin and there.stdout
         there.stdin.write("\n\n")
         if gone:
             there.stdout.close()
@@ -93,13 +102,7 @@ def test_a_server_is_drained_for_as_long_as_somebody_is_there(folder: Path, gone
 def test_a_server_is_drained_no_longer_when_nobody_says_anything(folder: Path) -> None:
     """Its input has no end: whoever was there is gone without a word."""
     asked = admin_socket(folder / "admin.sock", b"\n", b"\n")
-    command, source = shipped("drain", {"socket": str(folder / "admin.sock"), "server": "read/db1", "silence": 1})
-    words = ["sh", "-c", command.replace("python3", sys.executable, 1)]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as there:
-        assert there.stdin and there.stdout
-        there.stdin.write(source)
-        there.stdin.flush()
-        assert there.stdout.readline() == "drained\n"
+    with draining(folder, silence=1) as there:
         assert there.wait(20) == 0
     assert asked[1:] == ["set server read/db1 state ready"]
 
