@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,14 +23,21 @@ ROUNDS = int(os.environ.get("GUARD_ROUNDS") or 5)
 YOUNG_SECONDS = 62
 TLS = "/etc/patroni/tls"
 KNOWN = f"--cacert {TLS}/etcd-ca.crt --cert {TLS}/etcd-client.crt --key {TLS}/etcd-client.key"
-PHASES = ("key_gone", "new_leader", "promoted", "routed", "first_write")
+WAYS = ("without", "with")
+PHASES = {
+    "key_gone": "key gone",
+    "new_leader": "new leader",
+    "promoted": "promoted",
+    "routed": "routed",
+    "first_write": "first write",
+}
 
 
 def main(rounds: int = ROUNDS) -> None:
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     with rig.blank_lab() as lab:
         rig.deploy()
-        for way in ("without", "with"):
+        for way in WAYS:
             if way == "with":
                 rig.add_settings("all", "fast_failover = True\n")
                 rig.deploy()
@@ -40,22 +48,26 @@ def main(rounds: int = ROUNDS) -> None:
                     trial = _trial(fault)
                     print(f"{number + 1} {fault:21} {way:8} {trial['outage']:.2f} s", file=sys.stderr, flush=True)
                     found.setdefault((fault, way), []).append(trial)
+    print(_side_by_side(found))
     for fault in FAULTS:
         medians = {}
-        for way in ("without", "with"):
+        for way in WAYS:
             seconds = sorted(trial["outage"] for trial in found[fault, way])
             lost = sum(trial["writes"]["lost"]["count"] for trial in found[fault, way])
             medians[way] = statistics.median(seconds)
             print(f"{fault:21} {way:8} {' '.join(f'{s:.2f}' for s in seconds)}   median {medians[way]:.2f} s; lost: {lost}")
-            print(f"{'':30} {_phases(found[fault, way])}")
         print(f"{fault:21} ratio {medians['with'] / medians['without']:.2f}")
 
 
-def _phases(trials: list[dict[str, Any]]) -> str:
-    """The median moment of each phase, in seconds after the fault."""
-    at = [{step["key"]: step["seconds"] for step in trial["timeline"]} for trial in trials]
-    told = ((phase, [one[phase] for one in at if one.get(phase) is not None]) for phase in PHASES)
-    return ", ".join(f"{phase} {statistics.median(moments):.2f}" for phase, moments in told if moments)
+def _side_by_side(found: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
+    """A line for each fault without guards, and one with them below it: the median moment of each phase."""
+    lines = [f"{'seconds after the fault':30} {' '.join(f'{PHASES[phase]:>12}' for phase in PHASES)}"]
+    for fault, way in product(FAULTS, WAYS):
+        trials = [{step["key"]: step["seconds"] for step in trial["timeline"]} for trial in found[fault, way]]
+        moments = ([one[phase] for one in trials if one.get(phase) is not None] for phase in PHASES)
+        medians = (f"{statistics.median(seen):.2f}" if seen else "" for seen in moments)
+        lines.append(f"{fault:21} {way:8} {' '.join(f'{median:>12}' for median in medians)}")
+    return "\n".join(lines)
 
 
 def _trial(fault: str) -> dict[str, Any]:
