@@ -21,7 +21,7 @@ from day2.hosts.ssh import Fleet
 from health.rules import findings
 from health.view import ClusterView
 
-from .arrival import Arrival, astray
+from .arrival import Arrival, missed_target
 from .logs import Log, ends, lacking, log_of
 from .notes import LAST, NOTE, etcd, key, notes
 from .plan import Restore, awaited, furthest_of, read_by
@@ -211,7 +211,7 @@ class RestoreActions:
                 self._tell(line)
             self._interrupts.sleep(LOOK_SECONDS)
         arrival = arrived(server)
-        if wrong := astray(restore, target, arrival):
+        if wrong := missed_target(restore, target, arrival):
             raise ClusterError(f"{host}: PostgreSQL is not where it should be: {wrong}")
         self._do("finish", [host], seconds=STOP_SECONDS)
         return arrival

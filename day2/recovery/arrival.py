@@ -24,7 +24,7 @@ class Arrival:
     last: float | None
 
 
-def astray(restore: Restore, target: Target, arrival: Arrival) -> str | None:
+def missed_target(restore: Restore, target: Target, arrival: Arrival) -> str | None:
     """Why the server is not where it should be; None when it is."""
     if arrival.timeline < restore.begins:  # later, where an earlier try has begun that one
         return f"it is on timeline {arrival.timeline}, and {restore.begins} was to begin"

@@ -182,7 +182,7 @@ def newest(unfinished: Restore | None) -> int | None:
     return max((unfinished.before, *unfinished.ends[:1])) if unfinished and not may_lead(unfinished) else None
 
 
-def instead(unfinished: Restore, new: Restore) -> Restore:
+def replanned(unfinished: Restore, new: Restore) -> Restore:
     """The new one in place of one that was not finished: the old data is where that has put it, and what it has restored is
     thrown away."""
     kept = replace(new, id=unfinished.id, keep=unfinished.keep, live=unfinished.live, began=unfinished.began)

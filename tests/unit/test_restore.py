@@ -23,7 +23,7 @@ from cluster.topology import Cluster
 from day2.commands.backups.outcome import GOES_ON
 from day2.recovery import steps as recovery_steps
 from day2.recovery.actions import RestoreActions
-from day2.recovery.arrival import Arrival, astray
+from day2.recovery.arrival import Arrival, missed_target
 from day2.recovery.executor import call_off, carry_out
 from day2.recovery.logs import Log, ends
 from day2.recovery.obstacles import Surveyed, objections, reachable, surveyed
@@ -34,7 +34,6 @@ from day2.recovery.plan import (
     fetching,
     final,
     furthest_of,
-    instead,
     left,
     marks,
     may_lead,
@@ -42,6 +41,7 @@ from day2.recovery.plan import (
     place,
     planned,
     read,
+    replanned,
     spent,
     steps,
 )
@@ -276,10 +276,10 @@ def test_what_a_restore_has_come_to_is_noted_in_etcd_and_on_the_hosts_that_it_ho
 def test_another_target_in_place_of_one_that_was_not_finished_never_touches_the_old_data_again() -> None:
     unfinished = made(done=11, host="db2")
     latest = made(id="another", to="latest", kind="latest", value="", label="other", live=False)
-    going = instead(unfinished, latest)
+    going = replanned(unfinished, latest)
     assert (going.to, going.label, going.host, going.id) == ("latest", "other", "db2", unfinished.id)
     assert str(left(going)[0]) == "restore backup other of repository local on db2"
-    early = instead(replace(unfinished, done=3), latest)
+    early = replanned(replace(unfinished, done=3), latest)
     assert str(left(early)[0]) == str(left(replace(unfinished, done=3))[0])
 
 
@@ -337,8 +337,8 @@ def test_a_number_is_passed_over_only_where_the_restored_server_may_have_begun_i
     assert [passing(made(done=done)) for done in (0, 5, 9, 10)] == [[], [], [], [3]]
     # Another target in its place has not got so far again; what the first one may have begun is begun.
     other = made(id="another", to="latest", kind="latest", value="", begins=4, live=False)
-    assert passing(instead(made(done=10), other)) == [3] and passing(instead(made(done=9), other)) == []
-    assert passing(replace(instead(made(done=10), other), done=10)) == [4]
+    assert passing(replanned(made(done=10), other)) == [3] and passing(replanned(made(done=9), other)) == []
+    assert passing(replace(replanned(made(done=10), other), done=10)) == [4]
 
 
 @pytest.mark.parametrize(("noted", "put"), [(None, True), (2, True), (3, False), (5, False)])
@@ -366,8 +366,8 @@ def test_where_the_old_data_is_not_kept_calling_off_has_only_the_host_copied_ane
 def test_another_target_does_not_make_one_free_again_that_could_not_be_called_off_any_more() -> None:
     latest = made(id="another", to="latest", kind="latest", value="", label="other", live=False)
     for unfinished in (made(done=11), discarding(done=10)):
-        assert final(unfinished) and final(instead(unfinished, latest)) == final(unfinished)
-    assert final(instead(made(done=10), latest)) is None
+        assert final(unfinished) and final(replanned(unfinished, latest)) == final(unfinished)
+    assert final(replanned(made(done=10), latest)) is None
 
 
 def test_what_can_not_be_called_off_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -403,7 +403,7 @@ def test_what_can_not_be_called_off_is_told(monkeypatch: pytest.MonkeyPatch, cap
     ],
 )
 def test_the_server_has_to_be_where_it_was_sent(target: Target, arrival: Arrival, why: str | None) -> None:
-    assert astray(made(), target, arrival) == why
+    assert missed_target(made(), target, arrival) == why
 
 
 @pytest.mark.parametrize(("kind", "inclusive"), [("time", "on"), ("name", "on"), ("lsn", "off")])
@@ -428,13 +428,13 @@ LATEST = parse_target("latest")
 )
 def test_all_there_is_was_read_or_more_was_not_asked_for(differs: dict[str, Any], fork: int, timeline: int) -> None:
     going = made(**{"whole": True, "ends": (2, 0x5000028), "timeline": timeline} | differs)
-    assert astray(going, LATEST, Arrival(3, fork, "", 0.0)) is None
+    assert missed_target(going, LATEST, Arrival(3, fork, "", 0.0)) is None
 
 
 @pytest.mark.parametrize("ends", [(2, 0x5000028), (3, 1)])
 def test_a_recovery_that_ended_before_the_hosts_log_is_not_the_latest(ends: tuple[int, ...]) -> None:
     """PostgreSQL ends without a word at the first file that is missing."""
-    why = astray(made(whole=True, ends=ends), LATEST, Arrival(3, 0x5000028, "", 0.0))
+    why = missed_target(made(whole=True, ends=ends), LATEST, Arrival(3, 0x5000028, "", 0.0))
     assert why and why.startswith("it has ended at 0/5000028, and hosts had more, beyond 0/")
     assert "`invoke restore --to latest --timeline 2` takes what there is" in why
 
@@ -476,7 +476,7 @@ def test_what_a_leader_that_crashed_has_marked_for_nobody_is_archived_too(monkey
 def test_a_transaction_from_after_the_time_is_one_too_many() -> None:
     assert TIME.time
     late = Arrival(3, 5, "before", TIME.time.timestamp() + 0.5)
-    assert astray(made(), TIME, late) == "it has a transaction that was committed 0.500000 s after that time"
+    assert missed_target(made(), TIME, late) == "it has a transaction that was committed 0.500000 s after that time"
 
 
 def test_where_a_server_has_arrived_is_read_from_its_history() -> None:

@@ -26,7 +26,6 @@ from day2.recovery.obstacles import Surveyed, objections, reachable, surveyed, u
 from day2.recovery.plan import (
     Restore,
     fetching,
-    instead,
     left,
     marks,
     may_lead,
@@ -36,6 +35,7 @@ from day2.recovery.plan import (
     place,
     planned,
     read,
+    replanned,
 )  # fmt: skip
 from day2.recovery.way_back import WayBack, leading, ways_back
 from day2.ui.console import EXIT_OK, confirm, console
@@ -195,7 +195,7 @@ def prepared(
     )  # fmt: skip
     made = replace(made, ways=() if asked.as_of else leading(found.archive, before))
     if unfinished and not may_lead(unfinished):
-        return instead(unfinished, made), logs
+        return replanned(unfinished, made), logs
     surveys: dict[str, Surveyed] = {name: surveyed(said) for name, said in actions.survey().items()}
     refuse(list(objections(view, cluster, surveys, base, host, keep=made.keep)))
     return made, logs
