@@ -325,22 +325,29 @@ def test_what_a_users_program_calls_itself_commands_no_terminal(site: Site) -> N
     assert site.changes() == 0
 
 
-def test_what_a_stranger_calls_itself_stands_in_a_report_as_it_is(site: Site, tmp_path: Path) -> None:
+def test_what_guests_write_stands_in_a_report_as_it_is_and_what_strangers_do_is_no_sign_of_anything(
+    site: Site, tmp_path: Path
+) -> None:
     """Lines of PostgreSQL's are among those that tell how a failure went: as text, as a page and at a terminal."""
-    name = f"{EVIL}<script>alert(1)</script> PANIC: "
 
     def knock() -> None:
         with suppress(psycopg.OperationalError):
-            site.connect(5000, user=name, password="x").close()
+            site.connect(5000, user=f"{EVIL}FORGED PANIC:  promoted self to leader", password="x").close()
+        time.sleep(0.5)
+
+    def fail() -> None:
+        with site.connect(5000) as app, suppress(psycopg.errors.RaiseException):
+            app.execute(f"do $$ begin raise exception e'{EVIL}<script>alert(1)</script> No space left on device'; end $$")
         time.sleep(0.5)
 
     words = f"failover-test --yes --fault patroni-kill --writers 2 --rate 20 --report {tmp_path}"
-    with Traffic(knock):
+    with Traffic(knock, fail):
         said = on_a_terminal(site, f"invoke {words}")
     texts = {file.name: file.read_text(encoding="utf-8") for file in tmp_path.iterdir()}
     assert set(texts) == {"report.json", "report.txt", "report.html"}
     for form, text in (texts | {"the terminal": said}).items():
         assert not [code for code in CODES if code in text], form
+        assert "FORGED" not in text, form
     for form in ("report.json", "report.html"):
         assert "PWNED" in texts[form], form
     assert "<script>alert" not in texts["report.html"]
