@@ -298,26 +298,27 @@ def test_names_within_postgresql_command_no_terminal(site: Site) -> None:
                 site.psql(site.leader(), statement)
 
 
-# A process that calls itself so, and listens on the port $1.
-LISTENS = f"""
+# Calls itself so, and listens on the port $1.
+LISTENS = """
 import socket, sys, time
 with open("/proc/self/comm", "w") as name:
-    name.write({EVIL!r})
+    name.write({!r})
 taken = socket.create_server(("", int(sys.argv[1])))
 time.sleep(600)
 """
 
 
-def test_what_a_users_program_calls_itself_commands_no_terminal(site: Site) -> None:
+@pytest.mark.parametrize(("name", "shown"), [(EVIL, "PWNED"), ("pid=1,", "pid=1,")], ids=["escapes", "another's number"])
+def test_what_a_users_program_calls_itself_commands_no_terminal(site: Site, name: str, shown: str) -> None:
     """It is named because it has a port that the settings want: by what a deploy, a rehearsal of it and a preflight refuse."""
     port = 7777
-    running = site.watch(PROXY, f"exec runuser -u nobody -- timeout 600 python3 - {port}", LISTENS)
+    running = site.watch(PROXY, f"exec runuser -u nobody -- timeout 600 python3 - {port}", LISTENS.format(name))
     try:
         wait_until(lambda: site.on(PROXY, f"ss -Hltn 'sport = :{port}'"), "it listens")
         with site.edited("group_data/haproxy.py", f"haproxy_stats_port = {port}"):
             for command in ("invoke preflight", f"pyinfra {INVENTORY} deploy.py --dry", f"pyinfra {INVENTORY} deploy.py -y"):
                 said = on_a_terminal(site, command, succeeds=False)
-                assert "PWNED" in said, said
+                assert shown in said, said
                 assert not [code for code in CODES if code in said], said
     finally:
         site.on(PROXY, f"kill $(pgrep -f '[p]ython3 - {port}')")
