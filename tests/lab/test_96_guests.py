@@ -79,6 +79,9 @@ def test_what_is_kept_of_the_log_for_a_replica_that_is_away_has_a_limit(site: Si
     bound, most = "'max_slot_wal_keep_size': '192MB', 'max_wal_size': '256MB'", 1000  # MB: half as much as is written
     leader, away = site.leader(), site.replicas()[0]
     size = f"du -sLm {site.cluster.postgres.data_directory}/pg_wal | cut -f 1"
+    follows = (
+        "select count(*) from pg_stat_replication where pg_wal_lsn_diff(pg_current_wal_flush_lsn(), flush_lsn) < 16 * 1024 * 1024"
+    )
     with site.deployed_with("group_data/postgres.py", f"postgres_parameters |= {{{bound}}}"):
         wait_until(lambda: site.psql(leader, "show max_slot_wal_keep_size") == "192MB", "the limit is in force")
         site.on(away, "systemctl stop patroni")
@@ -90,6 +93,7 @@ def test_what_is_kept_of_the_log_for_a_replica_that_is_away_has_a_limit(site: Si
                     app.execute("select sum(length(pg_logical_emit_message(false, 'x', repeat('x', 10000000))::text))"
                                 " from generate_series(1, 10)")  # fmt: skip
                     sizes.append(int(site.on(leader, size)))
+                    wait_until(lambda: site.psql(leader, follows) == "1", "the other replica has it")
             print(f"MB of the log while 2,000 were written: {sizes}")
             assert max(sizes) < most
             wait_until(lambda: told(site, "slots.lost"), "what the replica needs now is told")

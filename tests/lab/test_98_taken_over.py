@@ -251,6 +251,11 @@ NAMED = {
 KILLS = (processes.PostgresKill.script, processes.PostgresStop.script)
 
 
+def running(listed: str) -> list[str]:
+    """The processes that ps lists with their states and that have not been stopped."""
+    return [line.split()[0] for line in listed.splitlines() if not line.split()[1].startswith("T")]
+
+
 @pytest.mark.parametrize("named", [*NAMED, "a pipe"])
 def test_no_fault_signals_what_only_the_pid_file_says(site: Site, named: str) -> None:
     """That file is the service user's to write; the faults that stop or kill PostgreSQL are root's."""
@@ -262,14 +267,14 @@ def test_no_fault_signals_what_only_the_pid_file_says(site: Site, named: str) ->
         f"runuser -u postgres -- mkdir {PLACE}; systemd-run -q --unit=roots -p WorkingDirectory={PLACE} sleep 600;"
         f" systemd-run -q --unit=theirs -p User=postgres -p WorkingDirectory=/ sleep 600; {write}; chown postgres: {file}",
     )
-    states = "for unit in roots theirs patroni; do ps -o pid=,stat= -p $(systemctl show -P MainPID $unit) | tr -d '<Nsl+'; done"
+    states = "for unit in roots theirs patroni; do ps -o pid=,stat= -p $(systemctl show -P MainPID $unit); done"
     try:
-        before = site.on(host, states)
+        before = running(site.on(host, states))
         for script in KILLS:
             injected = HostScript(script, values={"data": PLACE}).injection
             done = site.lab.run(host, "timeout", "20", "sh", "-s", input=injected)
             assert done.returncode == 1 and "names no PostgreSQL that runs on it" in done.stderr, done
-        assert site.on(host, states) == before
+        assert running(site.on(host, states)) == before and len(before) == 3
     finally:
         site.on(host, f"systemctl stop roots theirs; systemctl reset-failed roots theirs 2>/dev/null; rm -rf {PLACE}")
     assert site.healthy()
