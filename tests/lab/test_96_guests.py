@@ -315,11 +315,11 @@ time.sleep(600)
 @pytest.mark.parametrize(("name", "shown"), [(EVIL, "PWNED"), ("pid=1,", "pid=1,")], ids=["escapes", "another's number"])
 def test_what_a_users_program_calls_itself_commands_no_terminal(site: Site, name: str, shown: str) -> None:
     """It is named because it has a port that the settings want: by what a deploy, a rehearsal of it and a preflight refuse."""
-    port = 7777
+    port = 6432
     running = site.watch(PROXY, f"exec runuser -u nobody -- timeout 600 python3 - {port}", LISTENS.format(name))
     try:
         wait_until(lambda: site.on(PROXY, f"ss -Hltn 'sport = :{port}'"), "it listens")
-        with site.edited("group_data/haproxy.py", f"haproxy_stats_port = {port}"):
+        with site.edited("group_data/haproxy.py", "pooling = True"):
             for command in ("invoke preflight", f"pyinfra {INVENTORY} deploy.py --dry", f"pyinfra {INVENTORY} deploy.py -y"):
                 said = on_a_terminal(site, command, succeeds=False)
                 assert shown in said, said
