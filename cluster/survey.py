@@ -131,7 +131,7 @@ command -v systemd-analyze >/dev/null && {{
 }}
 ss -Hltnp 2>/dev/null | while read -r _ _ _ local _ users; do
   port=${{local##*:}}; case " {ports} " in *" $port "*) ;; *) continue ;; esac
-  pid=${{users#*pid=}}; pid=/proc/${{pid%%[!0-9]*}}
+  pid=${{users##*pid=}}; pid=/proc/${{pid%%[!0-9]*}}  # the last one: what is before it a program may be called
   echo "listener $port $(sed -n 's,^0::.*/,,p' $pid/cgroup 2>/dev/null) $(tr -dc '[:print:]' 2>/dev/null <$pid/comm)"
 done
 case "$(ip -o address show 2>/dev/null)" in {proxies})

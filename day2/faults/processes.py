@@ -16,7 +16,7 @@ PATRONI = """patroni=$(systemctl show --property MainPID --value patroni.service
 if [ "$patroni" = 0 ]; then echo "Patroni does not run" >&2; exit 1; fi
 """
 # The pid file is written by PostgreSQL's user, this is root's: only a process of that user's that runs on the data is meant.
-POSTMASTER = """postmaster=$([ -f "$data/postmaster.pid" ] && head -n 1 "$data/postmaster.pid")
+POSTMASTER = """postmaster=$([ -f "$data/postmaster.pid" ] && head -n 1 "$data/postmaster.pid" || true)
 if [ "$(readlink "/proc/$postmaster/cwd")" != "$(readlink -f "$data")" ] || [ "$(stat -c %U "/proc/$postmaster")" != postgres ]
 then echo "$data/postmaster.pid names no PostgreSQL that runs on it" >&2; exit 1; fi
 """

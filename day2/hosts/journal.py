@@ -64,14 +64,18 @@ PROGRESS = {
     "pgbackrest": SYSTEMD,
 }
 # Patroni says this in every round.
-EVERY_ROUND = r"^(?!.*no action\. I am)"
+EVERY_ROUND = r"(?!.*no action\. I am)"
+# What a client's session has PostgreSQL write begins with the client (`%r` in log_line_prefix), and is in the client's own words:
+# a user who nobody knows may be called "promoted self to leader". But for these, which end the server.
+OF_A_SESSION = r"(?!(?:\[local\]|\S+\(\d+\)) (?!PANIC:  |ERROR:  .*No space left on device))"
+TOLD = f"^{EVERY_ROUND}{OF_A_SESSION}"
 
 
 def selections() -> dict[str, str]:
     """Unit to one expression for all its lines that tell something."""
-    return {unit: f"{EVERY_ROUND}.*(?:{'|'.join((*TROUBLE[unit], *PROGRESS[unit]))})" for unit in TROUBLE}
+    return {unit: f"{TOLD}.*(?:{'|'.join((*TROUBLE[unit], *PROGRESS[unit]))})" for unit in TROUBLE}
 
 
 def is_trouble(unit: str, text: str) -> bool:
     """Whether a line says that something is wrong, and not how it is mended."""
-    return any(re.search(pattern, text) for pattern in TROUBLE.get(unit, ()))
+    return bool(re.search(f"^{OF_A_SESSION}", text)) and any(re.search(pattern, text) for pattern in TROUBLE.get(unit, ()))

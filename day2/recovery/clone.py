@@ -46,9 +46,11 @@ class Cloning:
         if not said:
             return None
         try:
-            return dict(json.loads(said))
+            about = json.loads(said)
         except ValueError:  # one whose making was cut off at its very beginning
-            return {"to": "an unknown moment"}
+            about = None
+        # The file is that user's, and so may hold anything.
+        return about if isinstance(about, dict) and "to" in about else {"to": "an unknown moment"}
 
     def refuse_without_room(self, size: int) -> None:
         """Raises ClusterError where so many bytes of data find no room."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 
 from helpers import Site
-from hosts import ADDRESS, SPEC
+from hosts import ADDRESS, FAMILY, HOSTS, SPEC
 
 # Holds $3 connections to port $2 of the address $1 for $4 seconds, from as many of the addresses $6... in turn; says $5 (hex) on
 # each of them, and begins anew with one that has ended. Prints how often it was let in.
@@ -52,15 +53,39 @@ SECONDS = 20
 PATIENT = 15
 
 
+# In none of the networks of clients: of those that documents name.
+ELSEWHERE = "2001:db8::77" if FAMILY == "ip6" else "192.0.2.77"
+
+
 @contextmanager
 def addresses(site: Site, host: str, count: int = 1) -> Iterator[list[str]]:
     """Further addresses of a host, by which it is some of the clients and none of the cluster's hosts."""
-    own = [str(SPEC.network[200 + n]) for n in range(count)]
-    site.on(host, "; ".join(f"ip address add {address}/24 dev eth0" for address in own))
+    network = SPEC.networks[0]
+    own = [str(network[200 + n]) for n in range(count)]
+    site.on(host, "; ".join(_given(address, network.prefixlen) for address in own))
     try:
         yield own
     finally:
-        site.on(host, "; ".join(f"ip address del {address}/24 dev eth0" for address in own))
+        site.on(host, "; ".join(f"ip address del {address}/{network.prefixlen} dev eth0" for address in own))
+
+
+@contextmanager
+def elsewhere(site: Site, host: str) -> Iterator[str]:
+    """An address of a host that is in none of the networks of clients, to which all others know the way."""
+    others = [other for other in HOSTS if other != host]
+    whole = f"{ELSEWHERE}/{ip_address(ELSEWHERE).max_prefixlen}"
+    site.on(host, _given(ELSEWHERE, ip_address(ELSEWHERE).max_prefixlen))
+    site.on_all(f"ip route add {whole} via {ADDRESS[host]}", others)
+    try:
+        yield ELSEWHERE
+    finally:
+        site.on_all(f"ip route del {whole}", others)
+        site.on(host, f"ip address del {whole} dev eth0")
+
+
+def _given(address: str, length: int) -> str:
+    """The command that gives a host an address, to be used at once: of IPv6 the kernel else asks first whether anybody has it."""
+    return f"ip address add {address}/{length} dev eth0{' nodad' if FAMILY == 'ip6' else ''}"
 
 
 @contextmanager

@@ -162,7 +162,8 @@ def test_a_system_that_is_not_supported(blank: Site) -> None:
 
 @pytest.mark.parametrize(("host", "port"), [(VICTIM, 2379), (VICTIM, 8008), (PROXY, 5000)])
 def test_a_port_that_somebody_else_has(blank: Site, host: str, port: int) -> None:
-    blank.on(host, f"systemd-run --quiet --unit=squatter python3 -m http.server {port}")
+    # At the address that the cluster uses, which may be one of IPv6 alone.
+    blank.on(host, f"systemd-run --quiet --unit=squatter python3 -m http.server --bind {ADDRESS[host]} {port}")
     try:
         wait_until(lambda: blank.on(host, f"ss -Hltn 'sport = :{port}'"), "it listens")
         refused(blank, f"{host}: python3 (squatter.service) already listens on port {port}: end it, or choose another port")

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
+import signal
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from ipaddress import ip_network
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 from clients import reads_and_writes
 from commands import invoke, status
-from helpers import Site
+from helpers import INVENTORY, Site
 from hosts import ADDRESS, DATABASES, HOSTS, PATIENCE, PROXY, SPEC, wait_until
-from strangers import PATIENT, SECONDS, SSL_REQUEST, addresses, starving
+from repository import ROOT
+from strangers import PATIENT, SECONDS, SSL_REQUEST, addresses, elsewhere, starving
 
 pytestmark = pytest.mark.usefixtures("healed")
 
@@ -37,6 +45,7 @@ asyncio.run(look_at_all())
 """
 CANCEL_REQUEST = "0000001004d2162e0000006f0000006f"  # of a process and by a key that somebody guesses
 ALL_PORTS, CLUSTER_PORTS = (1, 65535), (1, 10_000)
+HERE = [str(ip_network(address.partition("/")[0])) for address in SPEC.gateways]  # where SSH is dialled from
 
 
 def open_ports(site: Site, where: str, target: str, ports: tuple[int, int], *own: str) -> set[int]:
@@ -60,21 +69,11 @@ def test_from_everywhere_only_what_is_described_can_be_dialled(site: Site) -> No
     assert open_ports(site, DATABASES[1], PROXY, CLUSTER_PORTS) == {22, 5000, 5001, 7000}
 
 
-@pytest.fixture
-def stranger(site: Site) -> Iterator[str]:
-    """An address of the proxy host that is in none of the networks of clients, to which all hosts know the way."""
-    own = "192.0.2.77"
-    others = [host for host in HOSTS if host != PROXY]
-    site.on(PROXY, f"ip address add {own}/32 dev eth0")
-    site.on_all(f"ip route add {own}/32 via {ADDRESS[PROXY]}", others)
-    yield own
-    site.on_all(f"ip route del {own}/32", others)
-    site.on(PROXY, f"ip address del {own}/32 dev eth0")
-
-
-@pytest.mark.parametrize("target", DATABASES)
-def test_who_is_no_client_dials_nothing_but_ssh(site: Site, stranger: str, target: str) -> None:
-    assert open_ports(site, PROXY, target, CLUSTER_PORTS, stranger) == {22}
+@pytest.mark.parametrize("target", HOSTS)
+def test_who_is_no_client_dials_nothing_but_ssh(site: Site, target: str) -> None:
+    where = DATABASES[1] if target == PROXY else PROXY
+    with elsewhere(site, where) as stranger:
+        assert open_ports(site, where, target, CLUSTER_PORTS, stranger) == {22}
 
 
 def test_other_tables_of_a_host_are_left_alone(site: Site) -> None:
@@ -121,6 +120,89 @@ def test_a_filter_that_would_shut_the_operator_out_is_not_kept(site: Site) -> No
         assert f"the packet filter of {PROXY} was not kept: no new SSH connection got through it" in run.output, run.output
         assert "Traceback" not in run.output
         wait_until(lambda: all(host.ssh for host in site.lab.status()), "SSH gets through again")
+    assert site.changes() == 0
+
+
+def test_ssh_is_the_operators_and_the_hosts_alone_where_the_settings_say_so(site: Site) -> None:
+    with site.deployed_with("group_data/all.py", f"operator_networks = {HERE!r}"):
+        assert may_dial_ssh(site) == {"the operator", "a host"}
+        assert site.changes() == 0
+        code, out, err = invoke(site, "status")
+        assert code == 0, out + err
+    assert may_dial_ssh(site) == {"the operator", "a host", "a client", "a stranger"}
+
+
+def may_dial_ssh(site: Site) -> set[str]:
+    """Of those who may want to, on the first host."""
+    ssh, found = (22, 22), set()
+    with suppress(OSError), socket.create_connection((ADDRESS[DATABASES[0]], 22), 5):
+        found.add("the operator")
+    with addresses(site, PROXY) as (client,), elsewhere(site, PROXY) as stranger:
+        for name, where, own in (("a host", DATABASES[1], []), ("a client", PROXY, [client]), ("a stranger", PROXY, [stranger])):
+            if open_ports(site, where, DATABASES[0], ssh, *own):
+                found.add(name)
+    return found
+
+
+@pytest.mark.long
+def test_an_operator_who_is_killed_while_a_filter_is_tried_leaves_the_one_before_it(site: Site) -> None:
+    """By the timer on each host; and one that loses its power meanwhile begins with the one before, too."""
+    with site.edited("group_data/all.py", 'operator_networks = ["192.0.2.0/24"]'):
+        run = site.pyinfra(INVENTORY, "deploy.py", "-y")
+        try:
+            tried = "systemctl is-active --quiet pgquorum-firewall-revert.timer"
+            wait_until(lambda: site.on(DATABASES[0], f"{tried} && echo tried") == "tried", "the filter is tried")
+        finally:
+            os.killpg(run.pid, signal.SIGKILL)
+            run.communicate()
+    site.lab.off(DATABASES[0])
+    site.lab.on(DATABASES[0])
+    wait_until(lambda: all(host.ssh for host in site.lab.status()), "SSH gets through to every host again")
+    assert let_in(site) == set()
+    site.heal()
+    assert site.changes() == 0
+
+
+def test_a_cluster_as_init_makes_it_has_the_filter(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This one, by the inventory that `invoke init` makes of its hosts, with its secrets. SSH's own configuration says with
+    which key, as an operator has it."""
+    lab, made = site.folder / f".lab/{SPEC.name}", site.folder / f"inventories/{SPEC.name}"
+    ssh = tmp_path / ".ssh/config"
+    ssh.parent.mkdir(mode=0o700)
+    ssh.write_text(f"Host *\n    IdentityFile {lab}/id_ed25519\n    UserKnownHostsFile {lab}/known_hosts\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = site.folder / "group_data/all.py"
+    tested = settings.read_text()
+    databases = ",".join(f"{host}={ADDRESS[host]}" for host in DATABASES)
+    try:
+        settings.write_text((ROOT / "group_data/all.py").read_text())  # as it is shipped
+        code, out, err = invoke(
+            site, "init", SPEC.name, "--database", databases, "--proxy", f"{PROXY}={ADDRESS[PROXY]}",
+            "--clients", ",".join(map(str, SPEC.networks)), "--operators", ",".join(HERE), "--user", "root",
+        )  # fmt: skip
+        assert code == 0, out + err
+        for name in ("etcd", "postgres"):  # where this lab's packages and disks are
+            file = made / f"group_data/{name}.py"
+            file.write_text(f"{file.read_text()}\n{(lab / f'group_data/{name}.py').read_text().partition(chr(10))[2]}")
+        shutil.copytree(site.secrets, made / "secrets" / SPEC.name)
+        code, out, err = invoke(site, "preflight", inventory=SPEC.name)
+        assert code == 0, out + err
+        inventory = f"inventories/{SPEC.name}/inventory.py"
+        run = site.deploy("-y", inventory=inventory)
+        assert run.exit_code == 0, run.output
+        assert site.changes(inventory=inventory) == 0
+        for port in (2379, 2380, 8008):  # even from here
+            with pytest.raises(ConnectionError):
+                socket.create_connection((ADDRESS[DATABASES[0]], port), 5)
+        assert may_dial_ssh(site) == {"the operator", "a host"}
+        with elsewhere(site, DATABASES[1]) as stranger:
+            assert open_ports(site, DATABASES[1], PROXY, CLUSTER_PORTS, stranger) == set()
+        code, out, err = invoke(site, "verify", inventory=SPEC.name)
+        assert code == 0, out + err
+    finally:
+        settings.write_text(tested)
+        shutil.rmtree(made, ignore_errors=True)
+        site.deployed()
     assert site.changes() == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from commands import invoke
 from helpers import INVENTORY, Site
-from hosts import ADDRESS, PROXY, SPEC, wait_until
+from hosts import ADDRESS, HOSTS, PROXY, SPEC, wait_until
 
 SUDOERS = "/etc/sudoers.d/ops"
 KEYGEN = ["ssh-keygen", "-q", "-t", "ed25519", "-N"]
@@ -97,6 +98,23 @@ def test_a_host_key_that_is_unknown_or_another_one(site: Site, inventory: str, t
     others = [f"{names} {key}\n" for (names, _), (_, key) in zip(lines, lines[1:] + lines[:1], strict=True)]
     (tmp_path / "known_hosts").write_text("".join(others))
     both_say(site, inventory, f"port 22 shows another host key than {tmp_path}/known_hosts has for it")
+
+
+def test_the_two_commands_that_a_refusal_names_make_a_host_known(site: Site, inventory: str, tmp_path: Path) -> None:
+    """As they are printed, in a shell; what the first shows is what the host itself says of its key."""
+    another(site, inventory, f".lab/{SPEC.name}/known_hosts", f"{tmp_path}/known_hosts")
+    (tmp_path / "known_hosts").write_text("")
+    said = site.deploy("-y", inventory=inventory).last_words
+    named = dict.fromkeys(re.findall(r"`(ssh-keyscan [^`]+)`, compare that [^`]+, then `(cat [^`]+)`", said))
+    assert len(named) == len(HOSTS), said
+    for show, keep in named:
+        (host,) = (name for name in HOSTS if f" {ADDRESS[name]} " in show)
+        shown = subprocess.run(show, shell=True, cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=True).stdout
+        assert shown.split()[1] == site.on(host, "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub").split()[1]
+        subprocess.run(keep, shell=True, cwd=tmp_path, check=True)
+    assert site.changes(inventory=inventory) == 0
+    code, out, err = invoke(site, "status", inventory=inventory)
+    assert code == 0, out + err
 
 
 @pytest.fixture

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from commands import at_terminal, invoke
+from commands import at_terminal, finish, invoke, start
 from helpers import END_SLEEP, INVENTORY, Deploy, Site
 from hosts import ADDRESS, DATABASES, HOSTS, PATIENCE, PROXY, SPEC, wait_until
 
@@ -61,6 +62,28 @@ def test_without_its_secrets_the_cluster_is_left_alone_and_none_are_made(site: S
     refused(run, f"are missing here for the cluster '{SPEC.name}' that lives on", str(site.folder), "or from a backup", "pg_dump")
     assert run.output.count("are missing here") == 1
     assert site.snapshot(HOSTS) == before
+    assert site.changes() == 0
+
+
+@pytest.mark.parametrize("above", ["secrets", "."], ids=["the folder of the secrets", "the one above"])
+def test_secrets_in_whose_place_others_could_put_theirs_are_not_used(site: Site, above: str) -> None:
+    """By no deploy, and no task that has them."""
+    folder = (site.folder / above).resolve()
+    before, mode = site.snapshot(), stat.S_IMODE(folder.stat().st_mode)
+    folder.chmod(0o777)
+    try:
+        run = site.deploy("-y")
+        tasks = [start(site, *words) for words in (("verify",), ("preflight",), ("dsn", "--format", "pgpass", "--with-password"))]
+        for task in tasks:
+            task.wait(PATIENCE)
+    finally:
+        folder.chmod(mode)
+    sentence = f"{folder} can be written to by others, who could put their own secrets in the place of the cluster's"
+    refused(run, sentence)
+    for task in tasks:
+        code, out, err = finish(site, task)
+        assert code not in (0, 130) and sentence in out + err, out + err
+    assert site.snapshot() == before
     assert site.changes() == 0
 
 

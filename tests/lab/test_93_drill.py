@@ -305,6 +305,30 @@ def test_a_clone_shows_the_past_beside_the_cluster_until_it_is_removed(backed_up
     assert backed_up.psql(backed_up.leader(), "select to_regclass('cloned')", "app") == ""
 
 
+def test_a_link_in_the_place_of_a_clone_leads_root_nowhere(backed_up: Site) -> None:
+    """Put there by the user whose place that is."""
+    link, victim = f"{PLACE[HOST]}/clone", "/opt/victims"
+    listed = f"cd / && find {victim} -printf '%p %U %m %y\\n' | sort"
+    backed_up.on(
+        HOST, f"mkdir -p {victim}/data {victim}/tablespaces; echo '{{}}' >{victim}/about.json; echo untouched >{victim}/data/file"
+    )
+    before = backed_up.on(HOST, listed)
+    backed_up.on(HOST, f"runuser -u pgbackrest -- ln -s {victim} {link}")
+    try:
+        code, out, err = invoke(backed_up, "backup.clone", "--to", "latest")
+        assert code != 0, out + err
+        backed_up.on(HOST, f"systemctl start {CLONE} || true")
+        wait_until(
+            lambda: backed_up.on(HOST, f"systemctl show -P ActiveState {CLONE}") in ("failed", "inactive"), "its unit has ended"
+        )
+        code, out, err = invoke(backed_up, "backup.clone", "--remove")
+        assert code == 0, out + err
+        assert backed_up.on(HOST, listed) == before
+        assert backed_up.on(HOST, f"ls -d {link} 2>/dev/null || true") == ""
+    finally:
+        backed_up.on(HOST, f"rm -rf {link} {victim}; systemctl reset-failed {CLONE} 2>/dev/null || true")
+
+
 @pytest.mark.long
 def test_a_clone_that_is_interrupted_leaves_nothing(backed_up: Site) -> None:
     process = start(backed_up, "backup.clone", "--to", "latest")

@@ -8,16 +8,18 @@ import re
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
 import pytest
-from commands import status
+from clients import Traffic, reads_and_writes
+from commands import invoke, start, status
 from helpers import ENVIRONMENT, INVENTORY, Site
-from hosts import ADDRESS, DATABASES, IN_URL, PROXY, wait_until
+from hosts import ADDRESS, DATABASES, IN_URL, PATIENCE, PROXY, wait_until
 
 from operations.managed import data_directory, write
 
@@ -57,6 +59,54 @@ def test_what_its_sorts_leave_on_the_disk_has_a_limit_that_it_can_not_lift(site:
         assert app.execute("show temp_file_limit").fetchone() == ("4GB",)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             app.execute("set temp_file_limit = -1")
+
+
+def test_a_sort_that_goes_beyond_its_limit_is_ended_and_leaves_nothing(site: Site) -> None:
+    with site.deployed_with("group_data/postgres.py", "postgres_parameters |= {'temp_file_limit': '64MB'}"):
+        leader, temporary = site.leader(), f"{site.cluster.postgres.data_directory}/base/pgsql_tmp"
+        wait_until(lambda: site.psql(leader, "show temp_file_limit") == "64MB", "the limit is in force")
+        with reads_and_writes(site) as traffic, site.connect(5000) as app:
+            with pytest.raises(psycopg.errors.ConfigurationLimitExceeded, match="temp_file_limit"):
+                app.execute("select count(*) from (select g from generate_series(1, 20000000) g order by random()) as sorted")
+            assert app.execute("select 1").fetchone() == (1,)
+        assert traffic.failures == []
+        assert site.on(leader, f"find {temporary} -type f 2>/dev/null || true") == ""
+
+
+@pytest.mark.long
+def test_what_is_kept_of_the_log_for_a_replica_that_is_away_has_a_limit(site: Site) -> None:
+    """Any role can write as much of it as it likes. Writes go on, and the replica comes back when it is made anew."""
+    bound, most = "'max_slot_wal_keep_size': '192MB', 'max_wal_size': '256MB'", 1000  # MB: half as much as is written
+    leader, away = site.leader(), site.replicas()[0]
+    size = f"du -sLm {site.cluster.postgres.data_directory}/pg_wal | cut -f 1"
+    follows = (
+        "select count(*) from pg_stat_replication where pg_wal_lsn_diff(pg_current_wal_flush_lsn(), flush_lsn) < 16 * 1024 * 1024"
+    )
+    with site.deployed_with("group_data/postgres.py", f"postgres_parameters |= {{{bound}}}"):
+        wait_until(lambda: site.psql(leader, "show max_slot_wal_keep_size") == "192MB", "the limit is in force")
+        site.on(away, "systemctl stop patroni")
+        try:
+            sizes = []
+            with site.connect(5000) as app:
+                wait_until(lambda: told(site, "slots.idle", "slots.lost"), "what is kept for it is told")
+                for _ in range(20):
+                    app.execute("select sum(length(pg_logical_emit_message(false, 'x', repeat('x', 10000000))::text))"
+                                " from generate_series(1, 10)")  # fmt: skip
+                    sizes.append(int(site.on(leader, size)))
+                    wait_until(lambda: site.psql(leader, follows) == "1", "the other replica has it")
+            print(f"MB of the log while 2,000 were written: {sizes}")
+            assert max(sizes) < most
+            wait_until(lambda: told(site, "slots.lost"), "what the replica needs now is told")
+        finally:
+            site.on(away, "systemctl start patroni")
+        wait_until(lambda: site.states().get(away) is not None, "its Patroni is back")
+        code, out, err = invoke(site, "reinit", away, "--yes", seconds=600)
+        assert code == 0, out + err
+        site.heal()
+
+
+def told(site: Site, *rules: str) -> bool:
+    return any(one["rule"] in rules for one in status(site)["findings"])
 
 
 def test_a_disk_that_fills_up_is_told_before_it_is_full(site: Site) -> None:
@@ -108,6 +158,25 @@ def test_who_has_taken_all_locks_is_named_though_nobody_can_log_in_and_can_be_en
         wait_until(lambda: site.connect(5000).close() or True, "a client can log in again")
     wait_until(lambda: status(site)["healthy"], "all is well again")
     assert site.leader() == leader
+
+
+def test_few_locks_that_are_left_are_told_with_who_has_the_others(site: Site) -> None:
+    leader = site.leader()
+    of_each, connections = (int(site.psql(leader, f"show {name}")) for name in ("max_locks_per_transaction", "max_connections"))
+    with site.connect(5000) as greedy:
+        greedy.execute(
+            "select count(pg_advisory_lock(g)) from generate_series(1::bigint, %s::bigint) g", (of_each * connections * 9 // 10,)
+        )
+
+        def text() -> str:
+            findings = [one for one in status(site)["findings"] if one["rule"] == "locks.nearly-full"]
+            return next((one["text"] for one in findings if one["about"] == leader), "")
+
+        said = wait_until(text, "it is told")
+        assert f"by process {greedy.info.backend_pid} (app app " in said, said
+        site.connect(5000).close()
+        assert site.psql(leader, "select 1") == "1"
+    wait_until(lambda: not told(site, "locks.nearly-full", "locks.full"), "the locks are free again")
 
 
 def journal(site: Site, host: str, unit: str, since: str) -> str:
@@ -188,17 +257,20 @@ def test_who_is_refused_at_the_statistics_is_noted(site: Site) -> None:
     assert lines == ["on port 7000 is answered 401"]
 
 
-def on_a_terminal(site: Site, command: str) -> str:
-    """All that a program of ours writes to one."""
+def on_a_terminal(site: Site, command: str, *codes: int) -> str:
+    """All that a program of ours writes to one; it exits with one of these codes, or 0."""
     done = subprocess.run(
         ["script", "--quiet", "--return", "--command", f"{Path(sys.executable).parent}/{command}", "/dev/null"],
-        cwd=site.folder, capture_output=True, timeout=300, check=True,
+        cwd=site.folder, capture_output=True, timeout=300, check=False,
         env=ENVIRONMENT | {"PATH": "/usr/bin:/bin", "TERM": "xterm", "INVOKE_INVENTORY": INVENTORY, "HOME": "/root"},
     )  # fmt: skip
-    return done.stdout.decode()
+    said = done.stdout.decode()
+    assert done.returncode in (codes or (0,)), said
+    return said
 
 
 EVIL = "\x1b]0;PWNED\x07\x1b[2J"
+CODES = ("\x1b]", "\x1b[2J", "\x07")
 
 
 def test_a_strangers_user_name_commands_no_terminal(site: Site) -> None:
@@ -207,7 +279,7 @@ def test_a_strangers_user_name_commands_no_terminal(site: Site) -> None:
     command = "invoke logs --component postgres --since '1 min ago'"
     said = wait_until(lambda: "PWNED" in (text := on_a_terminal(site, command)) and text, "the line is there")
     assert "\x1b[" in said, "rich's own colours: it was a terminal"
-    assert not [code for code in ("\x1b]", "\x1b[2J", "\x07") if code in said]
+    assert not [code for code in CODES if code in said]
 
 
 def test_names_within_postgresql_command_no_terminal(site: Site) -> None:
@@ -224,10 +296,102 @@ def test_names_within_postgresql_command_no_terminal(site: Site) -> None:
             for command in ("invoke status", "invoke verify", "invoke config", f"pyinfra {INVENTORY} deploy.py -y"):
                 said = on_a_terminal(site, command)
                 assert "PWNED" in said or command == "invoke config", said
-                assert not [code for code in ("\x1b]", "\x1b[2J", "\x07") if code in said], said
+                assert not [code for code in CODES if code in said], said
         finally:
             for statement in (f"drop database if exists {name}", f"drop role if exists {name}"):
                 site.psql(site.leader(), statement)
+
+
+# Calls itself so, and listens on the port $1.
+LISTENS = """
+import socket, sys, time
+with open("/proc/self/comm", "w") as name:
+    name.write({!r})
+taken = socket.create_server(("", int(sys.argv[1])))
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(("name", "shown"), [(EVIL, "PWNED"), ("pid=1,", "pid=1,")], ids=["escapes", "another's number"])
+def test_what_a_users_program_calls_itself_commands_no_terminal(site: Site, name: str, shown: str) -> None:
+    """It is named because it has a port that the settings want: by what a deploy, a rehearsal of it and a preflight refuse."""
+    port = 6432
+    running = site.watch(PROXY, f"exec runuser -u nobody -- timeout 600 python3 - {port}", LISTENS.format(name))
+    try:
+        wait_until(lambda: site.on(PROXY, f"ss -Hltn 'sport = :{port}'"), "it listens")
+        with site.edited("group_data/haproxy.py", "pooling = True"):
+            for command in ("invoke preflight", f"pyinfra {INVENTORY} deploy.py --dry", f"pyinfra {INVENTORY} deploy.py -y"):
+                said = on_a_terminal(site, command, 1)
+                assert shown in said, said
+                assert not [code for code in CODES if code in said], said
+    finally:
+        site.on(PROXY, f"kill $(pgrep -f '[p]ython3 - {port}')")
+        running.communicate()
+    assert site.changes() == 0
+
+
+def test_what_guests_write_stands_in_a_report_as_it_is_and_what_strangers_do_is_no_sign_of_anything(
+    site: Site, tmp_path: Path
+) -> None:
+    """Lines of PostgreSQL's are among those that tell how a failure went: as text, as a page and at a terminal."""
+
+    def knock() -> None:
+        with suppress(psycopg.OperationalError):
+            site.connect(5000, user=f"{EVIL}FORGED PANIC:  promoted self to leader", password="x").close()
+        time.sleep(0.5)
+
+    def fail() -> None:
+        with site.connect(5000) as app, suppress(psycopg.errors.RaiseException):
+            app.execute(f"do $$ begin raise exception e'{EVIL}<script>alert(1)</script> No space left on device'; end $$")
+        time.sleep(0.5)
+
+    words = f"failover-test --yes --fault patroni-kill --writers 2 --rate 20 --report {tmp_path}"
+    with Traffic(knock, fail):
+        said = on_a_terminal(site, f"invoke {words}", 0, 1)  # 1: on a busy machine it may take longer than is promised
+    texts = {file.name: file.read_text(encoding="utf-8") for file in tmp_path.iterdir()}
+    assert set(texts) == {"report.json", "report.txt", "report.html"}
+    for form, text in (texts | {"the terminal": said}).items():
+        assert not [code for code in CODES if code in text], form
+        assert "FORGED" not in text, form
+    for form in ("report.json", "report.html"):
+        assert "PWNED" in texts[form], form
+    assert "<script>alert" not in texts["report.html"]
+
+
+def test_no_password_is_in_a_process_list_while_commands_have_it(site: Site) -> None:
+    """Neither here nor on a host, as every user could read it: of all commands that log in to PostgreSQL or print a password."""
+    canary = "canary-of-a-process-list"
+    sought = [text.encode() for text in (*site.vault.all_secrets(), canary)]
+    seen: set[bytes] = set()
+    ended = threading.Event()
+
+    def look() -> None:
+        """The hosts' processes are this machine's, too."""
+        while not ended.wait(0.02):
+            for file in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    said = file.read_bytes()
+                    seen.update(one for one in sought if one in said)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for words in (("psql", "-c", "select pg_sleep(1)"), ("verify",), ("verify", "--from", DATABASES[0])):
+            code, out, err = invoke(site, *words)
+            assert code == 0, out + err
+        for words in (
+            ("dsn", "--with-password"),
+            ("dsn", "--format", "pgpass", "--with-password"),
+            ("secrets", "--name", "probe"),
+        ):
+            assert start(site, *words).communicate(timeout=PATIENCE)[0]
+        assert seen == set()
+        with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(5)", canary]):
+            wait_until(lambda: seen, "what is there to be found is found")
+    finally:
+        ended.set()
+        looking.join()
+    assert seen == {canary.encode()}
 
 
 def test_root_makes_no_directory_where_a_service_user_has_put_a_link(site: Site) -> None:

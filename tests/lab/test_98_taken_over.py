@@ -7,6 +7,7 @@ import re
 import shlex
 import socket
 import ssl
+import time
 from contextlib import suppress
 
 import pytest
@@ -16,6 +17,8 @@ from hosts import ADDRESS, DATABASES, PROXY
 
 from agents.sent import shipped
 from cluster import paths
+from day2.faults import processes
+from day2.faults.script import HostScript
 
 pytestmark = pytest.mark.usefixtures("first_deploy", "healed")
 
@@ -166,3 +169,112 @@ def test_no_step_of_a_restore_is_led_out_of_the_data(site: Site, deed: str) -> N
                 f" rm -rf {PLACE} {VICTIM} /run/pgquorum-restore")  # fmt: skip
     print(said)
     assert after == before, said
+
+
+# As user postgres for $2 seconds: two names in the directory $1, `data` and `data.old`, are without an end a directory with some
+# files in it and a link to $3, by turns, and so is the directory's pg_wal. Says how often they were exchanged.
+EXCHANGE = """
+import ctypes, os, shutil, sys, time
+place, seconds, victim = sys.argv[1:]
+rename = ctypes.CDLL(None, use_errno=True).renameat2
+os.chdir(place)
+
+def whole(name):
+    try:
+        os.makedirs(f"{name}/base/1", exist_ok=True)
+        for file in ("PG_VERSION", "base/1/1"):
+            open(f"{name}/{file}", "a").close()
+        if not os.path.lexists(f"{name}/pg_wal"):
+            os.symlink(victim, f"{name}/pg_wal")
+    except OSError:
+        pass
+
+until, done = time.monotonic() + float(seconds), 0
+print("ready", flush=True)
+while time.monotonic() < until:
+    for name in ("data", "data.old"):
+        if not os.path.lexists(name):
+            whole(name)
+        if not os.path.lexists("link"):
+            os.symlink(victim, "link")
+        done += rename(-100, name.encode(), -100, b"link", 2) == 0
+    if os.path.isdir("link") and not os.path.islink("link"):
+        whole("link")
+    time.sleep(0.0003)
+print(done, flush=True)
+"""
+RACED_DEEDS = ("set_aside", "put_back", "survey", "log", "identify", "archive_rest", "fetch", "recover", "set_aside", "put_back")
+
+
+def test_no_step_of_a_restore_is_raced_out_of_the_data(site: Site) -> None:
+    host, postgres = site.replicas()[0], site.cluster.postgres
+    spec = {
+        "data": f"{PLACE}/data", "binaries": paths.postgres_binaries(postgres.version), "stanza": "none", "port": postgres.port,
+        "wal": "", "label": "none", "timeline": 1, "options": [], "settings": {"restore_command": "/bin/false"}, "taken": [9],
+        "to_the_end": False, "system": "none", "also": [], "pushes": [], "keep_marks": True,
+    }  # fmt: skip
+    site.on(host, f"mkdir -p {VICTIM}/log/deep/below && for d in {VICTIM} {VICTIM}/log {VICTIM}/log/deep/below;"
+                  f" do echo untouched >$d/file; done; runuser -u postgres -- mkdir {PLACE}")  # fmt: skip
+    listed = f"cd / && find {VICTIM} -printf '%p %U %m %y %s\\n' | sort"
+    before = site.on(host, listed)
+    arguments = shlex.join(["-", PLACE, "25", VICTIM])
+    racing = site.watch(host, f"exec runuser -u postgres -- python3 {arguments}", EXCHANGE)
+    deeds = 0
+    try:
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            for n, name in enumerate(RACED_DEEDS):
+                command, source = shipped("restore", {"do": name})
+                given = source + json.dumps({**spec, "suffix": ".old" if n % 4 < 2 else ""})
+                site.on(host, f"{command} >/dev/null 2>&1 || true", stdin=given)
+                deeds += 1
+        exchanged = int(racing.communicate(timeout=60)[0].split()[-1])
+        after = site.on(host, listed)
+    finally:
+        racing.kill()
+        site.on(host, f"systemctl stop pgquorum-restore; systemctl reset-failed pgquorum-restore;"
+                f" rm -rf {PLACE} {VICTIM} /run/pgquorum-restore")  # fmt: skip
+    print(f"{deeds} steps, {exchanged} exchanges")
+    assert after == before
+    assert deeds > len(RACED_DEEDS) and exchanged > 1000
+
+
+# What user postgres writes into postmaster.pid, and what that names; the last of them is a process of that user's elsewhere.
+NAMED = {
+    "root's process in the data": "$(systemctl show -P MainPID roots)",
+    "the first process": "1",
+    "all processes": "-1",
+    "no number": "self/../1",
+    "nothing": "",
+    "postgres's own process elsewhere": "$(systemctl show -P MainPID theirs)",
+}
+KILLS = (processes.PostgresKill.script, processes.PostgresStop.script)
+
+
+def running(listed: str) -> list[str]:
+    """The processes that ps lists with their states and that have not been stopped."""
+    return [line.split()[0] for line in listed.splitlines() if not line.split()[1].startswith("T")]
+
+
+@pytest.mark.parametrize("named", [*NAMED, "a pipe"])
+def test_no_fault_signals_what_only_the_pid_file_says(site: Site, named: str) -> None:
+    """That file is the service user's to write; the faults that stop or kill PostgreSQL are root's."""
+    host = site.replicas()[0]
+    file = f"{PLACE}/postmaster.pid"
+    write = f"mkfifo {file}" if named == "a pipe" else f'echo "{NAMED[named]}" >{file}'
+    site.on(
+        host,
+        f"runuser -u postgres -- mkdir {PLACE}; systemd-run -q --unit=roots -p WorkingDirectory={PLACE} sleep 600;"
+        f" systemd-run -q --unit=theirs -p User=postgres -p WorkingDirectory=/ sleep 600; {write}; chown postgres: {file}",
+    )
+    states = "for unit in roots theirs patroni; do ps -o pid=,stat= -p $(systemctl show -P MainPID $unit); done"
+    try:
+        before = running(site.on(host, states))
+        for script in KILLS:
+            injected = HostScript(script, values={"data": PLACE}).injection
+            done = site.lab.run(host, "timeout", "20", "sh", "-s", input=injected)
+            assert done.returncode == 1 and "names no PostgreSQL that runs on it" in done.stderr, done
+        assert running(site.on(host, states)) == before and len(before) == 3
+    finally:
+        site.on(host, f"systemctl stop roots theirs; systemctl reset-failed roots theirs 2>/dev/null; rm -rf {PLACE}")
+    assert site.healthy()

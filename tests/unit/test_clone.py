@@ -266,6 +266,10 @@ def test_a_second_one_and_one_without_room_are_refused() -> None:
     there = Cloning(Fleet(cat=json.dumps({"to": "latest"})), SHOP, KEEPER, print)  # type: ignore[arg-type]
     with pytest.raises(ClusterError, match="a clone of the cluster as it was at latest is on keep1"):
         there.refuse_second()
+    for half in ("", "{", "{}", "[1]", "3"):  # its user's own words, or none
+        odd = Cloning(Fleet(cat=half or "/var/lib/pgbackrest-drill/clone"), SHOP, KEEPER, print)  # type: ignore[arg-type]
+        with pytest.raises(ClusterError, match="a clone of the cluster as it was at an unknown moment is on keep1"):
+            odd.refuse_second()
     full = Cloning(Fleet(stat="4096 1000000 1000 1000"), SHOP, KEEPER, print)  # type: ignore[arg-type]
     assert full.there() is None
     with pytest.raises(ClusterError, match=r"keep1: /var/lib/pgbackrest-drill: the clone needs .* bytes for 1,000"):

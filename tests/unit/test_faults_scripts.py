@@ -43,12 +43,17 @@ def test_values_are_quoted() -> None:
     assert done.stdout == "/a b'c; echo $x\n"
 
 
-def test_no_process_is_ended_that_a_pid_file_only_claims_to_be_postgresql(tmp_path: Path) -> None:
+@pytest.mark.parametrize("there", ["another's number", "a pipe", "nothing"])
+def test_no_process_is_ended_that_a_pid_file_only_claims_to_be_postgresql(tmp_path: Path, there: str) -> None:
     """The file is its user's, and the script is root's."""
+    file = tmp_path / "postmaster.pid"
     with subprocess.Popen(["sleep", "60"], cwd=tmp_path) as bystander:
-        (tmp_path / "postmaster.pid").write_text(f"{bystander.pid}\n{tmp_path}\n")
+        if there == "a pipe":
+            os.mkfifo(file)
+        elif there != "nothing":
+            file.write_text(f"{bystander.pid}\n{tmp_path}\n")
         script = HostScript(made("postgres-kill").host_script.inject, values={"data": str(tmp_path)})
-        done = subprocess.run(["sh"], input=script.injection, text=True, capture_output=True, check=False)
+        done = subprocess.run(["sh"], input=script.injection, text=True, capture_output=True, check=False, timeout=30)
         assert done.returncode != 0
         assert "names no PostgreSQL that runs on it" in done.stderr
         assert bystander.poll() is None
