@@ -138,9 +138,13 @@ def test_an_upgrade_and_the_way_back_fail_no_pooled_query(pooled: Site, packages
     first, host = packages[0], PROXY if packages == ["haproxy"] else DATABASES[0]
     version = installed(pooled, first, [host])[host]
     assert [host, first, version, bumped(version)] in [line.split() for line in err.splitlines()], err
+    leader = pooled.leader()
     with Pooled(pooled, 20, WRITES) as writers, Pooled(pooled, 20, READS, write=False) as readers:
         code, out, err = invoke(pooled, *words, "--yes", "--json", seconds=LONG)
         assert code == 0, out + err
+        if "postgres" in components:  # the one that led came last, when another one had taken over
+            begun = {name: pooled.psql(name, "select extract(epoch from pg_postmaster_start_time())") for name in DATABASES}
+            assert max(begun, key=lambda name: float(begun[name])) == leader != pooled.leader(), (leader, begun)
         new = after(old)
         assert running(pooled) == {name: (new if name in components else old)[name] for name in old}
         assert held(pooled) == names
