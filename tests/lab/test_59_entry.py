@@ -21,7 +21,7 @@ from clients import WITHOUT_A_WORD, LongTransactions, Pooled, Traffic, Writers
 from commands import finish, invoke, start, status
 from helpers import DEPLOY_SECONDS, ENVIRONMENT, INVENTORY, Site
 from hosts import ADDRESS, FAMILY, PROXY, SECOND, SPEC, wait_until
-from newer_packages import bumped, offer, withdraw
+from newer_packages import HAPROXY_PROGRAM, bumped, offer, withdraw
 from proving import as_promised, run, switch_over
 from psycopg.conninfo import conninfo_to_dict
 
@@ -462,6 +462,29 @@ def test_an_upgrade_of_both_proxies_cuts_who_comes_by_the_address_once_and_the_w
             print(f"by the address {failed} of {writers.tried} writes got no answer")
             assert failed <= 4 and writers.lost() == set()  # what its four writers had under way
             assert not {one["rule"] for one in status(shared)["findings"]} & {"packages.not-running", "packages.not-held"}
+    finally:
+        withdraw(shared, BOTH)
+
+
+@pytest.mark.long
+def test_a_haproxy_that_does_not_start_is_found_out_at_the_first_proxy_and_taken_back(shared: Site) -> None:
+    """Its reload fails, so the one that runs goes on, and the other proxy is not touched."""
+    last, first = holder(shared), other(holder(shared))
+    old = {host: installed(shared, host)["haproxy"] for host in BOTH}
+    offer(shared, ["haproxy"], broken=HAPROXY_PROGRAM, where=BOTH)
+    try:
+        with clients_at_work(shared) as clients:
+            code, out, err = invoke(shared, "upgrade", "--component", "haproxy", "--yes", seconds=900)
+            assert code == 1, out + err
+            print(next(line for line in out.splitlines() if line.startswith("problem")))
+            assert "`invoke upgrade --back --component haproxy` takes back what it has installed" in out
+            there = {host: installed(shared, host)["haproxy"] for host in BOTH}
+            assert there == {first: bumped(old[first]), last: old[last]}
+            code, out, err = invoke(shared, "upgrade", "--back", "--yes", seconds=900)
+            assert code == 0, out + err
+        assert {host: installed(shared, host)["haproxy"] for host in BOTH} == old
+        assert set(cut(clients).values()) == {0} and holders(shared) == [last]
+        shared.on(first, "systemctl reload haproxy")
     finally:
         withdraw(shared, BOTH)
 

@@ -17,7 +17,7 @@ from clients import Pooled, Writers
 from commands import finish, invoke, start, status
 from helpers import Site
 from hosts import DATABASES, HOSTS, POSTGRES, PROXY, wait_until
-from newer_packages import CACHE, FOLDER, bumped, offer, withdraw
+from newer_packages import CACHE, FOLDER, POSTGRES_PROGRAM, bumped, offer, withdraw
 
 pytestmark = pytest.mark.usefixtures("healed")
 WRITES, READS = 6432, 6433
@@ -95,7 +95,7 @@ def test_a_package_that_one_host_can_not_fetch_is_installed_nowhere(pooled: Site
 def test_a_version_that_does_not_start_stops_after_one_replica_and_is_taken_back(pooled: Site) -> None:
     old, before, leader, names = installed(pooled, PACKAGE), pooled.postmasters(), pooled.leader(), held(pooled)
     new = bumped(bumped(old[leader]))
-    offer(pooled, SERVER, version=new, broken=True)
+    offer(pooled, SERVER, version=new, broken=POSTGRES_PROGRAM)
     with Writers(pooled) as writers:
         code, out, err = invoke(pooled, "upgrade", "--component", "postgres", "--yes", seconds=LONG)
         assert code == 1, out + err
