@@ -168,11 +168,11 @@ def test_an_upgrade_and_the_way_back_fail_no_pooled_query(pooled: Site, packages
 
 @pytest.mark.long
 def test_etcds_leader_is_moved_before_its_host_has_its_turn_and_no_package_restarts_anything(pooled: Site) -> None:
-    # So the timer that keeps them apart has nothing to do.
-    wait_until(lambda: leads_etcd(pooled) != pooled.leader(), "etcd is not led from the primary's host")
     offer(pooled, ["etcd-server", "etcd-client", "patroni"])
     units, old = {"etcd": "etcd-server", "patroni": "patroni"}, running(pooled)
     for words in (("--component", "etcd,patroni"), ("--back",)):
+        # So the timer that keeps them apart has nothing to do.
+        wait_until(lambda: leads_etcd(pooled) != pooled.leader(), "etcd is not led from the primary's host")
         leads, since = leads_etcd(pooled), time.time()
         with Pooled(pooled, 20, WRITES) as writers:
             code, out, err = invoke(pooled, "upgrade", *words, "--yes", seconds=LONG)
