@@ -12,10 +12,11 @@ from hosts import BINARIES, HOSTS, Hosts
 FOLDER = "/srv/newer"
 LIST, PREFERENCES = "/etc/apt/sources.list.d/newer.list", "/etc/apt/preferences.d/newer.pref"
 CACHE = "/var/cache/apt/archives"
-# A server that says which version it is and what it would take, and does not start.
-BROKEN = f"""\
+POSTGRES_PROGRAM, HAPROXY_PROGRAM = f"{BINARIES}/postgres", "/usr/sbin/haproxy"
+# A program that says which version it is, a server what it would take, too, and does not start.
+BROKEN = """\
 #!/bin/sh
-case " $* " in *" -C "* | *" --version "* | *" -V "* | *" --describe-config "*) exec {BINARIES}/postgres-whole "$@";; esac
+case " $* " in *" -C "* | *" --version "* | *" -V "* | *" -v "* | *" --describe-config "*) exec "$0-whole" "$@";; esac
 echo 'FATAL:  this version does not start' >&2
 exit 1
 """
@@ -30,12 +31,12 @@ def bumped(version: str) -> str:
     return f"{version[: found.start(1)]}{number}{version[found.end(1) :]}"
 
 
-def offer(hosts: Hosts, packages: Iterable[str], *, version: str = "", broken: bool = False, where: list[str] = HOSTS) -> None:
+def offer(hosts: Hosts, packages: Iterable[str], *, version: str = "", broken: str = "", where: list[str] = HOSTS) -> None:
     """Every host offers to itself what it has of these packages in the next version, or in `version`, and nothing else. `broken`:
-    PostgreSQL's server does not start."""
+    the program among them that does not start."""
     spec = {
         "packages": list(packages), "version": version, "folder": FOLDER, "list": LIST, "preferences": PREFERENCES,
-        "cache": CACHE, "broken": BROKEN if broken else "", "binaries": BINARIES,
+        "cache": CACHE, "broken": broken, "instead": BROKEN,
     }  # fmt: skip
     program = Path(__file__).with_name("newer_packages_host.py").read_text()
     hosts.on_all(f"python3 - '{json.dumps(spec).replace(chr(39), chr(39) + chr(92) + chr(39) * 2)}'", where, stdin=program)

@@ -48,10 +48,10 @@ def make(spec: dict[str, Any], name: str) -> str:
         was, now = f"{was} (Debian {old})", f"{now} (Debian {new})"
     if was and name != "libpq5":
         assert tell(root, was.encode(), now.encode()), f"{name} does not tell {was}"
-    if spec["broken"] and (server := Path(f"{root}{spec['binaries']}/postgres")).exists():
-        server.rename(server.with_name("postgres-whole"))
-        server.write_text(spec["broken"])
-        server.chmod(0o755)
+    if spec["broken"] and (program := Path(f"{root}{spec['broken']}")).exists():
+        program.rename(f"{program}-whole")
+        program.write_text(spec["instead"])
+        program.chmod(0o755)
     out("dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", str(root), spec["folder"])
     shutil.rmtree(root)
     return new

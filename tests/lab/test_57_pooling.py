@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 
 import psycopg
 import pytest
@@ -20,6 +20,7 @@ from hosts import ADDRESS, DATABASES, IN_URL, PROXY, wait_until
 from proving import as_promised, run
 from strangers import PATIENT, SECONDS, SSL_REQUEST, starving
 
+from cluster.certificates import Pair, Wanted, make_authority, make_certificate
 from cluster.pooled_roles import NEVER
 
 pytestmark = pytest.mark.usefixtures("healed")
@@ -32,6 +33,27 @@ PASSWORD = "made-by-hand-0123456789"
 FLOODS = (pytest.param("", 1, id="silent-1"), pytest.param(SSL_REQUEST, 10, id="stalling-10", marks=pytest.mark.long))
 POOL_SIZE = 38  # of max_connections = 200, with one database and two processes
 MOST_POOL_SIZE = 86  # of the same
+MORE_CONNECTIONS, BIGGER_POOL_SIZE = 300, 63
+# Where a server is that is not the cluster's, on the proxy itself; its key and certificate.
+ELSEWHERE, PEM = 5999, "/run/other-server.pem"
+# It agrees to TLS, and prints what it is then told: PostgreSQL's first packet has the client's role. $1: its address.
+OTHER_SERVER = f"""
+import socket, ssl, sys
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("{PEM}")
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+with socket.create_server((sys.argv[1], {ELSEWHERE}), family=family) as server:
+    while True:
+        plain, _ = server.accept()
+        plain.settimeout(10)
+        try:
+            plain.recv(8)
+            plain.sendall(b"S")
+            with context.wrap_socket(plain, server_side=True) as told:
+                print("told", told.recv(4096), flush=True)
+        except OSError as error:
+            print("broken", error, flush=True)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +172,53 @@ def test_openssl_trusts_it_by_name_and_by_address(pooled: Site, port: int) -> No
         assert "Verify return code: 0 (ok)" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("port", [5000, 5001])
+def test_past_the_pools_channel_binding_is_had_as_before(pooled: Site, port: int) -> None:
+    """So nobody in between has TLS of its own there."""
+    with pooled.connect(port, channel_binding="require") as connection:
+        assert connection.execute("select pg_is_in_recovery()").fetchone() == (port == 5001,)
+
+
+@contextmanager
+def led_elsewhere(site: Site, authority: Pair, name: str) -> Iterator[None]:
+    """The pool of writes, whose connections go to a server that shows a certificate of this authority for this name."""
+    shown = make_certificate(Wanted(name, (name,), 1), authority)
+    site.on(PROXY, f"umask 077; cat >{PEM}", stdin=(shown.key + shown.certificate).decode())
+    unit, file = "pgquorum-pool@write-1", "/etc/pgquorum/pgbouncer/write.ini"
+    site.on(PROXY, f"cat >/run/other-server.py; cp -p {file} /run/write.ini", stdin=OTHER_SERVER)
+    site.on(PROXY, f"systemd-run --quiet --unit=other-server python3 /run/other-server.py {ADDRESS[PROXY]}")
+    try:
+        wait_until(lambda: site.on(PROXY, f"ss -Hltn 'sport = :{ELSEWHERE}'"), "it listens")
+        site.on(PROXY, f"sed -i '/^app = /s/ port=5000 / port={ELSEWHERE} /' {file}; systemctl reload {unit}")
+        yield
+    finally:
+        left = f"systemctl stop other-server; systemctl reset-failed other-server 2>/dev/null; rm /run/other-server.py {PEM}"
+        site.on(PROXY, f"mv /run/write.ini {file}; systemctl reload {unit}; {left}")
+
+
+@pytest.mark.parametrize(
+    ("ours", "name", "said"),
+    [
+        pytest.param(False, ADDRESS[PROXY], "certificate verif", id="of-another-authority"),
+        pytest.param(True, "elsewhere.example.com", "not present in server certificate", id="for-another-name"),
+        pytest.param(True, ADDRESS[PROXY], "", id="as-it-should-be"),  # so the other two could have been told something
+    ],
+)
+def test_a_pool_tells_nothing_to_a_server_whose_certificate_is_not_right(pooled: Site, ours: bool, name: str, said: str) -> None:
+    since = pooled.on(PROXY, "date +%s")
+    with led_elsewhere(pooled, pooled.vault.authorities["postgres"] if ours else make_authority("somebody else"), name):
+        with pytest.raises(psycopg.Error), pooled.connect(WRITES) as connection:
+            connection.execute("select 1")
+        heard = "journalctl -q --no-pager -o cat -u other-server --since @" + since
+        lines = wait_until(lambda: pooled.on(PROXY, f"{heard} | grep -E '^(told|broken) '"), "somebody has come").splitlines()
+    print("\n".join(lines))
+    assert any("app" in line for line in lines) == (not said), lines
+    if said:
+        assert said in pooled.on(PROXY, f"journalctl -q --no-pager -u pgquorum-pool@write-1 --since @{since}")
+    wait_until(lambda: pooled.connect(WRITES).close() is None, "clients come in as before")
+    assert rules(pooled) & {"services.not-active", "pooling.silent", "files.edited"} == set()
+
+
 @pytest.mark.parametrize("words", [(), ("--read-only",)])
 def test_the_connection_string_is_good_as_it_is(pooled: Site, words: tuple[str, ...]) -> None:
     code, out, err = invoke(pooled, "dsn", "--pooled", *words)
@@ -175,6 +244,30 @@ def test_pools_that_postgresql_has_no_room_for_are_refused_and_nothing_is_touche
     assert run.exit_code not in (0, 130), run.output
     assert f"pooling_pool_size = {MOST_POOL_SIZE + 1}: " in run.output and f"should be at most {MOST_POOL_SIZE}" in run.output
     assert pooled.snapshot() == before
+
+
+def size(site: Site) -> set[str]:
+    """Of the pools of the application's database, by PgBouncer's own word."""
+    rows = [row for process in PROCESSES for row in console(site, process, "show databases")]
+    return {row["pool_size"] for row in rows if row["name"] == "app"}
+
+
+@pytest.mark.long
+def test_pools_grow_with_max_connections_as_soon_as_postgresql_has_it_and_no_sooner(pooled: Site) -> None:
+    try:
+        with pooled.edited("group_data/postgres.py", f"postgres_parameters |= {{'max_connections': {MORE_CONNECTIONS}}}"):
+            said = pooled.deployed().output
+            assert "until `invoke rolling-restart`" in said and size(pooled) == {str(POOL_SIZE)}, said
+            code, out, err = invoke(pooled, "rolling-restart", "--yes", seconds=500)
+            assert code == 0, out + err
+            assert pooled.psql(pooled.leader(), "show max_connections") == str(MORE_CONNECTIONS)
+            pooled.deployed()
+            assert size(pooled) == {str(BIGGER_POOL_SIZE)}
+    finally:
+        pooled.deployed()
+        code, out, err = invoke(pooled, "rolling-restart", "--yes", seconds=500)
+        assert code == 0, out + err
+    assert size(pooled) == {str(POOL_SIZE)} and pooled.changes() == 0
 
 
 def test_prepared_statements_hold_whichever_connection_a_transaction_gets(pooled: Site) -> None:

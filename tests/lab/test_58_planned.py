@@ -20,7 +20,7 @@ from clients import LongTransactions, Pooled
 from commands import finish, invoke, start, status
 from helpers import Site
 from hosts import ADDRESS, DATABASES, PATIENCE, PROXY, wait_until
-from proving import as_promised
+from proving import FEW_WRITERS, as_promised, run_one
 
 from agents.sent import shipped
 from day2.procedures.hold import hold_for, program
@@ -116,6 +116,15 @@ def test_a_switchover_under_pooled_clients_fails_nothing(pooled: Site, clients: 
     assert writers.lost() == set() and writers.done > clients and readers.done > 100
     assert pooled.leader() != old and flows(pooled)
     assert "no write failed, and the longest took" in err
+
+
+def test_past_the_pools_no_write_is_refused_and_each_open_session_is_cut_once(pooled: Site) -> None:
+    """The command's own clients at port 5000, who try again: whoever connects waits."""
+    old = pooled.leader()
+    trial = run_one(pooled, "switchover")
+    print(f"outage {trial['outage']}, longest {trial['longest_wait']}, writes {trial['writes']}")
+    assert trial["writes"]["failed"] == 0 and trial["writes"]["indeterminate"] <= int(FEW_WRITERS[1])
+    assert pooled.leader() != old and flows(pooled)
 
 
 def test_a_rolling_restart_fails_nothing_either(pooled: Site) -> None:

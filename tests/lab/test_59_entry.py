@@ -12,15 +12,16 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 
 import psycopg
 import pytest
 from clients import WITHOUT_A_WORD, LongTransactions, Pooled, Traffic, Writers
 from commands import finish, invoke, start, status
-from helpers import ENVIRONMENT, INVENTORY, Site
+from helpers import DEPLOY_SECONDS, ENVIRONMENT, INVENTORY, Site
 from hosts import ADDRESS, FAMILY, PROXY, SECOND, SPEC, wait_until
-from newer_packages import bumped, offer, withdraw
+from newer_packages import HAPROXY_PROGRAM, bumped, offer, withdraw
 from proving import as_promised, run, switch_over
 from psycopg.conninfo import conninfo_to_dict
 
@@ -332,6 +333,73 @@ def test_a_switchover_holds_both_and_lets_go_of_both_and_no_pooled_client_has_an
     assert held == dict.fromkeys(BOTH, True) and flows(shared) and shared.leader() != old
 
 
+def test_a_replica_that_is_made_anew_is_left_by_the_readers_of_both(shared: Site) -> None:
+    replica = shared.replicas()[0]
+    ways = [{"host": host, "hostaddr": ADDRESS[host]} for host in BOTH]
+    with ExitStack() as stack:
+        readers = [stack.enter_context(Pooled(shared, 10, READS, write=False, **way)) for way in ways]
+        code, out, err = invoke(shared, "reinit", replica, "--yes")
+    assert code == 0, out + err
+    print([f"{one.longest:.2f} s, {one.done} reads" for one in readers])
+    assert [one.failures for one in readers] == [[], []] and min(one.done for one in readers) > 100
+
+
+def test_a_request_to_cancel_finds_its_query_whichever_process_it_comes_to(shared: Site) -> None:
+    """It is a connection of its own, for which the kernel chooses one of two processes."""
+    ways = [{"host": host, "hostaddr": ADDRESS[host]} for host in BOTH for _ in range(2)]
+    asleep = "select count(*) from pg_stat_activity where state = 'active' and query = 'select pg_sleep(60)'"
+
+    def ask(connection: psycopg.Connection[object]) -> str:
+        try:
+            connection.execute("select pg_sleep(60)")
+        except psycopg.errors.QueryCanceled:
+            return "cancelled"
+        return "to its end"
+
+    for _ in range(4):
+        with ExitStack() as stack:
+            clients = [stack.enter_context(shared.connect(WRITES, **way)) for way in ways]
+            threads = stack.enter_context(ThreadPoolExecutor(len(clients)))
+            asking = [threads.submit(ask, client) for client in clients]
+            wait_until(lambda: int(shared.psql(shared.leader(), asleep)) == len(ways), "all are being answered", 40)
+            for client in clients:
+                client.cancel()
+            assert [one.result() for one in asking] == ["cancelled"] * len(clients)
+
+
+@pytest.mark.long
+def test_a_deploy_that_reloads_haproxy_waits_for_who_waits_there(shared: Site) -> None:
+    """Its end is no sooner than that of the hold, and neither lets in nor cuts anybody."""
+    host, came_in = holder(shared), threading.Event()
+    hold = "echo 'set maxconn frontend writes {}' | socat stdio /run/haproxy/admin.sock"
+
+    def come_in() -> None:
+        with by_address(shared, connect_timeout=60) as connection:
+            connection.execute("select 1")
+            came_in.set()
+
+    with by_address(shared) as session, shared.edited("group_data/haproxy.py", "haproxy_max_connections = 901"):
+        shared.on(host, hold.format(0))
+        try:
+            deploying = shared.pyinfra(INVENTORY, "deploy.py", "-y")
+            reloading = "systemctl show -P ActiveState haproxy"
+            wait_until(lambda: shared.on(host, reloading) == "reloading" or deploying.poll() is not None, "HAProxy is to reload")
+            client = threading.Thread(target=come_in)
+            client.start()
+            time.sleep(5)
+            assert deploying.poll() is None and not came_in.is_set() and limit(shared, host) == 0
+            session.execute("select 1")
+        finally:
+            shared.on(host, hold.format(1000))
+        output, _ = deploying.communicate(timeout=DEPLOY_SECONDS)
+        assert deploying.returncode == 0, output
+        client.join(60)
+        assert came_in.is_set() and limit(shared, host) == 901
+        session.execute("select 1")
+    shared.deployed()
+    assert holder(shared) == host
+
+
 @pytest.mark.long
 def test_a_proxy_that_dies_while_both_hold_leaves_nobody_waiting_at_the_other(shared: Site) -> None:
     def pausing() -> bool:
@@ -394,6 +462,29 @@ def test_an_upgrade_of_both_proxies_cuts_who_comes_by_the_address_once_and_the_w
             print(f"by the address {failed} of {writers.tried} writes got no answer")
             assert failed <= 4 and writers.lost() == set()  # what its four writers had under way
             assert not {one["rule"] for one in status(shared)["findings"]} & {"packages.not-running", "packages.not-held"}
+    finally:
+        withdraw(shared, BOTH)
+
+
+@pytest.mark.long
+def test_a_haproxy_that_does_not_start_is_found_out_at_the_first_proxy_and_taken_back(shared: Site) -> None:
+    """Its reload fails, so the one that runs goes on, and the other proxy is not touched."""
+    last, first = holder(shared), other(holder(shared))
+    old = {host: installed(shared, host)["haproxy"] for host in BOTH}
+    offer(shared, ["haproxy"], broken=HAPROXY_PROGRAM, where=BOTH)
+    try:
+        with clients_at_work(shared) as clients:
+            code, out, err = invoke(shared, "upgrade", "--component", "haproxy", "--yes", seconds=900)
+            assert code == 1, out + err
+            print(next(line for line in out.splitlines() if line.startswith("problem")))
+            assert "`invoke upgrade --back --component haproxy` takes back what it has installed" in out
+            there = {host: installed(shared, host)["haproxy"] for host in BOTH}
+            assert there == {first: bumped(old[first]), last: old[last]}
+            code, out, err = invoke(shared, "upgrade", "--back", "--yes", seconds=900)
+            assert code == 0, out + err
+        assert {host: installed(shared, host)["haproxy"] for host in BOTH} == old
+        assert set(cut(clients).values()) == {0} and holders(shared) == [last]
+        shared.on(first, "systemctl reload haproxy")
     finally:
         withdraw(shared, BOTH)
 

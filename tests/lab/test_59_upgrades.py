@@ -17,7 +17,7 @@ from clients import Pooled, Writers
 from commands import finish, invoke, start, status
 from helpers import Site
 from hosts import DATABASES, HOSTS, POSTGRES, PROXY, wait_until
-from newer_packages import CACHE, FOLDER, bumped, offer, withdraw
+from newer_packages import CACHE, FOLDER, POSTGRES_PROGRAM, bumped, offer, withdraw
 
 pytestmark = pytest.mark.usefixtures("healed")
 WRITES, READS = 6432, 6433
@@ -95,7 +95,7 @@ def test_a_package_that_one_host_can_not_fetch_is_installed_nowhere(pooled: Site
 def test_a_version_that_does_not_start_stops_after_one_replica_and_is_taken_back(pooled: Site) -> None:
     old, before, leader, names = installed(pooled, PACKAGE), pooled.postmasters(), pooled.leader(), held(pooled)
     new = bumped(bumped(old[leader]))
-    offer(pooled, SERVER, version=new, broken=True)
+    offer(pooled, SERVER, version=new, broken=POSTGRES_PROGRAM)
     with Writers(pooled) as writers:
         code, out, err = invoke(pooled, "upgrade", "--component", "postgres", "--yes", seconds=LONG)
         assert code == 1, out + err
@@ -138,9 +138,13 @@ def test_an_upgrade_and_the_way_back_fail_no_pooled_query(pooled: Site, packages
     first, host = packages[0], PROXY if packages == ["haproxy"] else DATABASES[0]
     version = installed(pooled, first, [host])[host]
     assert [host, first, version, bumped(version)] in [line.split() for line in err.splitlines()], err
+    leader = pooled.leader()
     with Pooled(pooled, 20, WRITES) as writers, Pooled(pooled, 20, READS, write=False) as readers:
         code, out, err = invoke(pooled, *words, "--yes", "--json", seconds=LONG)
         assert code == 0, out + err
+        if "postgres" in components:  # the one that led came last, when another one had taken over
+            begun = {name: pooled.psql(name, "select extract(epoch from pg_postmaster_start_time())") for name in DATABASES}
+            assert max(begun, key=lambda name: float(begun[name])) == leader != pooled.leader(), (leader, begun)
         new = after(old)
         assert running(pooled) == {name: (new if name in components else old)[name] for name in old}
         assert held(pooled) == names
@@ -164,11 +168,11 @@ def test_an_upgrade_and_the_way_back_fail_no_pooled_query(pooled: Site, packages
 
 @pytest.mark.long
 def test_etcds_leader_is_moved_before_its_host_has_its_turn_and_no_package_restarts_anything(pooled: Site) -> None:
-    # So the timer that keeps them apart has nothing to do.
-    wait_until(lambda: leads_etcd(pooled) != pooled.leader(), "etcd is not led from the primary's host")
     offer(pooled, ["etcd-server", "etcd-client", "patroni"])
     units, old = {"etcd": "etcd-server", "patroni": "patroni"}, running(pooled)
     for words in (("--component", "etcd,patroni"), ("--back",)):
+        # So the timer that keeps them apart has nothing to do.
+        wait_until(lambda: leads_etcd(pooled) != pooled.leader(), "etcd is not led from the primary's host")
         leads, since = leads_etcd(pooled), time.time()
         with Pooled(pooled, 20, WRITES) as writers:
             code, out, err = invoke(pooled, "upgrade", *words, "--yes", seconds=LONG)
