@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from clients import Writers
 from commands import invoke, status
-from helpers import Site
+from helpers import INVENTORY, Site
 from hosts import DATA, DATABASES, wait_until
 from keeping import HOST, ONLY_WITH_BACKUPS, archived, info, labels, recovered, rules, told, written
 from proving import as_promised, run
@@ -280,3 +280,23 @@ def walk_through(site: Site, before: list[str]) -> None:
     timeline = str(int(written(site)[:8], 16))
     assert recovered(site, site.replicas()[0], query, timeline=timeline) == "1"
     assert site.changes() == 0
+
+
+@pytest.mark.long
+def test_a_host_of_another_name_keeps_the_backups_once_the_one_that_is_lost_has_left(joined: Site) -> None:
+    """And then the other way round, with one that answers."""
+    for leaves, comes in ((HOST, "pg-vault"), ("pg-vault", HOST)):
+        before = labels(joined)
+        if leaves == HOST:
+            joined.lab.off(HOST)
+        code, out, err = invoke(joined, "host.remove", leaves, "--yes")
+        assert code == 0 and f"{leaves} is out." in out, out + err
+        joined.replace_with_blank(HOST)  # the inventory is written anew by that
+        inventory = joined.folder / INVENTORY
+        inventory.write_text(inventory.read_text().replace(f"('{HOST}', ", f"('{comes}', "))
+        joined.deployed()
+        made = wait_until(lambda: labels(joined), "the first backup of the new one", seconds=300)
+        assert not {*made} & {*before}
+        code, out, err = invoke(joined, "backup.check")
+        assert code == 0, out + err
+        assert joined.changes() == 0

@@ -238,11 +238,12 @@ def test_one_that_is_cut_off_half_way_is_told_and_goes_on_by_the_same_command(jo
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("lost", ["that is restored to", "whose data is to follow"])
+@pytest.mark.parametrize("lost", ["that is restored to", "whose data is to follow", "whose data is to follow, for good"])
 def test_a_host_that_is_lost_in_the_middle_of_it_is_told_and_the_same_command_goes_on_when_it_is_back(
     joined: Site, lost: str
 ) -> None:
-    """Its power is cut while the log is replayed, all other data aside by then."""
+    """Its power is cut while the log is replayed, all other data aside by then. In place of one that was lost for good there is
+    a blank one, to which a deploy may go then."""
     forget_old_data(joined)
     joined.psql(joined.leader(), "create table if not exists orders (n int); insert into orders values (10)")
     kept, led, follows = rows(joined), joined.leader(), joined.replicas()
@@ -267,9 +268,13 @@ def test_a_host_that_is_lost_in_the_middle_of_it_is_told_and_the_same_command_go
     assert "restore.unfinished" in {finding["rule"] for finding in status(joined)["findings"]}
     code, _, err = invoke(joined, "restore", "--to", "latest", "--yes")
     assert code == 2 and f"{host} does not answer" in err and "Bring it back" in err, err
-    joined.lab.on(host)
-    wait_until(lambda: joined.etcdctl(host, "endpoint health"), "its etcd is back")
-    assert joined.on(host, f"systemctl start patroni; {runs}") == "inactive"
+    if lost.endswith("for good"):
+        joined.replace_with_blank(host)
+        joined.deployed()
+    else:
+        joined.lab.on(host)
+        wait_until(lambda: joined.etcdctl(host, "endpoint health"), "its etcd is back")
+        assert joined.on(host, f"systemctl start patroni; {runs}") == "inactive"
     out = restored(joined, "--to", "latest")
     assert "and not finished" in out
     for one in DATABASES:
