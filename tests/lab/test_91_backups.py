@@ -69,15 +69,24 @@ def test_each_schedule_of_the_settings_has_a_timer_that_waits_for_it(joined: Sit
         assert goes_off in joined.on(HOST, f"systemd-analyze calendar '{schedule}'"), timer
 
 
+def clock(site: Site) -> int:
+    """The hosts' time, in seconds since 1970: they have one clock."""
+    return int(site.on(DATABASES[0], "date +%s"))
+
+
+def in_minutes(site: Site, minutes: int) -> tuple[str, int]:
+    """A minute that is to come, as a schedule each day has it, and when it begins."""
+    begins = (clock(site) // 60 + minutes) * 60
+    return site.on(HOST, f"date -d @{begins} +%H:%M:00"), begins
+
+
 @pytest.mark.long
 def test_a_schedule_s_timer_elapses_by_itself_and_makes_a_backup_and_the_drill_s_proves_one(joined: Site) -> None:
     """Both are set to a minute that is to come, by that host's clock; then nobody does anything but look."""
     wait_until(lambda: labels(joined), "the first full backup")
     before, drills = labels(joined), drilled(joined)
-    minutes = joined.on(HOST, 'for minutes in 4 5; do date -d "+$minutes minutes" +%H:%M:00; done').split()
-    due = float(joined.on(HOST, f"date -d '{minutes[0]}' +%s"))
-    names = ("backup_incr_schedule", "backup_drill_schedule")
-    with joined.deployed_with(SETTINGS, "\n".join(f"{name} = {at!r}" for name, at in zip(names, minutes, strict=True))):
+    (at, due), (later, _) = in_minutes(joined, 2), in_minutes(joined, 3)
+    with joined.deployed_with(SETTINGS, f"backup_incr_schedule = {at!r}\nbackup_drill_schedule = {later!r}"):
         made = wait_until(lambda: [one for one in info(joined)["backup"] if one["label"] not in before], "a backup is made", 900)
         new = wait_until(lambda: [one for one in drilled(joined) if one not in drills], "a drill has come to its end", 900)
         for timer in ("pgquorum-backup-incr.timer", "pgquorum-backup-drill.timer"):
@@ -92,11 +101,12 @@ def test_a_schedule_s_timer_elapses_by_itself_and_makes_a_backup_and_the_drill_s
 def test_a_backup_that_was_due_while_its_host_was_off_is_made_when_that_is_back(joined: Site) -> None:
     wait_until(lambda: labels(joined), "the first full backup")
     before = labels(joined)
-    at, due = joined.on(HOST, "date -d '+3 minutes' '+%H:%M:00 %s'").split()
+    at, due = in_minutes(joined, 3)
     with joined.deployed_with(SETTINGS, f"backup_incr_schedule = {at!r}"):
+        assert labels(joined) == before
         joined.lab.off(HOST)
-        # A timer takes its minute to elapse (systemd's AccuracySec).
-        wait_until(lambda: float(joined.on(DATABASES[0], "date +%s")) > float(due) + 60, "the minute has passed", 400)
+        assert clock(joined) < due, "the host was to be off by then"
+        wait_until(lambda: clock(joined) > due + 60, "the minute has passed", 400)
         joined.lab.on(HOST)
         made = wait_until(lambda: [one for one in info(joined)["backup"] if one["label"] not in before], "it is made", 400)
     assert [one["type"] for one in made] == ["incr"]
