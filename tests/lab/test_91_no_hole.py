@@ -81,7 +81,7 @@ def test_what_a_primary_that_is_lost_for_good_could_not_archive_is_archived_by_t
         assert archived(joined) < min(files), "the repository was to take nothing"
         recycle(joined)
         joined.lab.off(lost)
-        wait_until(lambda: joined.leader() != lost and joined.connect(5000).close() is None, "another one takes writes")
+        wait_until(lambda: joined.leader() != lost and joined.takes_writes(), "another one takes writes")
     assert missing(joined, files) == []
     (other,) = {*DATABASES} - {joined.leader(), lost}
     timeline = str(int(written(joined)[:8], 16))
@@ -128,7 +128,7 @@ def test_a_promotion_goes_on_where_nothing_can_be_marked_as_waiting(joined: Site
         assert archived(joined) < min(files), "the repository was to take nothing"
         with taken(joined, replicas, way):
             joined.lab.off(lost)
-            wait_until(lambda: joined.leader() != lost and joined.connect(5000).close() is None, "another one takes writes")
+            wait_until(lambda: joined.leader() != lost and joined.takes_writes(), "another one takes writes")
             new = joined.leader()
             with joined.connect(5000) as app:
                 assert app.execute("select count(*) from acknowledged").fetchall() == [(5,)]
@@ -161,7 +161,7 @@ def test_what_one_that_was_made_anew_lacks_when_it_takes_over_is_archived_by_the
         files = write(joined, range(10))
         recycle(joined)
         joined.lab.off(first)
-        wait_until(lambda: joined.leader() != first and joined.connect(5000).close() is None, "another one takes writes")
+        wait_until(lambda: joined.leader() != first and joined.takes_writes(), "another one takes writes")
         second = joined.leader()
         (third,) = {*DATABASES} - {first, second}
         joined.replace_with_blank(first)

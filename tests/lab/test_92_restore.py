@@ -263,7 +263,8 @@ def test_a_host_that_is_lost_in_the_middle_of_it_is_told_and_the_same_command_go
         assert [joined.on(one, runs) for one in follows] == ["inactive", "inactive"]
     else:
         wait_until(lambda: rows(joined, follows[1]) == kept, "the other replica has the rows")
-        with wait_until(lambda: joined.connect(5000), "writes are taken") as app:
+        wait_until(joined.takes_writes, "writes are taken")
+        with joined.connect(5000) as app:
             app.execute("create table if not exists meanwhile (n int)")
     assert "restore.unfinished" in {finding["rule"] for finding in status(joined)["findings"]}
     code, _, err = invoke(joined, "restore", "--to", "latest", "--yes")
