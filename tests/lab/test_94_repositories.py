@@ -141,6 +141,12 @@ def test_what_a_lost_primary_could_not_archive_in_one_of_two_gets_there_from_the
     with both.connect(5000) as app:
         app.execute("drop table if exists handed_in")
         app.execute("create table handed_in (n int)")
+
+    def insert_by_another_than(lost: str) -> None:
+        wait_until(lambda: both.leader() != lost and both.takes_writes(), "another one takes writes")
+        with both.connect(5000) as app:
+            app.execute("insert into handed_in values (5)")
+
     lost, names = both.leader(), []
     with store.hanging():
         for n in range(5):
@@ -150,10 +156,9 @@ def test_what_a_lost_primary_could_not_archive_in_one_of_two_gets_there_from_the
         wait_until(lambda: archived(both, "local") >= names[-1], "the other one gets all of it")
         both.lab.off(lost)
         if over == "when another one leads":
-            wait_until(lambda: both.leader() != lost and both.takes_writes(), "another one takes writes")
-    wait_until(lambda: both.leader() != lost and both.takes_writes(), "another one takes writes")
-    with both.connect(5000) as app:
-        app.execute("insert into handed_in values (5)")
+            insert_by_another_than(lost)
+    if over == "at once":
+        insert_by_another_than(lost)
     last = written(both)
     wait_until(lambda: archived(both, "s3") >= last and archived(both, "local") >= last, "both go on", seconds=300)
     there = "\n".join(store.objects())
