@@ -54,7 +54,7 @@ if run.sources or run.package_files:
 packages.hold(name="Keep packages at their version", names=cluster.packages(me))
 if units := packages.masked_on(cluster, me):
     packages.mask(name="Mask the packages' own services", units=units)
-manage(name="Configure the kernel", wanted=kernel.files())
+manage(name="Configure the kernel", wanted=kernel.files(run))
 kernel.apply(name="Apply the kernel's settings")
 if cluster.all.firewall:
     manage(name="Configure the packet filter", wanted=firewall.programs())

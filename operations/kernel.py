@@ -10,12 +10,14 @@ from pyinfra.api import FactBase, StringCommand, operation
 from cluster.paths import KERNEL_SETTINGS
 from cluster.timing import NEIGHBOUR_RETRANS_MS
 
+from .context import Run
 from .managed import Managed, directory, render
 
 
-def files() -> list[Managed]:
+def files(run: Run) -> list[Managed]:
     """What systemd-sysctl reads at every boot, and udev for every network device that comes later."""
-    text = render("kernel/60-pgquorum.conf.j2", retrans_ms=NEIGHBOUR_RETRANS_MS)
+    keeps = run.host in run.cluster.backup_hosts
+    text = render("kernel/60-pgquorum.conf.j2", retrans_ms=NEIGHBOUR_RETRANS_MS, keeps_backups=keeps)
     return [directory("/etc/sysctl.d"), Managed(KERNEL_SETTINGS, text)]
 
 

@@ -29,7 +29,7 @@ from .managed import Managed
 def manifest(run: Run) -> Managed:
     """The list of every file of the deploy's on the host that deploy.py is being loaded for, in the form of sha256sum: `invoke
     verify` sees one that was edited."""
-    files = packages.host_files(marker=None) + sources.files(run) + kernel.files()
+    files = packages.host_files(marker=None) + sources.files(run) + kernel.files(run)
     if run.cluster.all.firewall:
         files += [*firewall.programs(), firewall.rules(run)]
     if run.host in run.cluster.postgres_hosts:

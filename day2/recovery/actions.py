@@ -65,7 +65,7 @@ class RestoreActions:
         it holds, which have it should etcd be lost."""
         etcd(self._fleet, self._cluster, f"put {key(self._cluster, NOTE)} {shlex.quote(restore.text)}")
         with suppress(ClusterError):  # etcd's is what counts
-            self._do("keep_note", restore.hosts, text=restore.text)
+            self._do("keep_note", self._members(restore.hosts), text=restore.text)
 
     def noted_on_hosts(self) -> Restore | None:
         """The restore that hosts are held for, as the one tells that has come furthest; None for none."""
@@ -232,10 +232,22 @@ class RestoreActions:
             self._interrupts.sleep(LOOK_SECONDS)
 
     def start(self, hosts: tuple[str, ...]) -> None:
-        """Patroni runs there, or is about to: where there is no data, it copies it."""
-        self._do("release", hosts)
-        for host in hosts:
-            self._start(host)
+        """Patroni runs there, or is about to: where there is no data, it copies it. Raises ClusterError for those on which it
+        could not be started, once it is on the others: writes may wait for one of them."""
+        failed = []
+        for host in self._members(hosts):
+            try:
+                self._do("release", [host])
+                self._start(host)
+            except ClusterError as error:
+                failed.append(str(error))
+        if failed:
+            raise ClusterError("; ".join(failed))
+
+    def _members(self, hosts: Iterable[str]) -> list[str]:
+        """Those of the hosts that are in the cluster still: one that was lost meanwhile may have been taken out."""
+        there = {one.name for one in self._cluster.postgres_hosts}
+        return [host for host in hosts if host in there]
 
     def _start(self, host: str) -> None:
         answer = self._fleet.run(host, "systemctl start --no-block patroni.service", seconds=ANSWER_SECONDS)

@@ -37,8 +37,11 @@ def reachable(view: ClusterView, cluster: Cluster) -> Iterator[str]:
     back."""
     for host in (*cluster.postgres_hosts, *cluster.backup_hosts):
         if not view.hosts[host.name].reachable:
-            why = "all database hosts have to: one with the old data could lead when it is back"
-            yield f"{host.name} does not answer ({view.hosts[host.name].problems['host']}); {why}"
+            why = f"{host.name} does not answer ({view.hosts[host.name].problems['host']})"
+            if host in cluster.postgres_hosts:
+                why += "; all database hosts have to: one with the old data could lead when it is back."
+                why += " Bring it back, or take it out (`invoke host.remove`)"
+            yield why
     if not any((etcd := view.hosts[host.name].etcd) and etcd.quorum for host in cluster.etcd_hosts):
         yield "etcd has no majority (`invoke status`)"
 

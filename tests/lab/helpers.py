@@ -249,6 +249,11 @@ class Site(Hosts):
         """A connection through HAProxy as an application makes it: verify-full, with the role and database of the settings."""
         return psycopg.connect(**{"autocommit": True} | self.parameters(port, **differs))
 
+    def takes_writes(self) -> bool:
+        """Whether port 5000 leads to a server that does: who has just won the leader key may not be promoted yet."""
+        with self.connect(5000) as connection:
+            return connection.execute("show transaction_read_only").fetchall() == [("off",)]
+
     def parameters(self, port: int, **differs: Any) -> dict[str, Any]:
         """What such a connection is made with."""
         settings: dict[str, Any] = {

@@ -111,6 +111,12 @@ def older(site: Site, seconds: dict[str, int]) -> Iterator[None]:
         make({label: -by for label, by in seconds.items()})
 
 
+def drilled(site: Site) -> list[dict[str, Any]]:
+    """What drills have left on the host that keeps the backups, the oldest first."""
+    read = "for file in /var/lib/pgbackrest-drill/results/*.json; do [ ! -e $file ] || tr -d '\\n' <$file; echo; done"
+    return [json.loads(line) for line in site.on(HOST, read).splitlines() if line]
+
+
 def archived(site: Site) -> str:
     """The last file of the write-ahead log in the archive."""
     return str(info(site)["archive"][-1]["max"])

@@ -10,12 +10,13 @@ from datetime import datetime
 import pytest
 from commands import invoke
 from helpers import Site
-from hosts import ADDRESS, DATABASES, IN_URL, PROXY, SPEC, wait_until
+from hosts import ADDRESS, DATA, DATABASES, IN_URL, PROXY, SPEC, wait_until
 from keeping import (
     HOST,
     ONLY_WITH_BACKUPS,
     archived,
     as_keeper,
+    drilled,
     in_repository,
     info,
     labels,
@@ -66,6 +67,49 @@ def test_each_schedule_of_the_settings_has_a_timer_that_waits_for_it(joined: Sit
     for timer, schedule in TIMERS.items():
         goes_off = joined.on(HOST, f"systemctl show -P NextElapseUSecRealtime {timer}")
         assert goes_off in joined.on(HOST, f"systemd-analyze calendar '{schedule}'"), timer
+
+
+def clock(site: Site) -> int:
+    """The hosts' time, in seconds since 1970: they have one clock."""
+    return int(site.on(DATABASES[0], "date +%s"))
+
+
+def in_minutes(site: Site, minutes: int) -> tuple[str, int]:
+    """A minute that is to come, as a schedule each day has it, and when it begins."""
+    begins = (clock(site) // 60 + minutes) * 60
+    return site.on(HOST, f"date -d @{begins} +%H:%M:00"), begins
+
+
+@pytest.mark.long
+def test_a_schedule_s_timer_elapses_by_itself_and_makes_a_backup_and_the_drill_s_proves_one(joined: Site) -> None:
+    """Both are set to a minute that is to come, by that host's clock; then nobody does anything but look."""
+    wait_until(lambda: labels(joined), "the first full backup")
+    before, drills = labels(joined), drilled(joined)
+    (at, due), (later, _) = in_minutes(joined, 2), in_minutes(joined, 3)
+    with joined.deployed_with(SETTINGS, f"backup_incr_schedule = {at!r}\nbackup_drill_schedule = {later!r}"):
+        made = wait_until(lambda: [one for one in info(joined)["backup"] if one["label"] not in before], "a backup is made", 900)
+        new = wait_until(lambda: [one for one in drilled(joined) if one not in drills], "a drill has come to its end", 900)
+        for timer in ("pgquorum-backup-incr.timer", "pgquorum-backup-drill.timer"):
+            assert joined.on(HOST, f"systemctl show -P LastTriggerUSec {timer}") not in ("", "n/a"), timer
+    assert [one["type"] for one in made] == ["incr"] and made[0]["timestamp"]["start"] >= due
+    (proven,) = new
+    assert proven["passed"] and proven["backup"] in (before[-1], made[0]["label"]), proven
+    assert "backups.failed" not in rules(joined)
+
+
+@pytest.mark.long
+def test_a_backup_that_was_due_while_its_host_was_off_is_made_when_that_is_back(joined: Site) -> None:
+    wait_until(lambda: labels(joined), "the first full backup")
+    before = labels(joined)
+    at, due = in_minutes(joined, 3)
+    with joined.deployed_with(SETTINGS, f"backup_incr_schedule = {at!r}"):
+        assert labels(joined) == before
+        joined.lab.off(HOST)
+        assert clock(joined) < due, "the host was to be off by then"
+        wait_until(lambda: clock(joined) > due + 60, "the minute has passed", 400)
+        joined.lab.on(HOST)
+        made = wait_until(lambda: [one for one in info(joined)["backup"] if one["label"] not in before], "it is made", 400)
+    assert [one["type"] for one in made] == ["incr"]
 
 
 def test_a_timer_that_was_stopped_is_told(joined: Site) -> None:
@@ -260,6 +304,25 @@ def test_a_replica_that_is_made_anew_comes_from_the_repository_where_that_is_the
     assert (copied == "0") == (repository == "there")
     rows = "select n from kept where n = 4713"
     wait_until(lambda: joined.psql(victim, rows) == "4713", "it has what was written since the backup")
+
+
+@pytest.mark.long
+def test_a_host_that_is_replaced_gets_its_data_from_the_repository_and_not_from_the_primary(joined: Site) -> None:
+    """A blank host with the same name. PostgreSQL itself keeps what its data began from; a base backup has a manifest, too."""
+    victim, leader = joined.replicas()[0], joined.leader()
+    joined.psql(leader, "delete from kept where n = 4714; insert into kept values (4714)")
+    since = f"--since=@{joined.on(leader, 'date +%s')}"
+    joined.replace_with_blank(victim)
+    joined.deployed()
+    wait_until(joined.healthy, "the cluster is whole")
+    begun = joined.on(victim, f"grep ^LABEL: {DATA}/backup_label.old; ls {DATA}/backup_manifest 2>/dev/null || true")
+    assert begun.startswith("LABEL: pgBackRest backup") and "manifest" not in begun, begun
+    said = joined.on(victim, "journalctl --no-pager -u patroni -o cat")
+    assert "replica has been created using repository" in said, said[-3000:]
+    copied = f"journalctl --no-pager -u patroni -o cat {since} | grep -c application_name=pg_basebackup || true"
+    assert {joined.on(host, copied) for host in DATABASES} == {"0"}
+    assert joined.leader() == leader and joined.psql(victim, "select n from kept where n = 4714") == "4714"
+    assert joined.changes() == 0
 
 
 def test_a_backup_that_fails_is_told_until_one_is_made(joined: Site) -> None:

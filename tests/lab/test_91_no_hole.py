@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import pytest
 from commands import invoke
 from helpers import Site
-from hosts import DATABASES, wait_until
-from keeping import HOST, ONLY_WITH_BACKUPS, archived, as_keeper, recovered, written
+from hosts import DATA, DATABASES, wait_until
+from keeping import HOST, ONLY_WITH_BACKUPS, archived, as_keeper, recovered, rules, written
 from proving import switch_over
 
 pytestmark = [pytest.mark.usefixtures("healed"), ONLY_WITH_BACKUPS]
@@ -81,7 +81,7 @@ def test_what_a_primary_that_is_lost_for_good_could_not_archive_is_archived_by_t
         assert archived(joined) < min(files), "the repository was to take nothing"
         recycle(joined)
         joined.lab.off(lost)
-        wait_until(lambda: joined.leader() != lost and joined.connect(5000).close() is None, "another one takes writes")
+        wait_until(lambda: joined.leader() != lost and joined.takes_writes(), "another one takes writes")
     assert missing(joined, files) == []
     (other,) = {*DATABASES} - {joined.leader(), lost}
     timeline = str(int(written(joined)[:8], 16))
@@ -89,6 +89,66 @@ def test_what_a_primary_that_is_lost_for_good_could_not_archive_is_archived_by_t
     joined.replace_with_blank(lost)
     joined.deployed()
     wait_until(joined.healthy, "the cluster is whole")
+
+
+# Where PostgreSQL marks what is archived and what waits to be.
+MARKS = f"{DATA}/pg_wal/archive_status"
+# Each takes from PostgreSQL's user that it can mark anything there, or anything new, and gives it back with the marks there are.
+TAKEN = {
+    "not writable": (f"chown root: {MARKS}; chmod 555 {MARKS}", f"chown postgres: {MARKS}; chmod 700 {MARKS}"),
+    "full": (
+        f"""set -e; cd {MARKS}; names=$(ls); room=$(($(echo $names | wc -w) + 1))
+        mount -t tmpfs -o nr_inodes=$room,mode=700,uid=$(id -u postgres),gid=$(id -g postgres) full {MARKS}
+        cd {MARKS}; touch $names; chown postgres: $names; ! touch more""",
+        f"""set -e; cd {MARKS}; names=$(ls); cd /; until umount {MARKS}; do sleep 0.1; done
+        cd {MARKS}; rm -f *; touch $names; chown postgres: $names""",
+    ),
+}
+
+
+@contextmanager
+def taken(site: Site, hosts: list[str], way: str) -> Iterator[None]:
+    take, give_back = TAKEN[way]
+    site.on_all(take, hosts)
+    try:
+        yield
+    finally:
+        site.on_all(give_back, hosts)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("table")
+@pytest.mark.parametrize("way", TAKEN)
+def test_a_promotion_goes_on_where_nothing_can_be_marked_as_waiting(joined: Site, way: str) -> None:
+    """On either replica. What is not archived by that is told until there is another backup."""
+    lost, replicas = joined.leader(), joined.replicas()
+    since = joined.on(lost, "date '+%F %T'")
+    with repository_off(joined):
+        files = write(joined, range(5))
+        assert archived(joined) < min(files), "the repository was to take nothing"
+        with taken(joined, replicas, way):
+            joined.lab.off(lost)
+            wait_until(lambda: joined.leader() != lost and joined.takes_writes(), "another one takes writes")
+            new = joined.leader()
+            with joined.connect(5000) as app:
+                assert app.execute("select count(*) from acknowledged").fetchall() == [(5,)]
+                app.execute("insert into acknowledged values (5)")
+    said = joined.on(new, f"journalctl -u patroni --no-pager -o cat --since '{since}' | grep 'promotion gate' || true")
+    assert f"{new} may be promoted" in said, said
+    not_there = missing(joined, files)
+    if way == "full":
+        assert "files wait to be archived" in said and not_there == [], said
+    else:
+        assert "may be missing in the archive" in said and "Permission denied" in said, said
+        assert not_there == files
+        wait_until(lambda: "archive.hole" in rules(joined), "what is missing is told")
+    joined.lab.on(lost)
+    joined.heal()
+    code, out, err = invoke(joined, "backup")
+    assert code == 0, out + err
+    wait_until(lambda: not rules(joined) & {"archive.hole", "archive.failing"}, "nothing is missing since")
+    with joined.connect(5000) as app:
+        assert app.execute("select count(*) from acknowledged").fetchall() == [(6,)]
 
 
 @pytest.mark.long
@@ -101,7 +161,7 @@ def test_what_one_that_was_made_anew_lacks_when_it_takes_over_is_archived_by_the
         files = write(joined, range(10))
         recycle(joined)
         joined.lab.off(first)
-        wait_until(lambda: joined.leader() != first and joined.connect(5000).close() is None, "another one takes writes")
+        wait_until(lambda: joined.leader() != first and joined.takes_writes(), "another one takes writes")
         second = joined.leader()
         (third,) = {*DATABASES} - {first, second}
         joined.replace_with_blank(first)

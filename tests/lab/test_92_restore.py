@@ -8,13 +8,12 @@ import signal
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from commands import finish, invoke, start, status
 from helpers import Site
 from hosts import DATA, DATABASES, SPEC, wait_until
-from keeping import HOST, LOCAL, ONLY_WITH_BACKUPS, as_keeper, info, rules, write_settings
+from keeping import HOST, LOCAL, ONLY_WITH_BACKUPS, as_keeper, drilled, info, rules, write_settings, written
 from object_store import stored
 from proving import switch_over
 
@@ -58,12 +57,6 @@ def restored(site: Site, *words: str, then: str = "") -> str:
         connection.execute("select 1")
     wait_until(lambda: set(fulls(site)) - set(before), "a new full backup")
     return out
-
-
-def drilled(site: Site) -> list[dict[str, Any]]:
-    """What drills have left on the host that keeps the backups, the oldest first."""
-    read = "for file in /var/lib/pgbackrest-drill/results/*.json; do [ ! -e $file ] || tr -d '\\n' <$file; echo; done"
-    return [json.loads(line) for line in site.on(HOST, read).splitlines() if line]
 
 
 def forget_old_data(site: Site) -> None:
@@ -242,6 +235,54 @@ def test_one_that_is_cut_off_half_way_is_told_and_goes_on_by_the_same_command(jo
     assert "and not finished" in out
     assert rows(joined) == kept
     assert "restore.unfinished" not in {finding["rule"] for finding in status(joined)["findings"]}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("lost", ["that is restored to", "whose data is to follow", "whose data is to follow, for good"])
+def test_a_host_that_is_lost_in_the_middle_of_it_is_told_and_the_same_command_goes_on_when_it_is_back(
+    joined: Site, lost: str
+) -> None:
+    """Its power is cut while the log is replayed, all other data aside by then. In place of one that was lost for good there is
+    a blank one, to which a deploy may go then."""
+    forget_old_data(joined)
+    joined.psql(joined.leader(), "create table if not exists orders (n int); insert into orders values (10)")
+    kept, led, follows = rows(joined), joined.leader(), joined.replicas()
+    host = led if lost == "that is restored to" else follows[0]
+    for _ in range(12):  # so that there is something to replay
+        written(joined)
+    unit = "systemctl show pgquorum-restore -P"
+    replays = f"echo $({unit} Description) $({unit} ActiveState); ls {DATA}/recovery.signal"
+    process = start(joined, "restore", "--to", "latest", "--yes")
+    wait_until(lambda: joined.on(led, replays).startswith("recover active"), "the log is replayed", PATIENT)
+    joined.lab.off(host)
+    code, out, err = finish(joined, process, PATIENT)
+    assert code == 1 and f"problem  {host}: " in out and "the same command goes on with it" in out, out + err
+    # Who is there goes on as far as that leads.
+    runs = "systemctl is-active patroni || true"
+    if host == led:
+        assert [joined.on(one, runs) for one in follows] == ["inactive", "inactive"]
+    else:
+        wait_until(lambda: rows(joined, follows[1]) == kept, "the other replica has the rows")
+        wait_until(joined.takes_writes, "writes are taken")
+        with joined.connect(5000) as app:
+            app.execute("create table if not exists meanwhile (n int)")
+    assert "restore.unfinished" in {finding["rule"] for finding in status(joined)["findings"]}
+    code, _, err = invoke(joined, "restore", "--to", "latest", "--yes")
+    assert code == 2 and f"{host} does not answer" in err and "Bring it back" in err, err
+    if lost.endswith("for good"):
+        joined.replace_with_blank(host)
+        joined.deployed()
+    else:
+        joined.lab.on(host)
+        wait_until(lambda: joined.etcdctl(host, "endpoint health"), "its etcd is back")
+        assert joined.on(host, f"systemctl start patroni; {runs}") == "inactive"
+    out = restored(joined, "--to", "latest")
+    assert "and not finished" in out
+    for one in DATABASES:
+        wait_until(lambda one=one: rows(joined, one) == kept, f"{one} has the rows")  # type: ignore[misc]
+    assert "restore.unfinished" not in {finding["rule"] for finding in status(joined)["findings"]}
+    with joined.connect(5000) as app:
+        app.execute("drop table if exists meanwhile")
 
 
 @pytest.mark.long

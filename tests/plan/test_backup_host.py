@@ -39,6 +39,11 @@ def test_the_place_for_backups_is_there_before_postgresql_is_told_to_archive(fir
     assert first.first("--request PATCH") < first.first(" check --archive-timeout", KEEPER)
 
 
+def test_the_keeper_alone_gives_up_early_what_a_lost_host_does_not_acknowledge(first: Rehearsal) -> None:
+    assert first.output.count("+net.ipv4.tcp_retries2 = 8") == 1
+    assert first.output.count("+net.ipv4.neigh.*.retrans_time_ms") == len({command.host for command in first.commands})
+
+
 def test_the_first_backup_begins_last_and_nobody_waits_for_it(first: Rehearsal) -> None:
     begun = first.first("systemctl start --no-block pgquorum-backup@full.service", KEEPER)
     assert begun > first.first(" check --archive-timeout", KEEPER)

@@ -270,7 +270,26 @@ def test_what_a_restore_has_come_to_is_noted_in_etcd_and_on_the_hosts_that_it_ho
 
     monkeypatch.setattr(actions, "_do", told)
     actions.note(made(done=4))
-    assert [one[0] for one in asked] == ["etcd", "keep_note"] and asked[1][1:] == (("db1", "db2", "db3"), made(done=4).text)
+    assert [one[0] for one in asked] == ["etcd", "keep_note"] and asked[1][1:] == (["db1", "db2", "db3"], made(done=4).text)
+
+
+def test_who_does_not_answer_keeps_none_of_the_others_from_being_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writes may wait for a replica. One that was taken out of the cluster since is passed over."""
+    done: list[tuple[str, ...]] = []
+    actions = RestoreActions(None, SHOP, None, print)  # type: ignore[arg-type]
+
+    def told(deed: str, hosts: list[str]) -> None:
+        if "db2" in hosts:
+            raise ClusterError("db2: unreachable")
+        done.append((deed, *hosts))
+
+    monkeypatch.setattr(actions, "_do", told)
+    monkeypatch.setattr(actions, "_start", lambda host: done.append(("start", host)))
+    with pytest.raises(ClusterError, match="db2: unreachable"):
+        actions.start(("db2", "db3"))
+    assert done == [("release", "db3"), ("start", "db3")]
+    actions.start(("db3", "taken out"))
+    assert done[2:] == done[:2]
 
 
 def test_another_target_in_place_of_one_that_was_not_finished_never_touches_the_old_data_again() -> None:
