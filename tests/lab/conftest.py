@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clients import Writers
 from helpers import Deploy, Site, copy_checkout
 from hosts import DATABASES, ETCD_FROM_FILES, KEPT, LABS, POSTGRES, SPEC, reserved
 
@@ -147,6 +148,14 @@ def site(whole_lab: Site, first_deploy: Deploy) -> Site:
 def healed(site: Site) -> None:
     """For tests that break something: the cluster is whole when each of them begins, whatever the one before has left."""
     site.heal()
+
+
+@pytest.fixture
+def at_work(site: Site) -> Iterator[Writers]:
+    """Clients that write all the while, none of whom notices anything, and whose rows are there in the end."""
+    with Writers(site) as writers:
+        yield writers
+    assert writers.failures == [] and writers.lost() == set()
 
 
 @pytest.fixture(scope="module")
