@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from commands import invoke
 from helpers import INVENTORY, Site, refused
-from hosts import ADDRESS, PROXY, SPEC, wait_until
+from hosts import ADDRESS, DATABASES, PROXY, SPEC, wait_until
 
 SUDOERS = "/etc/sudoers.d/ops"
 KEYGEN = ["ssh-keygen", "-q", "-t", "ed25519", "-N"]
@@ -42,6 +42,29 @@ def test_the_user_of_ssh_s_configuration_deploys_and_looks(site: Site, inventory
     assert site.changes(inventory=inventory) == 0
     code, out, err = invoke(site, "status", inventory=inventory)
     assert code == 0, out + err
+
+
+@pytest.mark.parametrize("shell", ["fish", pytest.param("tcsh", marks=pytest.mark.long)])
+def test_so_do_the_tasks_where_the_users_login_shell_is_another(site: Site, inventory: str, shell: str) -> None:
+    site.on_all(f"apt-get -q install --yes --no-download {shell} && usermod --shell $(command -v {shell}) ops")
+    try:
+        assert shell in site.on(PROXY, "runuser -l ops -c 'echo $0; status fish-path' 2>&1; getent passwd ops")
+        wanted = site.replicas()[0]
+        for words in (
+            ["status"],
+            ["verify"],
+            ["verify", "--from", DATABASES[1]],
+            ["logs", "--since", "1 min ago"],
+            ["switchover", "--yes", "--to", wanted],
+            ["psql", "-c", "select current_user"],
+        ):
+            code, out, err = invoke(site, *words, inventory=inventory)
+            assert code == 0, f"{words}: {out}{err}"
+        assert site.leader() == wanted
+        wait_until(site.healthy, "the former primary streams")
+        assert site.changes(inventory=inventory) == 0
+    finally:
+        site.on_all(f"usermod --shell /bin/bash ops; apt-get -q purge --yes --auto-remove {shell}")
 
 
 def test_without_sudo_both_say_who_lacks_it(site: Site, inventory: str) -> None:

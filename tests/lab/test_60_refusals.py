@@ -323,3 +323,27 @@ def test_no_host_leaves_by_omission_and_none_moves(site: Site) -> None:
         with site.edited(INVENTORY, edit):
             refused(site.deploy("-y"), sentence, f"`invoke host.remove {leader}`")
     assert site.snapshot() == before
+
+
+@pytest.mark.long
+def test_a_quota_that_etcds_database_has_outgrown_is_refused(site: Site) -> None:
+    member, value = DATABASES[0], "/root/value"
+
+    def told() -> dict[str, int]:
+        (own,) = json.loads(site.etcdctl(member, "--write-out=json endpoint status"))
+        return {"size": own["Status"]["dbSize"], "revision": own["Status"]["header"]["revision"]}
+
+    before = site.snapshot()
+    site.on(member, f"head -c 900000 /dev/urandom | base64 --wrap 0 >{value}")
+    try:
+        for number in range(60):
+            site.etcdctl(member, f"put big/{number} <{value}")
+        assert 64 * 1024**2 < told()["size"] < 128 * 1024**2
+        refused(site.deploy("-y", "--data", "etcd_quota=64MB"), "etcd_quota = 67108864: etcd's database on ", "should be more")
+        assert site.changes("--data", "etcd_quota=2GB") == 0
+    finally:
+        site.etcdctl(member, f"del --prefix big/ >/dev/null; rm {value}")
+        site.etcdctl(member, f"compact {told()['revision']}")
+        for one in DATABASES:
+            site.etcdctl(one, "defrag")
+    assert site.snapshot() == before
