@@ -31,9 +31,12 @@ def changed(site: Site, **files: str) -> Iterator[None]:
 
 
 def test_haproxys_ports_move_at_once_and_who_is_connected_goes_on(site: Site, at_work: Writers) -> None:
+    """With what else of the proxies and the packet filter is said to hold at once."""
     ports = {"write": 5100, "read": 5101, "stats": 7100}
+    others = "haproxy_read_max_lag = '32MB'\nhaproxy_fair_share = 37"
     before, password = site.processes(), ENVIRONMENT["PGQUORUM_PASSWORD_HAPROXY_STATS"]
-    with changed(site, haproxy="\n".join(f"haproxy_{name}_port = {port}" for name, port in ports.items())):
+    edits = "\n".join([*(f"haproxy_{name}_port = {port}" for name, port in ports.items()), others])
+    with changed(site, haproxy=edits, all="firewall_connections = 41"):
         assert "verified" in site.deployed().output
         for port, recovering in ((5100, False), (5101, True)):
             with site.connect(port) as connection:
@@ -42,6 +45,9 @@ def test_haproxys_ports_move_at_once_and_who_is_connected_goes_on(site: Site, at
             with pytest.raises(psycopg.OperationalError):
                 site.connect(port).close()
         assert statistics(site, password, ports["stats"]) == 200
+        config = site.on(PROXY, "cat /etc/haproxy/haproxy.cfg")
+        assert f"lag={32 * 1024**2}" in config and "sc0_conn_cur gt 37" in config
+        assert "ct count over 41 " in site.on(DATABASES[0], "nft list ruleset")
         code, out, err = invoke(site, "dsn")
         assert code == 0 and "5100" in out and "5000" not in out, out + err
         verified(site)
