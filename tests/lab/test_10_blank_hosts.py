@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,14 @@ NOT_TAKEN = {
     ("max_wal_senders", 2): "should be at least 3: below, Patroni uses a value of its own",
     ("recovery_min_apply_delay", "1h"): "is decided by Patroni, which says how replicas recover",
 }
+
+# Holds apt's locks for half a minute, of the lists and of packages.
+FIRST_BOOT = """
+import fcntl, time
+held = [open(f"/var/lib/{name}", "w") for name in ("apt/lists/lock", "dpkg/lock-frontend", "dpkg/lock")]
+for one in held: fcntl.lockf(one, fcntl.LOCK_EX)
+time.sleep(30)
+"""
 
 
 def refused(
@@ -181,6 +190,18 @@ def test_a_data_directory_that_belongs_to_something_else(blank: Site) -> None:
             blank.on(VICTIM, "rm -r /var/lib/postgresql")
 
 
+@pytest.mark.parametrize("place", ["/home/data", "/var/tmp/data"], ids=["home", "var-tmp"])
+def test_data_that_a_link_leads_to_where_none_can_be(blank: Site, place: str) -> None:
+    """What the services' sandbox hides, or a clean-up takes."""
+    link = "/var/lib/postgresql"
+    blank.on(VICTIM, f"mkdir -p {place}; ! test -e {link} || mv -T {link} /root/former; ln -s {place} {link}")
+    try:
+        told = f"host {VICTIM}: postgres_data_directory = {DATA!r} leads to {DATA.replace(link, place)}, which "
+        refused(blank, told)
+    finally:
+        blank.on(VICTIM, f"rm -r {link} {place}; ! test -e /root/former || mv -T /root/former {link}")
+
+
 def test_an_sshd_that_takes_two_sessions(blank: Site) -> None:
     narrow = "/etc/ssh/sshd_config.d/00-narrow.conf"
     blank.on(VICTIM, f"echo MaxSessions 2 > {narrow}; systemctl reload ssh")
@@ -191,10 +212,13 @@ def test_an_sshd_that_takes_two_sessions(blank: Site) -> None:
 
 
 def test_parameters_that_postgresql_does_not_take(blank: Site) -> None:
-    """The last one here: packages are installed by then, and PostgreSQL's own program is asked. The next deploy goes on."""
+    """The last one here: packages are installed by then, and PostgreSQL's own program is asked. The next deploy goes on. One of
+    the hosts has just been made, and its first boot is still at work with apt."""
     wrong = 'postgres_parameters |= {"log_timezone": "Europe/Berln", "ssl_dh_params_file": "/gone/dh.pem"}'
+    blank.on(VICTIM, f"systemd-run --quiet --collect --unit=first-boot python3 -c {shlex.quote(FIRST_BOOT)}")
     with blank.edited("group_data/postgres.py", wrong):
         run = blank.deploy("-y")
+    assert blank.on(VICTIM, "systemctl is-active first-boot || true") == "inactive", "it has not waited"
     ended_with(run, "the deploy stopped at 'PostgreSQL takes the parameters'")
     for host in DATABASES:
         for reason in (

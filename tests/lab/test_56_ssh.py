@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from commands import invoke
-from helpers import INVENTORY, Site, refused
-from hosts import ADDRESS, DATABASES, PROXY, SPEC, wait_until
+from helpers import ENVIRONMENT, INVENTORY, Site, refused
+from hosts import ADDRESS, DATABASES, PATIENCE, PROXY, SPEC, wait_until
 
 SUDOERS = "/etc/sudoers.d/ops"
 KEYGEN = ["ssh-keygen", "-q", "-t", "ed25519", "-N"]
@@ -65,6 +69,36 @@ def test_so_do_the_tasks_where_the_users_login_shell_is_another(site: Site, inve
         assert site.changes(inventory=inventory) == 0
     finally:
         site.on_all(f"usermod --shell /bin/bash ops; apt-get -q purge --yes --auto-remove {shell}")
+
+
+def test_so_does_an_operator_who_is_not_root_on_this_machine(site: Site, inventory: str) -> None:
+    """In a checkout of their own, with their own home. What they have of root is to read Python wherever that is."""
+    home = Path(tempfile.mkdtemp(prefix="pgquorum-operator-", dir="/var/tmp"))
+    reads = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+    mine = ("--reuid=65534", "--regid=65534", "--clear-groups", *reads)
+
+    def run(program: str, *words: str) -> str:
+        done = subprocess.run(
+            ["setpriv", *mine, str(Path(sys.executable).with_name(program)), *words], cwd=home / "checkout", text=True,
+            env=os.environ | ENVIRONMENT | {"HOME": str(home), "INVOKE_INVENTORY": inventory},
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    try:
+        shutil.copytree(site.folder, home / "checkout")
+        configuration = re.findall("'ssh_config_file': '([^']*)'", (site.folder / inventory).read_text())[0]
+        shutil.copy2(configuration, home)
+        file = home / "checkout" / inventory
+        file.write_text(file.read_text().replace(configuration, str(home / "ssh_config")))
+        subprocess.run(["chown", "-R", "65534:65534", home], check=True)
+        assert "nothing was changed: all is as the settings say" in run("pyinfra", inventory, "deploy.py", "-y")
+        assert SPEC.name in run("invoke", "status")
+        run("invoke", "verify")
+        run("invoke", "psql", "-c", "select 1")
+    finally:
+        shutil.rmtree(home)
 
 
 def test_without_sudo_both_say_who_lacks_it(site: Site, inventory: str) -> None:
