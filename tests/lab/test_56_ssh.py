@@ -84,7 +84,7 @@ def test_so_does_an_operator_who_is_not_root_on_this_machine(site: Site, invento
             stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        return done.stdout + done.stderr
 
     try:
         shutil.copytree(site.folder, home / "checkout")
