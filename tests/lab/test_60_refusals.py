@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from commands import at_terminal, invoke
 from helpers import END_SLEEP, INVENTORY, Deploy, Site, refused
-from hosts import ADDRESS, DATABASES, HOSTS, PATIENCE, PROXY, SPEC, wait_until
+from hosts import ADDRESS, DATABASES, HOSTS, PATIENCE, POSTGRES, PROXY, SPEC, wait_until
 
 from cluster import paths
 from cluster.version import own
@@ -302,6 +302,18 @@ def test_ctrl_c_ends_the_run_with_an_error_and_releases_the_lock(site: Site) -> 
         ("etcd_client_port=12379", "etcd_client_port = 12379: the cluster lives with 2379"),
         ("postgres_port=5433", "postgres_port = 5433: the cluster lives with 5432"),
         ("patroni_port=9008", "patroni_port = 9008: the cluster lives with 8008"),
+        pytest.param("etcd_peer_port=12380", "etcd_peer_port = 12380: the cluster lives with 2380", marks=pytest.mark.long),
+        pytest.param(
+            "postgres_data_directory=/var/lib/postgresql/other",
+            "postgres_data_directory = '/var/lib/postgresql/other': the cluster lives with",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            f"postgres_version={35 - POSTGRES}",
+            f"postgres_version = {35 - POSTGRES}: the cluster lives with {POSTGRES}",
+            marks=pytest.mark.long,
+            id="postgres_version",
+        ),
     ],
 )
 def test_what_a_living_cluster_can_not_take_is_refused(site: Site, setting: str, sentence: str) -> None:
