@@ -197,6 +197,7 @@ def test_the_write_ahead_log_moves_with_data_that_is_made_anew_host_by_host(site
     finally:
         site.deployed()
         made_anew()
+        site.deployed()  # which gives the other place up
     assert site.on_all(link, DATABASES) == before
     assert site.changes() == 0
     verified(site)
