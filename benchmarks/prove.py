@@ -15,9 +15,9 @@ from . import rig
 TIMES = "30"
 # Where the tests marked as long are. Each stands on what those before it have left on the hosts.
 NAMES = (
-    "50_changes 54_firewall 57_pooling 58_planned 59_entry 59_upgrades 60_refusals 69_smoke 73_guards 74_durability 75_day2"
-    " 77_from 77_logical_slots 78_proof 79_lagging 90_replaced_hosts 91_backups 91_no_hole 91_stuck 92_restore 93_drill"
-    " 94_authorities 94_repositories 94_upgraded_backups 96_guests"
+    "50_changes 51_later 53_resolved 54_firewall 56_ssh 57_pooling 58_planned 59_entry 59_upgrades 60_refusals 69_smoke"
+    " 73_guards 74_durability 75_day2 77_from 77_logical_slots 78_proof 79_lagging 90_replaced_hosts 91_backups 91_no_hole"
+    " 91_stuck 92_restore 93_drill 94_authorities 94_repositories 94_upgraded_backups 96_guests"
 )
 LONG = [f"tests/lab/test_{name}.py" for name in NAMES.split()]
 

@@ -17,6 +17,9 @@ ROLE_PACKAGES = (
     "etcd-client", "haproxy", "socat", "pgbackrest", "pgbouncer", "keepalived", "postgresql-client",
 )  # fmt: skip
 
+# Only downloaded, too: what servers of some people have besides, for the tests in which a host is as theirs.
+OTHER_PACKAGES = ("fish", "tcsh", "systemd-resolved", "libnss-resolve")
+
 # No hardware, no console and no outside world: these would only cost boot time or write into a log.
 MASKED_UNITS = (
     "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "fstrim.timer", "getty.target",
@@ -35,12 +38,12 @@ EOF
 chroot "$1" apt-get clean
 chroot "$1" apt-get install --yes --download-only postgresql-common postgresql-client
 chroot "$1" apt-get update
-chroot "$1" apt-get install --yes --download-only {" ".join(ROLE_PACKAGES)} {{own}}
+chroot "$1" apt-get install --yes --download-only {" ".join((*ROLE_PACKAGES, *OTHER_PACKAGES))} {{own}}
 rm "$1/etc/apt/sources.list.d/lab.list" "$1"/var/lib/apt/lists/*srv_lab_*
 """
 DOWNLOAD = f"""set -eu
 chroot "$1" apt-get clean
-chroot "$1" apt-get install --yes --download-only {" ".join(ROLE_PACKAGES)}
+chroot "$1" apt-get install --yes --download-only {" ".join((*ROLE_PACKAGES, *OTHER_PACKAGES))}
 """
 CUSTOMIZE = f"""set -eu
 chroot "$1" systemctl mask --quiet {" ".join(MASKED_UNITS)}

@@ -10,7 +10,7 @@ import shlex
 import socket
 from typing import Any
 
-from pyinfra import host, logger
+from pyinfra import host
 from pyinfra.api import State
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.state import BaseStateCallback
@@ -34,8 +34,10 @@ OPTIONS = [
     (socket.IPPROTO_TCP, "TCP_KEEPCNT", GONE_SECONDS // PROBE_SECONDS - 1),
     (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", GONE_SECONDS * 1000),
 ]
-# Why hosts could not be reached, by name: told when the run ends.
+# Why hosts could not be reached, by name, and those whose connection was lost: told when the run ends.
 _unreached: dict[str, str] = {}
+_lost: set[str] = set()
+LOST = "the connection was lost: once the host can be reached, the same command goes on"
 
 
 def reach_as_tasks_do() -> None:
@@ -83,6 +85,11 @@ def why_unreached(name: str) -> str:
     return _unreached.get(name, "")
 
 
+def why_lost(name: str) -> list[str]:
+    """What there is to say of a host whose connection was lost; nothing of any other."""
+    return [LOST] if name in _lost else []
+
+
 def tune(state: State) -> None:
     """Lets every command be sent at once, and a host that is gone be noticed within GONE_SECONDS and told of."""
     for one in state.active_hosts:
@@ -95,13 +102,13 @@ def tune(state: State) -> None:
 
 
 class LostConnections(BaseStateCallback):
-    """Says of a host whose operation has failed that its connection was lost, where that is why."""
+    """Notes of a host whose operation has failed that its connection was lost, where that is why."""
 
     @staticmethod
     def operation_host_error(state: State, host: Any, op_hash: str, retry_count: int = 0, max_retries: int = 0) -> None:
         transport = _transport(host)
         if transport and not transport.is_active():
-            host.log("the connection was lost: once the host can be reached, the same command goes on", logger.error)
+            _lost.add(host.name)
 
 
 def logged_in_as(one: Any) -> str | None:

@@ -15,7 +15,7 @@ from pyinfra.api.state import StateStage
 
 from cluster import lock
 
-from .connections import why_unreached
+from .connections import why_lost, why_unreached
 from .refusal import Refusal, locked_out, refusal, why_stopped
 
 # Of what a command wrote before it failed.
@@ -61,7 +61,7 @@ def unreached(names: list[str]) -> Refusal:
 
 def _said(state: State, one: Any) -> Iterator[str]:
     """Why a host failed, a line each."""
-    told = why_stopped(one.name) or _failed_operation(state, one)[1][-LAST_LINES:]
+    told = why_stopped(one.name) or why_lost(one.name) or _failed_operation(state, one)[1][-LAST_LINES:]
     yield from told or ["what it said stands above"]
 
 

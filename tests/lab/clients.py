@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import http.client
+import ssl
 import threading
 import time
 from collections.abc import Callable
 
 import psycopg
 from helpers import Site
-from hosts import wait_until
+from hosts import ADDRESS, PROXY, wait_until
 
 # What an application sets so that a server that dies without a word is given up soon, even when HAProxy dies with it.
 WITHOUT_A_WORD = {"tcp_user_timeout": 10_000, "keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3}
@@ -113,6 +116,15 @@ class Writers:
         with self.site.connect(5000) as connection:
             there = set(connection.execute("select writer, seq from written").fetchall())
         return set(self.acknowledged) - there
+
+
+def statistics(site: Site, password: str, port: int = 7000) -> int:
+    """The status of what HAProxy's statistics answer to who asks with a password."""
+    through = ssl.create_default_context(cafile=str(site.secrets / "haproxy-ca.crt"))
+    connection = http.client.HTTPSConnection(ADDRESS[PROXY], port, timeout=10, context=through)
+    given = base64.b64encode(f"admin:{password}".encode()).decode()
+    connection.request("GET", "/", headers={"Authorization": f"Basic {given}"})
+    return connection.getresponse().status
 
 
 class Pooled:

@@ -63,3 +63,9 @@ def at_terminal(site: Site, program: str, *words: str, asked: str = "", typed: s
 def status(site: Site) -> dict[str, Any]:
     document: dict[str, Any] = json.loads(invoke(site, "status", "--json")[1])
     return document
+
+
+def verified(site: Site) -> None:
+    """That `verify` passes."""
+    code, out, err = invoke(site, "verify")
+    assert code == 0, out + err

@@ -8,16 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clients import Writers
 from helpers import Deploy, Site, copy_checkout
-from hosts import DATABASES, ETCD_FROM_FILES, KEPT, LABS, POSTGRES, SPEC, reserved
+from hosts import DATABASES, ETCD_FROM_FILES, KEPT, LABS, ODD_ONE, POSTGRES, RESOLVING, SPEC, reserved
 
 from lab import Lab, packages, state
 
 # One of the labs has hosts as people have them, for whatever is tested there: a proxy for the world outside, which is dead, a
 # umask that keeps everything from others, a small /tmp from which nothing runs, a locale that is not installed; the host's own
 # name on 127.0.1.1, as Debian's installer writes it; and where data comes to lie a user `postgres` who was there before, who is
-# no system user and may not log in, PostgreSQL's directory as a link to another disk, etcd's as a mount point.
-ODD_ONE = LABS[1]
+# no system user and may not log in, PostgreSQL's directory as a link to another disk, etcd's as a mount point. One of them asks
+# systemd-resolved for names.
 AS_PEOPLE_HAVE_THEM = r"""
 set -e
 for name in {http,https}_proxy {HTTP,HTTPS,ALL}_PROXY; do echo "$name=http://192.0.2.1:3128" >>/etc/environment; done
@@ -37,6 +38,12 @@ ln -s /srv/postgresql /var/lib/postgresql
 echo '/srv/etcd /var/lib/etcd none bind 0 0' >>/etc/fstab
 systemctl daemon-reload
 mount /var/lib/etcd
+"""
+RESOLVED = r"""
+set -e
+systemctl unmask systemd-resolved
+DEBIAN_FRONTEND=noninteractive apt-get -q install --yes --no-download systemd-resolved libnss-resolve
+systemctl is-active systemd-resolved
 """
 
 
@@ -105,6 +112,7 @@ def whole_lab(alone: None, kept: Path | None, tmp_path_factory: pytest.TempPathF
             site.on_all(AS_PEOPLE_HAVE_THEM)
             for host in DATABASES:
                 site.on(host, WHERE_DATA_LIES)
+            site.on(RESOLVING, RESOLVED)
         yield site
     finally:
         if not kept:
@@ -147,6 +155,14 @@ def site(whole_lab: Site, first_deploy: Deploy) -> Site:
 def healed(site: Site) -> None:
     """For tests that break something: the cluster is whole when each of them begins, whatever the one before has left."""
     site.heal()
+
+
+@pytest.fixture
+def at_work(site: Site) -> Iterator[Writers]:
+    """Clients that write all the while, none of whom notices anything, and whose rows are there in the end."""
+    with Writers(site) as writers:
+        yield writers
+    assert writers.failures == [] and writers.lost() == set()
 
 
 @pytest.fixture(scope="module")

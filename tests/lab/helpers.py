@@ -58,8 +58,20 @@ class Deploy:
         return int(totals["success"])
 
 
+def refused(run: Deploy, *sentences: str) -> None:
+    """A deploy that was refused or has failed: the last that it says is the reason, with each of these sentences. Its last line
+    is one of the problems or has one of the sentences, so nothing is said behind it."""
+    assert run.exit_code not in (0, 130), run.output
+    for sentence in sentences:
+        assert sentence in run.last_words, (sentence, run.output)
+    last = run.last_words.rstrip().rpartition("\n")[2]
+    assert last.startswith("  - ") or any(sentence in last for sentence in sentences), run.output
+
+
 class Site(Hosts):
     """The hosts, and the copy of the checkout (`folder`) from which they are deployed to."""
+
+    kept_in = "secrets"  # where the passwords and keys of the copy are, which a test may move
 
     def __init__(self, lab: Lab, folder: Path) -> None:
         super().__init__(lab)
@@ -158,7 +170,7 @@ class Site(Hosts):
         here = Path.cwd()
         os.chdir(self.folder)
         try:
-            return load_cluster(INVENTORY, {"secrets_directory": str(self.folder / "secrets")})
+            return load_cluster(INVENTORY, {"secrets_directory": str(self.folder / self.kept_in)})
         finally:
             os.chdir(here)
 
@@ -169,7 +181,7 @@ class Site(Hosts):
     @property
     def secrets(self) -> Path:
         """The directory of the cluster's secrets."""
-        return self.folder / "secrets" / SPEC.name
+        return self.folder / self.kept_in / SPEC.name
 
     def snapshot(self, hosts: list[str] = HOSTS) -> dict[str, str]:
         """All that a deploy could change on hosts, and the secrets: files, packages, and which processes run since when."""

@@ -52,6 +52,8 @@ LABS = [
     )
     for n, kind in enumerate(KINDS)
 ]
+# The one whose hosts are as people have them (conftest.py), and which of those asks systemd-resolved for names.
+ODD_ONE = LABS[1]
 MINE = int(os.environ.get("PYTEST_XDIST_WORKER", "gw2").removeprefix("gw"))
 SPEC = LABS[MINE]
 # Of the releases that a lab is made of, Debian 13 alone has PostgreSQL 17.
@@ -66,6 +68,7 @@ DATA = f"/var/lib/postgresql/{POSTGRES}/pgquorum"
 # What the tests of the lab itself use.
 MACHINES = LabSpec(name="lt", subnet="10.77.2.0/24", databases=1, proxies=1)
 DATABASES = [host.name for host in SPEC.hosts if host.kind == "database"]
+RESOLVING = DATABASES[-1]
 PROXY, *_SECOND = (host.name for host in SPEC.hosts if host.kind == "proxy")
 # A second one, once a test has put it into the inventory; None where there is none.
 SECOND = next(iter(_SECOND), None)

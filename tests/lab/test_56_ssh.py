@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from commands import invoke
-from helpers import INVENTORY, Site
-from hosts import ADDRESS, HOSTS, PROXY, SPEC, wait_until
+from helpers import ENVIRONMENT, INVENTORY, Site, refused
+from hosts import ADDRESS, DATABASES, HOSTS, PATIENCE, PROXY, SPEC, wait_until
 
 SUDOERS = "/etc/sudoers.d/ops"
 KEYGEN = ["ssh-keygen", "-q", "-t", "ed25519", "-N"]
@@ -45,10 +48,62 @@ def test_the_user_of_ssh_s_configuration_deploys_and_looks(site: Site, inventory
     assert code == 0, out + err
 
 
+@pytest.mark.parametrize("shell", ["fish", pytest.param("tcsh", marks=pytest.mark.long)])
+def test_so_do_the_tasks_where_the_users_login_shell_is_another(site: Site, inventory: str, shell: str) -> None:
+    site.on_all(f"apt-get -q install --yes --no-download {shell} && usermod --shell $(command -v {shell}) ops")
+    try:
+        assert shell in site.on(PROXY, "runuser -l ops -c 'echo $0; status fish-path' 2>&1; getent passwd ops")
+        wanted = site.replicas()[0]
+        for words in (
+            ["status"],
+            ["verify"],
+            ["verify", "--from", DATABASES[1]],
+            ["logs", "--since", "1 min ago"],
+            ["switchover", "--yes", "--to", wanted],
+            ["psql", "-c", "select current_user"],
+        ):
+            code, out, err = invoke(site, *words, inventory=inventory)
+            assert code == 0, f"{words}: {out}{err}"
+        assert site.leader() == wanted
+        wait_until(site.healthy, "the former primary streams")
+        assert site.changes(inventory=inventory) == 0
+    finally:
+        site.on_all(f"usermod --shell /bin/bash ops; apt-get -q purge --yes --auto-remove {shell}")
+
+
+def test_so_does_an_operator_who_is_not_root_on_this_machine(site: Site, inventory: str) -> None:
+    """In a checkout of their own, with their own home. What they have of root is to read Python wherever that is."""
+    home = Path(tempfile.mkdtemp(prefix="pgquorum-operator-", dir="/var/tmp"))
+    reads = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+    mine = ("--reuid=65534", "--regid=65534", "--clear-groups", *reads)
+
+    def run(program: str, *words: str) -> str:
+        done = subprocess.run(
+            ["setpriv", *mine, str(Path(sys.executable).with_name(program)), *words], cwd=home / "checkout", text=True,
+            env=os.environ | ENVIRONMENT | {"HOME": str(home), "INVOKE_INVENTORY": inventory},
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    try:
+        shutil.copytree(site.folder, home / "checkout")
+        configuration = re.findall("'ssh_config_file': '([^']*)'", (site.folder / inventory).read_text())[0]
+        shutil.copy2(configuration, home)
+        file = home / "checkout" / inventory
+        file.write_text(file.read_text().replace(configuration, str(home / "ssh_config")))
+        subprocess.run(["chown", "-R", "65534:65534", home], check=True)
+        assert "nothing was changed: all is as the settings say" in run("pyinfra", inventory, "deploy.py", "-y")
+        assert SPEC.name in run("invoke", "status")
+        run("invoke", "verify")
+        run("invoke", "psql", "-c", "select 1")
+    finally:
+        shutil.rmtree(home)
+
+
 def test_without_sudo_both_say_who_lacks_it(site: Site, inventory: str) -> None:
     site.on_all(f"rm {SUDOERS}")
-    run = site.deploy("-y", inventory=inventory)
-    assert run.exit_code != 0 and "has no sudo without a password" in run.output, run.output
+    refused(site.deploy("-y", inventory=inventory), "has no sudo without a password")
     code, out, _ = invoke(site, "status", inventory=inventory)
     assert code == 1 and "ops has no sudo without a password" in out, out
     code, _, err = invoke(site, "switchover", "--yes", inventory=inventory)
@@ -60,8 +115,7 @@ def test_without_sudo_both_say_who_lacks_it(site: Site, inventory: str) -> None:
 def both_say(site: Site, inventory: str, sentence: str) -> None:
     """That a deploy, a rehearsal of it and a task refuse with the same words."""
     for option in ("-y", "--dry"):
-        run = site.deploy(option, inventory=inventory)
-        assert run.exit_code == 1 and sentence in run.output and "Traceback" not in run.output, run.output
+        refused(site.deploy(option, inventory=inventory), sentence)
     code, out, err = invoke(site, "status", inventory=inventory)
     assert code == 1 and sentence in out, out + err
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -310,6 +311,46 @@ def test_the_logs_of_all_hosts_in_order_of_time(site: Site) -> None:
     assert {line.split()[3] for line in lines} >= {"patroni", "pgquorum-wake-patroni"}
     assert [line[:23] for line in lines] == sorted(line[:23] for line in lines)
     assert invoke(site, "logs", "--since", "nonsense")[0] == 2
+
+
+def test_logs_by_component_and_severity_and_no_more_than_asked_for(site: Site) -> None:
+    with pytest.raises(psycopg.errors.DivisionByZero), site.connect(5000) as connection:
+        connection.execute("select 1/0")
+
+    def lines(*words: str) -> list[str]:
+        code, out, err = invoke(site, "logs", "--since", "2 min ago", *words)
+        assert code == 0, out + err
+        return [line for line in out.splitlines() if line[:2] == "20"]
+
+    failed = ("--component", "postgres", "--errors", "--lines", "0")
+    wait_until(lambda: [line for line in lines(*failed) if "division by zero" in line], "it is there")
+    for component in ("patroni", "etcd", "haproxy"):
+        found = lines("--component", component, "--lines", "0")
+        assert not [line for line in found if "division by zero" in line] and {line.split()[3] for line in found} <= {component}
+    assert {line.split()[2] for line in lines("--host", PROXY)} <= {PROXY}
+    assert len(lines("--lines", "5")) <= 5
+
+
+def test_the_screen_is_drawn_again_until_ctrl_c(site: Site) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        watching = pool.submit(at_terminal, site, "invoke", "status", "--watch", asked="PAUSED", typed="\x03", seconds=PATIENCE)
+        try:
+            time.sleep(5)  # by then it shows a cluster that is not paused
+            assert not watching.done() and invoke(site, "pause")[0] == 0
+            code, screen = watching.result()
+        finally:
+            assert invoke(site, "resume")[0] == 0
+    before, _, after = screen.partition("PAUSED")
+    assert SPEC.name in before and "Traceback" not in after and code in (0, 130), screen
+
+
+def test_the_next_steps_that_are_named_are_there_for_this_cluster(site: Site) -> None:
+    code, out, err = invoke(site, "next-steps")
+    assert code == 0, out + err
+    listed = invoke(site, "--list")[1]
+    named = {line.split()[1] for line in out.splitlines() if line.strip().startswith("invoke ")} - {"--list"}
+    assert {"status", "psql", "dsn", "switchover", "failover-test"} <= named and not [one for one in named if one not in listed]
+    assert f"--name {SPEC.name}` removes the lab" in out
 
 
 def test_psql_and_dsn_reach_the_primary_and_the_replicas(site: Site) -> None:

@@ -9,7 +9,7 @@ import shlex
 import pytest
 from commands import invoke, status
 from helpers import Site
-from hosts import ADDRESS, DATABASES, FAMILY, PROXY, SPEC, wait_until
+from hosts import ADDRESS, BINARIES, DATABASES, FAMILY, IN_URL, PROXY, SPEC, wait_until
 
 from cluster import paths
 
@@ -135,3 +135,56 @@ def test_an_etcd_that_keeps_all_of_its_history_is_warned_of_until_a_deploy(site:
     assert "ETCD_AUTO_COMPACTION_MODE=periodic" in site.on(member, "tr '\\0' '\\n' < /proc/$(pgrep -x etcd)/environ")
     site.etcdctl(member, "endpoint health --cluster")
     assert site.changes() == 0
+
+
+def test_what_a_first_start_that_failed_has_left_is_named_with_what_removes_it(site: Site) -> None:
+    """Patroni, beside ours, begins a cluster of another name with a server that can't start; what that leaves is put where ours
+    would have left it."""
+    host, log = site.replicas()[0], site.cluster.postgres.wal_directory or "/var/lib/postgresql"
+    data, scratch, scratch_log = site.cluster.postgres.data_directory, "/var/lib/postgresql/scratch", f"{log}/scratch-log"
+    left = paths.of_failed_starts(data, site.cluster.postgres.wal_directory)
+    tls = "/etc/patroni/tls"
+    config = {
+        "scope": "scratch",
+        "namespace": "/scratch/",
+        "name": "scratch",
+        "restapi": {"listen": "127.0.0.1:9008", "connect_address": "127.0.0.1:9008"},
+        "etcd3": {
+            "hosts": [f"{IN_URL[one]}:2379" for one in DATABASES], "protocol": "https", "cacert": f"{tls}/etcd-ca.crt",
+            "cert": f"{tls}/etcd-client.crt", "key": f"{tls}/etcd-client.key",
+        },
+        "bootstrap": {
+            "dcs": {"postgresql": {"parameters": {"shared_preload_libraries": "not_there"}}},
+            "initdb": ["data-checksums", {"waldir": scratch_log}],
+        },
+        "postgresql": {
+            "listen": "127.0.0.1:5998", "connect_address": "127.0.0.1:5998", "data_dir": scratch, "bin_dir": BINARIES,
+            "parameters": {"unix_socket_directories": ""},
+            "authentication": {"superuser": {"username": "postgres"}, "replication": {"username": "replicator"}},
+        },
+    }  # fmt: skip
+
+    def told() -> list[tuple[str, str]]:
+        findings = status(site)["findings"]
+        return [(one["about"], one["text"]) for one in findings if one["rule"] == "disks.failed-start"]
+
+    try:
+        site.on(host, f"cat >{scratch}.yml", stdin=json.dumps(config))
+        said = site.on(host, f"timeout 50 runuser -u postgres -- patroni {scratch}.yml 2>&1 || true")
+        assert 'could not access file "not_there"' in said and "Failed to bootstrap cluster" in said, said
+        assert site.on(host, f"ls -d {scratch}* {scratch_log}*").split() == sorted(
+            [f"{scratch}.failed", f"{scratch}.yml", f"{scratch_log}.failed"]
+        )
+        for was, is_now in zip([f"{scratch}.failed", f"{scratch_log}.failed"], left, strict=False):
+            site.on(host, f"mv {was} {is_now}")
+        ((about, text),) = told()
+        assert about == host and text.startswith("left of a first start that has failed, and used by nobody")
+        remedy = re.search("`(rm -r [^`]*)`", text)
+        assert remedy and remedy[1].split()[2:] == left, text
+        assert f"{host}: {text}" in invoke(site, "status")[1].replace("\n", " ")
+        site.on(host, remedy[1])
+        assert told() == []
+    finally:
+        site.on(host, f"rm -rf {scratch}* {scratch_log}* {' '.join(left)}")
+        site.etcdctl(host, "del --prefix /scratch/")
+    assert site.healthy() and site.changes() == 0

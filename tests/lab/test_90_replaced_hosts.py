@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 
 import pytest
 from clients import Writers
-from commands import invoke
-from helpers import INVENTORY, Site
-from hosts import DATABASES, PROXY, wait_until
+from commands import invoke, verified
+from helpers import INVENTORY, Site, refused
+from hosts import ADDRESS, DATABASES, PROXY, SPEC, wait_until
 
 from cluster import paths
 
@@ -79,11 +80,9 @@ def test_a_host_that_is_taken_out_is_let_go_and_joins_anew(site: Site, lost: boo
         assert site.on(leaves, "systemctl is-enabled patroni etcd; systemctl is-active patroni etcd; true").split() == [
             "disabled", "disabled", "inactive", "inactive",
         ]  # fmt: skip
-        run, postgres = site.deploy("-y"), site.cluster.postgres
+        postgres = site.cluster.postgres
         directories = (postgres.data_directory, postgres.wal_directory, site.cluster.etcd.data_directory)
-        assert run.exit_code != 0
-        for directory in directories:
-            assert f"host {leaves}: {directory}" in run.output, run.output
+        refused(site.deploy("-y"), *(f"host {leaves}: {directory}" for directory in directories))
         for directory in directories:
             assert directory in out
             site.on(leaves, f"rm -rf {directory}")
@@ -99,3 +98,89 @@ def removed(site: Site, host: str) -> tuple[int, str, str] | None:
     """What `host.remove` says; None while it is refused because nobody else could take over yet."""
     code, out, err = invoke(site, "host.remove", host, "--yes")
     return None if "nobody could take over" in err else (code, out, err)
+
+
+# The address that a host has instead: what it dials from is that one. SSH still comes by its own.
+MOVE = r"""
+set -e
+device=$(ip -o addr show to OLD | awk '{print $2}')
+ip addr del OLD/BITS dev $device
+ip addr add NEW/BITS dev $device
+ip addr add OLD/BITS dev $device preferred_lft 0
+"""
+BACK = r"""
+device=$(ip -o addr show to OLD | awk '{print $2}')
+ip addr del NEW/BITS dev $device
+ip addr del OLD/BITS dev $device
+ip addr add OLD/BITS dev $device
+"""
+
+
+def addresses(script: str, host: str, new: str) -> str:
+    return script.replace("OLD", ADDRESS[host]).replace("NEW", new).replace("BITS", str(SPEC.networks[0].prefixlen))
+
+
+@pytest.mark.long
+def test_a_host_that_was_taken_out_joins_anew_at_another_address_by_a_name_of_63_characters(site: Site) -> None:
+    primary, (stays, leaves) = site.leader(), site.replicas()
+    name, address, network = f"{leaves}-".ljust(63, "x"), str(SPEC.networks[0][250]), SPEC.networks[0]
+    url = f"[{address}]" if network.version == 6 else address
+    directories = (site.cluster.postgres.data_directory, site.cluster.postgres.wal_directory, site.cluster.etcd.data_directory)
+    wipe = f"rm -rf {' '.join(filter(None, directories))}"
+
+    def called(name: str) -> AbstractContextManager[None]:
+        """The inventory in which the host that left is called that, and is at the other address."""
+        one = f"({name!r}, dict(about, address={address!r})) if known == {leaves!r} else (known, about)"
+        return site.edited(
+            INVENTORY, "\n".join(f"{group} = [{one} for known, about in {group}]" for group in ("etcd", "postgres"))
+        )
+
+    def taken_out(host: str) -> None:
+        code, out, err = wait_until(lambda: removed(site, host), "somebody else could take over")
+        assert code == 0, out + err
+        site.on(leaves, wipe)
+
+    def switched(to: str) -> None:
+        code, out, err = invoke(site, "switchover", "--yes", "--to", to)
+        assert code == 0, out + err
+        wait_until(site.healthy, "the former primary streams")
+
+    with called(f"{name}x"):
+        refused(site.deploy("-y"), f"host {name}x: its name has 64 characters: should have at most 63")
+    with Writers(site) as writers:
+        taken_out(leaves)
+        site.on(leaves, addresses(MOVE, leaves, address))
+        try:
+            with called(name):
+                assert "verified" in site.deployed().output
+                wait_until(site.healthy, "the cluster is whole")
+                assert members(site) == sorted([primary, stays, name])
+                assert f"https://{url}:2380" in site.etcdctl(primary, "member list")
+                assert site.members(primary)[name]["Host"] == address
+                sender = "select client_addr from pg_stat_replication where application_name = "
+                assert site.psql(primary, f"{sender}'{name}'") == address
+                slots = site.psql(primary, "select slot_name from pg_replication_slots where active").splitlines()
+                assert name.replace("-", "_") in slots
+                ask = f"openssl s_client -connect {url}:5432 -starttls postgres -CAfile /etc/patroni/tls/ca.crt"
+                for verify in (f"-verify_hostname {name}", f"-verify_ip {address}"):
+                    said = site.on(stays, f"{ask} -verify_return_error {verify} </dev/null 2>&1")
+                    assert "Verification: OK" in said, said
+                verified(site)
+                assert name in invoke(site, "status")[1]
+                assert site.changes() == 0
+                switched(name)
+                assert site.psql(leaves, "select pg_is_in_recovery()") == "f"
+                verified(site)
+                switched(primary)
+                taken_out(name)
+        finally:
+            site.on(leaves, addresses(BACK, leaves, address))
+        site.deployed()
+        wait_until(site.healthy, "the cluster is whole")
+        before = len(writers.acknowledged)
+        wait_until(lambda: len(writers.acknowledged) > before + 100, "writes go on")
+    assert writers.lost() == set()
+    assert members(site) == DATABASES
+    assert site.changes() == 0
+    with site.connect(5000) as connection:
+        connection.execute("drop table written")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 from commands import finish, invoke, start, status
-from helpers import Site
+from helpers import Site, refused
 from hosts import DATA, DATABASES, SPEC, wait_until
 from keeping import HOST, LOCAL, ONLY_WITH_BACKUPS, as_keeper, drilled, info, rules, write_settings, written
 from object_store import stored
@@ -227,8 +227,7 @@ def test_one_that_is_cut_off_half_way_is_told_and_goes_on_by_the_same_command(jo
     assert code == 130, out + err
     document = status(joined)
     assert "restore.unfinished" in {finding["rule"] for finding in document["findings"]}
-    deploy = joined.deploy("-y")
-    assert deploy.exit_code != 0 and "a restore of the cluster is under way or was interrupted" in deploy.output
+    refused(joined.deploy("-y"), "a restore of the cluster is under way or was interrupted")
     for host in DATABASES:
         joined.on(host, "systemctl start patroni; ! systemctl is-active patroni")
     out = restored(joined, "--to", "latest")
@@ -388,8 +387,7 @@ def test_a_cluster_all_of_whose_hosts_with_data_are_lost_comes_back_from_a_store
         wait_until(lambda: last() >= written, "all that was written is in the store", seconds=300)
         joined.replace_with_blank(*DATABASES, HOST)
         # What is empty beside it is not to become the new, empty cluster's.
-        run = joined.deploy("-y")
-        assert run.exit_code != 0 and "s3 in backup_repositories has the backups of another cluster" in run.output, run.output
+        refused(joined.deploy("-y"), "s3 in backup_repositories has the backups of another cluster")
         assert joined.on(HOST, "find /var/lib/pgbackrest -name '*.info'") == ""
         write_settings(joined, s3=store.entry)
         joined.deployed()

@@ -7,7 +7,7 @@ import json
 import psycopg
 import pytest
 from commands import invoke
-from helpers import Site
+from helpers import Site, refused
 from hosts import ADDRESS, wait_until
 
 pytestmark = pytest.mark.usefixtures("first_deploy", "healed")
@@ -120,8 +120,7 @@ def test_the_superuser_runs_nothing_of_an_owners(site: Site) -> None:
         app.execute("alter database app set search_path = public, pg_catalog")
     try:
         with site.edited("group_data/all.py", 'weaker_commits = "refuse"'):
-            refused = site.deploy("-y")
-            assert refused.exit_code != 0 and "the schema pgquorum in database app is not the superuser's" in refused.output
+            refused(site.deploy("-y"), "the schema pgquorum in database app is not the superuser's")
         assert site.psql(site.leader(), "select rolsuper from pg_roles where rolname = 'app'") == "f"
         assert not guarded(site, "app")
     finally:

@@ -18,7 +18,7 @@ from pyinfra.api.state import StateStage
 
 from cluster import lock, paths
 from day2.hosts import operator_lock
-from operations import ending, refusal
+from operations import connections, ending, refusal
 
 
 @pytest.fixture(autouse=True)
@@ -154,3 +154,23 @@ def test_a_deploy_that_comes_second_ends_with_one_sentence(monkeypatch: pytest.M
     assert "is changing this cluster (deploy, since" in line and line.endswith("Seen on db1, db2, db3")
     refusal._locked_out["db2"] = ""  # which was asked before its holder had said who it is
     assert len(str(ending.reason(state, hosts)).splitlines()) == 2
+
+
+def test_a_deploy_that_loses_a_connection_ends_with_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not with what stands further up, where other hosts had something to say, too."""
+    gone, there = (
+        SimpleNamespace(name=name, op_hash_order=[], connector=SimpleNamespace(client=SimpleNamespace(get_transport=transport)))
+        for name, transport in (
+            ("db1", lambda: SimpleNamespace(is_active=lambda: False)), ("db2", lambda: SimpleNamespace(is_active=lambda: True)),
+        )
+    )  # fmt: skip
+    state: Any = SimpleNamespace(current_stage=StateStage.Execute)
+    monkeypatch.setattr(refusal, "_locked_out", {})
+    monkeypatch.setattr(connections, "_lost", set())
+    for one in (gone, there):
+        connections.LostConnections.operation_host_error(state, one, "")
+    assert str(ending.reason(state, [gone])).splitlines() == [
+        "the deploy stopped; when it is mended, the same command goes on from there:",
+        "  - db1: the connection was lost: once the host can be reached, the same command goes on",
+    ]
+    assert str(ending.reason(state, [there])).endswith("  - db2: what it said stands above")

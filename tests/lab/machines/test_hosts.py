@@ -14,7 +14,7 @@ from machine_eyes import (
 )
 
 from lab import Lab, LabError
-from lab.recipe import ROLE_PACKAGES
+from lab.recipe import OTHER_PACKAGES, ROLE_PACKAGES
 
 
 def test_a_host_is_a_real_one(lab: Lab) -> None:
@@ -66,7 +66,7 @@ def test_the_files_of_the_operator_are_for_the_operator_alone(lab: Lab, checkout
 
 
 def test_role_packages_install_without_a_network(lab: Lab) -> None:
-    for package in ROLE_PACKAGES:
+    for package in (*ROLE_PACKAGES, *OTHER_PACKAGES):
         wanted = ssh(lab, PROXY.name, f"apt-get install --print-uris --yes {package}")
         assert "://" not in wanted, f"{package} alone would have to be fetched"
     ssh(lab, PROXY.name, "DEBIAN_FRONTEND=noninteractive apt-get install --yes haproxy")
