@@ -30,6 +30,7 @@ def changed(site: Site, **files: str) -> Iterator[None]:
         site.deployed()
 
 
+@pytest.mark.long
 def test_haproxys_ports_move_at_once_and_who_is_connected_goes_on(site: Site, at_work: Writers) -> None:
     """With what else of the proxies and the packet filter is said to hold at once."""
     ports = {"write": 5100, "read": 5101, "stats": 7100}
@@ -93,6 +94,7 @@ def test_another_profile_and_another_quota_hold_at_once_and_no_write_fails(site:
     verified(site)
 
 
+@pytest.mark.long
 def test_the_secrets_may_move_along_with_their_setting(site: Site, at_work: Writers) -> None:
     elsewhere = "kept/elsewhere"
     (site.folder / "kept").mkdir(mode=0o700)

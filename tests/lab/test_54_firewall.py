@@ -121,6 +121,7 @@ def test_a_filter_that_would_shut_the_operator_out_is_not_kept(site: Site) -> No
     assert site.changes() == 0
 
 
+@pytest.mark.long
 def test_ssh_is_the_operators_and_the_hosts_alone_where_the_settings_say_so(site: Site) -> None:
     with site.deployed_with("group_data/all.py", f"operator_networks = {HERE!r}"):
         assert may_dial_ssh(site) == {"the operator", "a host"}
@@ -161,6 +162,7 @@ def test_an_operator_who_is_killed_while_a_filter_is_tried_leaves_the_one_before
     assert site.changes() == 0
 
 
+@pytest.mark.long
 def test_a_cluster_as_init_makes_it_has_the_filter(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """This one, by the inventory that `invoke init` makes of its hosts, with its secrets. SSH's own configuration says with
     which key, as an operator has it."""

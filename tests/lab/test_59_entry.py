@@ -333,6 +333,7 @@ def test_a_switchover_holds_both_and_lets_go_of_both_and_no_pooled_client_has_an
     assert held == dict.fromkeys(BOTH, True) and flows(shared) and shared.leader() != old
 
 
+@pytest.mark.long
 def test_a_replica_that_is_made_anew_is_left_by_the_readers_of_both(shared: Site) -> None:
     replica = shared.replicas()[0]
     ways = [{"host": host, "hostaddr": ADDRESS[host]} for host in BOTH]
