@@ -96,10 +96,14 @@ def test_what_is_kept_of_the_log_for_a_replica_that_is_away_has_a_limit(site: Si
                     wait_until(lambda: site.psql(leader, follows) == "1", "the other replica has it")
             print(f"MB of the log while 2,000 were written: {sizes}")
             assert max(sizes) < most
-            wait_until(lambda: told(site, "slots.lost"), "what the replica needs now is told")
         finally:
             site.on(away, "systemctl start patroni")
-        wait_until(lambda: site.states().get(away) is not None, "its Patroni is back")
+
+        def what_it_needs() -> list[str]:
+            sought = f"`invoke reinit {away}`"
+            return [one["text"] for one in status(site)["findings"] if one["about"] == away and sought in one["text"]]
+
+        wait_until(what_it_needs, "that it is to be made anew is told")
         code, out, err = invoke(site, "reinit", away, "--yes", seconds=600)
         assert code == 0, out + err
         site.heal()
