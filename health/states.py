@@ -210,6 +210,7 @@ class PostgresState:
     received: int | None
     replayed: int | None
     at_log_end: bool  # since it was started it has read all of its own log
+    log_begins: int | None  # where the oldest file of the write-ahead log does that is there
     replay_age: float | None
     replay_paused: bool
     receiver: str | None

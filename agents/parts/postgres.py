@@ -38,6 +38,8 @@ SELECT json_build_object(
   'at_log_end', (SELECT coalesce(bool_or(pg_last_wal_receive_lsn() IS NOT NULL
       OR wait_event IN ('RecoveryWalStream', 'RecoveryRetrieveRetryInterval')), false)
       FROM pg_stat_activity WHERE backend_type = 'startup'),
+  'log_begins', (SELECT min((('x' || substr(name, 9, 8))::bit(32)::bigint << 32) + ('x' || substr(name, 17, 8))::bit(32)::bigint
+      * pg_size_bytes(current_setting('wal_segment_size'))) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'),
   'replay_age', extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float,
   'replay_paused', CASE WHEN recovering THEN pg_is_wal_replay_paused() ELSE false END,
   'receiver', (SELECT status FROM pg_stat_wal_receiver),

@@ -87,7 +87,8 @@ def _replica(view: ClusterView, cluster: Cluster, host: HostView) -> Iterator[Fi
         yield finding("replication.silent", host.name, f"PostgreSQL does not answer: {host.problems.get('postgres')}")
         return
     if state.receiver != "streaming" or (view.primary and (sender is None or sender.state != "streaming")):
-        yield finding("replication.not-streaming", host.name, "is not streaming from the primary")
+        text = f"is not streaming from the primary{_what_it_lacks(view, host)}"
+        yield finding("replication.not-streaming", host.name, text)
     if view.primary and state.timeline != view.primary.timeline:
         text = f"is on timeline {state.timeline}, the primary on {view.primary.timeline}"
         yield finding("replication.other-timeline", host.name, text)
@@ -102,6 +103,16 @@ def _replica(view: ClusterView, cluster: Cluster, host: HostView) -> Iterator[Fi
     for proxy in (view.hosts[h.name] for h in cluster.haproxy_hosts):
         if proxy.proxy is not None and host.name not in view.servers_up(proxy.name, "read"):
             yield finding("routing.replica-unread", host.name, f"gets no reads from {proxy.name}")
+
+
+def _what_it_lacks(view: ClusterView, host: HostView) -> str:
+    """To be put after that, where it never will: of a slot that has lost what its replica needs, Patroni soon makes a new one."""
+    state, primary = host.postgres, view.primary
+    if state is None or primary is None or primary.log_begins is None:
+        return ""
+    has = max(state.received or 0, state.replayed or 0)
+    gone = f", which has no more of the log what it needs next: `invoke reinit {host.name}`"
+    return gone if has < primary.log_begins else ""
 
 
 def patroni(view: ClusterView, cluster: Cluster) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import itertools
 import re
 import ssl
 import subprocess
@@ -96,10 +97,14 @@ def test_what_is_kept_of_the_log_for_a_replica_that_is_away_has_a_limit(site: Si
                     wait_until(lambda: site.psql(leader, follows) == "1", "the other replica has it")
             print(f"MB of the log while 2,000 were written: {sizes}")
             assert max(sizes) < most
-            wait_until(lambda: told(site, "slots.lost"), "what the replica needs now is told")
         finally:
             site.on(away, "systemctl start patroni")
-        wait_until(lambda: site.states().get(away) is not None, "its Patroni is back")
+
+        def what_it_needs() -> list[str]:
+            sought = f"`invoke reinit {away}`"
+            return [one["text"] for one in status(site)["findings"] if one["about"] == away and sought in one["text"]]
+
+        wait_until(what_it_needs, "that it is to be made anew is told")
         code, out, err = invoke(site, "reinit", away, "--yes", seconds=600)
         assert code == 0, out + err
         site.heal()
@@ -340,14 +345,17 @@ def test_what_guests_write_stands_in_a_report_as_it_is_and_what_strangers_do_is_
             site.connect(5000, user=f"{EVIL}FORGED PANIC:  promoted self to leader", password="x").close()
         time.sleep(0.5)
 
+    words = itertools.product("abcdefgh", repeat=3)  # of lines that are the same but for numbers, one in a while is told
+
     def fail() -> None:
+        said = f"{EVIL}<script>alert(1)</script> {''.join(next(words))}: No space left on device"
         with site.connect(5000) as app, suppress(psycopg.errors.RaiseException):
-            app.execute(f"do $$ begin raise exception e'{EVIL}<script>alert(1)</script> No space left on device'; end $$")
+            app.execute(f"do $$ begin raise exception e'{said}'; end $$")
         time.sleep(0.5)
 
-    words = f"failover-test --yes --fault patroni-kill --writers 2 --rate 20 --report {tmp_path}"
+    command = f"invoke failover-test --yes --fault patroni-kill --writers 2 --rate 20 --report {tmp_path}"
     with Traffic(knock, fail):
-        said = on_a_terminal(site, f"invoke {words}", 0, 1)  # 1: on a busy machine it may take longer than is promised
+        said = on_a_terminal(site, command, 0, 1)  # 1: on a busy machine it may take longer than is promised
     texts = {file.name: file.read_text(encoding="utf-8") for file in tmp_path.iterdir()}
     assert set(texts) == {"report.json", "report.txt", "report.html"}
     for form, text in (texts | {"the terminal": said}).items():

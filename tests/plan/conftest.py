@@ -133,7 +133,7 @@ def postgres_part(cluster: Cluster, name: str) -> dict[str, Any]:
     return {
         "in_recovery": replica, "version": "18.6", "timeline": 1, "lsn": None if replica else POSITION,
         "received": POSITION if replica else None, "replayed": POSITION if replica else None, "replay_age": None,
-        "at_log_end": replica,
+        "at_log_end": replica, "log_begins": 0,
         "replay_paused": False, "receiver": "streaming" if replica else None, "pending_restart": [],
         "parameters": {key: str(value) for key, value in postgres_parameters(cluster).items()},
         "oldest_transaction": 0.0, "base_backups": 0, "backup_bytes": 0, "synchronous_commit": "on",

@@ -246,6 +246,13 @@ BROKEN = {
         views.view(db2=views.database("db2", postgres=views.postgres("db2", receiver=None))),
         "db2: is not streaming from the primary",
     ),
+    "a replica that was away for longer than the primary keeps its log": (
+        views.view(
+            db1=views.database("db1", postgres=views.postgres("db1", log_begins=views.POSITION)),
+            db2=views.database("db2", postgres=views.postgres("db2", receiver=None, received=4_999_999, replayed=4_999_998)),
+        ),
+        "db2: is not streaming from the primary, which has no more of the log what it needs next: `invoke reinit db2`",
+    ),
     "a replica on an old timeline": (
         views.view(db2=views.database("db2", postgres=views.postgres("db2", timeline=2))),
         "db2: is on timeline 2, the primary on 3",

@@ -24,6 +24,7 @@ from health.states import PoolProcess
 SHOP = cluster()
 POSTGRES: dict[str, Any] = {
     "in_recovery": False, "version": "18.6", "timeline": 3, "lsn": 500, "received": None, "replayed": None, "at_log_end": False,
+    "log_begins": 256,
     "replay_age": None, "replay_paused": False, "receiver": None, "pending_restart": ["max_connections"],
     "connections": {"used": 9, "limit": 92, "holders": [{"role": "app", "address": "local", "connections": 9}]},
     "parameters": {}, "altered": {"work_mem": "1"}, "overrides": [{"role": "app", "database": None, "setting": "a=b"}],

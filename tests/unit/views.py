@@ -88,6 +88,7 @@ def postgres(name: str, **differs: Any) -> PostgresState:
         lsn=POSITION if primary else None,
         received=None if primary else POSITION,
         at_log_end=not primary,
+        log_begins=0,
         replayed=None if primary else POSITION,
         replay_age=None if primary else 0.1,
         replay_paused=False,
