@@ -106,10 +106,10 @@ def _address(raw: RawHost) -> Any:
 
 def _host(name: str, raw: RawHost, problems: list[str], hosts: dict[str, RawHost]) -> Host:
     """A host, one of `hosts`, with what is right of its settings."""
-    if not HOST_NAME.fullmatch(name):
-        problems.append(f"host {name!r}: its name should be lower-case letters, digits and hyphens, as in DNS")
-    elif len(name) > LONGEST_NAME:
+    if len(name) > LONGEST_NAME:  # before the pattern, which a part of more than 63 does not match either
         problems.append(f"host {name}: its name has {len(name)} characters: should have at most {LONGEST_NAME}")
+    elif not HOST_NAME.fullmatch(name):
+        problems.append(f"host {name!r}: its name should be lower-case letters, digits and hyphens, as in DNS")
     data = {key: value for key, value in raw.data.items() if key in s.HostSettings.model_fields}
     if (address := _address(raw)) is not None:
         data["address"] = address

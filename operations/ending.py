@@ -5,6 +5,7 @@ pyinfra itself would end with how many percent of the hosts have failed, and on 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +21,8 @@ from .refusal import Refusal, locked_out, refusal, why_stopped
 
 # Of what a command wrote before it failed.
 LAST_LINES = 3
+# What systemd itself writes into the journal of a unit, and with which words it begins.
+OF_SYSTEMD = re.compile(r"^\S+ \S+ systemd\[1\]: (?P<begins>Starting |Started |Reloading )?")
 
 
 def end_in_words() -> None:
@@ -61,8 +64,17 @@ def unreached(names: list[str]) -> Refusal:
 
 def _said(state: State, one: Any) -> Iterator[str]:
     """Why a host failed, a line each."""
-    told = why_stopped(one.name) or why_lost(one.name) or _failed_operation(state, one)[1][-LAST_LINES:]
+    told = why_stopped(one.name) or why_lost(one.name) or last_words(_failed_operation(state, one)[1])
     yield from told or ["what it said stands above"]
+
+
+def last_words(lines: list[str]) -> list[str]:
+    """The last of what a command wrote before it failed. Where that is the journal of a unit, what its program has written since
+    it was started last: systemd's own words behind it, that it saw it fail, are no reason."""
+    found = [OF_SYSTEMD.match(line) for line in lines]
+    begun = max((number for number, one in enumerate(found) if one and one["begins"]), default=len(lines))
+    own = [line for line, one in list(zip(lines, found, strict=True))[begun:] if not one]
+    return (own or lines)[-LAST_LINES:]
 
 
 def _failed_operation(state: State, one: Any) -> tuple[str, list[str]]:

@@ -48,7 +48,8 @@ def test_the_user_of_ssh_s_configuration_deploys_and_looks(site: Site, inventory
     assert code == 0, out + err
 
 
-@pytest.mark.parametrize("shell", ["fish", pytest.param("tcsh", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("shell", ["fish", "tcsh"])
 def test_so_do_the_tasks_where_the_users_login_shell_is_another(site: Site, inventory: str, shell: str) -> None:
     site.on_all(f"apt-get -q install --yes --no-download {shell} && usermod --shell $(command -v {shell}) ops")
     try:

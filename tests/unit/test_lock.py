@@ -174,3 +174,26 @@ def test_a_deploy_that_loses_a_connection_ends_with_that(monkeypatch: pytest.Mon
         "  - db1: the connection was lost: once the host can be reached, the same command goes on",
     ]
     assert str(ending.reason(state, [there])).endswith("  - db2: what it said stands above")
+
+
+JOURNAL = """\
+2026-12-01T04:24:38+00:00 db1 patroni[79]: what it wrote before it was stopped
+2026-12-01T04:24:38+00:00 db1 systemd[1]: Stopped patroni.service - Patroni and PostgreSQL.
+2026-12-01T04:24:57+00:00 db1 systemd[1]: Starting patroni.service - Patroni and PostgreSQL...
+2026-12-01T04:24:57+00:00 db1 sh[5695]: out of luck
+2026-12-01T04:24:57+00:00 db1 systemd[1]: patroni.service: Control process exited, code=exited, status=1/FAILURE
+2026-12-01T04:24:57+00:00 db1 systemd[1]: patroni.service: Failed with result 'exit-code'.
+2026-12-01T04:24:57+00:00 db1 systemd[1]: Failed to start patroni.service - Patroni and PostgreSQL.""".splitlines()
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        pytest.param(JOURNAL, JOURNAL[3:4], id="a program that said why"),
+        pytest.param(JOURNAL[:3] + JOURNAL[4:], JOURNAL[-3:], id="one that said nothing"),
+        pytest.param(["a", "b", "c", "d"], ["b", "c", "d"], id="no journal"),
+        pytest.param([], [], id="nothing"),
+    ],
+)
+def test_a_program_that_does_not_start_is_told_by_its_own_words(lines: list[str], told: list[str]) -> None:
+    assert ending.last_words(lines) == told
