@@ -21,6 +21,8 @@ CONNECT = {
     "keepalives_count": 3,
     "application_name": "pgquorum failover-test",
 }
+# Who connects while planned work goes on may have to wait, and that is no failure: as most drivers have it.
+PATIENT = {"connect_timeout": 10}
 PATIENCE_SECONDS = 3.0
 RECONNECT_SECONDS = 0.05
 

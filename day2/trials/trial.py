@@ -79,9 +79,9 @@ class TrialRun:
         beside: Fault | None = None,
     ) -> None:
         self.context, self.fault = context, fault
-        self.workload = Workload(endpoints.writes, load.password, load.writers, load.pause, pooled=load.pooled)
+        self.workload = Workload(endpoints.writes, load.password, load.writers, load.pause, pooled=load.pooled, **load.patience)
         self._pooled = load.pooled
-        self._readers = Readers(endpoints.reads, load.password, load.readers, self.workload.table, load.writers)
+        self._readers = Readers(endpoints.reads, load.password, load.readers, self.workload.table, load.writers, **load.patience)
         self._interrupts, self._say = interrupts, say
         self._injection = Injection(fault, say)
         self._beside = beside

@@ -109,6 +109,16 @@ def run_of(fault: BaseFault, beside: BaseFault | None = None, said: list[str] | 
     return TrialRun(fault.context, fault, Endpoints({}, {}), load, Interrupts(lambda text: None), say, beside)
 
 
+def test_the_clients_of_planned_work_wait_for_a_connection_as_long_as_most_drivers_do() -> None:
+    """They would be told of a refusal where an application only waits: a switchover on a busy machine takes more than 2 s."""
+    fault, say = made("switchover"), [].append
+    for planned, seconds in ((False, 2), (True, 10)):
+        load = LoadProfile("secret", 1, planned=planned)
+        trial = TrialRun(fault.context, fault, Endpoints({}, {}), load, Interrupts(lambda text: None), say)
+        for clients in (trial.workload, trial._readers):
+            assert clients._sessions.parameters["connect_timeout"] == seconds
+
+
 def test_a_trial_gives_its_moments_in_seconds_after_the_fault(done: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     found = run_of(recorded("etcd-all-stop", done, monkeypatch)).trial()
     assert done == ["inject etcd-all-stop", "heal etcd-all-stop"]

@@ -18,6 +18,7 @@ from day2.hosts.patroni_api import PatroniApi
 from day2.hosts.ssh import Fleet
 from day2.hosts.tunnel import probe_through
 from day2.load.readers import Readers
+from day2.load.sessions import PATIENT
 from day2.load.workload import Workload
 from day2.procedures.actions import Actions
 from day2.procedures.costs import stops_primary
@@ -29,8 +30,6 @@ from day2.ui.console import EXIT_INTERRUPTED, EXIT_OK, EXIT_PROBLEM, print_json
 from health.finding import Finding
 
 WRITERS = READERS = 2
-# Who connects while planned work goes on may have to wait, and that is no failure: as most drivers have it.
-CONNECT_SECONDS = 10
 # Between two writes of a writer: enough to measure by, no burden to a cluster in use.
 PAUSE_SECONDS = 0.01
 
@@ -113,9 +112,8 @@ def measured(
     out: Console, writing: dict[str, str], reading: dict[str, str], password: str, actions: Actions, outcome: Outcome
 ) -> None:
     """Takes the steps while a few connections write and read (libpq's parameters), and fills in the outcome."""
-    patient = {"connect_timeout": CONNECT_SECONDS}
-    load = Workload(writing, password, WRITERS, PAUSE_SECONDS, pooled=outcome.pooled, **patient)
-    with load, Readers(reading, password, READERS, load.table, load.writers, **patient) as readers:
+    load = Workload(writing, password, WRITERS, PAUSE_SECONDS, pooled=outcome.pooled, **PATIENT)
+    with load, Readers(reading, password, READERS, load.table, load.writers, **PATIENT) as readers:
         take_steps(out, actions, outcome)
     gap = longest_gap(load.writes, load.stopped_at)
     outcome.write_gap = round(gap.seconds, 3) if gap else None

@@ -48,7 +48,8 @@ def switchover(
     hold = hold_for(cluster, patience_of(patience))
     out = console(as_json=as_json)
     vault = open_vault(cluster)
-    load = LoadProfile(vault.password("probe"), writers, pause=PAUSE_SECONDS, via=hop, pooled=bool(cluster.pooler_hosts))
+    pooled = bool(cluster.pooler_hosts)
+    load = LoadProfile(vault.password("probe"), writers, pause=PAUSE_SECONDS, via=hop, pooled=pooled, planned=True)
     with Fleet(cluster.hosts) as fleet, nullcontext() if dry else operator_lock.held(fleet, cluster, "switchover"):
         view = observe(fleet, cluster)
         chosen = target(view, cluster, to)
