@@ -270,7 +270,9 @@ def test_a_host_that_is_lost_in_the_middle_of_it_is_told_and_the_same_command_go
     assert code == 2 and f"{host} does not answer" in err and "Bring it back" in err, err
     if lost.endswith("for good"):
         joined.replace_with_blank(host)
-        joined.deployed()
+        run = joined.deploy("-y")  # which does all there is to do, and ends with what is left
+        assert run.exit_code != 0 and "the deploy stopped at 'Verify'" in run.output, run.output
+        assert run.last_words.count("  - ") == 2 and "goes on with it" in run.last_words, run.output
     else:
         joined.lab.on(host)
         wait_until(lambda: joined.etcdctl(host, "endpoint health"), "its etcd is back")
