@@ -84,6 +84,8 @@ if me in cluster.backup_hosts:
     services.make_user(name="Make the user of pgBackRest", user=pgbackrest.USER)
 if me in cluster.pgbackrest_hosts:
     manage(name="Configure pgBackRest", wanted=pgbackrest.files(run), remove=pgbackrest.not_needed(run))
+    if me in cluster.postgres_hosts and cluster.backup_hosts:
+        pgbackrest.archive_histories_anew(name="A new repository gets the histories of timelines", run=run)
     pgbackrest.start(name="Start pgBackRest", run=run)
 barrier(name="PostgreSQL would start")
 if me in cluster.postgres_hosts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Generator
 
-from pyinfra import host
+from pyinfra import host, state
 from pyinfra.api import FactBase, StringCommand, operation
 
 from cluster import paths
@@ -138,6 +138,17 @@ def not_needed(run: Run) -> tuple[str, ...]:
     wanted = about_repositories(run) if run.host in run.cluster.backup_hosts else _archiving(run)
     there = host.get_fact(StoreFiles) or []
     return tuple(sorted(set(there) - {item.path for item in wanted}))
+
+
+@operation()
+def archive_histories_anew(run: Run) -> Generator[StringCommand]:
+    """On a database host, where a repository has no place for this cluster yet: one that is new, under a name that had another
+    one, has none of the histories of timelines that were archived before. What was archived before this file was written counts
+    as not archived there (agents/unarchived.py, mark_histories). Before the place is made: a deploy that ends between the two
+    does it again."""
+    keeper = run.first(run.cluster.backup_hosts)
+    if keeper and not all(one.stanza for one in repositories(run, state.inventory.get_host(keeper.name))):
+        yield StringCommand(f"touch {paths.BACKUP_CONFIG}")
 
 
 @operation()

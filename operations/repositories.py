@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import dataclass
+from typing import Any
 
 from pyinfra import host, state
 from pyinfra.api import FactBase
@@ -99,14 +100,14 @@ def of_another_cluster(run: Run, found: list[Repository]) -> str:
     return " and ".join(others)
 
 
-def repositories(run: Run) -> list[Repository]:
-    """What there is in each."""
+def repositories(run: Run, keeper: Any = host) -> list[Repository]:
+    """What there is in each, as `keeper` sees it: pyinfra's host that keeps the backups."""
     cluster = run.cluster
     found = []
     for place in cluster.repositories:
         if place.elsewhere:
-            said = host.get_fact(StoreFact, number=place.number, stanza=cluster.name)
+            said = keeper.get_fact(StoreFact, number=place.number, stanza=cluster.name)
         else:
-            said = host.get_fact(RepositoryFact, directory=cluster.backup.directory, stanza=cluster.name)
+            said = keeper.get_fact(RepositoryFact, directory=cluster.backup.directory, stanza=cluster.name)
         found.append(said or Repository())
     return found

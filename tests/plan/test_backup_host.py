@@ -117,6 +117,11 @@ def test_what_is_there_of_a_repository_is_not_made_again(stage: Stage, there: li
     assert run.exit_code == 0, run.output
     words = ("stanza-create", "check --archive-timeout", "start --no-block")
     assert {word for word in words if run.executed(word, KEEPER)} == done
+    # A new one has none of the histories that were archived in the one before.
+    touched = [host for host in DATABASES if run.executed("touch /etc/pgbackrest/pgbackrest.conf", host)]
+    assert touched == ([] if there else [*DATABASES])
+    if touched:
+        assert run.last("touch /etc/pgbackrest/pgbackrest.conf") < run.first("stanza-create", KEEPER)
 
 
 def test_a_host_may_join_that_keeps_backups_and_the_others_are_told_to_archive(stage: Stage) -> None:
