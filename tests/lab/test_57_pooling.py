@@ -340,17 +340,6 @@ def test_a_wrong_password_and_an_unknown_role_are_refused(pooled: Site, port: in
         pooled.connect(port, user="nobody_of_that_name")
 
 
-def test_a_strangers_user_name_in_its_journal_commands_no_terminal(pooled: Site) -> None:
-    with pytest.raises(psycopg.OperationalError, match="no such user"):
-        pooled.connect(WRITES, user="\x1b]0;PWNED\x07\x1b[2J")
-
-    def lines() -> str:
-        return invoke(pooled, "logs", "--component", "pgbouncer", "--since", "5 min ago")[1]
-
-    said = wait_until(lambda: "PWNED" in (text := lines()) and text, "it is there")
-    assert not [code for code in ("\x1b]", "\x1b[2J", "\x07") if code in said]
-
-
 @pytest.mark.parametrize("role", NEVER)
 def test_the_systems_own_roles_and_superusers_are_refused(pooled: Site, role: str) -> None:
     password = ENVIRONMENT["PGQUORUM_PASSWORD_REPLICATION" if role == "replicator" else "PGQUORUM_PASSWORD_REWIND"]
